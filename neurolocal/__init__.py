@@ -1,0 +1,1 @@
+"""Automatic, offline interpretation of a language model's neurons."""

@@ -1,0 +1,193 @@
+"""One frozen dataclass a stage: TOML in, canonical JSON and hash out.
+
+Invariant: a stage's result is a function of its config and its inputs' hashes, so both are kept beside the result and
+compared before it is used again. Few dials; what can be derived is derived.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from neurolocal.errors import ConfigError
+from neurolocal.records import Site
+
+Method = Literal["default", "notebook"]
+"""`notebook` follows the original notebook step by step, its weak points included."""
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """How text becomes rows, and what is kept of every neuron."""
+
+    row_length: int = 256
+    """Tokens a row, BOS included."""
+    k: int = 20
+    """Examples a neuron and side."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the subject computes in; the store is float32 in any case."""
+    packing: Literal["concat", "document"] = "concat"
+    """`concat`: documents joined by EOS, cut into full rows; `document`: no row holds two documents."""
+    bos: Literal["prepend", "none"] = "prepend"
+    """Whether every row begins with BOS."""
+    count_bos: bool = False
+    """Whether the BOS position competes and counts; in many models it outshouts every other."""
+    before: int = 50
+    """Window positions kept before the peak."""
+    after: int = 10
+    """Window positions kept after the peak."""
+    layers: tuple[int, ...] | None = None
+    """Layers to read, ascending; None is all. The forward pass ends after the last of them."""
+    max_rows: int | None = None
+    """Rows to read at most; None is the whole corpus."""
+    batch_size: int = 8
+    """Rows a forward pass; part of the result, since kernels round differently at other sizes."""
+    site: Site = "post"
+    """Where neurons are read."""
+    text_field: str = "text"
+    """The field of a JSON line or table that holds the document."""
+    strict: bool = False
+    """Whether a broken line stops the run (True), or is skipped and counted."""
+    shard: int = 0
+    """This run takes the batches whose number is `shard` modulo `shards`."""
+    shards: int = 1
+    """Runs that share the corpus."""
+    seed: int = 0
+    """Seed of whatever is drawn."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, row_length=2, k=1, before=0, after=0, batch_size=1, shards=1, shard=0)
+        if self.max_rows is not None:
+            _at_least(self, max_rows=1)
+        if self.shard >= self.shards:
+            raise ConfigError(f"shard {self.shard} of {self.shards}: shards are numbered from 0 to {self.shards - 1}")
+        if self.bos == "none" and self.count_bos:
+            raise ConfigError("count_bos = true with bos = none: there is no BOS to count; drop one of the two")
+
+
+@dataclass(frozen=True)
+class SimilarityConfig:
+    """How coherence is measured, and against what."""
+
+    method: Method = "default"
+    """`default`: distinct words against a frequency-matched null; `notebook`: mean over all pairs, self-pairs in."""
+    draws: int = 1000
+    """Random word sets a neuron is compared with; the smallest p is 1 / (draws + 1)."""
+    bins: int = 10
+    """Frequency bins from which the random words are drawn, equally filled."""
+    level: float = 0.05
+    """q at or under which a neuron is kept (default method)."""
+    threshold: float = 0.6
+    """Score at or above which a neuron is kept (notebook method)."""
+    seed: int = 0
+    """Seed of the null's draws."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, draws=19, bins=1)
+
+
+@dataclass(frozen=True)
+class PerturbationConfig:
+    """Which words replace the peak word, and how many."""
+
+    method: Method = "default"
+    """`default`: in place, within the context, beside controls; `notebook`: the substitute alone after BOS."""
+    examples: int = 10
+    """Examples tested a neuron, strongest first."""
+    neighbours: int = 5
+    """Nearest words tried an example."""
+    controls: int = 5
+    """Random words of the same frequency tried an example."""
+    screen: int | None = None
+    """Test only the neurons of a layer with this many best similarity p values; None tests all."""
+    level: float = 0.05
+    """q at or under which neighbours count as different from controls."""
+    permutations: int = 1000
+    """Random swaps of the paired test."""
+    seed: int = 0
+    """Seed of controls and swaps."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, examples=1, neighbours=1, controls=1, permutations=19)
+
+
+@dataclass(frozen=True)
+class SummaryConfig:
+    """Who describes a neuron, and from how much."""
+
+    method: Method = "default"
+    """`default`: candidates chosen by likelihood; `notebook`: its one question."""
+    limit: int | None = 50
+    """Neurons described a layer, best evidence first; None is all with evidence."""
+    samples: int = 3
+    """Descriptions that the LLM proposes a neuron."""
+    max_tokens: int = 24
+    """Tokens of a proposal at most (the notebook's own question keeps its 50)."""
+    n_ctx: int = 2048
+    """Context of the LLM in tokens."""
+    temperature: float = 0.7
+    """Sampling temperature of the proposals after the first, which is greedy."""
+    seed: int = 0
+    """Seed of the sampling."""
+
+
+@dataclass(frozen=True)
+class VerdictConfig:
+    """The thresholds between verdicts."""
+
+    level: float = 0.05
+    """q at or under which similarity or perturbation counts as evidence."""
+    repetition: float = 0.8
+    """Share of examples on one word from which a neuron is a `token`."""
+    half: float = 0.5
+    """Share of neighbours that must keep half of the activation for a `concept`."""
+    dead: float = 1e-6
+    """Largest |activation| under which a neuron is `dead`."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run: every stage of a RUN.toml, one table a stage."""
+
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
+    perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
+    summary: SummaryConfig = field(default_factory=SummaryConfig)
+    verdict: VerdictConfig = field(default_factory=VerdictConfig)
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON of a config or plain value: sorted keys, no spaces; equal values give equal text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def sha256(value: Any) -> str:
+    """SHA-256 of `canonical(value)`, hexadecimal."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """What differs between two plain values, one line each: `config.k: 20 -> 10`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in sorted({*old, *new})
+            for line in differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else str(key))
+        ]
+    return [] if canonical(old) == canonical(new) else [f"{prefix}: {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else canonical(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"
+
+
+def _at_least(config: Any, **least: int) -> None:
+    for name, low in least.items():
+        if getattr(config, name) < low:
+            raise ConfigError(f"{name} = {getattr(config, name)}: it must be {low} or more")

@@ -1,0 +1,219 @@
+"""The vocabulary of the project as frozen types, with shapes and units.
+
+Invariant: imports nothing of ours and no heavy package, so every room may use it. Arrays are numpy, little-endian;
+`neuron` is the index within a layer, `k` the length of a list, `window` the positions before + 1 + after the peak.
+A neuron table (the evidence of a stage for one layer) is columns of equal length, one row a neuron, with the column
+`neuron` saying which: stages that look at some neurons only hold only those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, Integer
+
+Site = Literal["post"]
+"""Where in an MLP a neuron is read, in TransformerLens's names. `post`: the input of the MLP's out projection."""
+
+Side = Literal["largest", "smallest"]
+"""Which end of a neuron's activations a list of examples holds."""
+
+SIDES: tuple[Side, Side] = ("largest", "smallest")
+
+Verdict = Literal["concept", "token", "form", "context", "dead", "unclear"]
+"""What the evidence says a neuron stands for; see `neurolocal.verdict`."""
+
+VERDICTS: tuple[Verdict, ...] = ("concept", "token", "form", "context", "dead", "unclear")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One maximally activating example of a neuron, with the window of text around its peak."""
+
+    rank: int
+    """0 is the strongest. Even ranks explain, odd ranks score."""
+    row: int
+    """Row index in the corpus (Neuroscope's "Data Index")."""
+    position: int
+    """Position of the peak token in its row."""
+    activation: float
+    """Value at the site at that position."""
+    start: int
+    """Position in the row of the window's first entry; the peak is entry `position - start`."""
+    tokens: Integer[np.ndarray, "window"]
+    """Token ids of the window, cut at the row's ends."""
+    activations: Float32[np.ndarray, "window"]
+    """Activations of the window, as many as `tokens`."""
+
+    @property
+    def peak(self) -> int:
+        """Index of the peak within the window."""
+        return self.position - self.start
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The example lists of all neurons of a layer, one side: strongest first, ties by lower row, then position."""
+
+    activation: Float32[np.ndarray, "neuron k"]
+    """Unused slots are NaN, and come last."""
+    row: Int64[np.ndarray, "neuron k"]
+    """Row index in the corpus; unused -1."""
+    position: Int32[np.ndarray, "neuron k"]
+    """Position in the row; unused -1."""
+    window: Float32[np.ndarray, "neuron k window"]
+    """Activations around the peak; NaN beyond the row's ends and in unused slots."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What every counted position of the corpus says of each neuron of a layer; merges by addition, bit for bit."""
+
+    count: int
+    """Positions counted: the same for every neuron of a layer (finite or not)."""
+    whole: Int64[np.ndarray, "2 neuron"]
+    """Whole parts of the exact sums of the activation (0) and of its square (1); see `neurolocal.collect.exact`."""
+    fraction: Int64[np.ndarray, "2 neuron"]
+    """Fractions of the same sums, in units of 2^-60."""
+    minimum: Float32[np.ndarray, "neuron"]
+    """Smallest activation seen; +inf where none."""
+    maximum: Float32[np.ndarray, "neuron"]
+    """Largest activation seen; -inf where none."""
+    positive: Int64[np.ndarray, "neuron"]
+    """Positions with activation > 0."""
+    nonfinite: Int64[np.ndarray, "neuron"]
+    """Positions whose activation was NaN or infinite; they are in no list and no sum."""
+
+    @property
+    def mean(self) -> Float64[np.ndarray, "neuron"]:
+        """Mean activation over finite positions; NaN where there is none."""
+        return self._sum(0) / self._finite
+
+    @property
+    def variance(self) -> Float64[np.ndarray, "neuron"]:
+        """Population variance over finite positions, never below 0; NaN where there is none."""
+        return np.maximum(self._sum(1) / self._finite - self.mean**2, 0.0)
+
+    @property
+    def _finite(self) -> Float64[np.ndarray, "neuron"]:
+        n = (self.count - self.nonfinite).astype(np.float64)
+        return np.where(n > 0, n, np.nan)
+
+    def _sum(self, i: int) -> Float64[np.ndarray, "neuron"]:
+        return self.whole[i] + self.fraction[i] * 2.0**-60
+
+
+@dataclass(frozen=True)
+class SimilarityTable:
+    """Do the top tokens belong together? One row a neuron of a layer, one side."""
+
+    neuron: Int64[np.ndarray, "n"]
+    """Index within the layer."""
+    score: Float32[np.ndarray, "n"]
+    """Default method: mean cosine over distinct pairs of distinct peak words. Notebook: its own mean. NaN: no pair."""
+    n_words: Int64[np.ndarray, "n"]
+    """Distinct peak words (case-folded) among the examples."""
+    n_known: Int64[np.ndarray, "n"]
+    """Of these, how many have a vector."""
+    repetition: Float32[np.ndarray, "n"]
+    """Share of the examples whose peak word is the commonest one: 1 when all peak on one word."""
+    null_mean: Float32[np.ndarray, "n"]
+    """Mean of the score over random word sets of the same size and frequency; NaN where there is no score."""
+    null_sd: Float32[np.ndarray, "n"]
+    """Standard deviation of the same."""
+    z: Float32[np.ndarray, "n"]
+    """(score - null_mean) / null_sd."""
+    p: Float64[np.ndarray, "n"]
+    """Share of random sets that score as high, the observed one counted in; NaN where there is no score."""
+    q: Float64[np.ndarray, "n"]
+    """Benjamini-Hochberg over the neurons of the layer that have a p."""
+    kept: Bool[np.ndarray, "n"]
+    """Passed the method's own screen (default: q under the config's level; notebook: score >= 0.6)."""
+
+
+@dataclass(frozen=True)
+class SubstituteTable:
+    """Every substitute that was put in an example's place: one row a substitute."""
+
+    neuron: Int64[np.ndarray, "s"]
+    """Index within the layer."""
+    rank: Int32[np.ndarray, "s"]
+    """Rank of the example whose peak word was replaced."""
+    kind: list[str]
+    """`neighbour`, `control`, or `original` (the word itself, run again: the reference of the others)."""
+    word: list[str]
+    """The text that stood there, as tokenised (leading space kept)."""
+    cosine: Float32[np.ndarray, "s"]
+    """Cosine to the word that it replaced; NaN where unknown."""
+    activation: Float32[np.ndarray, "s"]
+    """Largest activation over the substitute's own tokens."""
+
+
+@dataclass(frozen=True)
+class PerturbationTable:
+    """Does the activation follow the concept when the token is replaced? One row a tested neuron, one side."""
+
+    neuron: Int64[np.ndarray, "n"]
+    """Index within the layer."""
+    n_examples: Int32[np.ndarray, "n"]
+    """Examples tested."""
+    n_neighbours: Int32[np.ndarray, "n"]
+    """Neighbours tested, over all examples."""
+    held: Float32[np.ndarray, "n"]
+    """Share of neighbours whose activation is >= the original's (notebook: kept substitutes / checked)."""
+    half: Float32[np.ndarray, "n"]
+    """Share of neighbours whose activation is >= half of the original's."""
+    control_held: Float32[np.ndarray, "n"]
+    """`held` of the random controls."""
+    control_half: Float32[np.ndarray, "n"]
+    """`half` of the random controls."""
+    relative: Float32[np.ndarray, "n"]
+    """Mean of activation / original over the neighbours."""
+    control_relative: Float32[np.ndarray, "n"]
+    """The same over the controls."""
+    auc: Float32[np.ndarray, "n"]
+    """Probability that a neighbour's activation is above a control's of the same example (ties half)."""
+    p: Float64[np.ndarray, "n"]
+    """Paired permutation test, neighbours against controls within examples, one-sided."""
+    q: Float64[np.ndarray, "n"]
+    """Benjamini-Hochberg over the tested neurons of the layer."""
+    score: Float32[np.ndarray, "n"]
+    """Notebook method: its average score, in activation units; default method: `half - control_half`."""
+    substitutes: SubstituteTable
+    """Every substitute, for whoever wants to see."""
+
+
+@dataclass(frozen=True)
+class SummaryTable:
+    """What would a person call it? One row a described neuron, one side."""
+
+    neuron: Int64[np.ndarray, "n"]
+    """Index within the layer."""
+    description: list[str]
+    """One line."""
+    source: list[str]
+    """Who said it: `llm`, `vectors`, `counts` (token counts alone)."""
+    prompt: list[str]
+    """The LLM's prompt, whole; empty where none was asked."""
+    answer: list[str]
+    """The LLM's answer, raw; empty where none was asked."""
+    gain: Float32[np.ndarray, "n"]
+    """Nats a token by which the description makes the held-in words more probable; NaN where not measured."""
+
+
+@dataclass(frozen=True)
+class VerdictTable:
+    """Evidence -> verdict and rank: one row a neuron of a layer, in neuron order."""
+
+    neuron: Int64[np.ndarray, "n"]
+    """Index within the layer."""
+    verdict: list[str]
+    """One of `VERDICTS`."""
+    score: Float32[np.ndarray, "n"]
+    """In [0, 1] within the layer; the rank's order."""
+    rank: Int64[np.ndarray, "n"]
+    """0 is the best; ties by lower neuron."""
+    reason: list[str]
+    """One line: the evidence that decided."""

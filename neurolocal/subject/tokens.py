@@ -1,0 +1,83 @@
+"""Tokenizer -> the bytes of each token id, and text -> the ids that stand for exactly that text.
+
+Invariant: `vocabulary(tokenizer).text(ids)` is what the tokenizer decodes, without its clean-ups.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+
+from neurolocal.words import Vocabulary
+
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+def vocabulary(tokenizer: Any, d_vocab: int) -> Vocabulary:
+    """The bytes of every id of a Hugging Face tokenizer.
+
+    Byte-level BPE (GPT-2, Llama 3) maps each character of a token to one byte; SentencePiece (Llama 2, Gemma) writes a
+    space as U+2581 and a bare byte as `<0x0A>`. Ids past the tokenizer's own (padding of the embedding) are empty.
+    """
+    size = max(d_vocab, len(tokenizer))
+    byte_level = _is_byte_level(tokenizer)
+    specials = set(tokenizer.all_special_ids)
+    added = {i: t.content for i, t in tokenizer.added_tokens_decoder.items()}
+    specials |= {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    tokens = [b""] * size
+    for i, token in enumerate(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))):
+        if token is None:
+            continue
+        if i in added:
+            tokens[i] = added[i].encode("utf-8", "replace")
+        else:
+            tokens[i] = _byte_level_bytes(token) if byte_level else _sentencepiece_bytes(token)
+    special = np.zeros(size, dtype=bool)
+    special[[i for i in specials if i < size]] = True
+    return Vocabulary(tokens, special)
+
+
+def encode_exactly(tokenizer: Any, vocab: Vocabulary, text: str) -> list[int] | None:
+    """Ids whose text is exactly `text` in the middle of a row, or None where the tokenizer cannot say it.
+
+    SentencePiece tokenizers put a space of their own before a text, so a text with a leading space is also tried
+    without it, and one without is encoded behind a line break that is then taken away.
+    """
+    for attempt in (text, text.removeprefix(" ")):
+        ids = tokenizer(attempt, add_special_tokens=False)["input_ids"]
+        if ids and vocab.text(ids) == text:
+            return ids
+    head = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    ids = tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
+    if ids[: len(head)] == head and vocab.text(ids[len(head) :]) == text:
+        return ids[len(head) :]
+    return None
+
+
+def _is_byte_level(tokenizer: Any) -> bool:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return backend is not None and "ByteLevel" in json.dumps(json.loads(backend.to_str()).get("decoder"))
+
+
+def _byte_table() -> dict[str, int]:
+    """GPT-2's table, from its paper's code: printable bytes stand for themselves, the others for U+0100 and up."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    table = {chr(b): b for b in printable}
+    for n, b in enumerate(b for b in range(256) if b not in printable):
+        table[chr(256 + n)] = b
+    return table
+
+
+_BYTE_OF = _byte_table()
+
+
+def _byte_level_bytes(token: str) -> bytes:
+    return b"".join(bytes([_BYTE_OF[c]]) if c in _BYTE_OF else c.encode("utf-8", "replace") for c in token)
+
+
+def _sentencepiece_bytes(token: str) -> bytes:
+    byte = _BYTE.fullmatch(token)
+    return bytes([int(byte[1], 16)]) if byte else token.replace("\u2581", " ").encode("utf-8", "replace")

@@ -214,12 +214,12 @@ def test_peak_words_counts_whole_words():
 
 def test_notebook_ranks_the_kept_by_share_of_the_largest():
     sim = similarity([0] * 6, [np.nan] * 6, kept=[True, True, False, True, True, True])
-    per = perturbation([0] * 5, [0] * 5, [1] * 5, neuron=[3, 1, 0, 2, 5], score=[0.5, 2.0, 0.6, 9.0, np.nan])
+    per = perturbation([0] * 5, [0] * 5, [1] * 5, neuron=[3, 1, 0, 2, 5], score=[1.25, 5.0, 1.5, 9.0, np.nan])
     table = verdict(statistics([3.0] * 6), sim, per, peaks=[DAYS] * 6, config=CONFIG, method="notebook")
     np.testing.assert_allclose(table.score, [0.3, 1.0, 0, 0.25, 0, 0], rtol=1e-6)
     assert table.verdict == ["concept", "concept", "unclear", "unclear", "unclear", "unclear"]
     assert table.rank.tolist() == [1, 0, 3, 2, 4, 5]
-    assert table.reason[0] == "notebook: average score 0.6, 0.300 of the layer's 2"
+    assert table.reason[0] == "notebook: average score 1.5, 0.300 of the layer's 5"
     assert table.reason[2] == "notebook: not kept"
     assert table.reason[4] == "notebook: kept by similarity, no average score"
     assert FLOOR == 0.3

@@ -1,0 +1,169 @@
+"""Everything that a store holds about the neurons of one layer, read once, asked neuron by neuron.
+
+Invariant: a stage that has not run, or has not looked at a neuron, answers None or NaN, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isfinite, nan
+
+from neurolocal.errors import StoreError
+from neurolocal.records import (
+    Example,
+    PerturbationTable,
+    Side,
+    SimilarityTable,
+    Statistics,
+    SummaryTable,
+    VerdictTable,
+)
+from neurolocal.report.reading import StoreReader
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure of a neuron beside its null, ready to print."""
+
+    name: str
+    """What was measured."""
+    value: str
+    """The figure."""
+    null: str
+    """What chance or controls give; empty where the figure has no null."""
+    test: str
+    """z, p and q, as far as they were measured."""
+    at: float
+    """The figure as a number, for a chart; NaN where unknown."""
+    null_at: float
+    """Its null as a number; NaN where unknown."""
+
+
+@dataclass(frozen=True)
+class Substitute:
+    """A word that stood in a peak word's place, and what the activation became."""
+
+    word: str
+    """The word."""
+    relative: float
+    """Its activation / the original's; NaN where there is no original to compare with."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a store, one side, with the tables of every stage that has run."""
+
+    store: StoreReader
+    layer: int
+    """Index of the layer."""
+    side: Side
+    """Which end of the activations."""
+    statistics: Statistics
+    similarity: SimilarityTable | None
+    perturbation: PerturbationTable | None
+    summary: SummaryTable | None
+    verdict: VerdictTable | None
+    rows: Mapping[str, Mapping[int, int]]
+    """Stage -> neuron -> its row in the stage's table."""
+
+    def figure(self, stage: str, column: str, neuron: int) -> float:
+        """One cell of a stage's table; NaN where there is none."""
+        row = self.rows[stage].get(neuron)
+        return nan if row is None else float(getattr(getattr(self, stage), column)[row])
+
+    def text(self, stage: str, column: str, neuron: int) -> str | None:
+        """One text cell of a stage's table; None where there is none."""
+        row = self.rows[stage].get(neuron)
+        return None if row is None else str(getattr(getattr(self, stage), column)[row])
+
+    def examples(self, neuron: int) -> list[Example]:
+        """The neuron's examples, strongest first."""
+        return self.store.examples(self.layer, neuron, self.side)
+
+    def ranked(self) -> list[int]:
+        """All neurons of the layer, best first; in neuron order where there is no verdict."""
+        known = self.rows["verdict"]
+        rank = {neuron: int(self.verdict.rank[row]) for neuron, row in known.items()} if self.verdict else {}
+        return sorted(range(self.store.n_neurons(self.layer)), key=lambda n: (rank.get(n, len(rank)), n))
+
+    def figures(self, neuron: int) -> list[Figure]:
+        """What similarity and perturbation measured, each beside its null; empty where neither did."""
+        made = []
+        if neuron in self.rows["similarity"]:
+            score, mean, sd, z, p, q = (
+                self.figure("similarity", c, neuron) for c in ("score", "null_mean", "null_sd", "z", "p", "q")
+            )
+            null = f"random words {number(mean)} ± {number(sd)}" if isfinite(mean) else ""
+            made.append(Figure("coherence", number(score), null, tests(z=z, p=p, q=q), score, mean))
+        if neuron in self.rows["perturbation"]:
+            p, q = (self.figure("perturbation", c, neuron) for c in ("p", "q"))
+            for name, column in (("keep half", "half"), ("keep all", "held"), ("mean activation", "relative")):
+                value, null = (self.figure("perturbation", c, neuron) for c in (column, f"control_{column}"))
+                beside = f"controls {percent(null)}" if isfinite(null) else ""
+                shown = tests(p=p, q=q) if column == "half" else ""
+                made.append(Figure(f"neighbours {name}", percent(value), beside, shown, value, null))
+            auc = self.figure("perturbation", "auc", neuron)
+            made.append(Figure("neighbour above control", number(auc), "chance 0.50", "", auc, 0.5))
+        return made
+
+    def substitutes(self, neuron: int, kind: str, *, limit: int = 12) -> list[Substitute]:
+        """Distinct words of a kind (`neighbour`, `control`) that were tried, most activating first."""
+        if self.perturbation is None or neuron not in self.rows["perturbation"]:
+            return []
+        tried = self.perturbation.substitutes
+        here = [int(i) for i in (tried.neuron == neuron).nonzero()[0]]
+        originals = {int(tried.rank[i]): float(tried.activation[i]) for i in here if tried.kind[i] == "original"}
+        best: dict[str, float] = {}
+        for i in here:
+            if tried.kind[i] == kind:
+                original = originals.get(int(tried.rank[i]), nan)
+                relative = float(tried.activation[i]) / original if original else nan
+                word = tried.word[i].strip() or tried.word[i]
+                best[word] = max(best.get(word, relative), relative)
+        order = sorted(best.items(), key=lambda item: (not isfinite(item[1]), -item[1], item[0]))
+        return [Substitute(word, relative) for word, relative in order[:limit]]
+
+
+def read_layer(store: StoreReader, layer: int, *, side: Side = "largest") -> Layer:
+    """Read the tables of every stage that has run on a layer."""
+    tables = {stage: store.evidence(stage, layer, side) for stage in STAGES}
+    rows = {
+        stage: {} if table is None else {int(neuron): i for i, neuron in enumerate(table.neuron)}
+        for stage, table in tables.items()
+    }
+    return Layer(store, layer, side, store.statistics(layer), **tables, rows=rows)
+
+
+STAGES = ("similarity", "perturbation", "summary", "verdict")
+"""The stages whose tables are reported, in the order in which they run."""
+
+
+def chosen_layers(store: StoreReader, layers: Iterable[int] | None) -> list[int]:
+    """The layers asked for, ascending; None is all that were collected. A layer that is not there is a `StoreError`."""
+    collected = list(store.layers)
+    chosen = collected if layers is None else sorted(set(layers))
+    missing = [n for n in chosen if n not in collected]
+    if missing:
+        raise StoreError(
+            f"reading layer {', '.join(map(str, missing))}: the store holds layers "
+            f"{', '.join(map(str, collected)) or '(none)'}. Choose from these, or collect the layer first."
+        )
+    return chosen
+
+
+def number(value: float) -> str:
+    """Two decimals, more where the value is small; an en dash where unknown."""
+    if not isfinite(value):
+        return "–" if value != value else ("∞" if value > 0 else "-∞")
+    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
+
+
+def percent(share: float) -> str:
+    """`71 %`; an en dash where unknown."""
+    return f"{100 * share:.0f} %" if isfinite(share) else "–"
+
+
+def tests(**values: float) -> str:
+    """`z = 7.2, p = 0.001`: those that were measured."""
+    return ", ".join(f"{k} = {v:.1f}" if k == "z" else f"{k} = {v:.2g}" for k, v in values.items() if v == v)

@@ -1,0 +1,132 @@
+"""One neuron on a terminal: verdict, evidence beside its null, statistics, and its examples with the peak marked.
+
+On a terminal the activation shades the text and the peak is underlined; in a pipe or a file the peak stands in double
+brackets, `a [[poly]]gon`. Line breaks and hidden characters of the corpus are made visible.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TextIO
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from neurolocal.errors import StoreError
+from neurolocal.records import Example, Side
+from neurolocal.report.layer import Layer, chosen_layers, number, percent, read_layer
+from neurolocal.report.reading import StoreReader
+from neurolocal.report.rows import NeuronRow, neuron_row
+from neurolocal.report.spans import SHADES, Span, spans
+from neurolocal.report.terminal import console, verdict_text
+from neurolocal.report.visible import counted, visible
+
+LONGEST = 200
+"""Characters of one token that are shown."""
+
+
+def show(
+    store: StoreReader,
+    layer: int,
+    neuron: int,
+    *,
+    out: TextIO,
+    side: Side = "largest",
+    limit: int | None = None,
+    width: int | None = None,
+    color: bool | None = None,
+) -> None:
+    """Print one neuron, with `limit` of its examples (None: all). A neuron that isn't there is a `StoreError`."""
+    chosen_layers(store, [layer])
+    n = store.n_neurons(layer)
+    if not 0 <= neuron < n:
+        raise StoreError(f"showing neuron {neuron} of layer {layer}: the layer has {n:,} neurons, 0 to {n - 1}")
+    read = read_layer(store, layer, side=side)
+    row = neuron_row(read, neuron)
+    screen = console(out, width=width, color=color)
+    _header(screen, row)
+    _evidence(screen, read, row)
+    _statistics(screen, read, neuron)
+    _examples(screen, read, neuron, limit=limit)
+
+
+def _header(screen: Console, row: NeuronRow) -> None:
+    line = Text.assemble((f"layer {row.layer} · neuron {row.neuron}", "bold"), " · ", verdict_text(row.verdict))
+    if isfinite(row.score):
+        line.append(f" · score {row.score:.3f} · rank {row.rank}")
+    screen.print(line)
+    if row.description:
+        screen.print(Text.assemble((visible(row.description, limit=LONGEST), "bold"), (f"  ({row.source})", "dim")))
+    if row.reason:
+        screen.print(Text(visible(row.reason, limit=300)))
+
+
+def _evidence(screen: Console, read: Layer, row: NeuronRow) -> None:
+    screen.print(Text("\nevidence", style="dim"))
+    figures = read.figures(row.neuron)
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for column in range(4):
+        grid.add_column(justify="right" if column == 1 else "left", no_wrap=column < 3)
+    for f in figures:
+        grid.add_row(Text(f.name), Text(f.value, style="bold"), Text(f.null, style="dim"), Text(f.test))
+    screen.print(
+        Padding(grid if figures else Text("none yet: neither similarity nor perturbation"), (0, 0, 0, 2), expand=False)
+    )
+    for kind, name in (("neighbour", "neighbours"), ("control", "controls")):
+        tried = read.substitutes(row.neuron, kind)
+        if tried:
+            said = ", ".join(f"{visible(s.word, limit=24)} {percent(s.relative)}" for s in tried)
+            screen.print(Padding(Text.assemble((f"{name}  ", "dim"), said), (0, 0, 0, 2), expand=False))
+    if row.words:
+        said = Text.assemble(("words  ", "dim"), counted(list(row.words.items())[:30]))
+        screen.print(Padding(said, (0, 0, 0, 2), expand=False))
+
+
+def _statistics(screen: Console, read: Layer, neuron: int) -> None:
+    s = read.statistics
+    finite = s.count - int(s.nonfinite[neuron])
+    screen.print(Text("\nstatistics", style="dim"))
+    said = f"{s.count:,} positions"
+    if finite:
+        share = percent(int(s.positive[neuron]) / finite)
+        spread = float(s.variance[neuron]) ** 0.5
+        said += f" · mean {number(float(s.mean[neuron]))} ± {number(spread)} · positive {share}"
+        said += f" · from {number(float(s.minimum[neuron]))} to {number(float(s.maximum[neuron]))}"
+    if finite < s.count:
+        said += f" · NaN or infinite at {s.count - finite:,}"
+    screen.print(Padding(Text(said), (0, 0, 0, 2), expand=False))
+
+
+def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -> None:
+    examples = read.examples(neuron)
+    shown = examples[:limit]
+    more = f" · {len(shown)} of {len(examples)}" if len(shown) < len(examples) else ""
+    screen.print(Text(f"\nexamples · {read.side} activation{more}", style="dim"))
+    if not examples:
+        screen.print(Padding(Text("none"), (0, 0, 0, 2), expand=False))
+    for example in shown:
+        head = Text.assemble((f"{example.rank:>2}", "dim"), f"  {number(example.activation)}")
+        head.append(f"  row {example.row}, position {example.position}", style="dim")
+        screen.print(head)
+        screen.print(Padding(_window(example, read, marked=not screen.is_terminal), (0, 0, 0, 4), expand=False))
+
+
+def _window(example: Example, read: Layer, *, marked: bool) -> Text:
+    line = Text()
+    for span in spans(example, read.store.vocabulary):
+        said = visible(span.text, limit=LONGEST)
+        line.append(f"[[{said}]]" if marked and span.peak else said, style=None if marked else _style(span))
+    return line
+
+
+def _style(span: Span) -> str:
+    """Darker green for more activation, white on top, so it reads on a light and on a dark terminal."""
+    if span.special:
+        return "dim"
+    if not span.shade:
+        return "bold underline" if span.peak else ""
+    share = span.shade / SHADES
+    ground = f"on rgb({round(30 * (1 - share))},{round(70 + 50 * share)},{round(60 + 20 * share)})"
+    return f"{'bold underline ' if span.peak else ''}rgb(255,255,255) {ground}"

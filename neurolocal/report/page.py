@@ -1,0 +1,219 @@
+"""One self-contained HTML page: the facts of the run, verdicts a layer, the ranked table, and a card for the best.
+
+Invariant: the page asks nothing of any network (its policy forbids it), and whatever the corpus, the subject or the LLM
+said is text: made visible, then escaped by the template; nothing of it enters the style or the script, whose hashes
+alone the policy allows to run. The same store gives the same bytes.
+Cost: about 300 bytes a table row and 10 to 30 KB a card.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurolocal.errors import NeurolocalError
+from neurolocal.records import VERDICTS, Example, Side
+from neurolocal.report.file import write_whole
+from neurolocal.report.layer import Figure, Layer, Substitute, chosen_layers, number, percent, read_layer
+from neurolocal.report.reading import StoreReader
+from neurolocal.report.rows import NeuronRow, neuron_row, report_object
+from neurolocal.report.spans import Span, spans
+from neurolocal.report.visible import counted, visible
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+LONGEST = 200
+"""Characters of one piece of text that are shown."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the page says of one neuron."""
+
+    row: NeuronRow
+    figures: list[Figure]
+    neighbours: list[Substitute]
+    controls: list[Substitute]
+    statistics: str
+    examples: list[tuple[Example, list[Span]]]
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """The verdicts of a whole layer, also of the neurons that the table leaves out."""
+
+    layer: int
+    neurons: int
+    counts: dict[str, int]
+    """Every verdict with its number of neurons, in the order of `VERDICTS`; empty without a verdict."""
+
+
+def write_page(
+    store: StoreReader,
+    layers: Iterable[int] | None = None,
+    *,
+    path: Path,
+    side: Side = "largest",
+    rows: int = 500,
+    cards: int = 30,
+) -> None:
+    """Write the page of the layers (None: all), whole or not at all: `rows` neurons and `cards` cards a layer, by rank.
+
+    A layer that was not collected is a `StoreError`; without jinja2 (extra `site`) a `NeurolocalError` says so.
+    """
+    write_whole(path, page(store, layers, side=side, rows=rows, cards=cards))
+
+
+def page(
+    store: StoreReader, layers: Iterable[int] | None = None, *, side: Side = "largest", rows: int = 500, cards: int = 30
+) -> str:
+    """The page as text; see `write_page`."""
+    environment = _environment()
+    listed: list[NeuronRow] = []
+    detailed: list[Card] = []
+    summaries: list[LayerSummary] = []
+    for read in (read_layer(store, layer, side=side) for layer in chosen_layers(store, layers)):
+        best = [neuron_row(read, neuron) for neuron in read.ranked()[:rows]]
+        listed += best
+        detailed += [_card(read, row) for row in best[:cards] if row.verdict != "dead"]
+        summaries.append(_summary(read))
+    style, script = (_source(environment, name) for name in ("page.css", "page.js"))
+    return environment.get_template("page.html").render(
+        style=_markup(style),
+        script=_markup(script),
+        policy=(
+            f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+        facts=_facts(store.manifest),
+        provenance=json.dumps({**report_object(store, listed, side=side), "neurons": len(listed)}, indent=1),
+        side=side,
+        summaries=summaries,
+        verdicts=VERDICTS,
+        rows=listed,
+        cards=detailed,
+        carded={(card.row.layer, card.row.neuron) for card in detailed},
+        left_out=sum(s.neurons for s in summaries) - len(listed),
+    )
+
+
+def _card(read: Layer, row: NeuronRow) -> Card:
+    s, neuron = read.statistics, row.neuron
+    finite = s.count - int(s.nonfinite[neuron])
+    said = f"{s.count:,} positions"
+    if finite:
+        said += f", positive at {percent(int(s.positive[neuron]) / finite)}"
+        said += f", mean {number(float(s.mean[neuron]))} ± {number(float(s.variance[neuron]) ** 0.5)}"
+        said += f", {number(float(s.minimum[neuron]))} to {number(float(s.maximum[neuron]))}"
+    return Card(
+        row,
+        read.figures(neuron),
+        read.substitutes(neuron, "neighbour"),
+        read.substitutes(neuron, "control"),
+        said,
+        [(example, _joined(spans(example, read.store.vocabulary))) for example in read.examples(neuron)],
+    )
+
+
+def _joined(pieces: list[Span]) -> list[Span]:
+    """The pieces with neighbours that are not shaded put together: a third of the page's size."""
+    made: list[Span] = []
+    for piece in pieces:
+        last = made[-1] if made else None
+        if last and not (piece.shade or piece.peak or piece.special or last.shade or last.peak or last.special):
+            made[-1] = Span(last.text + piece.text, 0, last.activation, peak=False, special=False)
+        else:
+            made.append(piece)
+    return made
+
+
+def _summary(read: Layer) -> LayerSummary:
+    counts = Counter(read.verdict.verdict) if read.verdict is not None else Counter()
+    named = {name: counts[name] for name in VERDICTS} if counts else {}
+    return LayerSummary(read.layer, read.store.n_neurons(read.layer), named)
+
+
+def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """The run in a few pairs of name and value; what the manifest doesn't say is left out."""
+    subject, corpus = (_table(manifest.get(name)) for name in ("subject", "corpus"))
+    config = _table(manifest.get("config"))
+    pairs = [
+        ("subject", subject.get("name") or subject.get("path")),
+        ("layers × neurons", f"{subject['n_layers']} × {subject['d_mlp']}" if "d_mlp" in subject else None),
+        ("weights", _short(subject.get("sha256"))),
+        ("corpus", corpus.get("name") or corpus.get("path")),
+        ("corpus hash", _short(corpus.get("sha256"))),
+        ("tokens", _count(manifest.get("tokens"))),
+        ("rows", _count(manifest.get("rows"))),
+        ("row length", _count(config.get("row_length"))),
+        ("dtype", config.get("dtype")),
+        (
+            "collection",
+            None if manifest.get("complete") is None else "whole" if manifest["complete"] else "not finished",
+        ),
+    ]
+    return [(name, str(value)) for name, value in pairs if value not in (None, "")]
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _short(digest: Any) -> str | None:
+    return f"{str(digest)[:12]}…" if digest else None
+
+
+def _count(value: Any) -> str | None:
+    return f"{value:,}" if isinstance(value, int) else None
+
+
+def _environment() -> Environment:
+    try:
+        import jinja2
+    except ImportError as error:
+        raise NeurolocalError(
+            "writing the page: jinja2 is not installed. Run: pip install 'neurolocal[site]', or use --json or --csv."
+        ) from error
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "seen": lambda text: visible(text, limit=LONGEST),
+        "seen_all": lambda text: visible(text, limit=60 * LONGEST),
+        "counted": lambda words: counted(list(words.items())[:12]),
+        "tokens": lambda tokens: counted(Counter(tokens).most_common(12)),
+        "number": number,
+        "percent": percent,
+        "width": lambda share: round(100 * min(max(share, 0.0), 1.0), 1) if isfinite(share) else 0,
+        "known": isfinite,
+    }
+    return environment
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _markup(text: str) -> Any:
+    """Our own style or script, which the template must not escape."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

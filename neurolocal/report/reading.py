@@ -1,0 +1,51 @@
+"""What the report asks of a store: the reading side of `neurolocal.store.Store`, as a type.
+
+The report needs no more than this, so any reader that answers these questions can be reported on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from neurolocal.records import Example, Side, Statistics
+from neurolocal.words import Vocabulary
+
+
+@runtime_checkable
+class StoreReader(Protocol):
+    """A store, open for reading."""
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Subject, tokenizer, corpus, config, rows, tokens, complete."""
+        ...
+
+    @property
+    def layers(self) -> list[int]:
+        """The layers that were collected."""
+        ...
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The text of every token id."""
+        ...
+
+    def n_neurons(self, layer: int) -> int:
+        """Neurons of a layer."""
+        ...
+
+    def examples(self, layer: int, neuron: int, side: Side = "largest") -> list[Example]:
+        """A neuron's examples of one side, strongest first."""
+        ...
+
+    def statistics(self, layer: int) -> Statistics:
+        """What all counted positions say of a layer's neurons."""
+        ...
+
+    def evidence(self, stage: Any, layer: int, side: Side = "largest") -> Any:
+        """A stage's table for a layer; None where the stage has not run."""
+        ...
+
+    def inputs(self, stage: Any, layer: int, side: Side = "largest") -> dict[str, Any] | None:
+        """What that table was made from: resolved config and hashes."""
+        ...

@@ -1,0 +1,184 @@
+"""The ranked neurons as plain records: one list, as JSON and as CSV.
+
+Invariant: the names of the fields are stable, since scripts outside the project read them; JSON is strict (unknown
+figures are null) and both files appear whole or not at all. Cost: the examples of each neuron listed are read once.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any
+
+from neurolocal.records import VERDICTS, Side
+from neurolocal.report.file import write_whole
+from neurolocal.report.layer import STAGES, Layer, chosen_layers, read_layer
+from neurolocal.report.reading import StoreReader
+from neurolocal.report.visible import plain
+
+
+@dataclass(frozen=True)
+class NeuronRow:
+    """One neuron of the report. Figures that were not measured are NaN (JSON null, CSV empty)."""
+
+    layer: int
+    """Index of the layer."""
+    neuron: int
+    """Index within the layer."""
+    rank: int | None
+    """0 is the layer's best; None without a verdict."""
+    score: float
+    """In [0, 1] within the layer."""
+    verdict: str | None
+    """One of `records.VERDICTS`; None without a verdict."""
+    description: str
+    """What a person would call it; empty where nothing described it."""
+    tokens: list[str]
+    """The peak token of each example, strongest first, leading space kept."""
+    similarity: float
+    """Score of the similarity stage."""
+    perturbation: float
+    """Score of the perturbation stage."""
+    reason: str
+    """The evidence that decided the verdict."""
+    source: str
+    """Who described it: `llm`, `vectors`, `counts`; empty where nothing did."""
+    words: dict[str, int]
+    """Peak words (whole words) with their number of examples, commonest first."""
+    activation: float
+    """Activation of the strongest example."""
+    similarity_null: float
+    """Mean score of random word sets."""
+    similarity_z: float
+    similarity_q: float
+    perturbation_half: float
+    """Share of neighbours that keep half of the activation."""
+    perturbation_control_half: float
+    """The same of random controls."""
+    perturbation_q: float
+
+
+def report_rows(
+    store: StoreReader, layers: Iterable[int] | None = None, *, side: Side = "largest", limit: int | None = None
+) -> list[NeuronRow]:
+    """The neurons of the layers (None: all), by layer, then rank; at most `limit` a layer, best first.
+
+    Without a verdict they come in neuron order, with rank None. A layer that was not collected is a `StoreError`.
+    """
+    return [
+        neuron_row(read, neuron)
+        for layer in chosen_layers(store, layers)
+        for read in [read_layer(store, layer, side=side)]
+        for neuron in read.ranked()[:limit]
+    ]
+
+
+def neuron_row(read: Layer, neuron: int) -> NeuronRow:
+    """The report's record of one neuron."""
+    examples = read.examples(neuron)
+    vocabulary = read.store.vocabulary
+    words = Counter(vocabulary.word_at(e.tokens, e.peak).text for e in examples)
+    row = read.rows["verdict"].get(neuron)
+    return NeuronRow(
+        layer=read.layer,
+        neuron=neuron,
+        rank=None if read.verdict is None or row is None else int(read.verdict.rank[row]),
+        score=read.figure("verdict", "score", neuron),
+        verdict=read.text("verdict", "verdict", neuron),
+        description=plain(read.text("summary", "description", neuron) or ""),
+        tokens=[plain(vocabulary.str_tokens([int(e.tokens[e.peak])])[0]) for e in examples],
+        similarity=read.figure("similarity", "score", neuron),
+        perturbation=read.figure("perturbation", "score", neuron),
+        reason=plain(read.text("verdict", "reason", neuron) or ""),
+        source=read.text("summary", "source", neuron) or "",
+        words={plain(word): n for word, n in words.most_common()},
+        activation=examples[0].activation if examples else nan,
+        similarity_null=read.figure("similarity", "null_mean", neuron),
+        similarity_z=read.figure("similarity", "z", neuron),
+        similarity_q=read.figure("similarity", "q", neuron),
+        perturbation_half=read.figure("perturbation", "half", neuron),
+        perturbation_control_half=read.figure("perturbation", "control_half", neuron),
+        perturbation_q=read.figure("perturbation", "q", neuron),
+    )
+
+
+def report_object(store: StoreReader, rows: Iterable[NeuronRow], *, side: Side = "largest") -> dict[str, Any]:
+    """The report as one plain object: the facts of the run, and the list `neurons`. Safe for strict JSON."""
+    rows = list(rows)
+    layers = sorted({row.layer for row in rows})
+    manifest = store.manifest
+    facts = {
+        "format": "neurolocal-report",
+        "version": 1,
+        **{name: manifest.get(name) for name in ("subject", "tokenizer", "corpus", "config", "rows", "tokens")},
+        "complete": manifest.get("complete"),
+        "side": side,
+        "layers": layers,
+        "verdicts": {str(layer): verdict_counts(row for row in rows if row.layer == layer) for layer in layers},
+        "stages": {
+            stage: {str(n): made for n in layers if (made := store.inputs(stage, n, side)) is not None}
+            for stage in STAGES
+        },
+    }
+    return {**_strict(facts), "neurons": [_strict(asdict(row)) for row in rows]}
+
+
+def verdict_counts(rows: Iterable[NeuronRow]) -> dict[str, int]:
+    """How many neurons have each verdict; those that nobody has."""
+    counts = Counter(row.verdict for row in rows)
+    return {name: counts[name] for name in VERDICTS if counts[name]}
+
+
+def report_json(store: StoreReader, rows: Iterable[NeuronRow], *, side: Side = "largest") -> str:
+    """`report_object` as JSON text, pure ASCII, one line."""
+    return json.dumps(report_object(store, rows, side=side), allow_nan=False, sort_keys=False)
+
+
+def write_json(store: StoreReader, rows: Iterable[NeuronRow], *, path: Path, side: Side = "largest") -> None:
+    """Write `report_json` to a file, whole or not at all."""
+    write_whole(path, report_json(store, rows, side=side) + "\n")
+
+
+def report_csv(rows: Iterable[NeuronRow]) -> str:
+    """A header and one line a neuron; lists are JSON texts, unknown figures empty.
+
+    Descriptions and reasons that a spreadsheet would run as a formula (`= + - @`) get an apostrophe in front.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(field.name for field in fields(NeuronRow))
+    for row in rows:
+        writer.writerow(_cell(value) for value in asdict(row).values())
+    return text.getvalue()
+
+
+def write_csv(rows: Iterable[NeuronRow], *, path: Path) -> None:
+    """Write `report_csv` to a file, whole or not at all."""
+    write_whole(path, report_csv(rows))
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list | dict):
+        return json.dumps(value)
+    if isinstance(value, float):
+        return repr(value) if isfinite(value) else ""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return "" if value is None else value
+
+
+def _strict(value: Any) -> Any:
+    """The value with NaN and infinity as None and lone surrogates as U+FFFD, at any depth."""
+    if isinstance(value, dict):
+        return {plain(str(key)): _strict(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(held) for held in value]
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return plain(value) if isinstance(value, str) else value

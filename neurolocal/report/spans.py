@@ -1,0 +1,65 @@
+"""An example's window as pieces of text with their activation: what every view shades.
+
+Invariant: the pieces joined are the window's text; tokens that spell one character together are one piece, so no view
+shows half a character. Exactly one piece holds the peak.
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from math import isfinite
+
+from neurolocal.records import Example
+from neurolocal.words import Vocabulary
+
+SHADES = 10
+"""Shade of the peak; 0 is no activation, or one of the other sign."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """One token of a window, or several that spell one character."""
+
+    text: str
+    """As the corpus has it: not escaped, nothing made visible."""
+    shade: int
+    """0 to `SHADES`: activation as a share of the peak's, rounded."""
+    activation: float
+    """Strongest of the piece, in the direction of the peak."""
+    peak: bool
+    """Whether it holds the peak."""
+    special: bool
+    """Whether it is a control token such as BOS."""
+
+
+def spans(example: Example, vocabulary: Vocabulary) -> list[Span]:
+    """The pieces of an example's window, in reading order."""
+    made: list[Span] = []
+    group: list[int] = []
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for i, token in enumerate(example.tokens):
+        special = bool(vocabulary.special[token])
+        if special and group:
+            made.append(_span(group, example, vocabulary))
+            group = []
+            decoder.reset()
+        group.append(i)
+        decoder.decode(vocabulary.tokens[int(token)])
+        if special or not decoder.getstate()[0]:
+            made.append(_span(group, example, vocabulary))
+            group = []
+            decoder.reset()
+    if group:
+        made.append(_span(group, example, vocabulary))
+    return made
+
+
+def _span(group: list[int], example: Example, vocabulary: Vocabulary) -> Span:
+    direction = -1.0 if example.activation < 0 else 1.0
+    strongest = max((float(example.activations[i]) for i in group), key=lambda a: direction * a if a == a else -1e300)
+    share = strongest / example.activation if example.activation else 0.0
+    shade = round(SHADES * min(max(share, 0.0), 1.0)) if isfinite(share) else 0
+    text = vocabulary.text([int(example.tokens[i]) for i in group])
+    special = bool(vocabulary.special[example.tokens[group[-1]]])
+    return Span(text, shade, strongest, example.peak in group, special)

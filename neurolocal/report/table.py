@@ -1,0 +1,86 @@
+"""The ranked neurons on a terminal: one line a neuron, as the notebook printed them and a little more.
+
+Rank, normalised score, verdict, description, tokens; from 130 columns up also coherence and neighbours, each with its
+null in brackets. Rows are cut to the width, never wrapped, so that 100 neurons are 100 lines.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import groupby
+from math import isfinite
+from typing import TextIO
+
+from rich.table import Table
+from rich.text import Text
+
+from neurolocal.report.layer import percent
+from neurolocal.report.rows import NeuronRow, verdict_counts
+from neurolocal.report.terminal import console, verdict_text
+from neurolocal.report.visible import counted, visible
+
+WIDE = 130
+"""Columns from which the evidence has room beside description and tokens."""
+
+
+def print_table(
+    rows: Iterable[NeuronRow],
+    *,
+    out: TextIO,
+    limit: int | None = None,
+    least: float = 0.0,
+    width: int | None = None,
+    color: bool | None = None,
+) -> None:
+    """Print one table a layer, in the order given.
+
+    At most `limit` neurons a layer, and only those with a score of at least `least` (the notebook's is 0.3); what is
+    left out is counted below the table. Width and colour are the terminal's where not given.
+    """
+    screen = console(out, width=width, color=color)
+    layers = [(layer, list(held)) for layer, held in groupby(rows, key=lambda row: row.layer)]
+    if not layers:
+        screen.print(Text("no neurons to report"))
+    for i, (layer, held) in enumerate(layers):
+        shown = [row for row in held if not row.score < least][:limit]
+        counts = ", ".join(f"{n:,} {name}" for name, n in verdict_counts(held).items())
+        head = f"layer {layer} · {len(held):,} neurons · {counts or 'no verdict yet'}"
+        screen.print(Text(("\n" if i else "") + head, style="bold"))
+        screen.print(_table(shown, wide=screen.width >= WIDE))
+        if len(shown) < len(held):
+            screen.print(Text(f"{len(held) - len(shown):,} more are not shown", style="dim"))
+
+
+def _table(rows: list[NeuronRow], *, wide: bool) -> Table:
+    table = Table(box=None, expand=True, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for name in ("rank", "neuron", "score"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True, min_width=7)
+    table.add_column("description", no_wrap=True, overflow="ellipsis", ratio=3)
+    table.add_column("tokens", no_wrap=True, overflow="ellipsis", ratio=4)
+    if wide:
+        table.add_column("coherence (null)", no_wrap=True)
+        table.add_column("neighbours (controls)", no_wrap=True)
+    for row in rows:
+        cells = [
+            Text("–" if row.rank is None else str(row.rank)),
+            Text(str(row.neuron)),
+            Text(f"{row.score:.3f}" if isfinite(row.score) else "–"),
+            verdict_text(row.verdict),
+            Text(visible(row.description, limit=200) or "–", style="" if row.description else "dim"),
+            Text(counted(Counter(row.tokens).most_common(12)) or "–"),
+        ]
+        if wide:
+            cells.append(_beside(_fixed(row.similarity), _fixed(row.similarity_null)))
+            cells.append(_beside(percent(row.perturbation_half), percent(row.perturbation_control_half)))
+        table.add_row(*cells)
+    return table
+
+
+def _beside(value: str, null: str) -> Text:
+    return Text.assemble(f"{value:>5}", (f"  ({null})", "dim")) if value != "–" else Text("    –", style="dim")
+
+
+def _fixed(value: float) -> str:
+    return f"{value:.2f}" if isfinite(value) else "–"

@@ -1,0 +1,48 @@
+"""How the report meets a terminal: width, colour, and text that nothing in a corpus can steer.
+
+Invariant: where the output is no terminal (a file, a pipe) there is no colour and no escape sequence.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+VERDICT_STYLES = {
+    "concept": "bold green",
+    "token": "cyan",
+    "form": "yellow",
+    "context": "magenta",
+    "dead": "dim",
+    "unclear": "",
+}
+"""Style of each verdict's word."""
+
+NARROWEST = 60
+"""Columns under which no table can be read: narrower terminals wrap."""
+
+
+def console(out: TextIO, *, width: int | None = None, color: bool | None = None) -> Console:
+    """A console that writes to `out`; None asks the terminal (100 columns and no colour where there is none)."""
+    terminal = bool(getattr(out, "isatty", lambda: False)()) if color is None else color
+    columns = width or shutil.get_terminal_size((100, 24)).columns
+    return Console(
+        file=out,
+        width=max(columns, NARROWEST),
+        force_terminal=terminal,
+        no_color=not terminal,
+        color_system="truecolor" if color else "auto" if terminal else None,
+        legacy_windows=False,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        soft_wrap=False,
+    )
+
+
+def verdict_text(verdict: str | None) -> Text:
+    """The verdict's word in its style; an en dash where there is none."""
+    return Text(verdict or "–", style=VERDICT_STYLES.get(verdict or "", ""))

@@ -1,0 +1,106 @@
+"""The default method: distinct peak words, their mean cosine, and how often random words of their frequency reach it.
+
+Invariant: a pure function of examples, vocabulary, vectors, counts and config; the same seed gives the same table.
+Cost: some 20 us an example for its word, then the null's 0.3 ms a neuron (1,000 draws, 50 dimensions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+
+from neurolocal.config import SimilarityConfig
+from neurolocal.records import Example, SimilarityTable
+from neurolocal.similarity.coherence import coherence
+from neurolocal.similarity.null import NullResult, Pool, frequency_pool, null_scores
+from neurolocal.similarity.peaks import PeakWords, peak_words
+from neurolocal.similarity.vectors import Vectors
+from neurolocal.words import Vocabulary
+
+
+def similarity(
+    examples: Sequence[Sequence[Example]],
+    vocabulary: Vocabulary,
+    vectors: Vectors,
+    *,
+    word_counts: Mapping[str, int],
+    config: SimilarityConfig,
+    progress: bool = False,
+) -> SimilarityTable:
+    """Score each neuron of a layer (`examples`: one sequence a neuron, in neuron order) against random words.
+
+    `word_counts`: case-folded words of the corpus, as `Vocabulary.word_counts` gives them. A neuron with fewer than two
+    words that have a vector has no score, no p and no q (NaN), and is not kept. Raises VectorsError where the vectors
+    know fewer than two words of the corpus.
+    """
+    from tqdm import tqdm
+
+    peaks = [
+        peak_words(one, vocabulary)
+        for one in tqdm(examples, desc="similarity: words", unit="neuron", disable=not progress)
+    ]
+    pool = frequency_pool(word_counts, vectors, bins=config.bins)
+    score, n_known, profiles = score_words(peaks, vectors, pool=pool)
+    scored = np.flatnonzero(n_known >= 2)
+    part = null_scores(
+        pool, profiles[scored], score=score[scored], draws=config.draws, seed=config.seed, progress=progress
+    )
+    null = NullResult(*(_spread(column, scored, len(score)) for column in part))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # A null of one possible set has no width; its sd is what rounding leaves.
+        z = np.where(null.sd > 1e-6, (score - null.mean) / null.sd, np.nan)
+    q = benjamini_hochberg(null.p)
+    return SimilarityTable(
+        neuron=np.arange(len(score), dtype=np.int64),
+        score=score.astype(np.float32),
+        n_words=np.array([len(p.words) for p in peaks], dtype=np.int64),
+        n_known=n_known,
+        repetition=np.array([p.repetition for p in peaks], dtype=np.float32),
+        null_mean=null.mean.astype(np.float32),
+        null_sd=null.sd.astype(np.float32),
+        z=z.astype(np.float32),
+        p=null.p,
+        q=q,
+        kept=q <= config.level,
+    )
+
+
+def score_words(
+    peaks: Sequence[PeakWords], vectors: Vectors, *, pool: Pool
+) -> tuple[Float64[np.ndarray, "n"], Int64[np.ndarray, "n"], Int64[np.ndarray, "n bin"]]:
+    """Each neuron's coherence (NaN under two known words), how many words have a vector, and how many of each bin."""
+    vector_of: dict[str, Float32[np.ndarray, "d"]] = {}
+    bin_of: dict[str, int] = {}
+    for word in dict.fromkeys(word for p in peaks for word in p.words):
+        vector = vectors.find(word)
+        if vector is not None:
+            vector_of[word], bin_of[word] = vector, pool.bin_of(word, vectors)
+    score = np.full(len(peaks), np.nan)
+    n_known = np.zeros(len(peaks), np.int64)
+    profiles = np.zeros((len(peaks), len(pool.sizes)), np.int64)
+    for i, p in enumerate(peaks):
+        known = [word for word in p.words if word in vector_of]
+        n_known[i] = len(known)
+        if len(known) >= 2:
+            score[i] = coherence(np.stack([vector_of[word] for word in known]))
+            profiles[i] = np.bincount([bin_of[word] for word in known], minlength=len(pool.sizes))
+    return score, n_known, profiles
+
+
+def benjamini_hochberg(p: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+    """q values over the p that are there; NaN stays NaN and does not count."""
+    from scipy.stats import false_discovery_control
+
+    q = np.full(len(p), np.nan)
+    there = ~np.isnan(p)
+    if there.any():
+        q[there] = false_discovery_control(p[there])
+    return q
+
+
+def _spread(values: Float64[np.ndarray, "m"], at: Int64[np.ndarray, "m"], n: int) -> Float64[np.ndarray, "n"]:
+    full = np.full(n, np.nan)
+    full[at] = values
+    return full

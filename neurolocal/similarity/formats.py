@@ -1,0 +1,240 @@
+"""Vector files -> words and a matrix: GloVe and word2vec text, word2vec binary, fastText binary, each also as .gz.
+
+Invariant: nothing of a file is believed before it is read (a header that claims a terabyte allocates nothing), no
+pickle is opened, and whatever is wrong is an error that names the line or entry; what is left out is counted and said.
+Formats: the text and binary forms of Google's word2vec (`distance.c`), GloVe's `vectors.txt`, and fastText's
+`FastText::saveModel`, magic 793712314, version 12. Cost: one pass; text some 0.4 us a number.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+import numpy as np
+from jaxtyping import Float32
+from tqdm import tqdm
+
+from neurolocal.errors import VectorsError
+
+FASTTEXT_MAGIC = struct.pack("<i", 793712314)
+LINE = 1 << 22
+"""Bytes of a line at most (a vector of 300,000 numbers): a bomb of zeros has no line ends."""
+FOREIGN = {
+    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"BZh": "a bzip2 file: unpack it first",
+    b"\xfd7zXZ": "an xz file: unpack it first",
+    b"\x28\xb5\x2f\xfd": "a zstandard file: unpack it first",
+    b"\x93NUMPY": "a numpy array without words: export the vectors as word2vec text",
+    b"PAR1": "a parquet table: export the vectors as word2vec text",
+    b"\x89HDF": "an HDF5 file: export the vectors as word2vec text",
+    b"GGUF": "a language model: pass word vectors",
+}
+
+
+class Raw(NamedTuple):
+    """What a file holds, as it stands there."""
+
+    words: list[str | None]
+    """In file order, which is most frequent first; None where the bytes are no UTF-8."""
+    matrix: Float32[np.ndarray, "word d"]
+    """Not normalised. Of fastText: each word's own vector, without its n-grams."""
+    ngrams: Float32[np.ndarray, "bucket d"] | None
+    """fastText's n-gram buckets; None of the other formats, or where there are none."""
+    minn: int
+    """Shortest n-gram in characters."""
+    maxn: int
+    """Longest n-gram in characters."""
+    notes: tuple[str, ...]
+    """What the reader of a report should know."""
+
+
+def read_vectors(path: Path, *, progress: bool = False) -> Raw:
+    """Read a vector file of any known format, found out from its first bytes (and `.bin` in its name).
+
+    Raises VectorsError where the file is missing, damaged, or of a format that is not read.
+    """
+    try:
+        with path.open("rb") as plain:
+            zipped = plain.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if zipped else path.open("rb") as opened:
+            stream = cast(BinaryIO, opened)
+            start = stream.read(1 << 16)
+            stream.seek(0)
+            return _read(stream, start, path, progress=progress)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+        raise _broken(path, f"its gzip data is damaged or cut short ({e})") from e
+    except OSError as e:
+        raise VectorsError(f"cannot read vectors {path}: {e.strerror or e}. Pass a file, or: glove, corpus.") from e
+
+
+def _read(stream: BinaryIO, start: bytes, path: Path, *, progress: bool) -> Raw:
+    if not start.strip():
+        raise _broken(path, "the file is empty")
+    if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
+        raise VectorsError(
+            f"cannot read vectors {path}: it is a pickle (gensim's .save), which can run code when loaded. Export it: "
+            "kv.save_word2vec_format('v.bin', binary=True), or gensim.models.fasttext.save_facebook_model(model, "
+            "'v.bin')."
+        )
+    for magic, what in FOREIGN.items():
+        if start.startswith(magic):
+            raise VectorsError(f"cannot read vectors {path}: it is {what}.")
+    if start.startswith(FASTTEXT_MAGIC):
+        return _fasttext(stream, path)
+    if _header(start.split(b"\n", 1)[0]) and _binary(start, path):
+        return _word2vec_binary(stream, path, progress=progress)
+    return _text(stream, path, progress=progress)
+
+
+def _header(line: bytes) -> tuple[int, int] | None:
+    fields = line.split()
+    if len(fields) != 2 or not all(f.isdigit() and len(f) < 16 for f in fields):
+        return None
+    return int(fields[0]), int(fields[1])
+
+
+def _binary(start: bytes, path: Path) -> bool:
+    # Of 4 kB of float32 some bytes are control characters, near certainly; a few numbers may hold none, hence the name.
+    body = start.split(b"\n", 1)[-1][:4096]
+    return path.name.removesuffix(".gz").endswith(".bin") or any(b < 9 or 13 < b < 32 for b in body)
+
+
+def _text(stream: BinaryIO, path: Path, *, progress: bool) -> Raw:
+    first = stream.readline(LINE)
+    claimed, dim = _header(first) or (None, len(first.split()) - 1)
+    if claimed is None:
+        stream.seek(0)
+    if not 1 <= dim <= LINE:
+        raise _broken(path, "line 1 holds no vector (expected a word and numbers, or a header: words dimensions)")
+    words: list[str | None] = []
+    rows: list[np.ndarray] = []
+    number, line = (1 if claimed is not None else 0), b"\n"
+    for line in tqdm(_lines(stream), desc=f"reading {path.name}", unit="word", total=claimed, disable=not progress):
+        number += 1
+        # From the right: a word of GloVe 840B may itself hold spaces. fastText ends its lines with one.
+        word, *fields = line.rstrip(b" \r\n").rsplit(b" ", dim)
+        if len(fields) != dim:
+            raise _broken(
+                path, f"line {number} holds {line.count(b' ')} numbers, not {dim}: the file is cut or damaged"
+            )
+        try:
+            row = np.array(fields, dtype=np.float32)
+        except ValueError as e:
+            raise _broken(path, f"line {number} holds something that is no number ({_shown(fields, e)})") from e
+        if not np.isfinite(row).all():
+            raise _broken(path, f"line {number} holds NaN, or a number beyond float32")
+        words.append(_decoded(word))
+        rows.append(row)
+    if claimed is not None and claimed != len(words):
+        raise _broken(path, f"its header says {claimed} words and it holds {len(words)} (line {number} is the last)")
+    if not words:
+        raise _broken(path, "it holds a header and no vector")
+    cut = () if line.endswith(b"\n") else (f"{path.name} ends without a line end: its last number may be cut",)
+    return Raw(words, np.stack(rows), None, 0, 0, cut)
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    while line := stream.readline(LINE):
+        yield line
+
+
+def _shown(fields: list[bytes], error: ValueError) -> str:
+    for field in fields:
+        try:
+            float(field)
+        except ValueError:
+            return repr(field[:20].decode("utf-8", "replace"))
+    return str(error)
+
+
+def _word2vec_binary(stream: BinaryIO, path: Path, *, progress: bool) -> Raw:
+    claimed, dim = _header(stream.readline(LINE)) or (0, 0)
+    if not 1 <= dim <= LINE // 4:
+        raise _broken(path, f"its header says {dim} dimensions")
+    words: list[str | None] = []
+    rows: list[np.ndarray] = []
+    for entry in tqdm(range(claimed), desc=f"reading {path.name}", unit="word", disable=not progress):
+        word = bytearray()
+        while (byte := stream.read(1)) not in (b" ", b""):
+            word += byte
+            if len(word) > LINE:
+                raise _broken(path, f"entry {entry + 1} has a word without end")
+        values = stream.read(4 * dim)
+        if len(values) < 4 * dim:
+            raise _broken(path, f"cut short at entry {entry + 1} of the {claimed} that its header says")
+        row = np.frombuffer(values, "<f4")
+        if not np.isfinite(row).all():
+            raise _broken(path, f"entry {entry + 1} holds NaN or infinity")
+        words.append(_decoded(bytes(word).lstrip(b"\n")))
+        rows.append(row)
+    if stream.read(64).strip():
+        raise _broken(path, f"its header says {claimed} words and more follow")
+    if not words:
+        raise _broken(path, "it holds a header and no vector")
+    return Raw(words, np.stack(rows).astype(np.float32, copy=False), None, 0, 0, ())
+
+
+def _fasttext(stream: BinaryIO, path: Path) -> Raw:
+    head = struct.unpack("<14id", _exactly(stream, 64, path, "its header"))
+    version, dim, bucket, minn, maxn = head[1], head[2], head[10], head[11], head[12]
+    size, n_words, n_labels = struct.unpack("<3i", _exactly(stream, 12, path, "its header"))
+    _n_tokens, pruned = struct.unpack("<2q", _exactly(stream, 16, path, "its header"))
+    if version != 12 or n_labels or pruned >= 0 or size != n_words or dim < 1 or bucket < 0:
+        raise VectorsError(
+            f"cannot read vectors {path}: version {version}, {n_labels} labels, pruned {pruned}; expected version 12 "
+            "of an unsupervised, unpruned fastText model. Export its vectors as .vec text."
+        )
+    words: list[str | None] = []
+    for entry in range(size):
+        word = bytearray()
+        while (byte := _exactly(stream, 1, path, f"dictionary entry {entry + 1} of {size}")) != b"\x00":
+            word += byte
+            if len(word) > LINE:
+                raise _broken(path, f"dictionary entry {entry + 1} has a word without end")
+        _exactly(stream, 9, path, f"dictionary entry {entry + 1} of {size}")
+        words.append(_decoded(bytes(word)))
+    if _exactly(stream, 1, path, "its matrix") != b"\x00":
+        raise VectorsError(f"cannot read vectors {path}: a quantised fastText model. Pass the .bin it was made from.")
+    rows, columns = struct.unpack("<2q", _exactly(stream, 16, path, "its matrix"))
+    if columns != dim or rows not in (size, size + bucket) or not words:
+        raise _broken(path, f"its matrix is {rows} x {columns}, expected {size} + {bucket} x {dim}")
+    values = _much(stream, 4 * rows * dim)
+    if len(values) < 4 * rows * dim:
+        raise _broken(path, f"cut short in its matrix ({len(values)} bytes of {4 * rows * dim})")
+    matrix = np.frombuffer(values, "<f4").reshape(rows, dim)
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        raise _broken(path, f"row {int(np.argmin(finite)) + 1} of its matrix holds NaN or infinity")
+    ngrams = matrix[size:] if rows > size and maxn > 0 else None
+    return Raw(words, matrix[:size], ngrams, minn, maxn, ())
+
+
+def _exactly(stream: BinaryIO, n: int, path: Path, where: str) -> bytes:
+    data = stream.read(n)
+    if len(data) < n:
+        raise _broken(path, f"cut short in {where}")
+    return data
+
+
+def _much(stream: BinaryIO, n: int) -> bytearray:
+    # In pieces: read(n) allocates n bytes before it looks whether they are there.
+    data = bytearray()
+    while len(data) < n and (piece := stream.read(min(n - len(data), 1 << 24))):
+        data += piece
+    return data
+
+
+def _decoded(word: bytes) -> str | None:
+    try:
+        return word.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _broken(path: Path, what: str) -> VectorsError:
+    return VectorsError(f"cannot read vectors {path}: {what}. Expected word vectors; fetch or export the file again.")

@@ -1,0 +1,79 @@
+"""The notebook's similarity: mean cosine over all pairs of example tokens, self-pairs in, kept from 0.6.
+
+Invariant: equals the notebook's double loop to rounding, in one pass: a token without a vector ends its own row of
+pairs and, where it is reached, the row of each token before it, so the pairs are those within the
+runs between such tokens.
+Cost: one vector addition a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from neurolocal.config import SimilarityConfig
+from neurolocal.notebook import notebook_examples
+from neurolocal.records import Example, SimilarityTable
+from neurolocal.similarity.coherence import self_paired
+from neurolocal.similarity.peaks import distinct
+from neurolocal.similarity.vectors import Vectors
+from neurolocal.words import Vocabulary
+
+
+def notebook_similarity(
+    examples: Sequence[Sequence[Example]],
+    vocabulary: Vocabulary,
+    vectors: Vectors,
+    *,
+    config: SimilarityConfig,
+    progress: bool = False,
+) -> SimilarityTable:
+    """The notebook's score of each neuron (`examples`: one sequence a neuron, in neuron order).
+
+    Words are the notebook's example tokens as they stand, leading space included, so `n_words`, `n_known` and
+    `repetition` speak of tokens here. There is no null: `null_mean`, `null_sd`, `z`, `p` and `q` are NaN. With vectors
+    that compose no unknown words (GloVe, word2vec) tokens with a leading space have none; the original used FastText.
+    """
+    from tqdm import tqdm
+
+    scores, n_words, n_known, repetition = [], [], [], []
+    for one in tqdm(examples, desc="similarity (notebook)", unit="neuron", disable=not progress):
+        tokens = [example.token for example in notebook_examples(one, vocabulary)]
+        peaks = distinct(tokens)
+        scores.append(notebook_score(tokens, vectors))
+        n_words.append(len(peaks.words))
+        n_known.append(sum(vectors.find(token, fold=False) is not None for token in peaks.words))
+        repetition.append(peaks.repetition)
+    score = np.array(scores, dtype=np.float32)
+    none32, none64 = np.full(len(score), np.nan, np.float32), np.full(len(score), np.nan)
+    return SimilarityTable(
+        neuron=np.arange(len(score), dtype=np.int64),
+        score=score,
+        n_words=np.array(n_words, dtype=np.int64),
+        n_known=np.array(n_known, dtype=np.int64),
+        repetition=np.array(repetition, dtype=np.float32),
+        null_mean=none32,
+        null_sd=none32.copy(),
+        z=none32.copy(),
+        p=none64,
+        q=none64.copy(),
+        kept=np.array([s >= config.threshold for s in scores], dtype=bool),
+    )
+
+
+def notebook_score(tokens: Sequence[str], vectors: Vectors) -> float:
+    """Mean cosine over all pairs i <= j of the tokens, self-pairs in; 0 where there is no pair."""
+    total, pairs = 0.0, 0
+    run: list[np.ndarray] = []
+    for token in [*tokens, None]:
+        vector = None if token is None else vectors.find(token, fold=False)
+        if vector is None and token is not None and vectors.composes:
+            # Too short for an n-gram (an empty token): gensim's FastText gives the origin and cosine 0, and raises not.
+            vector = np.zeros(vectors.matrix.shape[1], np.float32)
+        if vector is not None:
+            run.append(vector)
+        elif run:
+            cosines, n = self_paired(np.stack(run))
+            total, pairs, run = total + cosines, pairs + n, []
+    return total / pairs if pairs else 0.0

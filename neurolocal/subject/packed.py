@@ -1,0 +1,338 @@
+"""Many continuations of one row in few forward passes: the prefix once, then branches side by side.
+
+A branch stands at a position of a row in place of what stands there: its tokens see the row's tokens before that
+position and their own earlier tokens, nothing else. The row's keys and values are computed once, to the deepest layer
+asked, and serve every branch of every neuron; branches of equal tokens at one position run once.
+Invariant: equal to one plain forward pass a branch, to rounding. `Packed` compares the two whenever a row and its
+branches together are longer than any seen before, and goes back to plain batches, with a warning, for a model that
+ignores the mask or the positions (ALiBi, local attention inside the layer).
+Cost: one pass over the prefix and one over the branches' tokens, up to the layer read; memory for `prefix + budget`
+keys and values and one layer's activations of `budget` tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int, Int64, Integer
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+from neurolocal.subject.model import Subject
+from neurolocal.words import Vocabulary
+
+Branch: TypeAlias = tuple[int, Sequence[int], int]
+"""(position where it starts, its token ids, the neuron to be read)."""
+
+Place: TypeAlias = tuple[int, tuple[int, ...]]
+"""A branch without its neuron: what has to be run."""
+
+AGREE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 8e-2}
+"""How far packed and plain may differ before packing is given up, relative to the largest activation compared."""
+
+log = logging.getLogger(__name__)
+
+
+class Activations(NamedTuple):
+    """One neuron's activations over the tokens of each branch, the branches one after the other."""
+
+    flat: Float32[np.ndarray, "token"]
+    """In the order of the branches and of their tokens."""
+    start: Int64[np.ndarray, "branch"]
+    """Where each branch begins in `flat`."""
+
+    @property
+    def largest(self) -> Float32[np.ndarray, "branch"]:
+        """The largest over each branch's own tokens."""
+        return np.maximum.reduceat(self.flat, self.start) if len(self.start) else self.flat
+
+    @property
+    def smallest(self) -> Float32[np.ndarray, "branch"]:
+        """The smallest over each branch's own tokens."""
+        return np.minimum.reduceat(self.flat, self.start) if len(self.start) else self.flat
+
+
+class Packed:
+    """A subject that runs branches, and what a stage needs to make them."""
+
+    def __init__(self, subject: Subject, *, budget: int = 256) -> None:
+        """Wrap a subject.
+
+        Args:
+            subject: the model under study.
+            budget: branch tokens a forward pass, at most; a longer branch has a pass of its own.
+        """
+        self.subject, self.budget = subject, budget
+        self.packs = True
+        """False once the model turned out to ignore masks or positions: then plain batches are run."""
+        self._compared = 0
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The bytes of every token id."""
+        return self.subject.vocabulary
+
+    @property
+    def bos(self) -> int | None:
+        """The id that begins a row."""
+        return self.subject.bos
+
+    @property
+    def n_ctx(self) -> int | None:
+        """Positions that the model has; None where it sets no limit."""
+        return self.subject.n_ctx
+
+    @property
+    def half_precision(self) -> bool:
+        """Whether it computes in 16 bits, so that equal passes differ by more than float32 rounding."""
+        return self.subject.dtype != torch.float32
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of whole texts, as the tokenizer gives them, without special tokens."""
+        return self.subject.encode(texts)
+
+    def encode_exactly(self, text: str) -> list[int] | None:
+        """Ids whose text is exactly `text` in the middle of a row, or None where there are none."""
+        return self.subject.encode_exactly(text)
+
+    def decode(self, token: int) -> str:
+        """The tokenizer's own text of one id, as TransformerLens's `to_str_tokens` gives it."""
+        return self.subject.tokenizer.decode([token], clean_up_tokenization_spaces=False)
+
+    def activations(
+        self, row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Branch]]
+    ) -> dict[int, Activations]:
+        """Activations of each branch's neuron over its own tokens.
+
+        Args:
+            row: token ids; what stands at and after a branch's position doesn't matter to it.
+            branches: by layer.
+
+        Raises:
+            ValueError: a branch without tokens, or one that begins past the row's end or ends past the context.
+        """
+        _check(row, branches, self.n_ctx)
+        plans = {layer: _Plan(found) for layer, found in branches.items() if found}
+        if self.packs and plans:
+            try:
+                self._run_packed(row, plans)
+                self._compare(row, plans)
+            except torch.OutOfMemoryError:
+                raise
+            except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
+                if self._compared:
+                    raise
+                self._give_up(f"{type(error).__name__}: {str(error).splitlines()[:1]}")
+        if not self.packs:
+            for layer, plan in plans.items():
+                self._run_plain(row, layer, plan)
+        nothing = Activations(np.empty(0, np.float32), np.empty(0, np.int64))
+        return {layer: plans[layer].result() if layer in plans else nothing for layer in branches}
+
+    def _run_packed(self, row: Integer[np.ndarray, "pos"], plans: Mapping[int, _Plan]) -> None:
+        prefix = max(place[0] for plan in plans.values() for place in plan.places)
+        longest = max(len(place[1]) for plan in plans.values() for place in plan.places)
+        cache = _RowCache(prefix, room=max(self.budget, longest))
+        if prefix:
+            known = torch.from_numpy(np.ascontiguousarray(row[:prefix], np.int64))[None]
+            # Without the vocabulary's head and past the deepest layer's attention nothing is computed.
+            self.subject.read(known, {max(plans): _ignore}, past_key_values=cache, use_cache=True)
+        for layer, plan in plans.items():
+            for chosen in plan.chunks(self.budget):
+                body = _side_by_side([plan.places[i] for i in chosen], prefix)
+                tokens, position_ids, sees, distance = body
+                mask = _masks(self.subject, sees.to(self.subject.device), distance.to(self.subject.device))
+                self.subject.read(
+                    tokens[None],
+                    {layer: lambda x, plan=plan, chosen=chosen: plan.take(chosen, x[0])},
+                    position_ids=position_ids[None].to(self.subject.device),
+                    attention_mask=mask,
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+
+    def _run_plain(self, row: Integer[np.ndarray, "pos"], layer: int, plan: _Plan) -> None:
+        """Every place with its own prefix, in batches of at most `budget` tokens, padded behind (causal: unseen)."""
+        order = sorted(range(len(plan.places)), key=lambda i: plan.places[i][0] + len(plan.places[i][1]))
+        while order:
+            longest = plan.places[order[-1]][0] + len(plan.places[order[-1]][1])
+            size = max(1, self.budget // longest)
+            chosen, order = order[-size:], order[:-size]
+            tokens = torch.zeros((len(chosen), longest), dtype=torch.long)
+            for line, i in zip(tokens, chosen, strict=True):
+                position, own = plan.places[i]
+                whole = np.concatenate([row[:position], np.asarray(own, row.dtype)])
+                line[: len(whole)] = torch.from_numpy(whole.astype(np.int64))
+            at = [(n, plan.places[i][0], len(plan.places[i][1])) for n, i in enumerate(chosen)]
+            self.subject.read(
+                tokens,
+                {layer: lambda x, c=chosen, at=at: plan.take(c, torch.cat([x[n, p : p + w] for n, p, w in at]))},
+            )
+
+    def _compare(self, row: Integer[np.ndarray, "pos"], plans: Mapping[int, _Plan]) -> None:
+        """Run the last place of the longest pass plainly, if no pass was that long before."""
+        layer, plan = max(plans.items(), key=lambda item: (item[0], len(item[1].places)))
+        length = max(p for plan in plans.values() for p, _ in plan.places) + min(self.budget, plan.n_tokens)
+        if length <= self._compared:
+            return
+        last = plan.chunks(self.budget)[0][-1]
+        few = _Plan([b for b, place in zip(plan.branches, plan.place_of, strict=True) if place == last])
+        self._run_plain(row, layer, few)
+        seen = np.concatenate([plan.values[b] for b in np.flatnonzero(plan.place_of == last)])
+        true = few.result().flat
+        scale = max(float(np.abs(plan.result().flat).max()), 1e-9)
+        difference = float(np.abs(seen - true).max()) / scale
+        if not difference <= AGREE.get(self.subject.dtype, 1e-3) and np.isfinite(true).all():
+            self._give_up(f"packed and plain passes differ by {difference:.1e} of the largest activation")
+        self._compared = length
+
+    def _give_up(self, reason: str) -> None:
+        self.packs = False
+        log.warning("%s cannot run branches side by side (%s); plain batches instead", self.subject.name, reason)
+
+
+class _Plan:
+    """The places that a layer's branches share, and the values as they come in."""
+
+    def __init__(self, branches: Sequence[Branch]) -> None:
+        self.branches = branches
+        known: dict[Place, int] = {}
+        self.place_of = np.array([known.setdefault((b[0], tuple(b[1])), len(known)) for b in branches])
+        self.places = list(known)
+        self.n_tokens = sum(len(tokens) for _, tokens in self.places)
+        self.values: list[Float32[np.ndarray, "token"]] = [np.empty(0, np.float32)] * len(branches)
+        self._asked: list[list[int]] = [[] for _ in self.places]
+        for b, place in enumerate(self.place_of):
+            self._asked[place].append(b)
+
+    def chunks(self, budget: int) -> list[list[int]]:
+        """Places by position, cut so that no chunk has more tokens than the budget."""
+        chunks: list[list[int]] = []
+        room = 0
+        for i in sorted(range(len(self.places)), key=lambda i: self.places[i][0]):
+            room -= len(self.places[i][1])
+            if room < 0:
+                chunks.append([])
+                room = budget - len(self.places[i][1])
+            chunks[-1].append(i)
+        return chunks
+
+    def take(self, chosen: Sequence[int], x: Tensor) -> None:
+        """Keep what the branches at the chosen places ask for.
+
+        Args:
+            chosen: indices of places, in the order in which their tokens stand in `x`.
+            x: activations, shape (token, d_mlp).
+        """
+        slots, neurons, sizes, asked = [], [], [], []
+        slot = 0
+        for i in chosen:
+            width = len(self.places[i][1])
+            for b in self._asked[i]:
+                slots.extend(range(slot, slot + width))
+                neurons.extend([self.branches[b][2]] * width)
+                sizes.append(width)
+                asked.append(b)
+            slot += width
+        at = torch.tensor([slots, neurons], device=x.device)
+        found = x[at[0], at[1]].float().cpu().numpy()
+        for b, values in zip(asked, np.split(found, np.cumsum(sizes)[:-1]), strict=True):
+            self.values[b] = values
+
+    def result(self) -> Activations:
+        sizes = [len(v) for v in self.values]
+        return Activations(np.concatenate(self.values), np.cumsum([0, *sizes[:-1]]))
+
+
+class _RowLayer(DynamicLayer):
+    """Keys and values of one layer: the prefix stays, what follows it is overwritten by the next pass."""
+
+    def __init__(self, prefix: int, room: int) -> None:
+        super().__init__()
+        self.prefix, self.room = prefix, room
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        start = self.prefix if self.is_initialized else 0
+        if not self.is_initialized:
+            length = self.prefix + self.room
+            self.keys = key_states.new_empty((*key_states.shape[:-2], length, key_states.shape[-1]))
+            self.values = value_states.new_empty((*value_states.shape[:-2], length, value_states.shape[-1]))
+            self.is_initialized = True
+        assert self.keys is not None
+        assert self.values is not None
+        end = start + key_states.shape[-2]
+        self.keys[..., start:end, :] = key_states
+        self.values[..., start:end, :] = value_states
+        return self.keys[..., :end, :], self.values[..., :end, :]
+
+    def get_seq_length(self) -> int:
+        return self.prefix if self.is_initialized else 0
+
+
+class _RowCache(Cache):
+    """The keys and values of a row's prefix, with room behind it for one pass of branches."""
+
+    def __init__(self, prefix: int, *, room: int) -> None:
+        super().__init__(layers=[])
+        self._make = lambda: _RowLayer(prefix, room)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        while len(self.layers) <= layer_idx:
+            self.layers.append(self._make())
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+
+
+def _side_by_side(
+    places: Sequence[Place], prefix: int
+) -> tuple[Int[Tensor, "q"], Int[Tensor, "q"], Bool[Tensor, "q kv"], Int[Tensor, "q kv"]]:
+    """Tokens, positions, who sees whom, and how far apart they stand; keys are the prefix, then the tokens."""
+    widths = torch.tensor([len(tokens) for _, tokens in places])
+    tokens = torch.tensor([t for _, own in places for t in own])
+    starts = torch.repeat_interleave(torch.tensor([p for p, _ in places]), widths)
+    branch = torch.repeat_interleave(torch.arange(len(places)), widths)
+    within = torch.arange(len(tokens)) - torch.repeat_interleave(torch.cumsum(widths, 0) - widths, widths)
+    position = starts + within
+    key_position = torch.cat([torch.arange(prefix), position])
+    before = torch.arange(prefix)[None] < starts[:, None]
+    own = (branch[:, None] == branch[None]) & (within[:, None] >= within[None])
+    return tokens, position, torch.cat([before, own], dim=1), position[:, None] - key_position[None]
+
+
+def _masks(subject: Subject, sees: Bool[Tensor, "q kv"], distance: Int[Tensor, "q kv"]) -> Any:
+    """The additive 4-D mask that transformers hands on as it is; by kind of layer where some have a sliding window.
+
+    Additive in the model's dtype, because eager attention adds the mask and only SDPA takes a boolean one.
+    """
+    config = subject.model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    full = _additive(sees, subject.dtype)
+    if window is None or kinds == {"full_attention"}:
+        return full
+    near = _additive(sees & (distance < window), subject.dtype)
+    return near if kinds == {"sliding_attention"} else {"full_attention": full, "sliding_attention": near}
+
+
+def _additive(sees: Bool[Tensor, "q kv"], dtype: torch.dtype) -> Tensor:
+    hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=sees.device)
+    return torch.where(sees, torch.zeros((), dtype=dtype, device=sees.device), hidden)[None, None]
+
+
+def _ignore(x: Tensor) -> None:
+    """A reader that only says how deep the pass must go."""
+
+
+def _check(row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Branch]], n_ctx: int | None) -> None:
+    for layer, found in branches.items():
+        for position, tokens, neuron in found:
+            if not tokens or not 0 <= position <= len(row) or (n_ctx is not None and position + len(tokens) > n_ctx):
+                raise ValueError(
+                    f"running a branch for layer {layer}, neuron {neuron}: {len(tokens)} tokens at position {position}; "
+                    f"expected one or more that begin within the row ({len(row)}) and end within the context ({n_ctx})"
+                )

@@ -297,9 +297,12 @@ def _words(e: Evidence) -> str:
 def _coherence(e: Evidence) -> str:
     if e.known is None:
         return "coherence not measured"
-    if isnan(e.z):
+    if isnan(e.z) and isnan(e.coherence_q):
         return f"coherence unknown ({e.known} with a vector)"
-    return f"coherence z = {e.z:.1f}" + ("" if isnan(e.coherence_q) else f" (q = {e.coherence_q:.2g})")
+    figures = [] if isnan(e.z) else [f"z = {e.z:.1f}"]
+    if not isnan(e.coherence_q):
+        figures.append(f"(q = {e.coherence_q:.2g})" if figures else f"q = {e.coherence_q:.2g}")
+    return f"coherence {' '.join(figures)}"
 
 
 def _and_reach(e: Evidence) -> str:

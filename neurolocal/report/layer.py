@@ -94,8 +94,8 @@ class Layer:
             score, mean, sd, z, p, q = (
                 self.figure("similarity", c, neuron) for c in ("score", "null_mean", "null_sd", "z", "p", "q")
             )
-            null = f"random words {number(mean)} ± {number(sd)}" if isfinite(mean) else ""
-            made.append(Figure("coherence", number(score), null, tests(z=z, p=p, q=q), score, mean))
+            null = f"random words {fixed(mean)} ± {fixed(sd)}" if isfinite(mean) else ""
+            made.append(Figure("coherence", fixed(score), null, tests(z=z, p=p, q=q), score, mean))
         if neuron in self.rows["perturbation"]:
             p, q = (self.figure("perturbation", c, neuron) for c in ("p", "q"))
             for name, column in (("keep half", "half"), ("keep all", "held"), ("mean activation", "relative")):
@@ -104,7 +104,7 @@ class Layer:
                 shown = tests(p=p, q=q) if column == "half" else ""
                 made.append(Figure(f"neighbours {name}", percent(value), beside, shown, value, null))
             auc = self.figure("perturbation", "auc", neuron)
-            made.append(Figure("neighbour above control", number(auc), "chance 0.50", "", auc, 0.5))
+            made.append(Figure("neighbour above control", fixed(auc), "chance 0.50", "", auc, 0.5))
         return made
 
     def substitutes(self, neuron: int, kind: str, *, limit: int = 12) -> list[Substitute]:
@@ -157,6 +157,11 @@ def number(value: float) -> str:
     if not isfinite(value):
         return "–" if value != value else ("∞" if value > 0 else "-∞")
     return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
+
+
+def fixed(value: float) -> str:
+    """Two decimals; an en dash where unknown."""
+    return f"{value:.2f}" if isfinite(value) else "–"
 
 
 def percent(share: float) -> str:

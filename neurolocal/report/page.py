@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from neurolocal.errors import NeurolocalError
 from neurolocal.records import VERDICTS, Example, Side
 from neurolocal.report.file import write_whole
-from neurolocal.report.layer import Figure, Layer, Substitute, chosen_layers, number, percent, read_layer
+from neurolocal.report.layer import Figure, Layer, Substitute, chosen_layers, fixed, number, percent, read_layer
 from neurolocal.report.reading import StoreReader
 from neurolocal.report.rows import NeuronRow, neuron_row, report_object
 from neurolocal.report.spans import Span, spans
@@ -44,6 +44,7 @@ class Card:
     controls: list[Substitute]
     statistics: str
     examples: list[tuple[Example, list[Span]]]
+    """With their pieces, already made visible."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +125,12 @@ def _card(read: Layer, row: NeuronRow) -> Card:
 
 
 def _joined(pieces: list[Span]) -> list[Span]:
-    """The pieces with neighbours that are not shaded put together: a third of the page's size."""
+    """The pieces made visible, neighbours without a shade put together: a third of the page's size."""
     made: list[Span] = []
-    for piece in pieces:
+    for piece in (replace(piece, text=visible(piece.text, limit=LONGEST)) for piece in pieces):
         last = made[-1] if made else None
         if last and not (piece.shade or piece.peak or piece.special or last.shade or last.peak or last.special):
-            made[-1] = Span(last.text + piece.text, 0, last.activation, peak=False, special=False)
+            made[-1] = replace(last, text=last.text + piece.text)
         else:
             made.append(piece)
     return made
@@ -192,9 +193,9 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "seen": lambda text: visible(text, limit=LONGEST),
-        "seen_all": lambda text: visible(text, limit=60 * LONGEST),
         "counted": lambda words: counted(list(words.items())[:12]),
         "tokens": lambda tokens: counted(Counter(tokens).most_common(12)),
+        "fixed": fixed,
         "number": number,
         "percent": percent,
         "width": lambda share: round(100 * min(max(share, 0.0), 1.0), 1) if isfinite(share) else 0,

@@ -15,7 +15,7 @@ from typing import TextIO
 from rich.table import Table
 from rich.text import Text
 
-from neurolocal.report.layer import percent
+from neurolocal.report.layer import fixed, percent
 from neurolocal.report.rows import NeuronRow, verdict_counts
 from neurolocal.report.terminal import console, verdict_text
 from neurolocal.report.visible import counted, visible
@@ -72,7 +72,7 @@ def _table(rows: list[NeuronRow], *, wide: bool) -> Table:
             Text(counted(Counter(row.tokens).most_common(12)) or "–"),
         ]
         if wide:
-            cells.append(_beside(_fixed(row.similarity), _fixed(row.similarity_null)))
+            cells.append(_beside(fixed(row.similarity), fixed(row.similarity_null)))
             cells.append(_beside(percent(row.perturbation_half), percent(row.perturbation_control_half)))
         table.add_row(*cells)
     return table
@@ -80,7 +80,3 @@ def _table(rows: list[NeuronRow], *, wide: bool) -> Table:
 
 def _beside(value: str, null: str) -> Text:
     return Text.assemble(f"{value:>5}", (f"  ({null})", "dim")) if value != "–" else Text("    –", style="dim")
-
-
-def _fixed(value: float) -> str:
-    return f"{value:.2f}" if isfinite(value) else "–"

@@ -9,15 +9,18 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-SHOWN = {"\n": "⏎", "\t": "⇥", "\x7f": "␡"} | {chr(c): chr(0x2400 + c) for c in range(32) if chr(c) not in "\n\t"}
-"""Control characters that have a picture of their own."""
+SHOWN = {"\n": "⏎", "\t": "⇥"}
+"""Control characters that are common in text; fonts lack pictures of the others, so they show their code."""
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories of what cannot be seen or steers what can: control, bidi override, surrogate, line separator."""
 
 
 def visible(text: str, *, limit: int | None = None) -> str:
-    """The text with each hidden character as its picture or `⟨U+202E⟩`; past `limit` characters it says how many."""
+    """The text with each hidden character as `⟨U+202E⟩` (line break and tab as `⏎` and `⇥`).
+
+    Past `limit` characters it is cut, and says by how many.
+    """
     cut = text if limit is None or len(text) <= limit else text[:limit]
     shown = "".join(SHOWN.get(c) or (_code(c) if unicodedata.category(c) in HIDDEN else c) for c in cut)
     return shown if cut is text else f"{shown}…(+{len(text) - len(cut):,})"

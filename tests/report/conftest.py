@@ -1,6 +1,10 @@
 """A store made by hand: the reading side of `Store` over random but seeded data, hostile on request."""
 
+import os
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from neurolocal.config import VerdictConfig
 from neurolocal.records import (
@@ -14,8 +18,38 @@ from neurolocal.records import (
 from neurolocal.verdict import peak_words, verdict
 from neurolocal.words import Vocabulary
 
-PLAIN = ["<", "endoftext", ">", " the", " a", " of", " and", ",", ".", "\n", " Monday", " Tuesday", " Friday", " week", " poly", "poly", "gon", " king", " queen", " said", "ing", " run", "123", " house", " rain", " sea", "’s", " été", "ol", " Kar", "PDF", " each"]
-VOCABULARY = ["<|endoftext|>", *PLAIN[3:]]
+VOCABULARY = [
+    "<|endoftext|>",
+    " the",
+    " a",
+    " of",
+    " and",
+    ",",
+    ".",
+    "\n",
+    " Monday",
+    " Tuesday",
+    " Friday",
+    " week",
+    " poly",
+    "poly",
+    "gon",
+    " king",
+    " queen",
+    " said",
+    "ing",
+    " run",
+    "123",
+    " house",
+    " rain",
+    " sea",
+    "’s",
+    " été",
+    "ol",
+    " Kar",
+    "PDF",
+    " each",
+]
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>",
     "\u202eevil\u2066",
@@ -163,3 +197,23 @@ class StandIn:
             share(),
             subs,
         )
+
+
+@pytest.fixture
+def stand_in():
+    """The class, to be called with what the test needs."""
+    return StandIn
+
+
+@pytest.fixture
+def golden():
+    """Compare a text with a file under golden/; NEUROLOCAL_GOLDEN=write writes the file instead."""
+
+    def check(name, text):
+        path = Path(__file__).parent / "golden" / name
+        if os.environ.get("NEUROLOCAL_GOLDEN") == "write":
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
+        assert text == path.read_bytes().decode(), f"{name} changed; if that is meant, run with NEUROLOCAL_GOLDEN=write"
+
+    return check

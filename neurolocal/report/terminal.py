@@ -33,7 +33,6 @@ def console(out: TextIO, *, width: int | None = None, color: bool | None = None)
         file=out,
         width=max(columns, NARROWEST),
         force_terminal=terminal,
-        no_color=not terminal,
         color_system="truecolor" if color else "auto" if terminal else None,
         legacy_windows=False,
         markup=False,

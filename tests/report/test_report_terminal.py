@@ -3,10 +3,13 @@
 import io
 import re
 import unicodedata
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from neurolocal.errors import StoreError
+from neurolocal.records import SubstituteTable
 from neurolocal.report.neuron import show
 from neurolocal.report.rows import report_rows
 from neurolocal.report.table import print_table
@@ -83,6 +86,24 @@ def test_show_marks_every_peak_once_and_makes_line_breaks_visible(stand_in):
     color = shown(store, 2, 0, width=100, color=True)
     assert "[[" not in color
     assert re.search(r"\x1b\[1;4;38;2;255;255;255;48;2;", color)
+
+
+def test_substitutes_are_shares_of_their_own_original_best_first(stand_in):
+    store = stand_in()
+    store.tables["perturbation", 2] = replace(
+        store.tables["perturbation", 2],
+        neuron=np.arange(9),
+        substitutes=SubstituteTable(
+            np.array([0, 0, 0, 0, 0, 0, 1, 0]),
+            np.array([0, 0, 1, 1, 0, 2, 0, 1], dtype=np.int32),
+            ["original", "neighbour", "original", "neighbour", "control", "neighbour", "neighbour", "neighbour"],
+            [" day", " week", " month", "week", " rain", " orphan", " other", " year"],
+            np.zeros(8, dtype=np.float32),
+            np.array([4, 1, 2, 1, 1, 9, 9, 3], dtype=np.float32),
+        ),
+    )
+    text = shown(store, 2, 0, width=100)
+    assert "\n  neighbours  year 150 %, week 50 %, orphan –\n  controls  rain 25 %\n" in text
 
 
 def test_show_says_what_is_missing(stand_in):

@@ -42,6 +42,7 @@ def test_spaced_shows_the_spaces_at_the_edges():
     assert [spaced(t) for t in [" poly", "poly", "a b ", "  ", "\n", ""]] == ["·poly", "poly", "a b·", "··", "⏎", ""]
     assert spaced("x" * 30) == "x" * 24 + "…(+6)"
     assert len(spaced(" " * 5000)) == 24
+    assert len(spaced(" " * 5000 + "x" + " " * 5000)) == 49
     assert counted([(" poly", 12), ("P", 1)]) == "·poly ×12, P"
 
 
@@ -70,6 +71,11 @@ def test_shade_is_the_share_of_the_peak_on_either_side():
     made = spans(example([1, 2, 1, 2], [-4, 2, -1, np.nan], 0), vocabulary())
     assert [s.shade for s in made] == [10, 0, 2, 0]
     assert [s.shade for s in spans(example([1, 2], [0, 3], 0), vocabulary())] == [0, 0]
+
+
+def test_a_piece_is_as_strong_as_its_strongest_in_the_direction_of_the_peak():
+    assert [s.activation for s in spans(example([3, 4, 5], [-2, 1, -1], 0), vocabulary())] == [-2]
+    assert [s.activation for s in spans(example([3, 4, 5], [2, np.nan, -3], 0), vocabulary())] == [2]
 
 
 def test_a_broken_character_does_not_swallow_a_control_token():

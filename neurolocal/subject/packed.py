@@ -14,22 +14,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int, Int64, Integer
+from jaxtyping import Float32, Int64, Integer
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
 
 from neurolocal.subject.model import Subject
+from neurolocal.subject.rowcache import Place, RowCache, mask, side_by_side
 from neurolocal.words import Vocabulary
 
 Branch: TypeAlias = tuple[int, Sequence[int], int]
 """(position where it starts, its token ids, the neuron to be read)."""
-
-Place: TypeAlias = tuple[int, tuple[int, ...]]
-"""A branch without its neuron: what has to be run."""
 
 AGREE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 8e-2}
 """How far packed and plain may differ before packing is given up, relative to the largest activation compared."""
@@ -136,21 +133,19 @@ class Packed:
     def _run_packed(self, row: Integer[np.ndarray, "pos"], plans: Mapping[int, _Plan]) -> None:
         prefix = max(place[0] for plan in plans.values() for place in plan.places)
         longest = max(len(place[1]) for plan in plans.values() for place in plan.places)
-        cache = _RowCache(prefix, room=max(self.budget, longest))
+        cache = RowCache(prefix, room=max(self.budget, longest))
         if prefix:
             known = torch.from_numpy(np.ascontiguousarray(row[:prefix], np.int64))[None]
             # Without the vocabulary's head and past the deepest layer's attention nothing is computed.
             self.subject.read(known, {max(plans): _ignore}, past_key_values=cache, use_cache=True)
         for layer, plan in plans.items():
             for chosen in plan.chunks(self.budget):
-                body = _side_by_side([plan.places[i] for i in chosen], prefix)
-                tokens, position_ids, sees, distance = body
-                mask = _masks(self.subject, sees.to(self.subject.device), distance.to(self.subject.device))
+                beside = side_by_side([plan.places[i] for i in chosen], prefix, device=self.subject.device)
                 self.subject.read(
-                    tokens[None],
+                    beside.tokens[None],
                     {layer: lambda x, plan=plan, chosen=chosen: plan.take(chosen, x[0])},
-                    position_ids=position_ids[None].to(self.subject.device),
-                    attention_mask=mask,
+                    position_ids=beside.position[None],
+                    attention_mask=mask(self.subject, beside),
                     past_key_values=cache,
                     use_cache=True,
                 )
@@ -248,82 +243,6 @@ class _Plan:
         return Activations(np.concatenate(self.values), np.cumsum([0, *sizes[:-1]]))
 
 
-class _RowLayer(DynamicLayer):
-    """Keys and values of one layer: the prefix stays, what follows it is overwritten by the next pass."""
-
-    def __init__(self, prefix: int, room: int) -> None:
-        super().__init__()
-        self.prefix, self.room = prefix, room
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        start = self.prefix if self.is_initialized else 0
-        if not self.is_initialized:
-            length = self.prefix + self.room
-            self.keys = key_states.new_empty((*key_states.shape[:-2], length, key_states.shape[-1]))
-            self.values = value_states.new_empty((*value_states.shape[:-2], length, value_states.shape[-1]))
-            self.is_initialized = True
-        assert self.keys is not None
-        assert self.values is not None
-        end = start + key_states.shape[-2]
-        self.keys[..., start:end, :] = key_states
-        self.values[..., start:end, :] = value_states
-        return self.keys[..., :end, :], self.values[..., :end, :]
-
-    def get_seq_length(self) -> int:
-        return self.prefix if self.is_initialized else 0
-
-
-class _RowCache(Cache):
-    """The keys and values of a row's prefix, with room behind it for one pass of branches."""
-
-    def __init__(self, prefix: int, *, room: int) -> None:
-        super().__init__(layers=[])
-        self._make = lambda: _RowLayer(prefix, room)
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        while len(self.layers) <= layer_idx:
-            self.layers.append(self._make())
-        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
-
-
-def _side_by_side(
-    places: Sequence[Place], prefix: int
-) -> tuple[Int[Tensor, "q"], Int[Tensor, "q"], Bool[Tensor, "q kv"], Int[Tensor, "q kv"]]:
-    """Tokens, positions, who sees whom, and how far apart they stand; keys are the prefix, then the tokens."""
-    widths = torch.tensor([len(tokens) for _, tokens in places])
-    tokens = torch.tensor([t for _, own in places for t in own])
-    starts = torch.repeat_interleave(torch.tensor([p for p, _ in places]), widths)
-    branch = torch.repeat_interleave(torch.arange(len(places)), widths)
-    within = torch.arange(len(tokens)) - torch.repeat_interleave(torch.cumsum(widths, 0) - widths, widths)
-    position = starts + within
-    key_position = torch.cat([torch.arange(prefix), position])
-    before = torch.arange(prefix)[None] < starts[:, None]
-    own = (branch[:, None] == branch[None]) & (within[:, None] >= within[None])
-    return tokens, position, torch.cat([before, own], dim=1), position[:, None] - key_position[None]
-
-
-def _masks(subject: Subject, sees: Bool[Tensor, "q kv"], distance: Int[Tensor, "q kv"]) -> Any:
-    """The additive 4-D mask that transformers hands on as it is; by kind of layer where some have a sliding window.
-
-    Additive in the model's dtype, because eager attention adds the mask and only SDPA takes a boolean one.
-    """
-    config = subject.model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
-    full = _additive(sees, subject.dtype)
-    if window is None or kinds == {"full_attention"}:
-        return full
-    near = _additive(sees & (distance < window), subject.dtype)
-    return near if kinds == {"sliding_attention"} else {"full_attention": full, "sliding_attention": near}
-
-
-def _additive(sees: Bool[Tensor, "q kv"], dtype: torch.dtype) -> Tensor:
-    hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=sees.device)
-    return torch.where(sees, torch.zeros((), dtype=dtype, device=sees.device), hidden)[None, None]
-
-
 def _ignore(x: Tensor) -> None:
     """A reader that only says how deep the pass must go."""
 
@@ -333,6 +252,7 @@ def _check(row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Bran
         for position, tokens, neuron in found:
             if not tokens or not 0 <= position <= len(row) or (n_ctx is not None and position + len(tokens) > n_ctx):
                 raise ValueError(
-                    f"running a branch for layer {layer}, neuron {neuron}: {len(tokens)} tokens at position {position}; "
-                    f"expected one or more that begin within the row ({len(row)}) and end within the context ({n_ctx})"
+                    f"running a branch for layer {layer}, neuron {neuron}: {len(tokens)} tokens at position "
+                    f"{position}; expected one or more that begin within the row ({len(row)}) and end within the "
+                    f"context ({n_ctx})"
                 )

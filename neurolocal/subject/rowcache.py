@@ -1,0 +1,113 @@
+"""A row's keys and values, kept for many passes of branches, and the mask under which these see it.
+
+Invariant: a pass writes its own keys and values behind the prefix's, where the next pass overwrites them; the prefix is
+neither copied nor cut. transformers (5.23, `masking_utils`) hands a 4-D mask on as it is, and a mapping of masks by kind
+of layer where a model has several kinds.
+Cost: a buffer of (prefix + room) keys and values a layer; a mask of tokens x (prefix + tokens).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+from neurolocal.subject.model import Subject
+
+Place: TypeAlias = tuple[int, tuple[int, ...]]
+"""Where a branch starts, and its token ids."""
+
+
+class _RowLayer(DynamicLayer):
+    """Keys and values of one layer: the prefix stays, what follows it is overwritten by the next pass."""
+
+    def __init__(self, prefix: int, room: int) -> None:
+        super().__init__()
+        self.prefix, self.room = prefix, room
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        start = self.prefix if self.is_initialized else 0
+        if not self.is_initialized:
+            length = self.prefix + self.room
+            self.keys = key_states.new_empty((*key_states.shape[:-2], length, key_states.shape[-1]))
+            self.values = value_states.new_empty((*value_states.shape[:-2], length, value_states.shape[-1]))
+            self.is_initialized = True
+        assert self.keys is not None
+        assert self.values is not None
+        end = start + key_states.shape[-2]
+        self.keys[..., start:end, :] = key_states
+        self.values[..., start:end, :] = value_states
+        return self.keys[..., :end, :], self.values[..., :end, :]
+
+    def get_seq_length(self) -> int:
+        return self.prefix if self.is_initialized else 0
+
+
+class RowCache(Cache):
+    """The keys and values of a row's prefix, with room behind it for one pass of branches."""
+
+    def __init__(self, prefix: int, *, room: int) -> None:
+        super().__init__(layers=[])
+        self._make = lambda: _RowLayer(prefix, room)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        while len(self.layers) <= layer_idx:
+            self.layers.append(self._make())
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+
+
+class SideBySide(NamedTuple):
+    """The tokens of one pass of branches. Keys are the prefix's, then the tokens' own."""
+
+    tokens: Int[Tensor, "token"]
+    """Ids, branch after branch."""
+    position: Int[Tensor, "token"]
+    """Position in the row at which each stands."""
+    sees: Bool[Tensor, "token key"]
+    """Which keys each token attends to: the row before its branch, and its branch up to itself."""
+    distance: Int[Tensor, "token key"]
+    """Positions between the two."""
+
+
+def side_by_side(places: Sequence[Place], prefix: int, *, device: torch.device) -> SideBySide:
+    """Lay the branches of one pass behind a prefix of that many tokens."""
+    widths = torch.tensor([len(tokens) for _, tokens in places], device=device)
+    tokens = torch.tensor([t for _, own in places for t in own], device=device)
+    starts = torch.repeat_interleave(torch.tensor([p for p, _ in places], device=device), widths)
+    branch = torch.repeat_interleave(torch.arange(len(places), device=device), widths)
+    within = torch.arange(len(tokens), device=device) - torch.repeat_interleave(widths.cumsum(0) - widths, widths)
+    position = starts + within
+    row = torch.arange(prefix, device=device)
+    own = (branch[:, None] == branch[None]) & (within[:, None] >= within[None])
+    return SideBySide(
+        tokens=tokens,
+        position=position,
+        sees=torch.cat([row[None] < starts[:, None], own], dim=1),
+        distance=position[:, None] - torch.cat([row, position])[None],
+    )
+
+
+def mask(subject: Subject, beside: SideBySide) -> Any:
+    """The additive 4-D mask of a pass; by kind of layer where some have a sliding window.
+
+    Additive in the model's dtype, because eager attention adds the mask and only SDPA takes a boolean one.
+    """
+    config = subject.model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    full = _additive(beside.sees, subject.dtype)
+    if window is None or kinds == {"full_attention"}:
+        return full
+    near = _additive(beside.sees & (beside.distance < window), subject.dtype)
+    return near if kinds == {"sliding_attention"} else {"full_attention": full, "sliding_attention": near}
+
+
+def _additive(sees: Bool[Tensor, "token key"], dtype: torch.dtype) -> Tensor:
+    hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=sees.device)
+    return torch.where(sees, torch.zeros((), dtype=dtype, device=sees.device), hidden)[None, None]

@@ -1,0 +1,312 @@
+"""Files -> documents, one at a time, from any record on.
+
+Reads `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.parquet`, `.txt`, a folder of them (by name), and a data set saved by
+`datasets`. Invariant: a document's number depends on the files alone, so (file, record) is where a stopped run goes on.
+Cost: memory holds one document; skipping to a record reads its file up to there, without parsing it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from neurolocal.errors import CorpusError
+
+LONGEST_LINE = 1 << 28
+"""Bytes of the longest line that is believed: 256 MiB; the Pile's longest document has some 40."""
+
+TEXT_PIECE = 1 << 20
+"""Characters of a .txt file that make a document, cut at white space: 1 MiB bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text of the corpus."""
+
+    text: str
+    """The text as it stands."""
+    subset: str
+    """`meta.pile_set_name` where there is one, else empty."""
+    file: int
+    """Number of its file."""
+    record: int
+    """Number of its record (line, table row or piece) in the file, counted over broken ones too."""
+
+
+@dataclass
+class Skipped:
+    """Records that gave no document, by reason, with the first of each as a person would look for it."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """Reason -> records."""
+    first: dict[str, str] = field(default_factory=dict)
+    """Reason -> `file, record n: what was found`."""
+
+    def add(self, reason: str, where: str) -> None:
+        """Count one."""
+        self.counts[reason] += 1
+        self.first.setdefault(reason, where)
+
+
+def corpus_files(corpus: str | Path) -> list[Path]:
+    """The files of a corpus in the order they are read; a saved data set is one "file", its folder.
+
+    Raises:
+        CorpusError: nothing there, or nothing of a kind that can be read.
+    """
+    path = Path(corpus)
+    if path.is_file():
+        if _reader(path) is None:
+            raise CorpusError(f"reading the corpus {path}: unknown kind of file. Give one of {_kinds()}, or a folder.")
+        return [path]
+    if not path.is_dir():
+        raise CorpusError(f"reading the corpus {path}: no such file or folder. Check the path.")
+    if _is_saved_dataset(path):
+        return [path]
+    files = sorted(f for f in path.rglob("*") if f.is_file() and _reader(f) and not f.name.startswith("."))
+    if not files:
+        raise CorpusError(f"reading the corpus {path}: the folder holds no {_kinds()}. Check the path.")
+    return files
+
+
+def documents(
+    files: list[Path],
+    *,
+    file: int = 0,
+    record: int = 0,
+    text_field: str = "text",
+    strict: bool = False,
+    skipped: Skipped | None = None,
+) -> Iterator[Document]:
+    """Every document from a place on.
+
+    Args:
+        files: from `corpus_files`.
+        file: number of the first file to read.
+        record: first record of that file.
+        text_field: field or column that holds the text.
+        strict: whether a broken record raises; else it is counted in `skipped`.
+        skipped: what was passed over, added to as it happens.
+
+    Raises:
+        CorpusError: a broken record under `strict`; a file that is cut short or cannot be read.
+    """
+    skipped = skipped if skipped is not None else Skipped()
+    for number in range(file, len(files)):
+        path = files[number]
+        reader = _reader(path) or _read_saved_dataset
+        first = record if number == file else 0
+        try:
+            for i, found in reader(path, first, text_field):
+                where = f"{path}, record {i + 1}"
+                if isinstance(found, Broken):
+                    if strict:
+                        raise CorpusError(
+                            f"reading {where}: {found.reason} (found: {found.found}). "
+                            "Mend it, or leave --strict away to skip it."
+                        )
+                    skipped.add(found.reason, f"{where}: {found.found}")
+                    continue
+                yield Document(found[0], found[1], number, i)
+        except (OSError, EOFError, ValueError, MemoryError) as error:
+            raise CorpusError(
+                f"reading the corpus {path}: {_first_line(error)}. The file is gone, cut short or damaged; "
+                "what was collected is kept, and the same command goes on when the file is whole."
+            ) from error
+        except Exception as error:
+            if type(error).__module__.split(".")[0] not in {"zstandard", "pyarrow", "zlib", "datasets", "zstd"}:
+                raise
+            raise CorpusError(
+                f"reading the corpus {path}: {_first_line(error)}. The file is cut short or damaged; "
+                "what was collected is kept, and the same command goes on when the file is whole."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A record that is no document."""
+
+    reason: str
+    found: str
+
+
+Record = tuple[str, str] | Broken
+Reader = Callable[[Path, int, str], Iterator[tuple[int, Record]]]
+
+
+def _reader(path: Path) -> Reader | None:
+    name = path.name.lower()
+    for suffix, reader in _READERS.items():
+        if name.endswith(suffix):
+            return reader
+    return None
+
+
+def _read_lines(opener: Callable[[Path], contextlib.AbstractContextManager[BinaryIO]]) -> Reader:
+    def read(path: Path, first: int, text_field: str) -> Iterator[tuple[int, Record]]:
+        with opener(path) as file:
+            number = 0
+            while line := file.readline(LONGEST_LINE + 1):
+                if len(line) > LONGEST_LINE:
+                    raise CorpusError(
+                        f"reading {path}, record {number + 1}: a line of over {LONGEST_LINE:,} bytes. "
+                        "That is no document; check that the file holds one JSON object a line."
+                    )
+                if number >= first and line.strip():
+                    yield number, _parse(line, text_field)
+                number += 1
+
+    return read
+
+
+def _parse(line: bytes, text_field: str) -> Record:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return Broken("not JSON", repr(line[:40])[2:-1])
+    if not isinstance(value, dict):
+        return Broken("not a JSON object", type(value).__name__)
+    return _document(value, text_field)
+
+
+def _document(value: dict[str, Any], text_field: str) -> Record:
+    text = value.get(text_field)
+    if not isinstance(text, str):
+        return Broken(f'no text in the field "{text_field}"', ", ".join(f'"{k}"' for k in list(value)[:5]) or "nothing")
+    meta = value.get("meta")
+    subset = meta.get("pile_set_name") if isinstance(meta, dict) else None
+    # A lone surrogate is legal in JSON and in no text; tokenizers refuse it.
+    return text.encode("utf-8", "replace").decode("utf-8"), subset if isinstance(subset, str) else ""
+
+
+@contextlib.contextmanager
+def _open_plain(path: Path) -> Iterator[BinaryIO]:
+    with path.open("rb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _open_gzip(path: Path) -> Iterator[BinaryIO]:
+    with gzip.open(path, "rb") as file:
+        yield io.BufferedReader(file)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def _open_zstd(path: Path) -> Iterator[BinaryIO]:
+    with path.open("rb") as raw:
+        yield io.BufferedReader(_Unpacked(raw), 1 << 20)  # type: ignore[arg-type]
+
+
+class _Unpacked(io.RawIOBase):
+    """The text of a .zst file of any number of frames, whose end is checked.
+
+    zstandard's own stream reader takes a file that is cut inside a frame for a shorter one.
+    """
+
+    PIECE = 1 << 13
+    """Packed bytes taken at a time; the format lets each unpack to at most some 30,000 times as many."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        import zstandard
+
+        self._raw, self._new = raw, zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj
+        self._frame: Any = None
+        self._text = memoryview(b"")
+
+    def readable(self) -> bool:
+        """As io wants it."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As io wants it.
+
+        Raises:
+            EOFError: the file ends inside a frame.
+        """
+        while not self._text:
+            packed = self._raw.read(self.PIECE)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("the file ends in the middle of its zstd data")
+                return 0
+            pieces = []
+            while packed:
+                self._frame = self._frame or self._new()
+                pieces.append(self._frame.decompress(packed))
+                packed = self._frame.unused_data if self._frame.eof else b""
+                self._frame = None if self._frame.eof else self._frame
+            self._text = memoryview(b"".join(pieces))
+        n = min(len(buffer), len(self._text))
+        buffer[:n], self._text = self._text[:n], self._text[n:]
+        return n
+
+
+def _read_parquet(path: Path, first: int, text_field: str) -> Iterator[tuple[int, Record]]:
+    import pyarrow.parquet as parquet
+
+    with parquet.ParquetFile(path) as table:
+        names = table.schema_arrow.names
+        wanted = [n for n in (text_field, "meta") if n in names]
+        number = 0
+        if text_field not in names:
+            found = ", ".join(f'"{n}"' for n in names[:5])
+            yield 0, Broken(f'no column "{text_field}"', found)
+            return
+        for batch in table.iter_batches(batch_size=256, columns=wanted):
+            if number + batch.num_rows > first:
+                for i, value in enumerate(batch.to_pylist()):
+                    if number + i >= first:
+                        yield number + i, _document(value, text_field)
+            number += batch.num_rows
+
+
+def _read_text(path: Path, first: int, text_field: str) -> Iterator[tuple[int, Record]]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        number, rest = 0, ""
+        while piece := file.read(TEXT_PIECE):
+            text = rest + piece
+            cut = max(text.rfind("\n"), text.rfind(" ")) + 1
+            text, rest = (text[:cut], text[cut:]) if cut and len(piece) == TEXT_PIECE else (text, "")
+            if number >= first:
+                yield number, (text, "")
+            number += 1
+        if rest.strip() and number >= first:
+            yield number, (rest, "")
+
+
+def _is_saved_dataset(path: Path) -> bool:
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def _read_saved_dataset(path: Path, first: int, text_field: str) -> Iterator[tuple[int, Record]]:
+    from datasets import DatasetDict, concatenate_datasets, load_from_disk
+
+    data = load_from_disk(str(path))
+    if isinstance(data, DatasetDict):
+        data = concatenate_datasets([data[name] for name in sorted(data)])
+    for i in range(first, len(data)):
+        yield i, _document(data[i], text_field)
+
+
+_READERS: dict[str, Reader] = {
+    ".jsonl": _read_lines(_open_plain),
+    ".jsonl.gz": _read_lines(_open_gzip),
+    ".jsonl.zst": _read_lines(_open_zstd),
+    ".parquet": _read_parquet,
+    ".txt": _read_text,
+}
+
+
+def _kinds() -> str:
+    return ", ".join(_READERS)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

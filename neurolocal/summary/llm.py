@@ -330,8 +330,8 @@ class LLM:
     def _room(self, tokens: Sequence[int], what: str) -> None:
         if len(tokens) > self.room():
             raise LLMError(
-                f"running {self.path}: {what} of {len(tokens)} tokens do not fit into the {self.room()} free of a context"
-                f" of {self.n_ctx}. Raise n_ctx, or give fewer examples."
+                f"running {self.path}: {what} of {len(tokens)} tokens do not fit into the {self.room()} free of a"
+                f" context of {self.n_ctx}. Raise n_ctx, or give fewer examples."
             )
 
     def _tokenize(self, text: str, special: bool, *, first: bool) -> list[int]:
@@ -396,8 +396,8 @@ def _open(c: Any, path: Path, *, n_ctx: int, gpu: bool) -> tuple[Any, Any]:
     model = c.llama_model_load_from_file(os.fsencode(path), options)
     if not model:
         raise LLMError(
-            f"loading the LLM {path}: llama.cpp cannot read its {path.stat().st_size:,} bytes; expected a whole GGUF model"
-            " of an architecture that it knows. Compare the size with the original's, or copy it again."
+            f"loading the LLM {path}: llama.cpp cannot read its {path.stat().st_size:,} bytes; expected a whole GGUF"
+            " model of an architecture that it knows. Compare the size with the original's, or copy it again."
         )
     if not c.llama_model_has_decoder(model):
         c.llama_model_free(model)

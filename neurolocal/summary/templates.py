@@ -6,6 +6,7 @@ Cost: microseconds.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,16 +21,15 @@ LETTERS = re.compile(r"[^\W\d_]")
 # Closed classes of English: the words are so few that looking them up beats asking. Words of several classes stand in
 # each.
 CLASSES = {
-    "pronouns": "i you he she it we they me him her us them myself himself herself itself themselves who whom "
-    "one",
+    "pronouns": "i you he she it we they me him her us them myself himself herself itself themselves who whom one",
     "possessive pronouns": "my your his her its our their mine yours hers ours theirs whose",
     "prepositions": "of in to for with on at by from into onto upon under over between among through during against "
     "within without toward towards across behind beside beyond near off about above below after "
     "before until since",
     "conjunctions": "and or but nor so yet because although though unless while whereas if whether since as",
     "articles and determiners": "the a an this that these those some any each every all both such",
-    "auxiliary verbs": "is are was were be been being am has have had do does did will would shall should can could may "
-    "might must",
+    "auxiliary verbs": "is are was were be been being am has have had do does did will would shall should can could "
+    "may might must",
     "negation": "not no never none nothing nobody nowhere neither nor without cannot can't don't won't didn't "
     "isn't wasn't doesn't couldn't wouldn't shouldn't aren't weren't hasn't haven't hadn't n't",
     "question words": "who what when where why how which whom whose",
@@ -99,8 +99,8 @@ def certain(peaks: Peaks) -> str | None:
 
 
 def spelling(words: Sequence[str]) -> str | None:
-    """A rule of spelling that nearly all of at least four distinct words keep: an ending, a beginning, capital
-    letters.""" words = [w for w in words if LETTERS.search(w)]
+    """A rule of spelling that nearly all of four or more distinct words keep: capitals, an ending, a beginning."""
+    words = [w for w in words if LETTERS.search(w)]
     if len(words) < 4:
         return None
     if sum(len(w) > 1 and w.isupper() for w in words) >= SHARE * len(words):
@@ -119,11 +119,10 @@ def quote(word: str) -> str:
 
 def _shared(words: Sequence[str]) -> str:
     """The longest beginning that `SHARE` of the words have, leaving at least one letter of each."""
-    needed = -int(-SHARE * len(words) // 1)
-    ordered = sorted(words)
-    best = ""
-    for first, last in zip(ordered, ordered[needed - 1 :], strict=False):  # sorted: what the two share, all between
-    share     n = 0
+    needed, ordered, best = math.ceil(SHARE * len(words)), sorted(words), ""
+    for first, last in zip(ordered, ordered[needed - 1 :], strict=False):
+        # The words are sorted, so what these two share, all between them share.
+        n = 0
         while n < min(len(first), len(last)) - 1 and first[n] == last[n]:
             n += 1
         best = max(best, first[:n], key=len)

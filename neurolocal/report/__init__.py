@@ -1,0 +1,32 @@
+"""Tables, one neuron, and the HTML page, from a store alone.
+
+Invariant: reads the store, never writes to it, and runs no model. Everything that a corpus, a subject or an LLM said is
+treated as hostile text (see `visible`).
+"""
+
+from neurolocal.report.neuron import show
+from neurolocal.report.page import page, write_page
+from neurolocal.report.rows import (
+    NeuronRow,
+    report_csv,
+    report_json,
+    report_object,
+    report_rows,
+    write_csv,
+    write_json,
+)
+from neurolocal.report.table import print_table
+
+__all__ = [
+    "NeuronRow",
+    "page",
+    "print_table",
+    "report_csv",
+    "report_json",
+    "report_object",
+    "report_rows",
+    "show",
+    "write_csv",
+    "write_json",
+    "write_page",
+]

@@ -36,7 +36,7 @@ def notebook_examples(examples: Iterable[Example], vocabulary: Vocabulary) -> li
     """
     found = []
     for example in examples:
-        tokens = vocabulary.str_tokens(example.tokens[:-1])
+        tokens = vocabulary.str_tokens(example.tokens[:-1].tolist())
         activations = example.activations[:-1]
         if not len(tokens):
             continue

@@ -3,7 +3,7 @@
 Invariant: nothing of a file is believed before it is read (a header that claims a terabyte allocates nothing), no
 pickle is opened, and whatever is wrong is an error that names the line or entry; what is left out is counted and said.
 Formats: the text and binary forms of Google's word2vec (`distance.c`), GloVe's `vectors.txt`, and fastText's
-`FastText::saveModel`, magic 793712314, version 12. Cost: one pass; text some 0.4 us a number.
+`FastText::saveModel`, magic 793712314, versions 11 and 12. Cost: one pass; text some 0.4 us a number.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import gzip
 import struct
 import zlib
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -61,8 +62,7 @@ def read_vectors(path: Path, *, progress: bool = False) -> Raw:
     try:
         with path.open("rb") as plain:
             zipped = plain.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else path.open("rb") as opened:
-            stream = cast(BinaryIO, opened)
+        with gzip.open(path) if zipped else path.open("rb") as stream:
             start = stream.read(1 << 16)
             stream.seek(0)
             return _read(stream, start, path, progress=progress)
@@ -72,7 +72,7 @@ def read_vectors(path: Path, *, progress: bool = False) -> Raw:
         raise VectorsError(f"cannot read vectors {path}: {e.strerror or e}. Pass a file, or: glove, corpus.") from e
 
 
-def _read(stream: BinaryIO, start: bytes, path: Path, *, progress: bool) -> Raw:
+def _read(stream: BufferedIOBase, start: bytes, path: Path, *, progress: bool) -> Raw:
     if not start.strip():
         raise _broken(path, "the file is empty")
     if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
@@ -88,6 +88,10 @@ def _read(stream: BinaryIO, start: bytes, path: Path, *, progress: bool) -> Raw:
         return _fasttext(stream, path)
     if _header(start.split(b"\n", 1)[0]) and _binary(start, path):
         return _word2vec_binary(stream, path, progress=progress)
+    if b"\0" in start[:4096]:
+        raise _broken(
+            path, "it is binary and begins like neither word2vec nor fastText (whose models had no magic in 2016)"
+        )
     return _text(stream, path, progress=progress)
 
 
@@ -104,7 +108,7 @@ def _binary(start: bytes, path: Path) -> bool:
     return path.name.removesuffix(".gz").endswith(".bin") or any(b < 9 or 13 < b < 32 for b in body)
 
 
-def _text(stream: BinaryIO, path: Path, *, progress: bool) -> Raw:
+def _text(stream: BufferedIOBase, path: Path, *, progress: bool) -> Raw:
     first = stream.readline(LINE)
     claimed, dim = _header(first) or (None, len(first.split()) - 1)
     if claimed is None:
@@ -123,7 +127,8 @@ def _text(stream: BinaryIO, path: Path, *, progress: bool) -> Raw:
                 path, f"line {number} holds {line.count(b' ')} numbers, not {dim}: the file is cut or damaged"
             )
         try:
-            row = np.array(fields, dtype=np.float32)
+            with np.errstate(over="ignore"):
+                row = np.array(fields, dtype=np.float32)
         except ValueError as e:
             raise _broken(path, f"line {number} holds something that is no number ({_shown(fields, e)})") from e
         if not np.isfinite(row).all():
@@ -138,7 +143,7 @@ def _text(stream: BinaryIO, path: Path, *, progress: bool) -> Raw:
     return Raw(words, np.stack(rows), None, 0, 0, cut)
 
 
-def _lines(stream: BinaryIO) -> Iterator[bytes]:
+def _lines(stream: BufferedIOBase) -> Iterator[bytes]:
     while line := stream.readline(LINE):
         yield line
 
@@ -152,7 +157,7 @@ def _shown(fields: list[bytes], error: ValueError) -> str:
     return str(error)
 
 
-def _word2vec_binary(stream: BinaryIO, path: Path, *, progress: bool) -> Raw:
+def _word2vec_binary(stream: BufferedIOBase, path: Path, *, progress: bool) -> Raw:
     claimed, dim = _header(stream.readline(LINE)) or (0, 0)
     if not 1 <= dim <= LINE // 4:
         raise _broken(path, f"its header says {dim} dimensions")
@@ -179,15 +184,15 @@ def _word2vec_binary(stream: BinaryIO, path: Path, *, progress: bool) -> Raw:
     return Raw(words, np.stack(rows).astype(np.float32, copy=False), None, 0, 0, ())
 
 
-def _fasttext(stream: BinaryIO, path: Path) -> Raw:
+def _fasttext(stream: BufferedIOBase, path: Path) -> Raw:
     head = struct.unpack("<14id", _exactly(stream, 64, path, "its header"))
     version, dim, bucket, minn, maxn = head[1], head[2], head[10], head[11], head[12]
     size, n_words, n_labels = struct.unpack("<3i", _exactly(stream, 12, path, "its header"))
     _n_tokens, pruned = struct.unpack("<2q", _exactly(stream, 16, path, "its header"))
-    if version != 12 or n_labels or pruned >= 0 or size != n_words or dim < 1 or bucket < 0:
+    if version not in (11, 12) or n_labels or pruned >= 0 or size != n_words or dim < 1 or bucket < 0:
         raise VectorsError(
-            f"cannot read vectors {path}: version {version}, {n_labels} labels, pruned {pruned}; expected version 12 "
-            "of an unsupervised, unpruned fastText model. Export its vectors as .vec text."
+            f"cannot read vectors {path}: version {version}, {n_labels} labels, pruned {pruned}; expected 11 or 12, "
+            "unsupervised and unpruned, of a fastText model. Export its vectors as .vec text."
         )
     words: list[str | None] = []
     for entry in range(size):
@@ -214,14 +219,14 @@ def _fasttext(stream: BinaryIO, path: Path) -> Raw:
     return Raw(words, matrix[:size], ngrams, minn, maxn, ())
 
 
-def _exactly(stream: BinaryIO, n: int, path: Path, where: str) -> bytes:
+def _exactly(stream: BufferedIOBase, n: int, path: Path, where: str) -> bytes:
     data = stream.read(n)
     if len(data) < n:
         raise _broken(path, f"cut short in {where}")
     return data
 
 
-def _much(stream: BinaryIO, n: int) -> bytearray:
+def _much(stream: BufferedIOBase, n: int) -> bytearray:
     # In pieces: read(n) allocates n bytes before it looks whether they are there.
     data = bytearray()
     while len(data) < n and (piece := stream.read(min(n - len(data), 1 << 24))):

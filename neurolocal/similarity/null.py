@@ -2,8 +2,9 @@
 
 Invariant: a random set has as many words of each frequency bin as the neuron's own; within a bin words are drawn
 without replacement, each in proportion to its count, as a neuron that fires at random would meet them. Both matter:
-frequent words are close to each other in every embedding. On 3,000 random sets of 20 running words (GloVe, an encyclopaedia),
-the share of p < 0.05 was 0.41 with ten equally filled bins and even draws, 0.08 with fine bins and even draws, 0.05 so.
+frequent words are close to each other in every embedding. On 3,000 random sets of 20 running words (GloVe on an
+encyclopaedia) the share of p < 0.05 was 0.41 with ten equally filled bins and even
+draws, 0.08 with fine bins and even draws, 0.05 so.
 Cost: each bin's draws are summed slot by slot once, so a neuron's null is one addition a bin and a norm: 50,000 neurons
 x 1,000 draws x 50 dimensions take some 15 s on one core, whatever the size of the sets.
 """
@@ -168,7 +169,7 @@ def _fitted(
 
 def _prefixes(
     pool: Pool, most: Int64[np.ndarray, "bin"], *, width: int, seed: int, block: int
-) -> list[Float32[np.ndarray, "count draw d"]]:
+) -> list[Float32[np.ndarray, "_ draw d"]]:
     """For each bin the sums of its first 0, 1, ... `most` drawn words, `width` draws side by side."""
     prefixes = []
     for b, m in enumerate(most):
@@ -181,7 +182,7 @@ def _prefixes(
 
 
 def _sets(
-    prefix: list[Float32[np.ndarray, "count draw d"]], unique: Int64[np.ndarray, "profile bin"]
+    prefix: list[Float32[np.ndarray, "_ draw d"]], unique: Int64[np.ndarray, "profile bin"]
 ) -> Iterator[np.ndarray]:
     """The scores of one block's random sets, profile by profile; sorted profiles share the sums of their first bins."""
     sums: list[np.ndarray] = [prefix[0][0]] * (len(prefix) + 1)

@@ -1,0 +1,172 @@
+"""Writing a store: always a new file beside, flushed, then renamed over the old one.
+
+Invariant: at any moment the path holds the old store or the new one, whole; a failed write leaves the old. No time
+stamps are written (HDF5's own are switched off), so equal content gives equal datasets.
+Cost: a checkpoint writes the whole state (10.7 kB a neuron at k = 20, and the rows referred to); evidence copies the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Int64, Integer
+
+from neurolocal.config import canonical
+from neurolocal.errors import StoreError
+from neurolocal.records import Side, Site, Statistics, TopK
+from neurolocal.words import Vocabulary
+
+FORMAT = "neurolocal-store"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All that a collection says at one moment: finished, or a checkpoint to go on from."""
+
+    manifest: Mapping[str, Any]
+    """Subject, tokenizer, corpus, config, rows, tokens, complete; plain values."""
+    site: Site
+    """Where the neurons were read."""
+    lists: Mapping[int, Mapping[Side, TopK]]
+    """By layer and side."""
+    statistics: Mapping[int, Statistics]
+    """By layer."""
+    tokens: Integer[np.ndarray, "row pos"]
+    """The rows that an example refers to (or more)."""
+    length: Int64[np.ndarray, "row"]
+    """Tokens of each row that are no padding."""
+    index: Int64[np.ndarray, "row"]
+    """Each one's row index in the corpus, ascending."""
+    token_count: Int64[np.ndarray, "d_vocab"]
+    """How often each token stood at a counted position."""
+    vocabulary: Vocabulary
+    """The bytes of every token id."""
+    rest: Sequence[Integer[np.ndarray, "_"]] = ()
+    """Tokens read but not yet in a row: what a stopped run goes on with. Empty in a complete store."""
+
+
+def write_collected(path: Path, collected: Collected) -> None:
+    """Write a store, replacing what was there.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written; what was there is untouched.
+    """
+    with _replacing(path, copy=False) as file:
+        file.attrs["format"], file.attrs["version"] = FORMAT, np.int64(VERSION)
+        file.attrs["manifest"] = canonical(dict(collected.manifest))
+        small = len(collected.vocabulary.tokens) <= 1 << 16
+        _put(file, "rows/tokens", collected.tokens.astype("<u2" if small else "<u4"))
+        _put(file, "rows/length", collected.length.astype("<i8"))
+        _put(file, "rows/index", collected.index.astype("<i8"))
+        _put(file, "corpus/token_count", collected.token_count.astype("<i8"))
+        _put_blobs(file, "tokenizer/tokens", list(collected.vocabulary.tokens))
+        _put(file, "tokenizer/special", collected.vocabulary.special.astype("u1"))
+        if collected.rest:
+            _put(file, "resume/rest", np.concatenate(collected.rest).astype("<u4"))
+        for layer, sides in collected.lists.items():
+            base = f"collect/{collected.site}/{layer}"
+            for side, top in sides.items():
+                _put(file, f"{base}/{side}/activation", top.activation.astype("<f4", copy=False))
+                _put(file, f"{base}/{side}/row", top.row.astype("<i8", copy=False))
+                _put(file, f"{base}/{side}/position", top.position.astype("<i4", copy=False))
+                _put(file, f"{base}/{side}/window", top.window.astype("<f4", copy=False))
+            _put_statistics(file, f"{base}/statistics", collected.statistics[layer])
+
+
+def add_evidence(path: Path, tables: Sequence[tuple[str, int, Side, Any, Mapping[str, Any]]], *, site: Site) -> None:
+    """Put evidence tables into a store, each in place of an older one of the same stage, layer and side.
+
+    Args:
+        path: the store.
+        tables: (stage, layer, side, a table of `records`, what it was made from as plain values).
+        site: where the neurons were read.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written; the store is untouched.
+    """
+    with _replacing(path, copy=True) as file:
+        for stage, layer, side, table, inputs in tables:
+            base = f"{stage}/{site}/{layer}/{side}"
+            if base in file:
+                del file[base]
+            group = file.create_group(base)
+            group.attrs["inputs"] = canonical(dict(inputs))
+            _put_table(group, table)
+
+
+def _put_table(group: h5py.Group, table: Any) -> None:
+    for column in dataclasses.fields(table):
+        value = getattr(table, column.name)
+        if dataclasses.is_dataclass(value):
+            _put_table(group.create_group(column.name), value)
+        elif isinstance(value, np.ndarray):
+            _put(group, column.name, value.astype("u1") if value.dtype == bool else value)
+        else:
+            _put_blobs(group, column.name, [str(text).encode("utf-8", "replace") for text in value])
+
+
+def _put_statistics(file: h5py.Group, base: str, statistics: Statistics) -> None:
+    for column in dataclasses.fields(statistics):
+        if column.name != "count":
+            _put(file, f"{base}/{column.name}", getattr(statistics, column.name))
+    _put(file, f"{base}/count", np.int64(statistics.count))
+    _put(file, f"{base}/mean", statistics.mean)
+    _put(file, f"{base}/variance", statistics.variance)
+
+
+def _put(group: h5py.Group, name: str, value: Any) -> None:
+    value = np.asarray(value)
+    little = value.astype(value.dtype.newbyteorder("<"), copy=False)
+    group.create_dataset(name, data=little, track_times=False)
+
+
+def _put_blobs(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
+    """Byte strings of any content: all bytes in a row, and where each begins."""
+    _put(group, f"{name}/bytes", np.frombuffer(b"".join(blobs), dtype="u1"))
+    _put(group, f"{name}/offsets", np.cumsum([0, *map(len, blobs)], dtype="<i8"))
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, *, copy: bool) -> Iterator[h5py.File]:
+    """A file that takes the path's place when the block ends well, and vanishes when it does not."""
+    beside = path.with_name(f"{path.name}.partial")
+    try:
+        if copy:
+            shutil.copyfile(path, beside)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        # The old object-header format holds no attribute over 64 KiB; a manifest names every file of a corpus.
+        with h5py.File(beside, "r+" if copy else "w", libver=("v108", "v110")) as file:
+            yield file
+            file.flush()
+        with beside.open("rb+") as done:
+            os.fsync(done.fileno())
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        what = "the disk is full" if full else (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        free = f" {shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free." if path.parent.is_dir() else ""
+        raise StoreError(
+            f"writing {path}: {what}.{free} What was there is untouched; make room or give another place, "
+            "and run the same command again."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the rename itself, where the file system lets a folder be flushed
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

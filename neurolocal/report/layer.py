@@ -66,6 +66,8 @@ class Layer:
     verdict: VerdictTable | None
     rows: Mapping[str, Mapping[int, int]]
     """Stage -> neuron -> its row in the stage's table."""
+    lists: list[list[Example]] | None
+    """The examples of all neurons; None where they are read neuron by neuron."""
 
     def figure(self, stage: str, column: str, neuron: int) -> float:
         """One cell of a stage's table; NaN where there is none."""
@@ -79,7 +81,7 @@ class Layer:
 
     def examples(self, neuron: int) -> list[Example]:
         """The neuron's examples, strongest first."""
-        return self.store.examples(self.layer, neuron, self.side)
+        return self.store.examples(self.layer, neuron, self.side) if self.lists is None else self.lists[neuron]
 
     def ranked(self) -> list[int]:
         """All neurons of the layer, best first; in neuron order where there is no verdict."""
@@ -125,14 +127,15 @@ class Layer:
         return [Substitute(word, relative) for word, relative in order[:limit]]
 
 
-def read_layer(store: StoreReader, layer: int, *, side: Side = "largest") -> Layer:
-    """Read the tables of every stage that has run on a layer."""
+def read_layer(store: StoreReader, layer: int, *, side: Side = "largest", whole: bool = True) -> Layer:
+    """Read the tables of every stage that has run on a layer; with `whole` all examples at once (2 kB each)."""
     tables = {stage: store.evidence(stage, layer, side) for stage in STAGES}
     rows = {
         stage: {} if table is None else {int(neuron): i for i, neuron in enumerate(table.neuron)}
         for stage, table in tables.items()
     }
-    return Layer(store, layer, side, store.statistics(layer), **tables, rows=rows)
+    lists = store.example_lists(layer, side) if whole else None
+    return Layer(store, layer, side, store.statistics(layer), **tables, rows=rows, lists=lists)
 
 
 STAGES = ("similarity", "perturbation", "summary", "verdict")

@@ -7,7 +7,6 @@ brackets, `a [[poly]]gon`. Line breaks and hidden characters of the corpus are m
 from __future__ import annotations
 
 from math import isfinite
-from typing import TextIO
 
 from rich.console import Console
 from rich.padding import Padding
@@ -20,7 +19,7 @@ from neurolocal.report.layer import Layer, chosen_layers, number, percent, read_
 from neurolocal.report.reading import StoreReader
 from neurolocal.report.rows import NeuronRow, neuron_row
 from neurolocal.report.spans import SHADES, Span, spans
-from neurolocal.report.terminal import console, verdict_text
+from neurolocal.report.terminal import Out, console, verdict_text
 from neurolocal.report.visible import counted, visible
 
 LONGEST = 200
@@ -32,7 +31,7 @@ def show(
     layer: int,
     neuron: int,
     *,
-    out: TextIO,
+    out: Out,
     side: Side = "largest",
     limit: int | None = None,
     width: int | None = None,
@@ -43,7 +42,7 @@ def show(
     n = store.n_neurons(layer)
     if not 0 <= neuron < n:
         raise StoreError(f"showing neuron {neuron} of layer {layer}: the layer has {n:,} neurons, 0 to {n - 1}")
-    read = read_layer(store, layer, side=side)
+    read = read_layer(store, layer, side=side, whole=False)
     row = neuron_row(read, neuron)
     screen = console(out, width=width, color=color)
     _header(screen, row)
@@ -58,7 +57,9 @@ def _header(screen: Console, row: NeuronRow) -> None:
         line.append(f" · score {row.score:.3f} · rank {row.rank}")
     screen.print(line)
     if row.description:
-        screen.print(Text.assemble((visible(row.description, limit=LONGEST), "bold"), (f"  ({row.source})", "dim")))
+        screen.print(
+            Text.assemble((visible(row.description, limit=LONGEST), "bold"), (f"  ({visible(row.source)})", "dim"))
+        )
     if row.reason:
         screen.print(Text(visible(row.reason, limit=300)))
 

@@ -148,7 +148,7 @@ def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     config = _table(manifest.get("config"))
     pairs = [
         ("subject", subject.get("name") or subject.get("path")),
-        ("layers × neurons", f"{subject['n_layers']} × {subject['d_mlp']}" if "d_mlp" in subject else None),
+        ("layers × neurons", f"{subject.get('n_layers', '?')} × {subject['d_mlp']}" if "d_mlp" in subject else None),
         ("weights", _short(subject.get("sha256"))),
         ("corpus", corpus.get("name") or corpus.get("path")),
         ("corpus hash", _short(corpus.get("sha256"))),

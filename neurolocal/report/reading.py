@@ -38,6 +38,10 @@ class StoreReader(Protocol):
         """A neuron's examples of one side, strongest first."""
         ...
 
+    def example_lists(self, layer: int, side: Side = "largest") -> list[list[Example]]:
+        """The examples of every neuron of a layer: one read instead of one a neuron."""
+        ...
+
     def statistics(self, layer: int) -> Statistics:
         """What all counted positions say of a layer's neurons."""
         ...

@@ -10,14 +10,13 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
 from math import isfinite
-from typing import TextIO
 
 from rich.table import Table
 from rich.text import Text
 
 from neurolocal.report.layer import fixed, percent
 from neurolocal.report.rows import NeuronRow, verdict_counts
-from neurolocal.report.terminal import console, verdict_text
+from neurolocal.report.terminal import Out, console, verdict_text
 from neurolocal.report.visible import counted, visible
 
 WIDE = 130
@@ -27,7 +26,7 @@ WIDE = 130
 def print_table(
     rows: Iterable[NeuronRow],
     *,
-    out: TextIO,
+    out: Out,
     limit: int | None = None,
     least: float = 0.0,
     width: int | None = None,

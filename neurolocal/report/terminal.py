@@ -6,10 +6,16 @@ Invariant: where the output is no terminal (a file, a pipe) there is no colour a
 from __future__ import annotations
 
 import shutil
-from typing import TextIO
+from io import StringIO
+from typing import IO
 
 from rich.console import Console
 from rich.text import Text
+
+from neurolocal.report.visible import visible
+
+Out = IO[str] | StringIO
+"""Where text goes: a terminal, a file, a pipe, or a string."""
 
 VERDICT_STYLES = {
     "concept": "bold green",
@@ -25,7 +31,7 @@ NARROWEST = 60
 """Columns under which no table can be read: narrower terminals wrap."""
 
 
-def console(out: TextIO, *, width: int | None = None, color: bool | None = None) -> Console:
+def console(out: Out, *, width: int | None = None, color: bool | None = None) -> Console:
     """A console that writes to `out`; None asks the terminal (100 columns and no colour where there is none)."""
     terminal = bool(getattr(out, "isatty", lambda: False)()) if color is None else color
     columns = width or shutil.get_terminal_size((100, 24)).columns
@@ -44,4 +50,4 @@ def console(out: TextIO, *, width: int | None = None, color: bool | None = None)
 
 def verdict_text(verdict: str | None) -> Text:
     """The verdict's word in its style; an en dash where there is none."""
-    return Text(verdict or "–", style=VERDICT_STYLES.get(verdict or "", ""))
+    return Text(visible(verdict or "–", limit=12), style=VERDICT_STYLES.get(verdict or "", ""))

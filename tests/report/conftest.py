@@ -111,6 +111,9 @@ class StandIn:
     def examples(self, layer, neuron, side="largest"):
         return self.lists[layer, neuron, side]
 
+    def example_lists(self, layer, side="largest"):
+        return [self.lists[layer, neuron, side] for neuron in range(self.neurons)]
+
     def statistics(self, layer):
         n = self.neurons
         rng = np.random.default_rng(layer)
@@ -163,8 +166,8 @@ class StandIn:
                 share() / 4,
                 share() / 9,
                 z,
-                share() / 9.0,
-                (share() / 9.0).astype(np.float64),
+                (share() / 9).astype(np.float64),
+                (share() / 9).astype(np.float64),
                 share() > 0.5,
             )
         if stage == "summary":
@@ -192,8 +195,8 @@ class StandIn:
             share(),
             share() / 3,
             share(),
-            share() / 9.0,
-            (share() / 9.0).astype(np.float64),
+            (share() / 9).astype(np.float64),
+            (share() / 9).astype(np.float64),
             share(),
             subs,
         )

@@ -1,0 +1,139 @@
+"""The report on a real store: stories260k on random tokens, collected by plain numpy, written and read by `Store`."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from neurolocal.config import CollectConfig, VerdictConfig, canonical
+from neurolocal.records import SIDES, SimilarityTable, Statistics, TopK
+from neurolocal.report import page, print_table, report_json, report_rows, show
+from neurolocal.report.reading import StoreReader
+from neurolocal.verdict import peak_words, verdict
+from neurolocal.words import Vocabulary
+
+LAYER, ROWS, LENGTH, K = 3, 24, 48, 6
+
+
+@pytest.fixture(scope="module")
+def collected(fixtures):
+    """Rows of tokens, the activations of one layer, and the vocabulary."""
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = fixtures / "stories260k"
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    rng, held = np.random.default_rng(0), []
+    tokens = torch.from_numpy(rng.integers(3, len(tokenizer), (ROWS, LENGTH)))
+    tokens[:, 0] = tokenizer.bos_token_id
+    with torch.no_grad():
+        hook = model.model.layers[LAYER].mlp.down_proj.register_forward_pre_hook(lambda _, given: held.append(given[0]))
+        model(tokens)
+        hook.remove()
+    pieces = []
+    for i in range(len(tokenizer)):
+        said = tokenizer.convert_ids_to_tokens(i)
+        pieces.append(bytes([int(said[3:5], 16)]) if said.startswith("<0x") else said.replace("▁", " ").encode())
+    special = np.arange(len(pieces)) < 3
+    return tokens.numpy().astype(np.uint16), held[0].numpy().astype(np.float32), Vocabulary(pieces, special)
+
+
+def lists(activations, sign):
+    """The slow, obvious top-k: the strongest position of each row, rows by strength, ties by row."""
+    n_rows, length, n = activations.shape
+    before, after = CollectConfig().before, CollectConfig().after
+    made = TopK(
+        np.full((n, K), np.nan, np.float32),
+        np.full((n, K), -1, np.int64),
+        np.full((n, K), -1, np.int32),
+        np.full((n, K, before + 1 + after), np.nan, np.float32),
+    )
+    for neuron in range(n):
+        here = activations[:, 1:, neuron] * sign
+        best = sorted(range(n_rows), key=lambda r: (-here[r].max(), r))[:K]
+        for rank, row in enumerate(best):
+            at = int(here[row].argmax()) + 1
+            made.activation[neuron, rank] = activations[row, at, neuron]
+            made.row[neuron, rank], made.position[neuron, rank] = row, at
+            for j in range(-before, after + 1):
+                if 0 <= at + j < length:
+                    made.window[neuron, rank, before + j] = activations[row, at + j, neuron]
+    return made
+
+
+@pytest.fixture(scope="module")
+def store(collected, tmp_path_factory):
+    from neurolocal.store import Collected, Store, add_evidence, write_collected
+
+    tokens, activations, vocabulary = collected
+    counted = activations[:, 1:].reshape(-1, activations.shape[-1])
+    zero = np.zeros((2, counted.shape[1]), dtype=np.int64)
+    bad = np.zeros(counted.shape[1], dtype=np.int64)
+    statistics = Statistics(
+        len(counted), zero, zero, counted.min(0), counted.max(0), (counted > 0).sum(0).astype(np.int64), bad
+    )
+    manifest = {
+        "subject": {"name": "stories260k", "sha256": "ab" * 32, "n_layers": 5, "d_mlp": counted.shape[1]},
+        "tokenizer": {"sha256": "cd" * 32},
+        "corpus": {"name": "random tokens", "sha256": "ef" * 32},
+        "config": json.loads(canonical(CollectConfig(k=K, layers=(LAYER,)))),
+        "rows": ROWS,
+        "tokens": int(tokens.size),
+        "complete": True,
+    }
+    path = tmp_path_factory.mktemp("report") / "stories.h5"
+    sides = dict(zip(SIDES, (lists(activations, 1), lists(activations, -1)), strict=True))
+    lengths, counts = np.full(ROWS, LENGTH), np.bincount(tokens.ravel(), minlength=len(vocabulary.tokens))
+    index = np.arange(ROWS, dtype=np.int64)
+    write_collected(
+        path,
+        Collected(manifest, "post", {LAYER: sides}, {LAYER: statistics}, tokens, lengths, index, counts, vocabulary),
+    )
+    rng, n = np.random.default_rng(0), counted.shape[1]
+    columns = [rng.random(n).astype(np.float32) for _ in range(5)]
+    many = np.full(n, 6)
+    similarity = SimilarityTable(
+        np.arange(n), columns[0], many, many, *columns[1:4], columns[4] * 9, rng.random(n), rng.random(n), many > 5
+    )
+    with Store(path) as held:
+        peaks = [peak_words(examples, held.vocabulary) for examples in held.example_lists(LAYER)]
+    decided = verdict(statistics, similarity, None, peaks=peaks, config=VerdictConfig())
+    made = [("similarity", LAYER, "largest", similarity, {}), ("verdict", LAYER, "largest", decided, {"seed": 0})]
+    add_evidence(path, made, site="post")
+    with Store(path) as held:
+        yield held
+
+
+def test_the_real_store_answers_what_the_report_asks(store):
+    assert isinstance(store, StoreReader)
+
+
+def test_report_of_a_real_store(store, collected):
+    tokens, activations, vocabulary = collected
+    rows = report_rows(store)
+    assert sorted(r.neuron for r in rows) == list(range(172))
+    assert [r.rank for r in rows] == list(range(172))
+    for row in rows[::17]:
+        strongest = activations[:, 1:, row.neuron].max(1)
+        order = sorted(range(ROWS), key=lambda r: (-strongest[r], r))[:K]
+        peaks = [int(activations[r, 1:, row.neuron].argmax()) + 1 for r in order]
+        assert row.tokens == vocabulary.str_tokens([int(tokens[r, p]) for r, p in zip(order, peaks, strict=True)])
+        assert row.activation == strongest.max()
+        assert sum(row.words.values()) == K
+    made = json.loads(report_json(store, rows))
+    assert made["subject"]["name"] == "stories260k"
+    assert made["stages"]["verdict"] == {str(LAYER): {"seed": 0}}
+
+
+def test_views_of_a_real_store(store):
+    out = io.StringIO()
+    print_table(report_rows(store), out=out, width=100, limit=10)
+    assert "162 more are not shown" in out.getvalue()
+    for side in SIDES:
+        out = io.StringIO()
+        show(store, LAYER, 7, out=out, side=side, width=100)
+        assert out.getvalue().count("[[") == K
+    text = page(store, cards=5)
+    assert text.count("<article") == 5
+    assert text.count("<mark") == 5 * K

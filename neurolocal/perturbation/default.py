@@ -61,7 +61,7 @@ class BranchSubject(Encoder, Protocol):
         ...
 
 
-class Tested(NamedTuple):
+class Trial(NamedTuple):
     """One example with its substitutes, the original first, and their activations."""
 
     rank: int
@@ -118,7 +118,7 @@ def _run(
     config: PerturbationConfig,
     side: Side,
     progress: bool,
-) -> dict[int, list[Tested]]:
+) -> dict[int, list[Trial]]:
     """Row by row, so that a row's prefix is run once and no more than a row's branches are in memory."""
     from tqdm import tqdm
 
@@ -128,7 +128,7 @@ def _run(
             of_row[example.row].append((neuron, example))
     words = {index: _peak_words(subject.vocabulary, rows(index), [e for _, e in of_row[index]]) for index in of_row}
     finder.know(word.text for own in words.values() for word in own.values())
-    found: dict[int, list[Tested]] = defaultdict(list)
+    found: dict[int, list[Trial]] = defaultdict(list)
     agreement = _Agreement(layer, half_precision=subject.half_precision)
     for index in tqdm(sorted(of_row), desc=f"perturbation: layer {layer}", unit="row", disable=not progress):
         row = rows(index)
@@ -145,7 +145,7 @@ def _run(
         strongest = answer.largest if side == "largest" else answer.smallest
         parts = np.split(strongest, np.cumsum([len(places[start]) for *_, start in asked])[:-1])
         for (neuron, example, start), part in zip(asked, parts, strict=True):
-            found[neuron].append(Tested(example.rank, places[start], part))
+            found[neuron].append(Trial(example.rank, places[start], part))
             agreement.add(example.activation, float(part[0]))
         agreement.check()
     agreement.check(final=True)
@@ -196,7 +196,7 @@ class _Agreement:
 
 def _table(
     neurons: Mapping[int, Sequence[Example]],
-    tested: Mapping[int, Sequence[Tested]],
+    tested: Mapping[int, Sequence[Trial]],
     layer: int,
     *,
     config: PerturbationConfig,
@@ -225,7 +225,7 @@ FIGURES = (
 
 
 def _figures(
-    tested: Sequence[Tested], seed: tuple[int, int, int], *, config: PerturbationConfig, sign: int
+    tested: Sequence[Trial], seed: tuple[int, int, int], *, config: PerturbationConfig, sign: int
 ) -> dict[str, float]:
     neighbours, controls = relative(tested, config=config, sign=sign)
     return {
@@ -245,7 +245,7 @@ def _figures(
 
 
 def relative(
-    tested: Sequence[Tested], *, config: PerturbationConfig, sign: int
+    tested: Sequence[Trial], *, config: PerturbationConfig, sign: int
 ) -> tuple[Float32[np.ndarray, "example neighbour"], Float32[np.ndarray, "example control"]]:
     """Activation / original of neighbours and controls, one line an example in rank order, NaN where there is none.
 
@@ -271,7 +271,7 @@ def _padded(ratio: Float32[np.ndarray, "s"], kinds: Sequence[str], kind: str, si
     return np.concatenate([values, np.full(size - len(values), np.nan, np.float32)])
 
 
-def _substitutes(tested: Mapping[int, Sequence[Tested]]) -> SubstituteTable:
+def _substitutes(tested: Mapping[int, Sequence[Trial]]) -> SubstituteTable:
     flat = [
         (neuron, example.rank, s, a)
         for neuron, examples in tested.items()

@@ -101,8 +101,8 @@ def notebook_perturb(
         progress: whether to show a bar.
 
     `score` is the notebook's average of the token list that it describes, `held` the share of substitutes that it
-    keeps. A token without a vector is an error that ends the stage for its neuron: it keeps its original list and has no
-    substitutes. In the table of substitutes the kind `original` is an example token with the store's activation.
+    keeps. A token without a vector is an error that ends the stage for its neuron: it keeps its original list and has
+    no substitutes. In the table of substitutes the kind `original` is an example token with the store's activation.
     """
     from tqdm import tqdm
 

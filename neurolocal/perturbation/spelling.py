@@ -19,7 +19,7 @@ STEM = 3
 """Letters that a stem keeps at least."""
 
 SHARE = 0.75
-"""Two words whose common beginning is at least this share of the shorter one (and 4 letters) share a stem."""
+"""Two words whose common beginning is at least this share of the shorter stem (and 4 letters) are of one stem."""
 
 
 def is_variant(word: str, other: str) -> bool:
@@ -30,10 +30,11 @@ def is_variant(word: str, other: str) -> bool:
     short, long = sorted((a, b), key=len)
     if len(short) >= STEM and short in long:
         return True
-    if _stem(a) == _stem(b):
+    stems = _stem(a), _stem(b)
+    if stems[0] == stems[1]:
         return True
     common = next((i for i, (x, y) in enumerate(zip(short, long, strict=False)) if x != y), len(short))
-    return common >= 4 and common >= SHARE * len(short)
+    return common >= 4 and common >= SHARE * min(map(len, stems))
 
 
 def like(word: str, model: str) -> str:

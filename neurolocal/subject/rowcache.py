@@ -1,8 +1,8 @@
 """A row's keys and values, kept for many passes of branches, and the mask under which these see it.
 
-Invariant: a pass writes its own keys and values behind the prefix's, where the next pass overwrites them; the prefix is
-neither copied nor cut. transformers (5.23, `masking_utils`) hands a 4-D mask on as it is, and a mapping of masks by kind
-of layer where a model has several kinds.
+Invariant: a pass writes its own keys and values behind the prefix's, where the next pass overwrites them; the prefix
+is neither copied nor cut. transformers (5.23, `masking_utils`) hands a 4-D mask on as it is, and a mapping of masks by
+kind of layer where a model has several kinds.
 Cost: a buffer of (prefix + room) keys and values a layer; a mask of tokens x (prefix + tokens).
 """
 
@@ -57,6 +57,7 @@ class RowCache(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
+        """Write a layer's new keys and values behind the prefix, and give both back as attention needs them."""
         while len(self.layers) <= layer_idx:
             self.layers.append(self._make())
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)

@@ -1,0 +1,109 @@
+"""The notebook's falsification against its own loop: one model call a substitute, from original-method.md."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from perturbation_twins import ToyVectors
+
+from neurolocal.notebook import notebook_examples
+from neurolocal.perturbation import notebook_perturb, notebook_tokens
+from neurolocal.subject.packed import Packed
+
+
+@pytest.fixture(scope="session")
+def tokens(small) -> ToyVectors:
+    """Vectors of every token as it stands and of its bare word, as FastText would have."""
+    rng = np.random.default_rng(3)
+    names = {t for row in small.rows.values() for t in small.subject.vocabulary.str_tokens(row)}
+    return ToyVectors({w: rng.normal(size=6) for w in sorted(names | {n.strip() for n in names} - {""})})
+
+
+def literal(small, vectors, examples, neuron: int, layer: int):
+    """Stages 3 and 4 as the notebook runs them."""
+    subject = small.subject
+    own = notebook_examples(examples, subject.vocabulary)
+    total = sum(e.activation for e in own)
+    names, kept, kept_sum, checked = [e.token for e in own], [], 0.0, 0
+    try:
+        for example in own:
+            if vectors.find(example.token, fold=False) is None:
+                raise KeyError(example.token)
+            for word, _ in vectors.nearest(example.token, 5):
+                ids = [subject.bos, *subject.encode([word])[0]]
+                values = subject.activations(torch.tensor([ids]), layer)[0, :, neuron]
+                at = int(values.argmax())
+                string = subject.tokenizer.decode([ids[at]], clean_up_tokenization_spaces=False)
+                checked += 1
+                if string == word and float(values[at]) >= example.activation:
+                    kept.append(word)
+                    kept_sum += float(values[at])
+    except KeyError:
+        return names, names, total / (6 * len(own)), 0, 0
+    average = (total + kept_sum) / (6 * len(own))
+    if average >= total / (6 * len(own)):
+        return names, names + kept, average, checked, len(kept)
+    return names, names, total / (6 * len(own)), checked, len(kept)
+
+
+def weak(small, layer: int, neurons, rng) -> dict:
+    """Examples at weak positions too, so that substitutes do reach them."""
+    from dataclasses import replace
+
+    found = small.examples(layer, neurons)
+    return {
+        n: [replace(e, activations=(e.activations * s).astype(np.float32)) for e in own]
+        for n, own in found.items()
+        for s in [rng.choice([1.0, 0.1, 0.01])]
+    }
+
+
+def test_equals_the_notebooks_loop(small, tokens, rng: np.random.Generator) -> None:
+    layer = int(rng.integers(5))
+    neurons = weak(small, layer, rng.choice(172, 70, replace=False).tolist(), rng)
+    table = notebook_perturb(neurons, Packed(small.subject), tokens, layer)
+    described = notebook_tokens(table)
+    n_kept = 0
+    for i, neuron in enumerate(table.neuron.tolist()):
+        names, expected, average, checked, kept = literal(small, tokens, neurons[neuron], neuron, layer)
+        assert table.n_examples[i] == len(names)
+        assert table.n_neighbours[i] == checked
+        assert described[neuron] == expected
+        assert table.score[i] == pytest.approx(average, rel=1e-4, abs=1e-5)
+        assert table.held[i] == pytest.approx(kept / checked)
+        n_kept += kept
+    assert n_kept > 0, "no substitute was kept: the comparison says nothing"
+    assert np.isnan([*table.half, *table.p, *table.q, *table.auc]).all()
+
+
+def test_a_token_without_a_vector_falls_back_to_the_original_list(small, toy) -> None:
+    neurons = small.examples(1, range(6))
+    table = notebook_perturb(neurons, Packed(small.subject), toy, 1)
+    for i, neuron in enumerate(table.neuron.tolist()):
+        names, expected, average, checked, _ = literal(small, toy, neurons[neuron], neuron, 1)
+        assert checked == table.n_neighbours[i]
+        assert notebook_tokens(table)[neuron] == expected == names
+        assert table.score[i] == pytest.approx(average, rel=1e-5)
+    assert (table.n_neighbours == 0).any()
+    assert np.isnan(table.held[table.n_neighbours == 0]).all()
+
+
+def test_no_examples_is_no_score(small, tokens) -> None:
+    table = notebook_perturb({4: []}, Packed(small.subject), tokens, 0)
+    assert np.isnan(table.score).all()
+    assert notebook_tokens(table) == {4: []}
+
+
+def test_a_weaker_list_is_not_taken() -> None:
+    """Kept substitutes of negative examples lower the sum: stage 4 then describes the examples alone."""
+    columns = SimpleNamespace(
+        neuron=np.array([1, 1, 1, 2, 2]),
+        kind=["original", "neighbour", "neighbour", "original", "neighbour"],
+        word=["a", "b", "c", "d", "e"],
+        activation=np.array([-3.0, -2.0, np.nan, 1.0, 2.0], np.float32),
+    )
+    table = SimpleNamespace(neuron=np.array([1, 2]), substitutes=columns)
+    assert notebook_tokens(table) == {1: ["a"], 2: ["d", "e"]}

@@ -159,6 +159,26 @@ class RunConfig:
     verdict: VerdictConfig = field(default_factory=VerdictConfig)
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    # 1024 tokens with BOS, which competes too; 20 examples, one a row; windows of 50 before and 10 after.
+    "neuroscope": {"row_length": 1024, "k": 20, "packing": "concat", "bos": "prepend", "count_bos": True, "before": 50, "after": 10},
+}
+"""Settings of `CollectConfig` by name."""
+
+
+def preset_settings(name: str | None) -> dict[str, Any]:
+    """The settings of a preset; none for None.
+
+    Raises:
+        ConfigError: no preset of that name.
+    """
+    if name is None:
+        return {}
+    if name not in PRESETS:
+        raise ConfigError(f"preset = {name!r}: choose one of {', '.join(PRESETS)}")
+    return dict(PRESETS[name])
+
+
 def canonical(value: Any) -> str:
     """Canonical JSON of a config or plain value: sorted keys, no spaces; equal values give equal text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

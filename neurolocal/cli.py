@@ -1,0 +1,338 @@
+"""The command line: one short command a stage, each a thin shell over the library.
+
+Exit codes: 0; 1 for what a user can mend (one line, no traceback); 2 for wrong usage. Nothing heavy is imported before
+a command needs it: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from neurolocal.errors import NeurolocalError
+
+if TYPE_CHECKING:
+    from neurolocal.stages import Bench
+
+
+class Layers(click.ParamType):
+    """`0,3,5-7` -> (0, 3, 5, 6, 7)."""
+
+    name = "layers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        found: set[int] = set()
+        for part in str(value).split(","):
+            first, _, last = part.strip().partition("-")
+            if not first.isdigit() or (last and not last.isdigit()):
+                self.fail(f"{value!r}: give numbers and ranges, for example 0,3,5-7", param, ctx)
+            found.update(range(int(first), int(last or first) + 1))
+        return tuple(sorted(found))
+
+
+class Shard(click.ParamType):
+    """`0/4` -> (0, 4)."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        i, _, n = str(value).partition("/")
+        if not i.isdigit() or not n.isdigit() or int(i) >= int(n):
+            self.fail(f"{value!r}: give I/N with I from 0 to N-1, for example 0/4", param, ctx)
+        return int(i), int(n)
+
+
+class Ordered(click.Group):
+    """Commands in the order of the data, not of the alphabet; unknown errors of ours end with 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=Ordered, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="neurolocal")
+def cli() -> None:
+    """Find out what a local language model's neurons stand for, offline.
+
+    \b
+    neurolocal demo                                      everything, on the embedded default
+    neurolocal collect --subject M --corpus C --store S  activations -> the best examples
+    neurolocal similarity | perturbation | verdict | summary S
+    neurolocal report S · show S LAYER NEURON            read the result
+    """
+
+
+def _example(text: str) -> str:
+    return f"\b\nExample:\n  {text}"
+
+
+store_argument = click.argument("store", type=click.Path(path_type=Path))
+
+
+def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every evidence stage has."""
+    for option in (
+        click.option("--method", type=click.Choice(["default", "notebook"]), default="default", show_default=True,
+                     help="How: our own way, or the original notebook's, step by step."),
+        click.option("--layers", type=Layers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+vectors_option = click.option(
+    "--vectors", default="glove", show_default=True, help="Word vectors: glove, corpus (FastText trained on it), or a file."
+)
+subject_option = click.option("--subject", help="Model folder, .gguf or cached name.  [default: the one the store names]")
+device_option = click.option("--device", help="Torch device.  [default: cuda where there is one, else cpu]")
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Seed of whatever is drawn.")
+
+
+@cli.command(epilog=_example("neurolocal demo --out demo"))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results.")
+@click.option("--max-rows", type=click.IntRange(1), default=600, show_default=True, help="Rows of 256 tokens to collect.")
+@click.option("--limit", type=click.IntRange(0), default=12, show_default=True, help="Neurons a layer to print.")
+def demo(out: Path, max_rows: int, limit: int) -> None:
+    """Everything, on SmolLM2-135M and the sample corpus.
+
+    Collects all 30 layers, analyses three of them, and lets the same model describe what was found. A second run goes
+    on, or says that nothing is left to do.
+    """
+    from neurolocal.demo import run_demo
+
+    run_demo(out, max_rows=max_rows, limit=limit, say=_say, stop=_stop_on_signal())
+
+
+@cli.command(epilog=_example("neurolocal run RUN.toml"))
+@click.argument("run_toml", type=click.Path(path_type=Path))
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Neurons a layer to print.")
+def run(run_toml: Path, limit: int) -> None:
+    """Everything, from one file; goes on where it stopped.
+
+    The file has a table [run] (subject, corpus, store, layers, vectors, llm) and one for each stage's settings.
+    """
+    from neurolocal.recipe import read_recipe, run_recipe
+
+    run_recipe(read_recipe(run_toml), limit=limit, say=_say, stop=_stop_on_signal())
+
+
+@cli.command(epilog=_example("neurolocal collect --subject ./pythia-70m --corpus pile/ --store pythia.h5 --dtype bfloat16"))
+@click.option("--subject", required=True, help="Model folder, .gguf file, or a name in the local hub cache.")
+@click.option("--corpus", required=True, type=click.Path(path_type=Path), help=".jsonl[.gz|.zst], .parquet, .txt, a folder, a saved data set.")
+@click.option("--store", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
+@click.option("--row-length", type=int, help="Tokens a row, BOS included.")
+@click.option("--k", type=int, help="Examples a neuron and side.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="What the subject computes in.")
+@device_option
+@click.option("--layers", type=Layers(), help="Layers to read, e.g. 0,3,5-7.")
+@click.option("--max-rows", type=int, help="Rows to read at most.")
+@click.option("--batch-size", type=int, help="Rows a forward pass.")
+@click.option("--packing", type=click.Choice(["concat", "document"]), help="How documents become rows.")
+@click.option("--bos", type=click.Choice(["prepend", "none"]), help="Whether each row begins with BOS.")
+@click.option("--count-bos", is_flag=True, default=None, help="Let the BOS position compete and count.")
+@click.option("--shard", type=Shard(), default="0/1", help="Take only the I-th of every N batches.")
+@click.option("--seed", type=int, help="Seed of whatever is drawn.")
+@click.option("--text-field", help="The field that holds the text.")
+@click.option("--strict", is_flag=True, default=None, help="Stop at a broken record instead of skipping it.")
+@click.option("--before", type=int, help="Window positions kept before the peak.")
+@click.option("--after", type=int, help="Window positions kept after the peak.")
+@click.option("--preset", type=click.Choice(["neuroscope"]), help="Every convention of neuroscope.io.")
+@click.option("--checkpoint-seconds", type=float, default=300.0, show_default=True, help="Seconds of work that a kill may cost.")
+def collect(
+    subject: str, corpus: Path, store: Path, device: str | None, shard: tuple[int, int], preset: str | None,
+    checkpoint_seconds: float, **settings: Any,
+) -> None:  # fmt: skip
+    """Stream text through the subject; keep each neuron's best examples.
+
+    A run that was stopped goes on where its last checkpoint stands. What is not given has the default of the preset,
+    or of the README's table.
+    """
+    from neurolocal.config import CollectConfig, preset_settings
+    from neurolocal.corpus import corpus_files
+    from neurolocal.run import Collection, collect_stage
+    from neurolocal.subject import load_subject
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    config = CollectConfig(**(preset_settings(preset) | given | {"shard": shard[0], "shards": shard[1]}))
+    corpus_files(corpus)  # a wrong path is said before a large model is loaded
+    loaded = load_subject(subject, dtype=config.dtype, device=device)
+    stop = _stop_on_signal()
+    outcome = collect_stage(Collection(loaded, corpus, store, config), say=_say, stop=stop, every=checkpoint_seconds)
+    if outcome is None:
+        return
+    state = "complete" if outcome.complete else "stopped; the same command goes on"
+    _say(
+        f"collect: {outcome.rows:,} rows, {outcome.n_tokens:,} tokens counted, {outcome.seconds:.0f} s; "
+        f"{store} is {state}"
+    )
+    if not outcome.complete:
+        raise SystemExit(1)
+
+
+@cli.command(epilog=_example("neurolocal similarity smol.h5 --layers 3,14,26"))
+@store_argument
+@stage_options
+@vectors_option
+@click.option("--draws", type=int, default=1000, show_default=True, help="Random word sets a neuron is compared with.")
+@seed_option
+def similarity(store: Path, layers: tuple[int, ...] | None, method: Any, vectors: str, draws: int, seed: int) -> None:
+    """Do a neuron's top tokens belong together?"""
+    from neurolocal import stages
+    from neurolocal.config import SimilarityConfig
+
+    stages.similarity(_bench(store, layers, vectors=vectors), SimilarityConfig(method=method, draws=draws, seed=seed))
+
+
+@cli.command(epilog=_example("neurolocal perturbation smol.h5 --layers 14 --screen 200"))
+@store_argument
+@stage_options
+@subject_option
+@vectors_option
+@device_option
+@click.option("--examples", type=int, default=10, show_default=True, help="Examples tested a neuron.")
+@click.option("--neighbours", type=int, default=5, show_default=True, help="Near words tried an example.")
+@click.option("--controls", type=int, default=5, show_default=True, help="Random words tried an example.")
+@click.option("--screen", type=int, help="Test only that many neurons a layer, most coherent first.")
+@seed_option
+def perturbation(
+    store: Path, layers: tuple[int, ...] | None, subject: str | None, vectors: str, device: str | None, **config: Any
+) -> None:
+    """Does the activation follow the concept when the word is replaced?"""
+    from neurolocal import stages
+    from neurolocal.config import PerturbationConfig
+
+    bench = _bench(store, layers, vectors=vectors, subject=subject, device=device)
+    stages.perturbation(bench, PerturbationConfig(**config))
+
+
+@cli.command(epilog=_example("neurolocal verdict smol.h5 --layers 14"))
+@store_argument
+@stage_options
+def verdict(store: Path, layers: tuple[int, ...] | None, method: Any) -> None:
+    """Evidence -> verdict and rank of every neuron."""
+    from neurolocal import stages
+    from neurolocal.config import VerdictConfig
+
+    stages.verdict(_bench(store, layers), VerdictConfig(), method=method)
+
+
+@cli.command(epilog=_example("neurolocal summary smol.h5 --layers 14 --llm qwen.gguf --limit 100"))
+@store_argument
+@stage_options
+@vectors_option
+@click.option("--llm", type=click.Path(), help="A GGUF file.  [default: none; token counts alone]")
+@click.option("--limit", type=int, default=50, show_default=True, help="Neurons a layer, best evidence first.")
+@seed_option
+def summary(
+    store: Path, layers: tuple[int, ...] | None, method: Any, vectors: str, llm: str | None, limit: int, seed: int
+) -> None:
+    """What would a person call it? A local LLM describes the best neurons."""
+    from neurolocal import stages
+    from neurolocal.config import SummaryConfig
+
+    bench = _bench(store, layers, vectors=vectors, llm=llm)
+    stages.summary(bench, SummaryConfig(method=method, limit=limit, seed=seed))
+
+
+@cli.command(epilog=_example("neurolocal report smol.h5 --layer 14 --json > layer14.json"))
+@store_argument
+@click.option("--layer", "--layers", "layers", type=Layers(), help="Layers, e.g. 3 or 0,3,5-7.  [default: those with a verdict]")
+@click.option("--limit", type=click.IntRange(0), default=None, help="Neurons a layer.  [default: 30 on the terminal, else all]")
+@click.option("--json", "kind", flag_value="json", help="One JSON object with the list `neurons`.")
+@click.option("--csv", "kind", flag_value="csv", help="One line a neuron.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page there.")
+def report(
+    store: Path, layers: tuple[int, ...] | None, limit: int | None, kind: str | None, html: Path | None
+) -> None:
+    """The neurons by rank: a table, --json, --csv, or --html PAGE."""
+    from neurolocal import report as reports
+    from neurolocal.store import Store
+
+    with Store(store) as opened:
+        chosen = opened.require_layers(None if layers is None else list(layers))
+        if layers is None:
+            judged = [layer for layer in chosen if opened.inputs("verdict", layer) is not None]
+            chosen = judged or chosen
+        if html is not None:
+            reports.write_page(opened, chosen, path=html)
+            return _say(f"report: {html}")
+        rows = reports.report_rows(opened, chosen, limit=limit if kind is None else limit or None)
+        if kind == "json":
+            return click.echo(reports.report_json(opened, rows), nl=False)
+        if kind == "csv":
+            return click.echo(reports.report_csv(rows), nl=False)
+        return reports.print_table(rows, out=sys.stdout, limit=30 if limit is None else limit)
+
+
+@cli.command(epilog=_example("neurolocal show smol.h5 14 159"))
+@store_argument
+@click.argument("layer", type=int)
+@click.argument("neuron", type=int)
+@click.option("--side", type=click.Choice(["largest", "smallest"]), default="largest", show_default=True, help="Which end.")
+@click.option("--limit", type=click.IntRange(0), help="Examples to show.  [default: all]")
+def show(store: Path, layer: int, neuron: int, side: Any, limit: int | None) -> None:
+    """One neuron: evidence, statistics, and examples with their peaks marked."""
+    from neurolocal import report as reports
+    from neurolocal.store import Store
+
+    with Store(store) as opened:
+        reports.show(opened, layer, neuron, out=sys.stdout, side=side, limit=limit)
+
+
+def _bench(store: Path, layers: tuple[int, ...] | None, **more: Any) -> Bench:
+    from neurolocal.stages import Bench
+
+    return Bench(store, layers, say=_say, **more)
+
+
+def _say(line: str) -> None:
+    """One line for a person; results that a program reads go to standard output."""
+    click.echo(line, err=True)
+
+
+def _stop_on_signal() -> Callable[[], bool]:
+    """The first Ctrl-C or SIGTERM asks the run to end after the batch; a second one ends it at once."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        _say("stopping after this batch; once more to stop at once")
+
+    for name in ("SIGINT", "SIGTERM"):
+        signal.signal(getattr(signal, name), ask)
+    return lambda: asked
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except NeurolocalError as error:
+        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped; what was written before is kept, and the same command goes on", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output, `head` for example, has seen enough
+        sys.stderr.close()
+        sys.exit(0)

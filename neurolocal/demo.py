@@ -1,0 +1,55 @@
+"""The embedded default: SmolLM2-135M-Instruct on the sample corpus, described by itself.
+
+Cost: under 8 minutes on 2 cores; a second run a few seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from neurolocal.config import CollectConfig, PerturbationConfig, RunConfig, SummaryConfig
+from neurolocal.errors import CorpusError
+from neurolocal.recipe import Recipe, run_recipe
+
+LAYERS = (4, 14, 24)
+"""Layers analysed of the 30 collected: early, middle, late."""
+
+SCREEN = 150
+"""Neurons perturbed a layer, most coherent first: what fits into the demo's time."""
+
+DESCRIBED = 20
+"""Neurons described a layer."""
+
+
+def sample_corpus() -> Path:
+    """The sample corpus, in the installed package or in the source tree.
+
+    Raises:
+        CorpusError: it is in neither.
+    """
+    here = Path(__file__).parent
+    for path in (here / "data" / "sample.jsonl.zst", here.parent / "data" / "sample.jsonl.zst"):
+        if path.is_file():
+            return path
+    raise CorpusError(f"looking for the sample corpus: it is not in {here / 'data'}. Install the package again.")
+
+
+def run_demo(out: Path, *, max_rows: int, limit: int, say: Callable[[str], None], stop: Callable[[], bool]) -> None:
+    """Run everything on the embedded default, results in the folder `out`."""
+    from neurolocal.subject.load import EMBEDDED, embedded_gguf
+
+    say(f"neurolocal demo: SmolLM2-135M-Instruct, {max_rows} rows of 256 tokens of the sample corpus, layers {LAYERS}")
+    recipe = Recipe(
+        subject=EMBEDDED,
+        corpus=sample_corpus(),
+        store=out / "store.h5",
+        layers=LAYERS,
+        llm=str(embedded_gguf()),
+        config=RunConfig(
+            collect=CollectConfig(dtype="bfloat16", max_rows=max_rows),
+            perturbation=PerturbationConfig(screen=SCREEN),
+            summary=SummaryConfig(limit=DESCRIBED),
+        ),
+    )
+    run_recipe(recipe, limit=limit, say=say, stop=stop)

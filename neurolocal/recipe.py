@@ -1,0 +1,190 @@
+"""A whole run from one file: collect, similarity, perturbation, verdict, summary, report.
+
+Invariant: running it again does only what its inputs or settings changed, and says which and why; a stop goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from neurolocal import stages
+from neurolocal.config import Method, RunConfig
+from neurolocal.errors import ConfigError, LLMError, NeurolocalError
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run is made from, and where its results go."""
+
+    subject: str
+    """Model folder, .gguf file, or a name in the local hub cache."""
+    corpus: Path
+    """Text."""
+    store: Path
+    """The HDF5 file; the reports are written beside it."""
+    layers: tuple[int, ...] | None = None
+    """Layers to analyse, of those collected; None is all."""
+    vectors: str = "glove"
+    """`glove`, `corpus` or a file."""
+    llm: str | None = None
+    """A GGUF file that describes; None describes from token counts alone."""
+    device: str | None = None
+    """Torch device."""
+    config: RunConfig = field(default_factory=RunConfig)
+    """Every stage's settings."""
+
+    @property
+    def method(self) -> Method:
+        """The method of the ranking: that of the similarity stage."""
+        return self.config.similarity.method
+
+    @property
+    def json(self) -> Path:
+        """Where the JSON report goes."""
+        return self.store.with_suffix(".json")
+
+    @property
+    def page(self) -> Path:
+        """Where the HTML page goes."""
+        return self.store.with_suffix(".html")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A RUN.toml: a table [run] with the fields of `Recipe`, and a table a stage with the fields of its config.
+
+    Relative paths start at the file's folder.
+
+    Raises:
+        ConfigError: no such file, no TOML, an unknown or missing field, or a value that cannot be.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"reading the run {path}: no such file. See the README for an example.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"reading the run {path}: {error}. It must be a TOML file.") from error
+    parts = {f.name: f.default_factory for f in dataclasses.fields(RunConfig)}  # type: ignore[misc]
+    _known(found, {"run", *parts}, f"{path}: tables")
+    run = found.get("run", {})
+    names = {f.name for f in dataclasses.fields(Recipe)} - {"config"}
+    _known(run, names, f"{path}: [run]")
+    missing = [name for name in ("subject", "corpus", "store") if name not in run]
+    if missing:
+        raise ConfigError(f"reading the run {path}: [run] lacks {', '.join(missing)}")
+    configs = {name: _config(make, found.get(name, {}), f"{path}: [{name}]") for name, make in parts.items()}
+    here = path.parent
+    for name in ("subject", "vectors", "llm"):
+        if name in run and (here / str(run[name])).exists():
+            run[name] = str(here / str(run[name]))
+    run |= {"corpus": here / run["corpus"], "store": here / run["store"], "config": RunConfig(**configs)}
+    if "layers" in run:
+        run["layers"] = tuple(run["layers"])
+    return Recipe(**run)
+
+
+def run_recipe(recipe: Recipe, *, limit: int, say: Say, stop: Callable[[], bool]) -> None:
+    """Do every stage, then print the ranked table, the paths and the times.
+
+    Args:
+        recipe: what to do.
+        limit: neurons a layer to print.
+        say: told what happens.
+        stop: asked after every batch of the collection.
+    """
+    times: dict[str, float] = {}
+    config, bench = recipe.config, _bench(recipe, say)
+    with _timed(times, "collect"):
+        if not _collect(recipe, say, stop):
+            raise NeurolocalError("stopped while collecting; the same command goes on where it stands")
+    with _timed(times, "similarity"):
+        stages.similarity(bench, config.similarity)
+    with _timed(times, "perturbation"):
+        stages.perturbation(bench, config.perturbation)
+    with _timed(times, "verdict"):
+        stages.verdict(bench, config.verdict, method=recipe.method)
+    with _timed(times, "summary"):
+        _summary(bench, recipe, say)
+    with _timed(times, "report"):
+        _report(recipe, limit)
+    say(f"\nstore   {recipe.store}\nreport  {recipe.json}\npage    {recipe.page}")
+    say("seconds " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in times.items()))
+    say(f"look at one neuron: neurolocal show {recipe.store} LAYER NEURON")
+
+
+def _collect(recipe: Recipe, say: Say, stop: Callable[[], bool]) -> bool:
+    from neurolocal.corpus import corpus_files
+    from neurolocal.run import Collection, collect_stage
+    from neurolocal.subject import load_subject
+
+    corpus_files(recipe.corpus)
+    config = recipe.config.collect
+    subject = load_subject(recipe.subject, dtype=config.dtype, device=recipe.device)
+    outcome = collect_stage(
+        Collection(subject, recipe.corpus, recipe.store, config), say=say, replace=True, stop=stop
+    )
+    return outcome is None or outcome.complete
+
+
+def _bench(recipe: Recipe, say: Say) -> stages.Bench:
+    return stages.Bench(
+        recipe.store, recipe.layers, subject=recipe.subject, vectors=recipe.vectors, llm=recipe.llm,
+        device=recipe.device, say=say,
+    )  # fmt: skip
+
+
+def _summary(bench: stages.Bench, recipe: Recipe, say: Say) -> None:
+    try:
+        stages.summary(bench, recipe.config.summary)
+    except LLMError as error:
+        say(f"summary: {error} Going on without an LLM: descriptions come from token counts alone.")
+        stages.summary(dataclasses.replace(bench, llm=None), recipe.config.summary)
+
+
+def _report(recipe: Recipe, limit: int) -> None:
+    from neurolocal import report
+    from neurolocal.store import Store
+
+    with Store(recipe.store) as store:
+        layers = store.require_layers(None if recipe.layers is None else list(recipe.layers))
+        rows = report.report_rows(store, layers)
+        report.write_json(store, rows, path=recipe.json)
+        report.write_page(store, layers, path=recipe.page)
+        sys.stderr.flush()
+        report.print_table(rows, out=sys.stdout, limit=limit)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _timed(times: dict[str, float], name: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    times[name] = time.monotonic() - began
+
+
+def _config(make: Any, values: dict[str, Any], where: str) -> Any:
+    kind = type(make())
+    _known(values, {f.name for f in dataclasses.fields(kind)}, where)
+    hints = get_type_hints(kind)
+    clean = {name: tuple(v) if isinstance(v, list) and "tuple" in str(hints[name]) else v for name, v in values.items()}
+    try:
+        return kind(**clean)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _known(found: Any, names: set[str], where: str) -> None:
+    if not isinstance(found, dict):
+        raise ConfigError(f"{where}: expected a table, found {type(found).__name__}")
+    unknown = sorted(set(found) - names)
+    if unknown:
+        raise ConfigError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(names))}")

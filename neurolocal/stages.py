@@ -1,0 +1,405 @@
+"""The evidence stages on a store: similarity, perturbation, verdict, summary.
+
+Invariant: a layer's table is kept with what it was made from (config, and the hashes of collection, vectors, subject,
+LLM and earlier tables); unchanged, it is used again; changed, it is made again and the reason is said. Heavy things
+(vectors, subject, LLM) are loaded once, and only when a layer needs them.
+Cost: what the rooms say, and one copy of the store every `FLUSH` seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurolocal.cache import file_sha256
+from neurolocal.config import (
+    Method,
+    PerturbationConfig,
+    SimilarityConfig,
+    SummaryConfig,
+    VerdictConfig,
+    canonical,
+    differences,
+    sha256,
+)
+from neurolocal.errors import StoreError
+from neurolocal.records import Example, PerturbationTable, SimilarityTable, Side
+
+if TYPE_CHECKING:
+    from neurolocal.similarity import Vectors
+    from neurolocal.store import Store
+    from neurolocal.subject import Subject
+    from neurolocal.summary import LLM, Description
+
+FLUSH = 30.0
+"""Seconds of finished layers that a kill may cost; writing copies the store."""
+
+SIDE: Side = "largest"
+"""The side that evidence is gathered for."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the stages work with: a store, and where to find the rest."""
+
+    store: Path
+    layers: tuple[int, ...] | None = None
+    """Layers to look at; None is all that were collected."""
+    subject: str | None = None
+    """None is the one that the store names."""
+    vectors: str = "glove"
+    """`glove`, `corpus`, or a file of word vectors."""
+    llm: str | None = None
+    """A GGUF file; None describes from token counts alone."""
+    device: str | None = None
+    say: Callable[[str], None] = print
+    bar: bool = True
+
+    @cached_property
+    def open(self) -> Store:
+        """The store, kept open: what a stage writes later replaces the file, not what is open here."""
+        from neurolocal.store import Store
+
+        return Store(self.store)
+
+    @cached_property
+    def collection(self) -> str:
+        """Hash of what the examples depend on."""
+        m = self.open.manifest
+        if not m["complete"]:
+            raise StoreError(
+                f"using the store {self.store}: its collection stopped at row {m['rows']:,}. "
+                "Run the same `neurolocal collect` again to finish it."
+            )
+        rows = m["corpus"].get("rows_sha256")
+        return sha256([m["subject"]["sha256"], m["tokenizer"]["sha256"], rows, m["config"], m["rows"]])
+
+    @cached_property
+    def word_counts(self) -> Counter[str]:
+        """How often each case-folded word occurs in the stored rows."""
+        return self.open.vocabulary.word_counts(self.open.iter_rows())
+
+    @cached_property
+    def loaded_vectors(self) -> Vectors:
+        """The word vectors, loaded or trained."""
+        from neurolocal.similarity import load_vectors
+
+        texts = None
+        if self.vectors == "corpus":
+            vocabulary = self.open.vocabulary
+            texts = [vocabulary.text(t for t in row if not vocabulary.special[t]) for row in self.open.iter_rows()]
+        vectors = load_vectors(self.vectors, texts=texts, progress=self.bar)
+        for note in vectors.notes:
+            self.say(f"vectors: {note}")
+        return vectors
+
+    @cached_property
+    def vectors_name(self) -> dict[str, str]:
+        """What names the vectors, without training any."""
+        if self.vectors == "corpus":
+            return {"name": "corpus", "sha256": sha256(["fasttext", self.collection])}
+        return {"name": self.loaded_vectors.name, "sha256": self.loaded_vectors.sha256}
+
+    @cached_property
+    def loaded_subject(self) -> Subject:
+        """The subject, in the dtype of the collection.
+
+        Raises:
+            StoreError: the store was made by other weights or another tokenizer.
+        """
+        from neurolocal.subject import load_subject
+
+        there = self.open.manifest
+        subject = load_subject(
+            self.subject or there["subject"]["path"], dtype=there["config"]["dtype"], device=self.device
+        )
+        for what, own, stored in (
+            ("weights", subject.sha256, there["subject"]["sha256"]),
+            ("a tokenizer", subject.tokenizer_facts()["sha256"], there["tokenizer"]["sha256"]),
+        ):
+            if own != stored:
+                raise StoreError(
+                    f"using {self.store} with the subject {subject.name}: the store was made by other {what} "
+                    f"(SHA-256 {stored[:12]}…, this is {own[:12]}…). Give the subject that it was collected with, "
+                    "or collect again."
+                )
+        return subject
+
+    @cached_property
+    def llm_name(self) -> dict[str, str] | None:
+        """What names the LLM, without loading it; a missing file is said here.
+
+        Raises:
+            LLMError: no such file.
+        """
+        from neurolocal.errors import LLMError
+
+        if self.llm is None:
+            return None
+        path = Path(self.llm)
+        if not path.is_file():
+            raise LLMError(f"loading the LLM {path}: there is no such file. Pass --llm FILE.gguf, or leave it away.")
+        return {"name": path.name, "sha256": file_sha256(path)}
+
+
+Work = Callable[[int], Any]
+"""Layer -> table."""
+
+
+def similarity(bench: Bench, config: SimilarityConfig) -> None:
+    """Do the top tokens belong together?"""
+
+    def work(layer: int) -> SimilarityTable:
+        from neurolocal.similarity import notebook_similarity
+        from neurolocal.similarity import similarity as default
+
+        examples = bench.open.example_lists(layer, SIDE)
+        vocabulary, vectors = bench.open.vocabulary, bench.loaded_vectors
+        if config.method == "notebook":
+            return notebook_similarity(examples, vocabulary, vectors, config=config, progress=bench.bar)
+        return default(
+            examples, vocabulary, vectors, word_counts=bench.word_counts, config=config, progress=bench.bar
+        )
+
+    _each_layer(bench, "similarity", lambda layer: _made_from(bench, config, vectors=bench.vectors_name), work)
+
+
+def perturbation(bench: Bench, config: PerturbationConfig) -> None:
+    """Does the activation follow the concept when the word is replaced?
+
+    Raises:
+        StoreError: a screen by similarity where similarity has not been, or another subject.
+    """
+    from neurolocal.perturbation import notebook_perturb, perturb
+
+    def made_from(layer: int) -> dict[str, Any]:
+        screened = config.screen is not None or config.method == "notebook"
+        return _made_from(
+            bench,
+            config,
+            vectors=bench.vectors_name,
+            subject=bench.open.manifest["subject"]["sha256"],
+            **({"similarity": _hash_of(bench, "similarity", layer)} if screened else {}),
+        )
+
+    def work(layer: int) -> PerturbationTable:
+        from neurolocal.subject.packed import Packed
+
+        lists = bench.open.example_lists(layer, SIDE)
+        chosen = _screened(bench, layer, config, len(lists))
+        neurons: Mapping[int, list[Example]] = {n: lists[n] for n in chosen}
+        subject = Packed(bench.loaded_subject)
+        if config.method == "notebook":
+            return notebook_perturb(neurons, subject, bench.loaded_vectors, layer, progress=bench.bar)
+        return perturb(
+            neurons, bench.open.row, subject, bench.loaded_vectors, layer,
+            word_counts=bench.word_counts, config=config, side=SIDE, progress=bench.bar,
+        )  # fmt: skip
+
+    _each_layer(bench, "perturbation", made_from, work)
+
+
+def verdict(bench: Bench, config: VerdictConfig, *, method: Method = "default") -> None:
+    """Evidence -> verdict and rank, from whatever evidence the store holds."""
+    from neurolocal.verdict import peak_words
+    from neurolocal.verdict import verdict as decide
+
+    def made_from(layer: int) -> dict[str, Any]:
+        earlier = {stage: _hash_of(bench, stage, layer) for stage in ("similarity", "perturbation")}
+        return _made_from(bench, config, method=method, **earlier)
+
+    def work(layer: int) -> Any:
+        vocabulary = bench.open.vocabulary
+        return decide(
+            bench.open.statistics(layer),
+            bench.open.evidence("similarity", layer, SIDE),
+            bench.open.evidence("perturbation", layer, SIDE),
+            peaks=[peak_words(one, vocabulary) for one in bench.open.example_lists(layer, SIDE)],
+            config=config,
+            method=method,
+        )
+
+    _each_layer(bench, "verdict", made_from, work)
+
+
+def summary(bench: Bench, config: SummaryConfig) -> None:
+    """What would a person call it? The neurons with the best evidence, at most `config.limit` a layer.
+
+    A stop goes on with the next neuron: what was described lies in a journal beside the store until the layer is done.
+    """
+    from neurolocal.summary import describe, table
+
+    llm: LLM | None = None
+
+    def made_from(layer: int) -> dict[str, Any]:
+        return _made_from(
+            bench,
+            config,
+            llm=bench.llm_name,
+            vectors=bench.vectors_name,
+            perturbation=_hash_of(bench, "perturbation", layer),
+            neurons=sha256(_best(bench, layer, config)),
+        )
+
+    def work(layer: int) -> Any:
+        nonlocal llm
+        if bench.llm is not None and llm is None:
+            from neurolocal.summary import load_llm
+
+            llm = load_llm(bench.llm, config=config)
+            bench.say(f"summary: {llm}")
+        elif bench.llm is None:
+            bench.say("summary: no --llm given, so descriptions come from token counts alone")
+        order = _best(bench, layer, config)
+        journal = _Journal(bench.store.with_name(f"{bench.store.name}.summary-{layer}.jsonl"), made_from(layer))
+        left = [n for n in order if n not in journal.rows]
+        describe(
+            _neurons(bench, layer, left),
+            llm,
+            vocabulary=bench.open.vocabulary,
+            config=config,
+            vectors=bench.loaded_vectors,
+            progress=bench.bar,
+            done=journal.add,
+        )
+        journals.append(journal.path)
+        return table([journal.rows[n] for n in order])
+
+    journals: list[Path] = []
+    try:
+        _each_layer(bench, "summary", made_from, work)
+        for path in journals:
+            path.unlink(missing_ok=True)
+    finally:
+        if llm is not None:
+            llm.close()
+
+
+class _Journal:
+    """Described neurons of a layer that is not done, one JSON line each, the first line naming what they are made from.
+
+    A line cut short by a kill is left out; a journal of other inputs is begun anew.
+    """
+
+    def __init__(self, path: Path, made_from: Mapping[str, Any]) -> None:
+        from neurolocal.summary import Description
+
+        self.path, self.rows = path, dict[int, Description]()
+        head = json.dumps({"made_from": sha256(dict(made_from))})
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        whole = []
+        if lines and lines[0] == head:
+            for line in lines[1:]:
+                try:
+                    row = Description(**json.loads(line))
+                except (ValueError, TypeError):
+                    break
+                self.rows[row.neuron] = row
+                whole.append(line)
+        path.write_text("\n".join([head, *whole]) + "\n", encoding="utf-8")
+
+    def add(self, row: Description) -> None:
+        """Keep one more."""
+        self.rows[row.neuron] = row
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row._asdict()) + "\n")
+
+
+def _neurons(bench: Bench, layer: int, chosen: list[int]) -> list[Any]:
+    from neurolocal.perturbation import notebook_tokens
+    from neurolocal.summary import Neuron
+
+    tested: PerturbationTable | None = bench.open.evidence("perturbation", layer, SIDE)
+    made = bench.open.inputs("perturbation", layer, SIDE) or {}
+    notebook = tested is not None and made.get("config", {}).get("method") == "notebook"
+    tokens = notebook_tokens(tested) if tested is not None and notebook else {}
+    return [
+        Neuron(
+            n,
+            bench.open.examples(layer, n, SIDE),
+            None if tested is None or notebook else tested.substitutes,
+            tokens.get(n, ()),
+        )
+        for n in chosen
+    ]
+
+
+def _best(bench: Bench, layer: int, config: SummaryConfig) -> list[int]:
+    """The neurons to describe: best verdict first, else most coherent first, else by number; never dead ones."""
+    ranked = bench.open.evidence("verdict", layer, SIDE)
+    coherent: SimilarityTable | None = bench.open.evidence("similarity", layer, SIDE)
+    if ranked is not None:
+        alive = [i for i in np.argsort(ranked.rank) if ranked.verdict[i] != "dead" and ranked.score[i] > 0]
+        order = [int(ranked.neuron[i]) for i in alive]
+    elif coherent is not None:
+        order = [int(n) for n in coherent.neuron[np.lexsort((-coherent.score, coherent.p))]]
+    else:
+        order = list(range(bench.open.n_neurons(layer)))
+    return order[: config.limit]
+
+
+def _screened(bench: Bench, layer: int, config: PerturbationConfig, n: int) -> list[int]:
+    if config.screen is None and config.method == "default":
+        return list(range(n))
+    coherent: SimilarityTable | None = bench.open.evidence("similarity", layer, SIDE)
+    if coherent is None:
+        raise StoreError(
+            f"perturbation of layer {layer}: the choice of neurons rests on similarity, which {bench.store} does not "
+            "hold for it. Run `neurolocal similarity` first, or test all neurons without --screen."
+        )
+    if config.method == "notebook":
+        return [int(i) for i in coherent.neuron[coherent.kept]]
+    known = np.flatnonzero(~np.isnan(coherent.p))
+    best = known[np.lexsort((-coherent.z[known], coherent.p[known]))][: config.screen]
+    return sorted(int(i) for i in coherent.neuron[best])
+
+
+def _each_layer(bench: Bench, stage: str, made_from: Callable[[int], dict[str, Any]], work: Work) -> None:
+    """Do a stage for the layers that need it, writing now and then."""
+    from neurolocal.store import add_evidence
+
+    layers = bench.open.require_layers(None if bench.layers is None else list(bench.layers))
+    finished: list[tuple[str, int, Side, Any, dict[str, Any]]] = []
+    reused, last = [], time.monotonic()
+
+    def write() -> None:
+        if finished:
+            add_evidence(bench.store, finished, site=bench.open.site)
+            finished.clear()
+            bench.__dict__.pop("open", None)  # from now on the new file
+
+    try:
+        for layer in layers:
+            new, old = json.loads(canonical(made_from(layer))), bench.open.inputs(stage, layer, SIDE)
+            if old == new:
+                reused.append(layer)
+                continue
+            if old is not None:
+                bench.say(f"{stage}: layer {layer} again, since {'; '.join(differences(old, new)[:3])}")
+            finished.append((stage, layer, SIDE, work(layer), new))
+            if time.monotonic() - last > FLUSH:
+                write()
+                last = time.monotonic()
+    finally:
+        write()
+    if reused:
+        bench.say(f"{stage}: layers {', '.join(map(str, reused))} are there and their inputs are unchanged; not done again")
+
+
+def _made_from(bench: Bench, config: Any, **more: Any) -> dict[str, Any]:
+    return {"collection": bench.collection, "config": dataclasses.asdict(config), **more}
+
+
+def _hash_of(bench: Bench, stage: str, layer: int) -> str | None:
+    """What names an earlier stage's table: the hash of what it was made from."""
+    made = bench.open.inputs(stage, layer, SIDE)
+    return None if made is None else sha256(made)

@@ -242,3 +242,22 @@ def test_examples_of_symbols_and_spaces_alone_are_no_crash(build, make_vectors):
     assert table.n_words.tolist() == [3, 0]
     assert table.n_known.tolist() == [0, 0]
     assert np.isnan(table.score).all()
+
+
+def test_large_bins_are_drawn_like_small_ones():
+    weights = np.array([1200, 600, *([1] * 1800)])
+    width, m = 20000, 3
+    drawn = draw(weights, m, width=width, rng=np.random.default_rng(8))
+    assert len(weights) > null.SMALL
+    assert all(len(set(column)) == m for column in drawn.T)
+    got = Counter(zip(*np.minimum(drawn[:2], 2).tolist(), strict=True))
+    rest, total = 1800, 3600
+    expected = {(2, 2): rest / total * (rest - 1) / (total - 1)}
+    for a, w in ((0, 1200), (1, 600)):
+        other = 1800 - w
+        expected[a, 1 - a] = w / total * other / (total - w)
+        expected[a, 2] = w / total * rest / (total - w)
+        expected[2, a] = rest / total * w / (total - 1)
+    keys = list(expected)
+    assert sum(expected.values()) == pytest.approx(1)
+    assert chisquare([got[k] for k in keys], [expected[k] * width for k in keys]).pvalue > 1e-4

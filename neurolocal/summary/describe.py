@@ -25,7 +25,7 @@ from neurolocal.summary.llm import LLM
 from neurolocal.summary.peaks import MAX_CHARS, Neuron, Peaks, find_peaks
 from neurolocal.words import Vocabulary
 
-NEAREST = 6
+NEAREST = 10
 """Names that the vectors propose."""
 
 LEAST = -0.5

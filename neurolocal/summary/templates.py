@@ -39,6 +39,7 @@ CLASSES = {
     "ordinal numbers": "first second third fourth fifth sixth seventh eighth ninth tenth last",
 }
 MEMBERS = {name: frozenset(words.split()) for name, words in CLASSES.items()}
+MEMBERS["function words"] = frozenset().union(*MEMBERS.values())  # last, so that a narrower class is preferred
 
 SUFFIXES = ("ly", "ed", "er", "al", "ic", "es", "en")
 """Endings of two letters that are worth naming; longer ones need not be listed."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -34,28 +35,7 @@ def slow_log_probabilities(path: Path, sequences: list[tuple[list[int], list[int
 
 
 def random_text(draw: np.random.Generator, n: int) -> str:
-    words = [
-        "the",
-        "a",
-        "big",
-        "red",
-        "dog",
-        "ran",
-        "to",
-        "her",
-        "mom",
-        "and",
-        "said:",
-        "Lily,",
-        "it",
-        "is",
-        "sunny!",
-        "7",
-        "times",
-        "zoo",
-        "—",
-        "é",
-    ]
+    words = ["the", "a", "big", "red", "dog", "ran", "to", "her mom", "and", "said:", "Lily,", "is", "sunny!", "—", "é"]
     return " ".join(draw.choice(words, size=n))
 
 
@@ -224,15 +204,17 @@ def test_importing_is_light_and_loading_is_silent(stories_gguf: Path, tmp_path: 
     shutil.copy(stories_gguf, tmp_path / "a.gguf")
     (tmp_path / "half.gguf").write_bytes(stories_gguf.read_bytes()[:600_000])
     code = f"""
-import sys
+import os, sys
 import neurolocal.summary as s
 assert not {{"torch", "gensim", "llama_cpp", "transformers"}} & set(sys.modules)
 with s.load_llm({str(tmp_path / "a.gguf")!r}) as llm:
     llm.complete("Once", max_tokens=2)
+assert "OMP_WAIT_POLICY" not in os.environ
 try:
     s.load_llm({str(tmp_path / "half.gguf")!r})
 except Exception as error:
     print(type(error).__name__)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    plain = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=plain)
     assert (done.returncode, done.stdout, done.stderr) == (0, "LLMError\n", "")

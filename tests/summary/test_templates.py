@@ -27,6 +27,7 @@ def peaks(text: str, held: list[str] | None = None) -> Peaks:
         ("of in to for", 'prepositions ("of", "in", "to")'),
         ("three seven twelve", 'number words ("three", "seven", "twelve")'),
         ("not never no nothing", 'negation ("not", "never", "no")'),
+        ("the of and to in a that", 'function words ("the", "of", "and")'),
         (", , , ,", 'commas ","'),
         ("7 7 7", 'the number "7"'),
         ("§ § §", 'the symbol "§"'),

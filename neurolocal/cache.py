@@ -1,6 +1,7 @@
 """The folder for what can be made again: dequantised weights, translated paths, hashes.
 
-`$NEUROLOCAL_CACHE`, or `neurolocal` under `$XDG_CACHE_HOME`, or under `~/.cache`. Deleting it costs time, never a result.
+`$NEUROLOCAL_CACHE`, or `neurolocal` under `$XDG_CACHE_HOME`, or under `~/.cache`. Deleting it costs time, never a
+result.
 """
 
 from __future__ import annotations

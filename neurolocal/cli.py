@@ -93,16 +93,25 @@ def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 vectors_option = click.option(
-    "--vectors", default="glove", show_default=True, help="Word vectors: glove, corpus (FastText trained on it), or a file."
+    "--vectors",
+    default="glove",
+    show_default=True,
+    help="Word vectors: glove, corpus (FastText trained on it), or a file.",
 )
-subject_option = click.option("--subject", help="Model folder, .gguf or cached name.  [default: the one the store names]")
+subject_option = click.option(
+    "--subject", help="Model folder, .gguf or cached name.  [default: the one the store names]"
+)
 device_option = click.option("--device", help="Torch device.  [default: cuda where there is one, else cpu]")
 seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Seed of whatever is drawn.")
 
 
 @cli.command(epilog=_example("neurolocal demo --out demo"))
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results.")
-@click.option("--max-rows", type=click.IntRange(1), default=600, show_default=True, help="Rows of 256 tokens to collect.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results."
+)
+@click.option(
+    "--max-rows", type=click.IntRange(1), default=600, show_default=True, help="Rows of 256 tokens to collect."
+)
 @click.option("--limit", type=click.IntRange(0), default=12, show_default=True, help="Neurons a layer to print.")
 def demo(out: Path, max_rows: int, limit: int) -> None:
     """Everything, on SmolLM2-135M and the sample corpus.
@@ -128,9 +137,16 @@ def run(run_toml: Path, limit: int) -> None:
     run_recipe(read_recipe(run_toml), limit=limit, say=_say, stop=_stop_on_signal())
 
 
-@cli.command(epilog=_example("neurolocal collect --subject ./pythia-70m --corpus pile/ --store pythia.h5 --dtype bfloat16"))
+@cli.command(
+    epilog=_example("neurolocal collect --subject ./pythia-70m --corpus pile/ --store pythia.h5 --dtype bfloat16")
+)
 @click.option("--subject", required=True, help="Model folder, .gguf file, or a name in the local hub cache.")
-@click.option("--corpus", required=True, type=click.Path(path_type=Path), help=".jsonl[.gz|.zst], .parquet, .txt, a folder, a saved data set.")
+@click.option(
+    "--corpus",
+    required=True,
+    type=click.Path(path_type=Path),
+    help=".jsonl[.gz|.zst], .parquet, .txt, a folder, a saved data set.",
+)
 @click.option("--store", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
 @click.option("--row-length", type=int, help="Tokens a row, BOS included.")
 @click.option("--k", type=int, help="Examples a neuron and side.")
@@ -149,7 +165,9 @@ def run(run_toml: Path, limit: int) -> None:
 @click.option("--before", type=int, help="Window positions kept before the peak.")
 @click.option("--after", type=int, help="Window positions kept after the peak.")
 @click.option("--preset", type=click.Choice(["neuroscope"]), help="Every convention of neuroscope.io.")
-@click.option("--checkpoint-seconds", type=float, default=300.0, show_default=True, help="Seconds of work that a kill may cost.")
+@click.option(
+    "--checkpoint-seconds", type=float, default=300.0, show_default=True, help="Seconds of work that a kill may cost."
+)
 def collect(
     subject: str, corpus: Path, store: Path, device: str | None, shard: tuple[int, int], preset: str | None,
     checkpoint_seconds: float, **settings: Any,
@@ -248,14 +266,16 @@ def summary(
 
 @cli.command(epilog=_example("neurolocal report smol.h5 --layer 14 --json > layer14.json"))
 @store_argument
-@click.option("--layer", "--layers", "layers", type=Layers(), help="Layers, e.g. 3 or 0,3,5-7.  [default: those with a verdict]")
-@click.option("--limit", type=click.IntRange(0), default=None, help="Neurons a layer.  [default: 30 on the terminal, else all]")
+@click.option(
+    "--layer", "--layers", "layers", type=Layers(), help="Layers, e.g. 3 or 0,3,5-7.  [default: those with a verdict]"
+)
+@click.option(
+    "--limit", type=click.IntRange(0), default=None, help="Neurons a layer.  [default: 30 on the terminal, else all]"
+)
 @click.option("--json", "kind", flag_value="json", help="One JSON object with the list `neurons`.")
 @click.option("--csv", "kind", flag_value="csv", help="One line a neuron.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page there.")
-def report(
-    store: Path, layers: tuple[int, ...] | None, limit: int | None, kind: str | None, html: Path | None
-) -> None:
+def report(store: Path, layers: tuple[int, ...] | None, limit: int | None, kind: str | None, html: Path | None) -> None:
     """The neurons by rank: a table, --json, --csv, or --html PAGE."""
     from neurolocal import report as reports
     from neurolocal.store import Store
@@ -280,7 +300,9 @@ def report(
 @store_argument
 @click.argument("layer", type=int)
 @click.argument("neuron", type=int)
-@click.option("--side", type=click.Choice(["largest", "smallest"]), default="largest", show_default=True, help="Which end.")
+@click.option(
+    "--side", type=click.Choice(["largest", "smallest"]), default="largest", show_default=True, help="Which end."
+)
 @click.option("--limit", type=click.IntRange(0), help="Examples to show.  [default: all]")
 def show(store: Path, layer: int, neuron: int, side: Any, limit: int | None) -> None:
     """One neuron: evidence, statistics, and examples with their peaks marked."""

@@ -76,8 +76,8 @@ class SimilarityConfig:
     """`default`: distinct words against a frequency-matched null; `notebook`: mean over all pairs, self-pairs in."""
     draws: int = 1000
     """Random word sets a neuron is compared with; the smallest p is 1 / (draws + 1)."""
-    bins: int = 10
-    """Frequency bins from which the random words are drawn, equally filled."""
+    bins: int = 15
+    """Frequency bins from which the random words are drawn, of equal width in log count."""
     level: float = 0.05
     """q at or under which a neuron is kept (default method)."""
     threshold: float = 0.6
@@ -161,7 +161,15 @@ class RunConfig:
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 1024 tokens with BOS, which competes too; 20 examples, one a row; windows of 50 before and 10 after.
-    "neuroscope": {"row_length": 1024, "k": 20, "packing": "concat", "bos": "prepend", "count_bos": True, "before": 50, "after": 10},
+    "neuroscope": {
+        "row_length": 1024,
+        "k": 20,
+        "packing": "concat",
+        "bos": "prepend",
+        "count_bos": True,
+        "before": 50,
+        "after": 10,
+    },
 }
 """Settings of `CollectConfig` by name."""
 

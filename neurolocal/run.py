@@ -143,7 +143,13 @@ def _path_sha256(path: Path) -> str:
 
 
 def _write(
-    job: Collection, files: list[Path], skipped: Any, progress: Progress, snapshots: Mapping[int, Any], *, complete: bool
+    job: Collection,
+    files: list[Path],
+    skipped: Any,
+    progress: Progress,
+    snapshots: Mapping[int, Any],
+    *,
+    complete: bool,
 ) -> None:
     from neurolocal.store import Collected, write_collected
 

@@ -32,7 +32,7 @@ from neurolocal.config import (
     sha256,
 )
 from neurolocal.errors import StoreError
-from neurolocal.records import Example, PerturbationTable, SimilarityTable, Side
+from neurolocal.records import Example, PerturbationTable, Side, SimilarityTable
 
 if TYPE_CHECKING:
     from neurolocal.similarity import Vectors
@@ -166,9 +166,7 @@ def similarity(bench: Bench, config: SimilarityConfig) -> None:
         vocabulary, vectors = bench.open.vocabulary, bench.loaded_vectors
         if config.method == "notebook":
             return notebook_similarity(examples, vocabulary, vectors, config=config, progress=bench.bar)
-        return default(
-            examples, vocabulary, vectors, word_counts=bench.word_counts, config=config, progress=bench.bar
-        )
+        return default(examples, vocabulary, vectors, word_counts=bench.word_counts, config=config, progress=bench.bar)
 
     _each_layer(bench, "similarity", lambda layer: _made_from(bench, config, vectors=bench.vectors_name), work)
 
@@ -392,7 +390,9 @@ def _each_layer(bench: Bench, stage: str, made_from: Callable[[int], dict[str, A
     finally:
         write()
     if reused:
-        bench.say(f"{stage}: layers {', '.join(map(str, reused))} are there and their inputs are unchanged; not done again")
+        bench.say(
+            f"{stage}: layers {', '.join(map(str, reused))} are there and their inputs are unchanged; not done again"
+        )
 
 
 def _made_from(bench: Bench, config: Any, **more: Any) -> dict[str, Any]:

@@ -45,11 +45,11 @@ class Vocabulary:
     special: Bool[np.ndarray, "d_vocab"]
     """Control tokens such as BOS and EOS: they end words and are no text."""
 
-    def text(self, tokens: Iterable[int]) -> str:
+    def text(self, tokens: Iterable[int | np.integer]) -> str:
         """The text of the ids; broken characters become U+FFFD."""
         return b"".join(self.tokens[int(t)] for t in tokens).decode("utf-8", "replace")
 
-    def str_tokens(self, tokens: Iterable[int]) -> list[str]:
+    def str_tokens(self, tokens: Iterable[int | np.integer]) -> list[str]:
         """The text of each id by itself, TransformerLens's `to_str_tokens`; parts of characters become U+FFFD."""
         return [self.tokens[int(t)].decode("utf-8", "replace") for t in tokens]
 
@@ -86,9 +86,15 @@ class Vocabulary:
         return Word(found.group(), low + first, low + stop, spaced=spaced)
 
     def word_counts(self, rows: Iterable[Integer[np.ndarray, "pos"]]) -> Counter[str]:
-        """How often each case-folded word occurs in the rows."""
+        """How often each case-folded word occurs in the rows; tokens without letters count as `word_at` names them."""
         counts: Counter[str] = Counter()
+        bare = np.zeros(len(self.tokens), np.int64)
         for tokens in rows:
             plain = b"".join(b"\x00" if self.special[t] else self.tokens[int(t)] for t in tokens)
             counts.update(w.casefold() for w in WORD.findall(plain.decode("utf-8", "replace")))
+            np.add.at(bare, tokens, 1)
+        for i in np.flatnonzero(bare).tolist():
+            own = self.tokens[i].decode("utf-8", "replace")
+            if not self.special[i] and "\ufffd" not in own and not WORD.search(own):
+                counts[(own.strip() or own).casefold()] += int(bare[i])
         return counts

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ CHECKPOINT_SECONDS = 300.0
 """Seconds of work that a kill may cost; a checkpoint of SmolLM2 takes about one."""
 
 
+@runtime_checkable
 class Subject(Protocol):
     """What the loop needs of a model."""
 
@@ -42,6 +43,7 @@ class Subject(Protocol):
     def read(self, tokens: Tensor, readers: Mapping[int, Any]) -> None: ...  # noqa: D102
 
 
+@runtime_checkable
 class Batch(Protocol):
     """What the loop needs of some rows: see `neurolocal.corpus.Batch`."""
 
@@ -95,6 +97,7 @@ class Outcome:
     """Layer -> NaN or infinite activations, where there were any."""
 
 
+@runtime_checkable
 class Checkpoint(Protocol):
     """Writes what there is to disk."""
 

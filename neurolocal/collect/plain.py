@@ -84,7 +84,7 @@ def _merge(
     rows: Int64[Tensor, "batch"],
 ) -> None:
     k, width = state.strength.shape[2], state.window.shape[3]
-    some = strength.T > -torch.inf
+    some = -torch.inf < strength.T
     all_strength = torch.cat([state.strength[side], strength.T], dim=1)
     order = all_strength.sort(dim=1, descending=True, stable=True).indices[:, :k]
     new_row = torch.where(some, rows[None].expand_as(some), -1)

@@ -10,6 +10,7 @@ Cost: a rolling buffer of one group of documents; tokenising runs in a thread, `
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import threading
@@ -182,8 +183,9 @@ class RowStream:
             )
         why = "; ".join(f"{n} records: {reason}" for reason, n in self.skipped.counts.items())
         first = next(iter(self.skipped.first.values()), "")
-        field_help = ' Pass --text-field NAME.' if "field" in why or "column" in why else ""
-        return f"no rows in {where}: it holds no document ({why or 'it is empty'}{f'; {first}' if first else ''}).{field_help}"
+        field_help = " Pass --text-field NAME." if "field" in why or "column" in why else ""
+        what = "; ".join(part for part in (why or "it is empty", first) if part)
+        return f"no rows in {where}: it holds no document ({what}).{field_help}"
 
 
 def batches(stream: RowStream, cursor: Cursor | None = None) -> Iterator[Batch]:
@@ -197,10 +199,9 @@ def batches(stream: RowStream, cursor: Cursor | None = None) -> Iterator[Batch]:
 
     def put(item: Batch | BaseException | None) -> None:
         while not stop.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return
 
     def work() -> None:
         try:

@@ -86,9 +86,11 @@ def cases(draw):
     n_rows, n_pos, d = draw(st.integers(1, 9)), draw(st.integers(1, 11)), draw(st.integers(1, 5))
     seed, kind = draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from(["ties", "normal", "hostile"]))
     rng = np.random.default_rng(seed)
-    x = rng.integers(-2, 3, (n_rows, n_pos, d)).astype(np.float32) if kind == "ties" else rng.normal(
-        size=(n_rows, n_pos, d)
-    ).astype(np.float32)
+    x = (
+        rng.integers(-2, 3, (n_rows, n_pos, d)).astype(np.float32)
+        if kind == "ties"
+        else rng.normal(size=(n_rows, n_pos, d)).astype(np.float32)
+    )
     if kind == "hostile":
         x[rng.random(x.shape) < 0.2] = np.nan
         x[rng.random(x.shape) < 0.1] = np.inf
@@ -107,7 +109,7 @@ def test_top_k_equals_brute_force_for_any_batch_size(case):
     t, mask, rows, k, batch = case
     x = t.float().numpy()
     snapshot = run(LayerState(x.shape[2], k, before=BEFORE, after=AFTER), t, mask, rows, batch)
-    if np.isfinite(x).all() or np.abs(x[np.isfinite(x)]).max(initial=0) < 1e18:
+    if np.abs(x[np.isfinite(x)]).max(initial=0) < 1e9:  # beyond it squares leave the range of exact sums
         agrees(snapshot, x, mask, rows, k)
 
 

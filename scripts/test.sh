@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Lint, types, and all tests, fast ones first. Arguments go to pytest instead (then nothing else is run).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash scripts/install.sh dev
+export PATH="$PWD/.venv/bin:$PATH"
+# Threads that wait must not spin: tests run beside other work on few cores.
+export OMP_WAIT_POLICY=passive
+if [ $# -gt 0 ]; then
+  exec python -m pytest "$@"
+fi
+ruff check .
+ruff format --check .
+pyright
+python -m pytest -m "not slow" --durations=5
+python -m pytest -m slow --durations=10

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -22,6 +22,7 @@ SKIPPED = frozenset({"of", "and", "a"})
 """Words of a name that say nothing of it."""
 
 
+@runtime_checkable
 class Vectors(Protocol):
     """What this room needs of word vectors."""
 

@@ -50,6 +50,9 @@ NATURAL = 0.5
 CLIP = (-3.0, 8.0)
 """Nats a single word can count for or against a name, so that no odd word decides alone."""
 
+CLEAR = 0.5
+"""Nats from which a name counts as explaining a word."""
+
 CHAT_FROM = 1e9
 """Parameters from which a model is also asked in its own chat template; below, it rambles (seen at 135M)."""
 
@@ -80,6 +83,8 @@ class Judged:
     """By which candidates are compared."""
     gain: float
     """Nats a token by which it makes the words more probable than `NEUTRAL` does."""
+    share: float
+    """Share of the words that it makes more probable by `CLEAR` nats or more."""
 
 
 class Judge:
@@ -127,7 +132,8 @@ class Judge:
                 given = self._given(name, [words[i] for i in kept])
                 gains = np.array([g.sum() - neutral[i].sum() for i, g in zip(kept, given, strict=True)])
                 score = float(np.clip(gains, *CLIP).mean()) + NATURAL * float(spelt.sum())
-                judged.append(Judged(name, score, float(gains.sum() / sum(len(g) for g in given))))
+                share = float((gains >= CLEAR).mean())
+                judged.append(Judged(name, score, float(gains.sum() / sum(len(g) for g in given)), share))
         return sorted(judged, key=lambda j: -j.score)
 
     def _given(self, name: str, words: Sequence[str]) -> list[Float64[np.ndarray, "token"]]:

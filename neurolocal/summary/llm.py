@@ -381,8 +381,8 @@ def load_llm(path: str | os.PathLike[str], *, config: SummaryConfig | None = Non
 def _llama_cpp(path: Path) -> Any:
     """llama.cpp's C interface, its threads told to sleep while they wait for each other.
 
-    OpenMP reads the policy when its library is loaded, and lets threads spin by default: on two cores that others use as
-    well (load 7), the same work took 23 to 56 s spinning and 6 s asleep.
+    OpenMP reads the policy when its library is loaded, and lets threads spin by default: on two cores that others use
+    as well (load 7), the same work took 23 to 56 s spinning and 6 s asleep.
     """
     mine = "OMP_WAIT_POLICY" not in os.environ
     if mine:

@@ -66,6 +66,12 @@ def test_one_word_is_called_by_its_word_without_asking(corpus: Any, stories: LLM
     assert (said.description, said.source, said.prompt) == (['the word "each"'], ["counts"], [""])
 
 
+def test_a_few_words_among_symbols_name_nothing(corpus: Any, stories: LLM) -> None:
+    said = run(corpus, [corpus.neuron(["return", "{", "0", "=", "always", ";"])], stories)
+    assert said.description[0].startswith('"return" (1 of 6)')
+    assert said.prompt == [""]
+
+
 def test_the_prompt_is_whole_and_the_answers_are_raw(corpus: Any, stories: LLM) -> None:
     said = run(corpus, [corpus.neuron(METALS)], stories, config=SummaryConfig(samples=2))
     assert said.prompt[0].endswith("\niron, copper, silver, zinc, tin, gold, lead, nickel ->")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from neurolocal.config import SummaryConfig
 from neurolocal.summary import LLM
-from neurolocal.summary.judge import CHAT_FROM, NATURAL, NEUTRAL, SHOTS, Judge, clean, contains, loops
+from neurolocal.summary.judge import CHAT_FROM, CLEAR, NATURAL, NEUTRAL, SHOTS, Judge, clean, contains, loops
 from neurolocal.summary.llm import Generation, load_llm
 
 
@@ -78,6 +78,7 @@ def test_scores_are_what_the_docstring_says(stories: LLM) -> None:
     (name,) = stories.log_probabilities("dog, cat, fish ->", [" pets\n"], head=0)
     gains = [g.sum() - n.sum() for g, n in zip(given, neutral, strict=True)]
     assert judged["pets"].score == pytest.approx(np.clip(gains, -3, 8).mean() + NATURAL * name.sum())
+    assert judged["pets"].share == pytest.approx(np.mean([g >= CLEAR for g in gains]))
     assert judged["pets"].gain == pytest.approx(sum(gains) / sum(len(g) for g in given))
     given, neutral = (stories.log_probabilities(f"{n}:", [" cat", " fish"], head=1) for n in ("a big dog", NEUTRAL))
     gains = [g.sum() - n.sum() for g, n in zip(given, neutral, strict=True)]

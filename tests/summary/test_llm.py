@@ -35,7 +35,7 @@ def slow_log_probabilities(path: Path, sequences: list[tuple[list[int], list[int
 
 
 def assert_equal_to_rounding(fast: list[np.ndarray], slow: list[np.ndarray]) -> None:
-    """Keys and values are float16 in the cache, so a rare token may differ by some hundredths; a mistake by whole nats."""
+    """The cache is float16, so a rare token may differ by some hundredths; a mistake by whole nats."""
     assert [len(f) for f in fast] == [len(s) for s in slow]
     difference = np.abs(np.concatenate(fast) - np.concatenate(slow))
     assert len(difference) > 0
@@ -44,7 +44,7 @@ def assert_equal_to_rounding(fast: list[np.ndarray], slow: list[np.ndarray]) -> 
 
 
 def random_text(draw: np.random.Generator, n: int) -> str:
-    words = ["the", "a", "big", "red", "dog", "ran", "to", "her mom", "and", "said:", "Lily,", "is", "sunny!", "—", "é"]
+    words = ["the", "a", "big", "red", "dog", "ran", "to", "her mom", "and", "said:", "Lily,", "sunny!", "—", "é"]
     return " ".join(draw.choice(words, size=n))
 
 

@@ -136,7 +136,7 @@ class Judge:
                 judged.append(Judged(name, score, float(gains.sum() / sum(len(g) for g in given)), share))
         return sorted(judged, key=lambda j: -j.score)
 
-    def _given(self, name: str, words: Sequence[str]) -> list[Float64[np.ndarray, "token"]]:
+    def _given(self, name: str, words: Sequence[str]) -> list[Float64[np.ndarray, "_"]]:
         return self.llm.log_probabilities(f"{name}:", [f" {w}" for w in words], head=JUDGE)
 
     def _fitting(self, words: Sequence[str]) -> list[str]:

@@ -173,7 +173,7 @@ class LLM:
 
     def log_probabilities(
         self, body: str | Sequence[int], continuations: Sequence[str], *, head: int | None = None
-    ) -> list[Float64[np.ndarray, "token"]]:
+    ) -> list[Float64[np.ndarray, "_"]]:
         """Log-probability in nats of each token of each continuation, given head + body.
 
         The prefix is evaluated once; a continuation is tokenised as it stands after it. An empty one gives an empty
@@ -236,7 +236,7 @@ class LLM:
         rest: Sequence[Sequence[int]],
         start: int,
         first: Float64[np.ndarray, "d_vocab"],
-        out: list[Float64[np.ndarray, "token"]],
+        out: list[Float64[np.ndarray, "_"]],
     ) -> None:
         entries, targets = [], []
         for j, i in enumerate(group):

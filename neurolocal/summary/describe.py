@@ -36,8 +36,9 @@ SURE = 1.0
 
 
 COVER = 0.6
-"""Share of the words that a name must explain, and of the examples that must peak on a word for a name to be looked for.
-Seen on real neurons without it: «importance» for `American trusting wetag quality`, «verbs of returning» for `{ 0 return`.
+"""Share of the words that a name must explain, and of the examples that must peak on a word for a name to be sought.
+
+Seen on real ones without it: «importance» for `American trusting wetag quality`, «verbs of returning» for `{ 0 return`.
 """
 
 

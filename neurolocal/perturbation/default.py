@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -32,6 +32,7 @@ ENOUGH = 20
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Strongest(Protocol):
     """Activations of branches; see `neurolocal.subject.packed.Activations`."""
 
@@ -46,6 +47,7 @@ class Strongest(Protocol):
         ...
 
 
+@runtime_checkable
 class BranchSubject(Encoder, Protocol):
     """A subject that runs branches; see `neurolocal.subject.packed.Packed`."""
 
@@ -226,7 +228,7 @@ FIGURES = (
 
 def _figures(
     tested: Sequence[Trial], seed: tuple[int, int, int], *, config: PerturbationConfig, sign: int
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     neighbours, controls = relative(tested, config=config, sign=sign)
     return {
         "n_examples": len(neighbours),

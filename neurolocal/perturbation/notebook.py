@@ -8,7 +8,7 @@ Cost: BOS once a block of neurons, and each of the block's distinct substitutes 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ BLOCK = 64
 """Neurons whose substitutes are run together: it bounds memory, and shows progress."""
 
 
+@runtime_checkable
 class NotebookVectors(Protocol):
     """Word vectors, as the notebook needs them."""
 
@@ -35,6 +36,7 @@ class NotebookVectors(Protocol):
         ...
 
 
+@runtime_checkable
 class NotebookSubject(Protocol):
     """A subject, as the notebook needs it; see `neurolocal.subject.packed.Packed`."""
 

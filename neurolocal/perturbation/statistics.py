@@ -9,9 +9,11 @@ Cost: the permutation test some 2 ms a neuron (10 examples x 10 substitutes x 1,
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 
 Values = Float[np.ndarray, "example substitute"]
+Neighbours = Float[np.ndarray, "example neighbour"]
+Controls = Float[np.ndarray, "example control"]
 
 
 def share(values: Values, least: float) -> float:
@@ -26,14 +28,14 @@ def mean(values: Values) -> float:
     return float(there.mean()) if there.size else float("nan")
 
 
-def auc(neighbours: Values, controls: Values) -> float:
+def auc(neighbours: Neighbours, controls: Controls) -> float:
     """Probability that a neighbour is above a control of the same example, over all such pairs; ties count half."""
     a, b = neighbours[:, :, None], controls[:, None, :]
     pairs = (~np.isnan(a) & ~np.isnan(b)).sum()
     return float(((a > b).sum() + 0.5 * (a == b).sum()) / pairs) if pairs else float("nan")
 
 
-def permutation_p(neighbours: Values, controls: Values, *, permutations: int, rng: np.random.Generator) -> float:
+def permutation_p(neighbours: Neighbours, controls: Controls, *, permutations: int, rng: np.random.Generator) -> float:
     """One-sided p of the mean difference: under the null, labels within an example can be swapped.
 
     The statistic is the mean over examples of (mean of neighbours - mean of controls); examples that lack either are
@@ -47,24 +49,26 @@ def permutation_p(neighbours: Values, controls: Values, *, permutations: int, rn
     values = np.concatenate([neighbours, controls], axis=1)[paired].astype(np.float64)
     missing = np.isnan(values)
     values = np.where(missing, 0.0, values)
-    observed = float(_statistic(values[:, : neighbours.shape[1]].sum(axis=1), values.sum(axis=1), m, c))
+    total = values.sum(axis=1)
+    observed = _statistic(values[None, :, : neighbours.shape[1]].sum(axis=2), total, m, c)[0]
     # The m lowest of random keys are a random choice of m; a missing substitute's key is too high to be chosen.
     keys = rng.random((permutations, *values.shape), dtype=np.float32)
     keys[:, missing] = 2.0
     limit = np.take_along_axis(np.sort(keys, axis=2), np.broadcast_to((m - 1)[:, None], (permutations, len(m), 1)), 2)
-    drawn = _statistic(np.einsum("pes,es->pe", keys <= limit, values), values.sum(axis=1), m, c)
+    drawn = _statistic(np.einsum("pes,es->pe", keys <= limit, values), total, m, c)
     # Sums in another order differ by rounding; equal statistics must count as reached.
     slack = 1e-9 * max(1.0, float(np.abs(values).max()))
     return (1 + int((drawn >= observed - slack).sum())) / (1 + permutations)
 
 
 def _statistic(
-    chosen: Float64[np.ndarray, "*p example"],
+    chosen: Float64[np.ndarray, "draw example"],
     total: Float64[np.ndarray, "example"],
-    m: np.ndarray,
-    c: np.ndarray,
-) -> np.ndarray:
-    return (chosen / m - (total - chosen) / c).mean(axis=-1)
+    m: Int64[np.ndarray, "example"],
+    c: Int64[np.ndarray, "example"],
+) -> Float64[np.ndarray, "draw"]:
+    """Mean difference of each draw, from the sum over its chosen m and the sum over all m + c."""
+    return (chosen / m - (total - chosen) / c).mean(axis=1)
 
 
 def false_discovery(p: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:

@@ -9,7 +9,7 @@ Cost: a blocked matrix product for the neighbours of all words; some 0.2 ms a pl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -28,6 +28,7 @@ ROUNDS = 6
 """Candidates asked of the vectors for each neighbour wanted: most nearest words are spelling variants."""
 
 
+@runtime_checkable
 class NearWords(Protocol):
     """Word vectors, as this stage needs them."""
 
@@ -40,6 +41,7 @@ class NearWords(Protocol):
         ...
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """A subject, as this module needs it."""
 

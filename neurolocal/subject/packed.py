@@ -6,8 +6,8 @@ asked, and serve every branch of every neuron; branches of equal tokens at one p
 Invariant: equal to one plain forward pass a branch, to rounding. `Packed` compares the two whenever a row and its
 branches together are longer than any seen before, and goes back to plain batches, with a warning, for a model that
 ignores the mask or the positions (ALiBi, local attention inside the layer).
-Cost: one pass over the prefix and one over the branches' tokens, up to the layer read; memory for `prefix + budget`
-keys and values and one layer's activations of `budget` tokens.
+Cost: the prefix's tokens and the branches', up to the layer read, in passes of at most `budget` tokens (the first holds
+the prefix besides); memory for `prefix + budget` keys and values and one layer's activations of as many tokens.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Packed:
 
         Args:
             subject: the model under study.
-            budget: branch tokens a forward pass, at most; a longer branch has a pass of its own.
+            budget: branch tokens a forward pass, at most, beside a row's prefix; a longer branch has its own pass.
         """
         self.subject, self.budget = subject, budget
         self.packs = True
@@ -133,22 +133,24 @@ class Packed:
     def _run_packed(self, row: Integer[np.ndarray, "pos"], plans: Mapping[int, _Plan]) -> None:
         prefix = max(place[0] for plan in plans.values() for place in plan.places)
         longest = max(len(place[1]) for plan in plans.values() for place in plan.places)
+        known = torch.from_numpy(np.ascontiguousarray(row[:prefix], np.int64))
         cache = RowCache(prefix, room=max(self.budget, longest))
-        if prefix:
-            known = torch.from_numpy(np.ascontiguousarray(row[:prefix], np.int64))[None]
-            # Without the vocabulary's head and past the deepest layer's attention nothing is computed.
-            self.subject.read(known, {max(plans): _ignore}, past_key_values=cache, use_cache=True)
-        for layer, plan in plans.items():
+        first = True
+        for layer in sorted(plans, reverse=True):  # the first pass fills the cache, so it must be the deepest
+            plan = plans[layer]
             for chosen in plan.chunks(self.budget):
-                beside = side_by_side([plan.places[i] for i in chosen], prefix, device=self.subject.device)
+                places = [plan.places[i] for i in chosen]
+                beside = side_by_side(places, known, first=first, device=self.subject.device)
+                skip = prefix if first else 0
                 self.subject.read(
                     beside.tokens[None],
-                    {layer: lambda x, plan=plan, chosen=chosen: plan.take(chosen, x[0])},
+                    {layer: lambda x, plan=plan, chosen=chosen, skip=skip: plan.take(chosen, x[0, skip:])},
                     position_ids=beside.position[None],
                     attention_mask=mask(self.subject, beside),
                     past_key_values=cache,
                     use_cache=True,
                 )
+                first = False
 
     def _run_plain(self, row: Integer[np.ndarray, "pos"], layer: int, plan: _Plan) -> None:
         """Every place with its own prefix, in batches of at most `budget` tokens, padded behind (causal: unseen)."""
@@ -241,10 +243,6 @@ class _Plan:
     def result(self) -> Activations:
         sizes = [len(v) for v in self.values]
         return Activations(np.concatenate(self.values), np.cumsum([0, *sizes[:-1]]))
-
-
-def _ignore(x: Tensor) -> None:
-    """A reader that only says how deep the pass must go."""
 
 
 def _check(row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Branch]], n_ctx: int | None) -> None:

@@ -1,8 +1,8 @@
 """A row's keys and values, kept for many passes of branches, and the mask under which these see it.
 
-Invariant: a pass writes its own keys and values behind the prefix's, where the next pass overwrites them; the prefix
-is neither copied nor cut. transformers (5.23, `masking_utils`) hands a 4-D mask on as it is, and a mapping of masks by
-kind of layer where a model has several kinds.
+Invariant: the first pass holds the prefix, and every pass writes its branches' keys and values behind it, where the
+next pass overwrites them; the prefix is neither copied nor cut. transformers (5.23, `masking_utils`) hands a 4-D mask
+on as it is, and a mapping of masks by kind of layer where a model has several kinds.
 Cost: a buffer of (prefix + room) keys and values a layer; a mask of tokens x (prefix + tokens).
 """
 
@@ -64,10 +64,10 @@ class RowCache(Cache):
 
 
 class SideBySide(NamedTuple):
-    """The tokens of one pass of branches. Keys are the prefix's, then the tokens' own."""
+    """The tokens of one pass. Keys are the prefix's, then those of the branches."""
 
     tokens: Int[Tensor, "token"]
-    """Ids, branch after branch."""
+    """Ids, branch after branch; in a row's first pass, the prefix before them."""
     position: Int[Tensor, "token"]
     """Position in the row at which each stands."""
     sees: Bool[Tensor, "token key"]
@@ -76,22 +76,34 @@ class SideBySide(NamedTuple):
     """Positions between the two."""
 
 
-def side_by_side(places: Sequence[Place], prefix: int, *, device: torch.device) -> SideBySide:
-    """Lay the branches of one pass behind a prefix of that many tokens."""
+def side_by_side(
+    places: Sequence[Place], prefix: Int[Tensor, "prefix"], *, first: bool, device: torch.device
+) -> SideBySide:
+    """Lay the branches of one pass behind a prefix.
+
+    Args:
+        places: the branches.
+        prefix: the row's ids before the last branch's position.
+        first: whether the prefix is not in the cache yet and runs in the same pass: a pass of few tokens costs as much
+            as reading the weights, so one is saved for every row.
+        device: where the model is.
+    """
+    n = len(prefix)
     widths = torch.tensor([len(tokens) for _, tokens in places], device=device)
     tokens = torch.tensor([t for _, own in places for t in own], device=device)
     starts = torch.repeat_interleave(torch.tensor([p for p, _ in places], device=device), widths)
     branch = torch.repeat_interleave(torch.arange(len(places), device=device), widths)
     within = torch.arange(len(tokens), device=device) - torch.repeat_interleave(widths.cumsum(0) - widths, widths)
     position = starts + within
-    row = torch.arange(prefix, device=device)
+    row = torch.arange(n, device=device)
     own = (branch[:, None] == branch[None]) & (within[:, None] >= within[None])
-    return SideBySide(
-        tokens=tokens,
-        position=position,
-        sees=torch.cat([row[None] < starts[:, None], own], dim=1),
-        distance=position[:, None] - torch.cat([row, position])[None],
-    )
+    sees = torch.cat([row[None] < starts[:, None], own], dim=1)
+    keys = torch.cat([row, position])
+    if first:
+        causal = torch.nn.functional.pad(row[:, None] >= row[None], (0, len(tokens)))
+        tokens, position = torch.cat([prefix.to(device), tokens]), keys
+        sees = torch.cat([causal, sees])
+    return SideBySide(tokens, position, sees, position[:, None] - keys[None])
 
 
 def mask(subject: Subject, beside: SideBySide) -> Any:

@@ -133,7 +133,7 @@ def test_examples_without_a_word_are_left_out_and_counted(small, toy) -> None:
 
 def test_an_original_on_the_wrong_side_of_zero_is_left_out() -> None:
     words = [Substitute("original", "a", (1,), 1.0), Substitute("neighbour", "b", (2,), 0.5)]
-    examples = [Trial(0, words, np.array([-1.0, 2.0])), Trial(1, words, np.array([2.0, 1.0]))]
+    examples = [Trial(0, words, np.array([-1.0, 2.0], np.float32)), Trial(1, words, np.array([2.0, 1.0], np.float32))]
     near, far = relative(examples, config=CONFIG, sign=1)
     assert near.shape == (1, 3)
     assert near[0, 0] == 0.5

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,7 @@ from perturbation_twins import ToyVectors
 
 from neurolocal.notebook import notebook_examples
 from neurolocal.perturbation import notebook_perturb, notebook_tokens
+from neurolocal.records import PerturbationTable, SubstituteTable
 from neurolocal.subject.packed import Packed
 
 
@@ -99,11 +98,16 @@ def test_no_examples_is_no_score(small, tokens) -> None:
 
 def test_a_weaker_list_is_not_taken() -> None:
     """Kept substitutes of negative examples lower the sum: stage 4 then describes the examples alone."""
-    columns = SimpleNamespace(
+    columns = SubstituteTable(
         neuron=np.array([1, 1, 1, 2, 2]),
+        rank=np.zeros(5, np.int32),
         kind=["original", "neighbour", "neighbour", "original", "neighbour"],
         word=["a", "b", "c", "d", "e"],
+        cosine=np.ones(5, np.float32),
         activation=np.array([-3.0, -2.0, np.nan, 1.0, 2.0], np.float32),
     )
-    table = SimpleNamespace(neuron=np.array([1, 2]), substitutes=columns)
+    counts = ["n_examples", "n_neighbours"]
+    floats = ["held", "half", "control_held", "control_half", "relative", "control_relative", "auc", "score"]
+    wide = {n: np.zeros(2, np.int32) for n in counts} | {n: np.zeros(2, np.float32) for n in floats}
+    table = PerturbationTable(neuron=np.array([1, 2]), p=np.zeros(2), q=np.zeros(2), substitutes=columns, **wide)
     assert notebook_tokens(table) == {1: ["a"], 2: ["d", "e"]}

@@ -9,6 +9,7 @@ import pytest
 from neurolocal.config import SummaryConfig
 from neurolocal.errors import LLMError
 from neurolocal.summary import LLM, Description, Neuron, describe, table
+from neurolocal.summary.judge import Judge, Judged
 from neurolocal.summary.notebook import QUESTION
 
 METALS = ["iron", "copper", "silver", "zinc", "tin", "gold", "lead", "nickel"]
@@ -70,6 +71,18 @@ def test_a_few_words_among_symbols_name_nothing(corpus: Any, stories: LLM) -> No
     said = run(corpus, [corpus.neuron(["return", "{", "0", "=", "always", ";"])], stories)
     assert said.description[0].startswith('"return" (1 of 6)')
     assert said.prompt == [""]
+
+
+@pytest.mark.parametrize(
+    ("score", "share", "source"), [(5.0, 0.7, "vectors"), (5.0, 0.5, "counts"), (-0.6, 1.0, "counts")]
+)
+def test_a_name_must_score_and_explain_most_of_the_words(
+    corpus: Any, stories: LLM, monkeypatch: pytest.MonkeyPatch, score: float, share: float, source: str
+) -> None:
+    monkeypatch.setattr(Judge, "choose", lambda *_: [Judged("the name", score, 2.0, share)])
+    said = run(corpus, [corpus.neuron(METALS)], stories)
+    assert said.source == [source]
+    assert (said.description == ["the name"]) is (source == "vectors")
 
 
 def test_the_prompt_is_whole_and_the_answers_are_raw(corpus: Any, stories: LLM) -> None:

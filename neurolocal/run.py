@@ -18,15 +18,18 @@ import numpy as np
 
 from neurolocal.cache import file_sha256
 from neurolocal.config import CollectConfig, differences, sha256
-from neurolocal.errors import StoreError
+from neurolocal.errors import CorpusError, StoreError
 
 if TYPE_CHECKING:
     from neurolocal.collect import Outcome, Progress
-    from neurolocal.corpus import Cursor
+    from neurolocal.corpus import Cursor, RowStream
+    from neurolocal.store import Store
     from neurolocal.subject import Subject
 
 Say = Callable[[str], None]
 """Tells the user one line."""
+
+AGAIN = "Delete the file to collect again, or give another --store."
 
 
 @dataclass(frozen=True)
@@ -58,21 +61,21 @@ def collect_stage(
         CorpusError, ConfigError: see there.
     """
     from neurolocal.collect import CHECKPOINT_SECONDS, collect, start
-    from neurolocal.corpus import RowStream, batches, corpus_files
+    from neurolocal.corpus import batches, corpus_files
 
     files = corpus_files(job.corpus)
     progress, cursor = start(job.subject, job.config), None
     if job.store.exists():
-        found = _what_is_there(job, files, replace=replace)
+        found = _what_is_there(job, files, replace=replace, say=say)
         if found == "complete":
             say(f"collect: {job.store} is complete and its inputs are unchanged; nothing to do")
             return None
         if isinstance(found, list):
             say(f"collect: again, since {'; '.join(found)}")
         elif found is not None:
-            cursor = _restore(job.store, progress)
+            cursor = _restore(job, progress)
             say(f"collect: going on at row {progress.rows:,} of {job.store}")
-    stream = RowStream(files, job.subject.encode, job.subject.bos, job.subject.eos, job.config)
+    stream = _stream(job, files)
 
     def checkpoint(progress: Progress, snapshots: Mapping[int, Any], *, complete: bool) -> None:
         _write(job, files, stream.skipped, progress, snapshots, complete=complete)
@@ -88,25 +91,60 @@ def collect_stage(
         bar=bar,
     )
     for reason, n in stream.skipped.counts.items():
-        say(f"collect: {n:,} records skipped: {reason} (first: {stream.skipped.first[reason]})")
+        first = stream.skipped.first.get(reason, "in an earlier run")
+        say(f"collect: {n:,} records skipped: {reason} (first: {first})")
     for layer, n in outcome.nonfinite.items():
         say(f"collect: WARNING: {n:,} NaN or infinite activations in layer {layer}; they are in no list. Try float32.")
     return outcome
 
 
-def _what_is_there(job: Collection, files: list[Path], *, replace: bool) -> str | list[str] | None:
+def _stream(job: Collection, files: list[Path]) -> RowStream:
+    from neurolocal.corpus import RowStream
+
+    return RowStream(files, job.subject.encode, job.subject.bos, job.subject.eos, job.config)
+
+
+def _what_is_there(job: Collection, files: list[Path], *, replace: bool, say: Say) -> str | list[str] | None:
     """`complete`, `partial`, or what differs (only with `replace`)."""
     from neurolocal.store import Store
 
     with Store(job.store) as store:
         there = store.manifest
-        differ = differences(_identity(there), _identity(_manifest(job, files[: len(there["corpus"]["files"])], files)))
+        try:
+            here = _manifest(job, files[: len(there["corpus"]["files"])], files)
+            old, new = _identity(there), _identity(here)
+        except (KeyError, TypeError) as error:
+            raise StoreError(
+                f"going on with {job.store}: its manifest does not say what it was made from ({error}). {AGAIN}"
+            ) from error
+        differ = differences(old, new)
+        if differ and not there["complete"] and _only_the_last_file(old, new):
+            say(f"collect: {files[len(new['corpus']) - 1]} has changed; comparing the text that was read so far")
+            differ = [] if _same_rows(job, files, _cursor(store)) else differ
         if differ and not replace:
             raise StoreError(
                 f"collecting into {job.store}: it was made from something else ({'; '.join(differ[:4])}). "
                 "Give another --store, or delete this one."
             )
         return differ or ("complete" if there["complete"] else "partial")
+
+
+def _only_the_last_file(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether nothing differs but the content of the file in which the collection stopped, which may have been cut."""
+    last = next(reversed(new["corpus"]), None)
+    return list(old["corpus"]) == list(new["corpus"]) and not differences(
+        old | {"corpus": {**old["corpus"], last: None}}, new | {"corpus": {**new["corpus"], last: None}}
+    )
+
+
+def _same_rows(job: Collection, files: list[Path], cursor: Cursor) -> bool:
+    """Whether the corpus, read from its beginning, still gives the rows that a cursor's digest names."""
+    try:
+        batches = _stream(job, files).batches()
+        after = next((b.after for b in batches if b.after.batches >= cursor.batches), None)
+    except CorpusError:
+        return False
+    return after is not None and after.facts() == cursor.facts()
 
 
 def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,14 +189,16 @@ def _write(
     *,
     complete: bool,
 ) -> None:
+    from neurolocal.corpus import Cursor
     from neurolocal.store import Collected, write_collected
 
-    cursor: Cursor = progress.cursor
-    manifest = _manifest(job, files if complete and job.config.max_rows is None else files[: cursor.file + 1], files)
+    cursor: Cursor = progress.cursor or Cursor()  # a shard may hold no batch
+    whole = complete and job.config.max_rows is None
+    manifest = _manifest(job, files if whole else files[: cursor.file + 1], files)
     manifest["corpus"] |= {
         "documents": cursor.documents,
         "rows_sha256": cursor.digest,
-        "skipped": dict(skipped.counts),
+        "skipped": dict(skipped.counts) if whole else cursor.skipped,
     }
     manifest |= {
         "rows": progress.rows,
@@ -183,22 +223,51 @@ def _write(
     )
 
 
-def _restore(path: Path, progress: Progress) -> Cursor:
-    """Fill a progress from a checkpoint; the cursor to go on from."""
+def _restore(job: Collection, progress: Progress) -> Cursor:
+    """Fill a progress from a checkpoint; the cursor to go on from.
+
+    Raises:
+        StoreError: what lies there cannot be gone on with.
+    """
     from neurolocal.collect.state import LayerSnapshot
-    from neurolocal.corpus import Cursor
-    from neurolocal.records import SIDES
+    from neurolocal.records import SIDES, Side, TopK
     from neurolocal.store import Store
 
+    path, config = job.store, job.config
     with Store(path) as store:
-        for layer, state in progress.layers.items():
-            lists = {side: store.top(layer, side) for side in SIDES}
-            state.restore(LayerSnapshot(lists, store.statistics(layer)))
-        progress.token_count = store.token_count.copy()
         tokens, length = store.rows_stored
+        for layer, state in progress.layers.items():
+            lists: dict[Side, TopK] = {side: store.top(layer, side) for side in SIDES}
+            wanted = (job.subject.d_mlp[layer], config.k, config.before + 1 + config.after)
+            if any(top.window.shape != wanted for top in lists.values()):
+                raise StoreError(f"going on with {path}: its lists of layer {layer} have another size. {AGAIN}")
+            state.restore(LayerSnapshot(lists, store.statistics(layer)))
+        if store.token_count.shape != progress.token_count.shape or tokens.shape[1] != progress.tokens.shape[1]:
+            raise StoreError(f"going on with {path}: its vocabulary or rows have another size. {AGAIN}")
+        progress.token_count = store.token_count.copy()
         progress.tokens, progress.length = tokens.astype(np.int64), length
         progress.index = store.row_index
         progress.rows, progress.n_tokens = store.manifest["rows"], store.manifest["tokens"]
-        rest = store.rest().astype(np.int32)
-        progress.cursor = Cursor(**store.manifest["cursor"], rest=(rest,) if len(rest) else ())
+        progress.cursor = _cursor(store)
         return progress.cursor
+
+
+def _cursor(store: Store) -> Cursor:
+    """Where a store's collection stands in the corpus.
+
+    Raises:
+        StoreError: it does not say so.
+    """
+    from neurolocal.corpus import Cursor
+
+    rest = store.rest()
+    try:
+        cursor = Cursor(**store.manifest["cursor"], rest=(rest.astype(np.int32),) if len(rest) else ())
+        numbers = (cursor.file, cursor.record, cursor.rows, cursor.batches, cursor.documents, cursor.tokens)
+        known = all(type(n) is int and n >= 0 for n in (*numbers, *cursor.skipped.values()))
+        bytes.fromhex(cursor.digest)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"going on with {store.path}: it has no cursor. {AGAIN}") from error
+    if not known or (len(rest) and int(rest.max()) >= len(store.vocabulary.tokens)):
+        raise StoreError(f"going on with {store.path}: its cursor cannot be. {AGAIN}")
+    return cursor

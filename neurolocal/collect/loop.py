@@ -9,7 +9,7 @@ rows since the last checkpoint.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -23,7 +23,6 @@ from tqdm import tqdm
 from neurolocal.collect.state import Counted, DeviceState, LayerSnapshot, LayerState
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, CorpusError
-from neurolocal.words import Vocabulary
 
 CHECKPOINT_SECONDS = 300.0
 """Seconds of work that a kill may cost; a checkpoint of SmolLM2 takes about one."""
@@ -39,7 +38,7 @@ class Subject(Protocol):
     @property
     def device(self) -> torch.device: ...  # noqa: D102
     @property
-    def vocabulary(self) -> Vocabulary: ...  # noqa: D102
+    def vocabulary(self) -> Any: ...  # noqa: D102
     def read(self, tokens: Tensor, readers: Mapping[int, Any]) -> None: ...  # noqa: D102
 
 
@@ -168,7 +167,7 @@ def collect(
     def write(*, complete: bool) -> None:
         nonlocal last, written
         snapshots = {layer: state.snapshot() for layer, state in progress.layers.items()}
-        _keep_rows(progress, fresh, snapshots)
+        keep_rows(progress, fresh, snapshots)
         fresh.clear()
         checkpoint(progress, snapshots, complete=complete)
         last, written = time.monotonic(), written + 1
@@ -182,6 +181,7 @@ def collect(
                 take(subject, batch, progress, config=config, pool=pool)
                 fresh.append(batch)
                 shown.update(len(batch.rows))
+                shown.total = _expected(progress, config) or shown.total
                 shown.set_postfix_str(f"{progress.n_tokens:,} tokens", refresh=False)
                 if stopped := stop():
                     break
@@ -222,6 +222,14 @@ def take(
     progress.cursor = batch.after
 
 
+def _expected(progress: Progress, config: CollectConfig) -> int | None:
+    """Rows that the run will have at its end, from the share of the corpus's bytes read so far; None where unknown."""
+    share = getattr(progress.cursor, "share", 0.0)
+    if not share:
+        return config.max_rows
+    return min(max(progress.rows, round(progress.rows / share)), config.max_rows or 1 << 62)
+
+
 def counted_positions(
     length: Int64[np.ndarray, "batch"], n_pos: int, config: CollectConfig
 ) -> Bool[np.ndarray, "batch pos"]:
@@ -232,7 +240,7 @@ def counted_positions(
     return mask
 
 
-def _keep_rows(progress: Progress, fresh: list[Batch], snapshots: Mapping[int, LayerSnapshot]) -> None:
+def keep_rows(progress: Progress, fresh: Sequence[Batch], snapshots: Mapping[int, LayerSnapshot]) -> None:
     """Add the new rows, then drop those that no list refers to."""
     parts = [(progress.tokens, progress.length, progress.index), *((b.tokens, b.length, b.rows) for b in fresh)]
     tokens, length, index = (np.concatenate([p[i] for p in parts]) for i in range(3))

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 
 from neurolocal.config import CollectConfig
-from neurolocal.corpus.readers import Document, Skipped, documents
+from neurolocal.corpus.readers import Document, Skipped, corpus_bytes, documents
 from neurolocal.errors import ConfigError, CorpusError
 
 Encode = Callable[[list[str]], list[list[int]]]
@@ -55,12 +55,17 @@ class Cursor:
     """Tokens of text in the rows so far: no BOS, no padding."""
     digest: str = ""
     """Chained SHA-256 of the rows so far: names the text that was analysed, whatever file it came in."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Records passed over so far, by reason."""
     rest: tuple[Int32[np.ndarray, "_"], ...] = field(default=(), repr=False)
     """Tokens read but not yet in a row."""
+    share: float = field(default=0.0, compare=False)
+    """Share of the corpus's bytes on the disk that were read by then, for an estimate; 0 where unknown."""
 
     def facts(self) -> dict[str, Any]:
-        """All but `rest`, as plain values."""
-        return {k: getattr(self, k) for k in ("file", "record", "rows", "batches", "documents", "tokens", "digest")}
+        """All but `rest` and `share`, as plain values."""
+        names = ("file", "record", "rows", "batches", "documents", "tokens", "digest", "skipped")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ class RowStream:
             CorpusError: the corpus cannot be read, or gives no row at all.
         """
         start = cursor or Cursor()
+        self.skipped.counts.clear()
+        self.skipped.counts.update(start.skipped)
         config, digest = self.config, start.digest
         limit = config.max_rows if config.max_rows is not None else np.inf
         pending: list[tuple[np.ndarray, int]] = []
@@ -126,7 +133,7 @@ class RowStream:
         whole = self.config.packing == "concat"
         joint = np.array([self.eos if self.eos is not None else self.bos], dtype=np.int32) if whole else None
         rest, held = deque(cursor.rest), sum(map(len, cursor.rest))
-        found = self._encoded(cursor)
+        found, size = self._encoded(cursor), max(1, corpus_bytes(self.files))
         while True:
             while held >= fill or (held and not whole):  # first of all what an earlier run had left
                 take = min(fill, held)
@@ -134,13 +141,20 @@ class RowStream:
                 held -= take
                 cursor = replace(cursor, rows=cursor.rows + 1, tokens=cursor.tokens + take, rest=tuple(rest))
                 yield self._row(text), take + self.config.row_length - fill, cursor
-            document, ids = next(found, (None, []))
-            if document is None:
+            if (item := next(found, None)) is None:
                 break
+            document, ids, skipped = item
             tokens = np.asarray(ids, dtype=np.int32)
             if joint is not None and cursor.documents:
                 tokens = np.concatenate([joint, tokens])
-            cursor = replace(cursor, file=document.file, record=document.record + 1, documents=cursor.documents + 1)
+            cursor = replace(
+                cursor,
+                file=document.file,
+                record=document.record + 1,
+                documents=cursor.documents + 1,
+                skipped=skipped,
+                share=min(1.0, document.read / size),
+            )
             rest.append(tokens)
             held += len(tokens)
         if cursor.rows == 0:
@@ -150,29 +164,42 @@ class RowStream:
         pad = self.eos if self.eos is not None else self.bos
         row = np.full(self.config.row_length, 0 if pad is None else pad, dtype=np.int64)
         at = int(self.config.bos == "prepend")
-        if at:
+        if self.bos is not None and at:
             row[0] = self.bos
         row[at : at + len(text)] = text
         return row
 
-    def _encoded(self, cursor: Cursor) -> Iterator[tuple[Document, list[int]]]:
-        """Documents with their ids, tokenised a group at a time."""
+    def _encoded(self, cursor: Cursor) -> Iterator[tuple[Document, list[int], dict[str, int]]]:
+        """Documents with their ids and what had been skipped before them, tokenised a group at a time."""
         group: list[Document] = []
-        size = 0
-        for document in documents(
+        skips: list[dict[str, int]] = [dict(self.skipped.counts)]
+        size, broken = 0, None
+
+        def flush() -> Iterator[tuple[Document, list[int], dict[str, int]]]:
+            yield from zip(group, self.encode([d.text for d in group]), skips[1:], strict=True)
+
+        found = documents(
             self.files,
             file=cursor.file,
             record=cursor.record,
             text_field=self.config.text_field,
             strict=self.config.strict,
             skipped=self.skipped,
-        ):
-            group.append(document)
-            size += len(document.text)
-            if size >= GROUP:
-                yield from zip(group, self.encode([d.text for d in group]), strict=True)
-                group, size = [], 0
-        yield from zip(group, self.encode([d.text for d in group]), strict=True)
+        )
+        try:
+            for document in found:
+                same = sum(skips[-1].values()) == self.skipped.counts.total()
+                skips.append(skips[-1] if same else dict(self.skipped.counts))
+                group.append(document)
+                size += len(document.text)
+                if size >= GROUP:
+                    yield from flush()
+                    group, skips, size = [], skips[-1:], 0
+        except CorpusError as error:  # what came before the break is whole
+            broken = error
+        yield from flush()
+        if broken is not None:
+            raise broken
 
     def _nothing(self, cursor: Cursor) -> str:
         where = ", ".join(str(f) for f in self.files[:3]) + (" …" if len(self.files) > 3 else "")

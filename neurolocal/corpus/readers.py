@@ -7,15 +7,15 @@ Cost: memory holds one document; skipping to a record reads its file up to there
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
+import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from neurolocal.errors import CorpusError
 
@@ -38,6 +38,8 @@ class Document:
     """Number of its file."""
     record: int
     """Number of its record (line, table row or piece) in the file, counted over broken ones too."""
+    read: int = 0
+    """Bytes of the corpus's files, as they lie on the disk, that were read by then: for an estimate of what is left."""
 
 
 @dataclass
@@ -99,12 +101,13 @@ def documents(
         CorpusError: a broken record under `strict`; a file that is cut short or cannot be read.
     """
     skipped = skipped if skipped is not None else Skipped()
+    sizes = [_bytes(path) for path in files]
     for number in range(file, len(files)):
-        path = files[number]
-        reader = _reader(path) or _read_saved_dataset
+        path, before = files[number], sum(sizes[:number])
+        reader = _read_saved_dataset if path.is_dir() else _reader(path) or _read_lines(_open_plain)
         first = record if number == file else 0
         try:
-            for i, found in reader(path, first, text_field):
+            for i, at, found in reader(path, first, text_field):
                 where = f"{path}, record {i + 1}"
                 if isinstance(found, Broken):
                     if strict:
@@ -114,7 +117,7 @@ def documents(
                         )
                     skipped.add(found.reason, f"{where}: {found.found}")
                     continue
-                yield Document(found[0], found[1], number, i)
+                yield Document(found[0], found[1], number, i, before + at)
         except (OSError, EOFError, ValueError, MemoryError) as error:
             raise CorpusError(
                 f"reading the corpus {path}: {_first_line(error)}. The file is gone, cut short or damaged; "
@@ -138,7 +141,20 @@ class Broken:
 
 
 Record = tuple[str, str] | Broken
-Reader = Callable[[Path, int, str], Iterator[tuple[int, Record]]]
+Reader = Callable[[Path, int, str], Iterator[tuple[int, int, Record]]]
+"""(path, first record, text field) -> each record's number, the bytes of the file read by then, and what it holds."""
+
+
+def corpus_bytes(files: list[Path]) -> int:
+    """Bytes of the files as they lie on the disk."""
+    return sum(_bytes(path) for path in files)
+
+
+def _bytes(path: Path) -> int:
+    """Its size, for an estimate; 0 where it is gone, which reading it then says."""
+    if path.is_dir():
+        return corpus_bytes([f for f in path.rglob("*") if f.is_file()])
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _reader(path: Path) -> Reader | None:
@@ -149,9 +165,10 @@ def _reader(path: Path) -> Reader | None:
     return None
 
 
-def _read_lines(opener: Callable[[Path], contextlib.AbstractContextManager[BinaryIO]]) -> Reader:
-    def read(path: Path, first: int, text_field: str) -> Iterator[tuple[int, Record]]:
-        with opener(path) as file:
+def _read_lines(unpack: Callable[[BinaryIO], BinaryIO]) -> Reader:
+    def read(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
+        with path.open("rb") as raw:
+            file = unpack(raw)
             number = 0
             while line := file.readline(LONGEST_LINE + 1):
                 if len(line) > LONGEST_LINE:
@@ -160,7 +177,7 @@ def _read_lines(opener: Callable[[Path], contextlib.AbstractContextManager[Binar
                         "That is no document; check that the file holds one JSON object a line."
                     )
                 if number >= first and line.strip():
-                    yield number, _parse(line, text_field)
+                    yield number, raw.tell(), _parse(line, text_field)
                 number += 1
 
     return read
@@ -179,29 +196,33 @@ def _parse(line: bytes, text_field: str) -> Record:
 def _document(value: dict[str, Any], text_field: str) -> Record:
     text = value.get(text_field)
     if not isinstance(text, str):
-        return Broken(f'no text in the field "{text_field}"', ", ".join(f'"{k}"' for k in list(value)[:5]) or "nothing")
+        kind = f"; {type(value[text_field]).__name__} in it" if text_field in value else ""
+        return Broken(f'no text in the field "{text_field}"', _names(value) + kind)
     meta = value.get("meta")
     subset = meta.get("pile_set_name") if isinstance(meta, dict) else None
-    # A lone surrogate is legal in JSON and in no text; tokenizers refuse it.
-    return text.encode("utf-8", "replace").decode("utf-8"), subset if isinstance(subset, str) else ""
+    return _clean(text), _clean(subset) if isinstance(subset, str) else ""
 
 
-@contextlib.contextmanager
-def _open_plain(path: Path) -> Iterator[BinaryIO]:
-    with path.open("rb") as file:
-        yield file
+def _clean(text: str) -> str:
+    """A lone surrogate is legal in JSON and in no text; tokenizers refuse it."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
-@contextlib.contextmanager
-def _open_gzip(path: Path) -> Iterator[BinaryIO]:
-    with gzip.open(path, "rb") as file:
-        yield io.BufferedReader(file)  # type: ignore[arg-type]
+def _names(names: Iterable[Any]) -> str:
+    """The first of them as one short line that any terminal can print."""
+    return ", ".join(json.dumps(str(n)[:40]) for n in itertools.islice(names, 5)) or "nothing"
 
 
-@contextlib.contextmanager
-def _open_zstd(path: Path) -> Iterator[BinaryIO]:
-    with path.open("rb") as raw:
-        yield io.BufferedReader(_Unpacked(raw), 1 << 20)  # type: ignore[arg-type]
+def _open_plain(raw: BinaryIO) -> BinaryIO:
+    return raw
+
+
+def _open_gzip(raw: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=raw)))  # type: ignore[arg-type]
+
+
+def _open_zstd(raw: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(_Unpacked(raw), 1 << 20))
 
 
 class _Unpacked(io.RawIOBase):
@@ -248,51 +269,73 @@ class _Unpacked(io.RawIOBase):
         return n
 
 
-def _read_parquet(path: Path, first: int, text_field: str) -> Iterator[tuple[int, Record]]:
+def _read_parquet(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
     import pyarrow.parquet as parquet
 
     with parquet.ParquetFile(path) as table:
         names = table.schema_arrow.names
         wanted = [n for n in (text_field, "meta") if n in names]
-        number = 0
+        number, size, rows = 0, _bytes(path), max(1, table.metadata.num_rows)
         if text_field not in names:
-            found = ", ".join(f'"{n}"' for n in names[:5])
-            yield 0, Broken(f'no column "{text_field}"', found)
+            yield 0, size, Broken(f'no column "{text_field}"', _names(names))
             return
         for batch in table.iter_batches(batch_size=256, columns=wanted):
             if number + batch.num_rows > first:
                 for i, value in enumerate(batch.to_pylist()):
                     if number + i >= first:
-                        yield number + i, _document(value, text_field)
+                        yield number + i, size * (number + i + 1) // rows, _document(value, text_field)
             number += batch.num_rows
 
 
-def _read_text(path: Path, first: int, text_field: str) -> Iterator[tuple[int, Record]]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        number, rest = 0, ""
+def _read_text(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
+    with path.open("rb") as raw:
+        file, number, rest = io.TextIOWrapper(raw, encoding="utf-8", errors="replace"), 0, ""
         while piece := file.read(TEXT_PIECE):
             text = rest + piece
             cut = max(text.rfind("\n"), text.rfind(" ")) + 1
             text, rest = (text[:cut], text[cut:]) if cut and len(piece) == TEXT_PIECE else (text, "")
             if number >= first:
-                yield number, (text, "")
+                yield number, raw.tell(), (text, "")
             number += 1
         if rest.strip() and number >= first:
-            yield number, (rest, "")
+            yield number, raw.tell(), (rest, "")
 
 
 def _is_saved_dataset(path: Path) -> bool:
     return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
 
 
-def _read_saved_dataset(path: Path, first: int, text_field: str) -> Iterator[tuple[int, Record]]:
-    from datasets import DatasetDict, concatenate_datasets, load_from_disk
+def _read_saved_dataset(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
+    size, begin = _bytes(path), 0
+    parts = _saved_parts(path)
+    rows = max(1, sum(map(len, parts)))
+    for part in parts:
+        wanted = [n for n in (text_field, "meta") if n in part.column_names]
+        if text_field not in wanted:
+            if begin >= first:
+                found = Broken(f'no column "{text_field}"', _names(part.column_names))
+                yield begin, size * (begin + len(part)) // rows, found
+        else:
+            columns = part.select_columns(wanted)
+            for i in range(max(0, first - begin), len(part)):
+                yield begin + i, size * (begin + i + 1) // rows, _document(columns[i], text_field)
+        begin += len(part)
 
-    data = load_from_disk(str(path))
-    if isinstance(data, DatasetDict):
-        data = concatenate_datasets([data[name] for name in sorted(data)])
-    for i in range(first, len(data)):
-        yield i, _document(data[i], text_field)
+
+def _saved_parts(path: Path) -> list[Any]:
+    """A saved data set, or the parts of a saved dictionary of them by name.
+
+    Raises:
+        ValueError: what lies there is damaged; `datasets` says so in many ways.
+    """
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        data = load_from_disk(str(path))
+        parts = [data[name] for name in sorted(data)] if isinstance(data, DatasetDict) else [data]
+        return [part.with_format(None) for part in parts]
+    except Exception as error:
+        raise ValueError(f"no whole data set ({_first_line(error)})") from error
 
 
 _READERS: dict[str, Reader] = {

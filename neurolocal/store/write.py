@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,13 +23,15 @@ import h5py
 import numpy as np
 from jaxtyping import Int64, Integer
 
-from neurolocal.config import canonical
 from neurolocal.errors import StoreError
 from neurolocal.records import Side, Site, Statistics, TopK
 from neurolocal.words import Vocabulary
 
 FORMAT = "neurolocal-store"
 VERSION = 1
+
+CHUNK = 1 << 20
+"""Bytes of a chunk, about: what reading one neuron costs, and what one checksum covers."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def write_collected(path: Path, collected: Collected) -> None:
     """
     with _replacing(path, copy=False) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, np.int64(VERSION)
-        file.attrs["manifest"] = canonical(dict(collected.manifest))
+        file.attrs["manifest"] = _json(collected.manifest)
         small = len(collected.vocabulary.tokens) <= 1 << 16
         _put(file, "rows/tokens", collected.tokens.astype("<u2" if small else "<u4"))
         _put(file, "rows/length", collected.length.astype("<i8"))
@@ -99,10 +102,11 @@ def add_evidence(path: Path, tables: Sequence[tuple[str, int, Side, Any, Mapping
     with _replacing(path, copy=True) as file:
         for stage, layer, side, table, inputs in tables:
             base = f"{stage}/{site}/{layer}/{side}"
+            _no_links(file, base)
             if base in file:
                 del file[base]
             group = file.create_group(base)
-            group.attrs["inputs"] = canonical(dict(inputs))
+            group.attrs["inputs"] = _json(inputs)
             _put_table(group, table)
 
 
@@ -126,10 +130,42 @@ def _put_statistics(file: h5py.Group, base: str, statistics: Statistics) -> None
     _put(file, f"{base}/variance", statistics.variance)
 
 
+def _json(value: Mapping[str, Any]) -> str:
+    """Plain ASCII: a path may hold what is no UTF-8, and HDF5's strings end at a NUL."""
+    return json.dumps(dict(value), sort_keys=True, separators=(",", ":"))
+
+
+def _no_links(file: h5py.File, base: str) -> None:
+    """Refuse to write through a link, which may lead into another file."""
+    place: Any = file
+    for part in base.split("/"):
+        if part not in place:
+            return
+        link = place.get(part, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise StoreError(f"writing {file.filename}: {base} is a link. The store is damaged; collect again.")
+        place = place[part]
+
+
 def _put(group: h5py.Group, name: str, value: Any) -> None:
+    """A dataset with checksums: in chunks of about 1 MiB, each with its own; a scalar inside its object's header."""
     value = np.asarray(value)
     little = value.astype(value.dtype.newbyteorder("<"), copy=False)
-    group.create_dataset(name, data=little, track_times=False)
+    if little.ndim and little.size:
+        rows = max(1, min(len(little), CHUNK * len(little) // little.nbytes))
+        chunks = (rows, *little.shape[1:])
+        group.create_dataset(name, data=little, track_times=False, chunks=chunks, fletcher32=True)
+    elif little.ndim:
+        group.create_dataset(name, data=little, track_times=False)
+    else:
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_layout(h5py.h5d.COMPACT)
+        properties.set_obj_track_times(False)
+        parent, _, last = name.rpartition("/")
+        place = group.require_group(parent) if parent else group
+        kind = h5py.h5t.py_create(little.dtype, logical=True)
+        made = h5py.h5d.create(place.id, last.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR), properties)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, little)
 
 
 def _put_blobs(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
@@ -147,8 +183,9 @@ def _replacing(path: Path, *, copy: bool) -> Iterator[h5py.File]:
             shutil.copyfile(path, beside)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-        # The old object-header format holds no attribute over 64 KiB; a manifest names every file of a corpus.
-        with h5py.File(beside, "r+" if copy else "w", libver=("v108", "v110")) as file:
+        # HDF5 1.10's own format: earlier ones hold no attribute over 64 KiB (a manifest names every file of a corpus)
+        # and put no checksums on groups, headers and indices.
+        with h5py.File(beside, "r+" if copy else "w", libver=("v110", "v110")) as file:
             yield file
             file.flush()
         with beside.open("rb+") as done:

@@ -1,0 +1,227 @@
+"""What is written is what is read, whatever the strings; older evidence gives way, failures leave no trace."""
+
+import dataclasses
+import errno
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from store_twins import BEFORE, evidence, made_up, verdict_table
+
+from neurolocal import records
+from neurolocal.errors import StoreError
+from neurolocal.records import SIDES
+from neurolocal.store import Store, add_evidence, write, write_collected
+from neurolocal.words import Vocabulary
+
+SEEDS = st.integers(0, 2**32 - 1)
+ANY_TEXT = st.text(st.characters(), max_size=8) | st.sampled_from(["\x00", "a\x00", "\ud800", "e\u0301\n", ""])
+
+
+def same(a, b):
+    """Two records hold the same, NaN equal to NaN."""
+    assert type(a) is type(b)
+    for column in dataclasses.fields(a):
+        x, y = getattr(a, column.name), getattr(b, column.name)
+        if dataclasses.is_dataclass(x):
+            same(x, y)
+        elif isinstance(x, np.ndarray):
+            assert x.dtype == y.dtype, column.name
+            np.testing.assert_array_equal(x, y, err_msg=column.name)
+        else:
+            assert x == y, column.name
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS, blobs=st.lists(st.binary(max_size=5), min_size=4, max_size=9), text=ANY_TEXT)
+def test_a_collection_round_trips(tmp_path_factory, seed, blobs, text):
+    rng, path = np.random.default_rng(seed), tmp_path_factory.mktemp("s") / "a.h5"
+    special = rng.random(len(blobs)) < 0.5
+    made = made_up(rng, vocabulary=Vocabulary(blobs, special), token_count=rng.integers(0, 9, len(blobs)))
+    made.manifest["corpus"]["path"] = text
+    write_collected(path, made)
+    with Store(path) as store:
+        assert store.manifest == made.manifest
+        assert store.layers == [0, 2]
+        for layer in store.layers:
+            for side in SIDES:
+                same(store.top(layer, side), made.lists[layer][side])
+            same(store.statistics(layer), made.statistics[layer])
+        assert list(store.vocabulary.tokens) == blobs
+        np.testing.assert_array_equal(store.vocabulary.special, special)
+        np.testing.assert_array_equal(store.token_count, made.token_count)
+        np.testing.assert_array_equal(store.rest(), np.concatenate(made.rest))
+        for i, row in enumerate(store.iter_rows()):
+            np.testing.assert_array_equal(row, made.tokens[i, : made.length[i]])
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=SEEDS)
+def test_an_example_is_its_row_cut_to_the_window(tmp_path_factory, seed):
+    made, path = made_up(np.random.default_rng(seed)), tmp_path_factory.mktemp("s") / "a.h5"
+    write_collected(path, made)
+    with Store(path) as store:
+        for neuron, listed in enumerate(store.example_lists(2, "smallest")):
+            top = made.lists[2]["smallest"]
+            assert len(listed) == (top.row[neuron] >= 0).sum()
+            alone = store.examples(2, neuron, "smallest")
+            for rank, example in enumerate(listed):
+                row, at = top.row[neuron, rank], top.position[neuron, rank]
+                around = [p for p in range(at - BEFORE, at + 3) if 0 <= p < made.length[row]]
+                assert (example.rank, example.row, example.position, example.start) == (rank, row, at, around[0])
+                np.testing.assert_array_equal(example.tokens, made.tokens[row, around])
+                np.testing.assert_array_equal(
+                    example.activations, top.window[neuron, rank, [p - at + BEFORE for p in around]]
+                )
+                same(example, alone[rank])
+
+
+@settings(max_examples=25, deadline=None)
+@given(words=st.lists(ANY_TEXT, max_size=3), seed=SEEDS)
+def test_evidence_round_trips_with_any_strings(tmp_path_factory, words, seed):
+    rng, path, n = np.random.default_rng(seed), tmp_path_factory.mktemp("s") / "a.h5", len(words)
+    write_collected(path, made_up(rng))
+    gain = np.where(rng.random(n) < 0.5, np.nan, 1).astype(np.float32)
+    table = records.SummaryTable(np.arange(n), words, ["llm"] * n, words, words, gain)
+    add_evidence(path, [("summary", 0, "smallest", table, {"llm": words})], site="post")
+    clean = [w.encode("utf-8", "replace").decode() for w in words]
+    with Store(path) as store:
+        same(
+            store.evidence("summary", 0, "smallest"),
+            dataclasses.replace(table, description=clean, prompt=clean, answer=clean),
+        )
+        assert store.inputs("summary", 0, "smallest") == {"llm": words}
+        assert store.evidence("summary", 0) is None
+        assert store.inputs("summary", 2) is None
+
+
+def test_every_stage_round_trips_and_gives_way_to_a_newer_table(store_path):
+    older = evidence(np.random.default_rng(0))
+    with Store(store_path) as store:
+        for stage, layer, side, _, inputs in older:
+            assert store.inputs(stage, layer, side) == inputs
+    newer = evidence(np.random.default_rng(1))[:2]
+    before = made_up(np.random.default_rng(0)).lists[2]["largest"]
+    add_evidence(store_path, newer, site="post")
+    with Store(store_path) as store:
+        for stage, layer, side, table, _ in newer:
+            same(store.evidence(stage, layer, side), table)
+        same(store.evidence("verdict", 2), verdict_table())
+        same(store.top(2, "largest"), before)
+
+
+def test_a_manifest_may_be_large(tmp_path):
+    made = made_up(np.random.default_rng(0))
+    made.manifest["corpus"]["files"] = [{"name": f"part-{i:06}.jsonl.zst", "sha256": "0" * 64} for i in range(2000)]
+    write_collected(tmp_path / "a.h5", made)
+    with Store(tmp_path / "a.h5") as store:
+        assert store.manifest == made.manifest
+
+
+def test_empty_collection_and_wide_vocabulary(tmp_path):
+    """A shard may hold no row; 70,000 token ids need uint32."""
+    rng = np.random.default_rng(0)
+    none = np.empty(0, np.int64)
+    empty = made_up(rng, layers=(), tokens=np.empty((0, 7), np.int64), length=none, index=none, rest=())
+    write_collected(tmp_path / "a.h5", empty)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["rows/tokens"].dtype == np.dtype("<u2")
+    with Store(tmp_path / "a.h5") as store:
+        assert list(store.iter_rows()) == []
+        assert store.rest().size == 0
+    n = 70_000
+    wide = made_up(rng, vocabulary=Vocabulary([b"x"] * n, np.zeros(n, bool)), token_count=np.zeros(n, np.int64))
+    wide.tokens[0, 0] = n - 1
+    write_collected(tmp_path / "b.h5", wide)
+    with Store(tmp_path / "b.h5") as store:
+        assert store.row(0)[0] == n - 1
+
+
+def test_equal_content_gives_equal_files(tmp_path):
+    for name in "ab":
+        write_collected(tmp_path / name, made_up(np.random.default_rng(0)))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("at", [0, 1, 7, 20])
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (
+            OSError("Can't write (file write failed: errno = 28, error message = 'No space left on device')"),
+            "the disk is full",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+    ],
+)
+def test_a_write_that_fails_leaves_the_old_store(store_path, monkeypatch, at, error, message):
+    before, calls, put = store_path.read_bytes(), iter(range(1000)), write._put
+
+    def fail(*args):
+        if next(calls) == at:
+            raise error
+        put(*args)
+
+    monkeypatch.setattr(write, "_put", fail)
+    for job in (
+        lambda: write_collected(store_path, made_up(np.random.default_rng(5))),
+        lambda: add_evidence(store_path, evidence(np.random.default_rng(5)), site="post"),
+    ):
+        calls = iter(range(1000))
+        with pytest.raises(StoreError) as caught:
+            job()
+        said = str(caught.value)
+        assert message in said
+        assert str(store_path) in said
+        assert "untouched; make room or give another place" in said
+        assert "\n" not in said
+        assert store_path.read_bytes() == before
+        assert [p.name for p in store_path.parent.iterdir()] == ["a.h5"]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_interrupt_or_a_bug_leaves_the_old_store_too(store_path, monkeypatch, kind):
+    before = store_path.read_bytes()
+
+    def fail(*args):
+        raise kind
+
+    monkeypatch.setattr(write, "_put_blobs", fail)
+    with pytest.raises(kind):
+        write_collected(store_path, made_up(np.random.default_rng(5)))
+    assert store_path.read_bytes() == before
+    assert [p.name for p in store_path.parent.iterdir()] == ["a.h5"]
+
+
+def test_writing_to_what_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "a.h5", tmp_path / "folder"):
+        with pytest.raises(StoreError, match=r"writing .*make room or give another place"):
+            write_collected(path, made_up(np.random.default_rng(0)))
+    with pytest.raises(StoreError, match="No such file"):
+        add_evidence(tmp_path / "none.h5", [], site="post")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("limit", [100, 5_000, 20_000])
+def test_a_file_system_that_refuses_leaves_the_old_store(store_path, limit):
+    """A real failure in the middle of HDF5's own writing, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before, old = store_path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
+    try:
+        with pytest.raises(StoreError, match="writing .*untouched") as caught:
+            write_collected(store_path, made_up(np.random.default_rng(5)))
+        with pytest.raises(StoreError, match="writing .*untouched"):
+            add_evidence(store_path, evidence(np.random.default_rng(5)), site="post")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert "\n" not in str(caught.value)
+    assert store_path.read_bytes() == before
+    assert [p.name for p in store_path.parent.iterdir()] == ["a.h5"]
+    write_collected(store_path, made_up(np.random.default_rng(5)))
+    Store(store_path).close()

@@ -8,14 +8,26 @@ float32 values of the quantised weights: 4 bytes a weight, exact, where bfloat16
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import struct
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from neurolocal.cache import cache_folder
 from neurolocal.errors import SubjectError
+from neurolocal.subject.model import require_tensors
 
 MAGIC = b"GGUF"
+
+SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+"""Bytes of a number by its type; strings and arrays bring their length along, and arrays of arrays are refused."""
+
+STRING, ARRAY = 8, 9
+
+SPECIAL_ID = re.compile(r"tokenizer\.ggml\.\w+_token_id")
+"""The metadata that names special tokens."""
 
 
 def is_gguf(path: Path) -> bool:
@@ -48,16 +60,48 @@ def dequantised(path: Path, sha256: str) -> Path:
 
 
 def _check_whole(path: Path) -> None:
-    """Compare the file's length with the end of the last tensor that its header names."""
+    """Compare the file's length with what its header promises, up to the end of the last tensor."""
     from gguf import GGUFReader
 
     try:
+        _check_lengths(path)
         reader = GGUFReader(path)
         end = max((int(t.data_offset) + int(t.n_bytes) for t in reader.tensors), default=0)
     except Exception as error:  # a cut file fails wherever the cut is: index, value, decode or mapping errors
         raise _broken(path) from error
     if end == 0 or end > path.stat().st_size:
         raise _broken(path)
+
+
+def _check_lengths(path: Path) -> None:
+    """Walk over the metadata; GGUFReader believes every length, and would spin for ever on an array of 2^60 numbers.
+
+    Raises:
+        ValueError, struct.error: a length or type that cannot be.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        magic_and_version = file.read(8)
+        order = ">" if magic_and_version[4:6] == b"\0\0" else "<"
+
+        def number(kind: str) -> int:
+            return struct.unpack(order + kind, file.read(struct.calcsize(order + kind)))[0]
+
+        def skip(n: int) -> None:
+            if n > size - file.tell():
+                raise ValueError("a length beyond the end of the file")
+            file.seek(n, os.SEEK_CUR)
+
+        number("Q")  # tensors; each is read by GGUFReader, which fails at the end of the file
+        for _ in range(number("Q")):
+            skip(number("Q"))
+            kind = number("I")
+            inner, n = (number("I"), number("Q")) if kind == ARRAY else (kind, 1)
+            if inner == STRING:
+                for _ in range(n):
+                    skip(number("Q"))
+            else:
+                skip(n * SIZES[inner])
 
 
 def _broken(path: Path) -> SubjectError:
@@ -71,19 +115,55 @@ def _convert(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name, "local_files_only": True}
     try:
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(**where)
+        with tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as scratch:
+            source = _without_unset_ids(path, Path(scratch))
+            where = {
+                "pretrained_model_name_or_path": str(source.parent),
+                "gguf_file": source.name,
+                "local_files_only": True,
+            }
+            loaded: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
+            model, info = loaded
+            tokenizer = AutoTokenizer.from_pretrained(**where)
     except Exception as error:  # transformers raises many kinds here
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise SubjectError(
             f"dequantising {path}: transformers cannot read it ({type(error).__name__}: {first}). "
             "Give the model as a Hugging Face folder instead."
         ) from error
+    require_tensors(model, info["missing_keys"], path)
     # The weights are plain float32 from here on; the marks of quantisation would forbid saving them.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _without_unset_ids(path: Path, scratch: Path) -> Path:
+    """The file, or a copy without the special ids that lie outside its own vocabulary.
+
+    Some converters write 4294967295 for "none", which transformers takes for an id and fails on. A key is taken out
+    by a spelling that no reader knows, so that every offset of the file stays as it is.
+    """
+    from gguf import GGUFReader
+
+    fields = GGUFReader(path).fields
+    tokens = fields.get("tokenizer.ggml.tokens")
+    unset = [
+        field
+        for name, field in fields.items()
+        if tokens is not None
+        and SPECIAL_ID.fullmatch(name)
+        and not 0 <= int(field.parts[field.data[0]][0]) < len(tokens.data)
+    ]
+    if not unset:
+        return path
+    copy = scratch / path.name
+    shutil.copyfile(path, copy)
+    with copy.open("r+b") as file:
+        for field in unset:
+            file.seek(field.offset + 8)  # behind the length of the key
+            file.write(b"-")
+    return copy

@@ -14,7 +14,7 @@ from neurolocal.cache import file_sha256
 from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
 from neurolocal.subject.gguf import dequantised, is_gguf
-from neurolocal.subject.model import Subject
+from neurolocal.subject.model import Subject, require_tensors
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -121,16 +121,19 @@ def _from_folder(folder: Path, dtype: Dtype, device: str | None) -> tuple[Any, A
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(str(folder), **local)
-        # Scaled-dot-product attention leaves soft-capping of the scores out; only eager computes it.
+        # None is scaled-dot-product attention, or eager for the models that have no other (GPT-J). The former leaves
+        # soft-capping of the scores out; only eager computes it.
         capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-        model = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
             config=config,
+            output_loading_info=True,
             dtype=getattr(torch, dtype),
-            attn_implementation="eager" if capped else "sdpa",
+            attn_implementation="eager" if capped else None,
             weights_only=True,
             **local,
         )
+        model, info = loaded
         tokenizer = AutoTokenizer.from_pretrained(str(folder), **local)
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError …
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
@@ -138,6 +141,7 @@ def _from_folder(folder: Path, dtype: Dtype, device: str | None) -> tuple[Any, A
             f"loading the subject {folder}: transformers cannot ({type(error).__name__}: {first}). "
             "Check that the folder is whole and holds a causal language model with its tokenizer."
         ) from error
+    require_tensors(model, info["missing_keys"], folder)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -7,9 +7,8 @@ Cost: the forward pass and one Python call a layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -17,9 +16,15 @@ from torch import Tensor
 
 from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
-from neurolocal.subject.sites import out_projection_paths
+from neurolocal.subject.sites import out_projection_paths, remembered
 from neurolocal.subject.tokens import encode_exactly, vocabulary
 from neurolocal.words import Vocabulary
+
+if TYPE_CHECKING:
+    cached_property = property  # type checkers take a cached_property for no property of a protocol
+else:
+    from functools import cached_property
+from pathlib import Path
 
 Reader = Callable[[Float[Tensor, "batch pos d_mlp"]], None]
 """Sees the activations of one layer; must not change or keep them."""
@@ -48,7 +53,7 @@ class Subject:
         self.d_vocab: int = config.vocab_size
         self.n_ctx: int | None = getattr(config, "max_position_embeddings", None)
         self._out = [self._module(p) for p in out_projection_paths(model.config, self.n_layers)]
-        self.d_mlp: list[int] = self._measure_widths()
+        self.d_mlp: list[int] = remembered(model.config, "widths", self._measure_widths, of=(self.n_layers, int))
 
     @property
     def device(self) -> torch.device:
@@ -111,6 +116,8 @@ class Subject:
             readers: by layer; layers above the deepest are not run.
             body: further arguments of the decoder body (cache, mask, positions).
         """
+        if not readers:
+            raise ValueError("reading a forward pass: no layers to read; expected a reader for one or more")
         shape = tokens.shape
         handles = [
             self._out[layer].register_forward_pre_hook(_hook(reader, shape, last=layer == max(readers)))
@@ -124,9 +131,7 @@ class Subject:
             for handle in handles:
                 handle.remove()
 
-    def activations(
-        self, tokens: Int[Tensor, "batch pos"], layer: int
-    ) -> Float[Tensor, "batch pos d_mlp"]:
+    def activations(self, tokens: Int[Tensor, "batch pos"], layer: int) -> Float[Tensor, "batch pos d_mlp"]:
         """All activations of one layer, a copy: for small inputs and tests."""
         kept: list[Tensor] = []
         self.read(tokens, {layer: lambda x: kept.append(x.clone())})
@@ -142,17 +147,25 @@ class Subject:
             ) from error
 
     def _measure_widths(self) -> list[int]:
-        widths: dict[int, int] = {}
-        probe = torch.zeros((1, 2), dtype=torch.long)
-        readers = {i: (lambda x, i=i: widths.__setitem__(i, x.shape[-1])) for i in range(self.n_layers)}
+        """Run two rows that differ in their second token: each layer is seen, and the first token does not care."""
+        seen: dict[int, Tensor] = {}
+        probe = torch.tensor([[0, self.d_vocab // 3], [0, self.d_vocab // 2]])
+        readers = {i: (lambda x, i=i: seen.update({i: x[:, 0].float()})) for i in range(self.n_layers)}
         self.read(probe, readers)
-        silent = [i for i in range(self.n_layers) if i not in widths]
+        silent = [i for i in range(self.n_layers) if i not in seen]
         if silent:
             raise SubjectError(
                 f"looking for the neurons of {self.name}: the out projections of layers {silent[:8]} are never run. "
                 "Mixture-of-experts and attention-only layers cannot be read yet."
             )
-        return [widths[i] for i in range(self.n_layers)]
+        one, other = seen[self.n_layers - 1]
+        rounding = 1e-3 if self.dtype == torch.float32 else 5e-2
+        if (one - other).abs().max() > rounding * one.abs().max():
+            raise SubjectError(
+                f"looking for the neurons of {self.name}: a token sees what comes after it, so this is an encoder. "
+                "Give a decoder-only language model."
+            )
+        return [seen[i].shape[-1] for i in range(self.n_layers)]
 
 
 def _hook(reader: Reader, shape: torch.Size, *, last: bool) -> Callable[..., None]:
@@ -163,3 +176,18 @@ def _hook(reader: Reader, shape: torch.Size, *, last: bool) -> Callable[..., Non
             raise _Enough
 
     return see
+
+
+def require_tensors(model: Any, missing: Iterable[str], path: Path) -> None:
+    """Refuse weights that lack a tensor of the decoder body: transformers draws it at random and only warns.
+
+    Raises:
+        SubjectError: the files at `path` do.
+    """
+    prefix = f"{model.base_model_prefix}."
+    body = sorted(name for name in missing if name.startswith(prefix) or model.base_model is model)
+    if body:
+        raise SubjectError(
+            f"loading the subject {path}: its weights lack {len(body)} tensors ({', '.join(body[:3])}). "
+            "Check that the folder or file is whole; copy it again."
+        )

@@ -1,22 +1,26 @@
 """Where a model's neurons are: TransformerLens's architecture adapters translate `blocks.3.mlp.out` to a module path.
 
-Invariant: we never guess a path ourselves. The answer depends on the model's config and TransformerLens's version
-alone, and importing TransformerLens takes about 2 s, so it is kept as a small file in the cache.
+Invariant: we never guess a path ourselves. The answer depends on the model's config and the packages' versions alone,
+and importing TransformerLens takes about 2 s, so it is kept as a small file in the cache.
 Cost: nothing after the first time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from neurolocal.cache import cache_folder, write_text
 from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
+
+T = TypeVar("T")
 
 
 def out_projection_paths(hf_config: Any, n_layers: int) -> list[str]:
@@ -29,13 +33,28 @@ def out_projection_paths(hf_config: Any, n_layers: int) -> list[str]:
     Raises:
         SubjectError: TransformerLens knows no such architecture, or it has no MLP neurons.
     """
-    key = sha256([hf_config.to_json_string(use_diff=False), n_layers, version("transformer-lens")])
+    return remembered(hf_config, "out projections", lambda: _translate(hf_config, n_layers), of=(n_layers, str))
+
+
+def remembered(hf_config: Any, what: str, find: Callable[[], list[T]], *, of: tuple[int, type[T]]) -> list[T]:
+    """A list that a model's config and the packages' versions decide: from the cache, or found now and kept.
+
+    Args:
+        hf_config: the Hugging Face config of the model.
+        what: the list's name.
+        find: finds it.
+        of: its length, and what it holds.
+    """
+    versions = [version(name) for name in ("transformer-lens", "transformers")]
+    key = sha256([what, of[0], hf_config.to_json_string(use_diff=False), *versions])
     kept = cache_folder("sites") / f"{key}.json"
-    if kept.is_file():
-        return json.loads(kept.read_text())
-    paths = _translate(hf_config, n_layers)
-    write_text(kept, json.dumps(paths))
-    return paths
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        there = json.loads(kept.read_text(encoding="utf-8"))
+        if isinstance(there, list) and len(there) == of[0] and all(type(one) is of[1] for one in there):
+            return there
+    found = find()
+    write_text(kept, json.dumps(found))
+    return found
 
 
 def _translate(hf_config: Any, n_layers: int) -> list[str]:

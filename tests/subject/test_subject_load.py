@@ -1,0 +1,252 @@
+"""Loading: what cannot be loaded is said in one line with file and remedy; nothing is run, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from subject_twins import SETTINGS, VOCAB, save_folder, tiny_model
+
+from neurolocal.errors import SubjectError
+from neurolocal.subject import load_subject
+from neurolocal.subject.load import locate, weights_sha256
+from neurolocal.subject.model import Subject
+from neurolocal.subject.sites import remembered
+
+
+def refusal(spec, **how) -> str:
+    with pytest.raises(SubjectError) as caught:
+        load_subject(spec, device="cpu", **how)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 700
+    return text
+
+
+@pytest.fixture
+def folder(fixtures, tmp_path, own_cache) -> Path:
+    """A copy of the small trained model that a test may damage."""
+    return Path(shutil.copytree(fixtures / "stories260k", tmp_path / "model", copy_function=shutil.copyfile))
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "no-such-org/no-such-model", "no such model", "gpt2.gguf"])
+def test_nothing_there(name: str, own_cache, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    text = refusal(name)
+    assert name in text
+    assert "there is no such folder or file" in text
+    assert "nothing is ever downloaded" in text
+
+
+def test_a_folder_without_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    assert str(folder) in refusal(folder)
+    assert "has no config.json. Give a Hugging Face model folder" in refusal(folder)
+
+
+@pytest.mark.parametrize("config", ["", "{", "[]", "{}", '{"model_type": "no-such-type"}', '{"model_type": 7}'])
+def test_a_config_that_says_nothing(folder: Path, config: str) -> None:
+    (folder / "config.json").write_text(config)
+    text = refusal(folder)
+    assert str(folder) in text
+    assert "Check that the folder is whole" in text
+
+
+@pytest.mark.parametrize("content", [b"", b"GGU", b"PK\x03\x04 a zip", b"\x80\x04pickle"])
+def test_a_file_that_is_no_gguf(tmp_path, content: bytes) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(content)
+    text = refusal(path)
+    assert str(path) in text
+    assert "is no GGUF" in text
+    assert "Give a Hugging Face model folder or a .gguf file." in text
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_safetensors_cut_short(folder: Path, cut: float) -> None:
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * cut)])
+    assert str(folder) in refusal(folder)
+
+
+def test_safetensors_whose_header_lies(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes((1 << 62).to_bytes(8, "little") + path.read_bytes()[8:])
+    assert "Check that the folder is whole" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_file_that_is_missing(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    for extra in ("tokenizer_config.json",) if name == "tokenizer.json" else ():
+        (folder / extra).unlink()
+    assert "Check that the folder is whole" in refusal(folder)
+
+
+def test_weights_that_lack_a_tensor_are_refused(folder: Path) -> None:
+    """transformers would draw the missing ones at random and warn; every activation would then mean nothing."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors.pop("model.layers.3.mlp.up_proj.weight")
+    save_file(tensors, path, metadata={"format": "pt"})
+    text = refusal(folder)
+    assert "lack 1 tensors (model.layers.3.mlp.up_proj.weight)" in text
+    assert "Check that the folder or file is whole" in text
+
+
+def test_weights_that_lack_only_the_unembedding_will_do(folder: Path, fixtures) -> None:
+    """Nothing here computes logits."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors.pop("lm_head.weight")
+    save_file(tensors, path, metadata={"format": "pt"})
+    tokens = torch.arange(3, 20)[None]
+    true = load_subject(fixtures / "stories260k", device="cpu").activations(tokens, 4)
+    assert torch.equal(load_subject(folder, device="cpu").activations(tokens, 4), true)
+
+
+class Payload:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda what, path: path.write_bytes(pickle.dumps(what, 2))])
+def test_a_pickle_does_not_run(folder: Path, save, tmp_path) -> None:
+    (folder / "model.safetensors").unlink()
+    mark = tmp_path / "ran"
+    save({"model.norm.weight": torch.zeros(64), "payload": Payload(mark)}, folder / "pytorch_model.bin")
+    assert str(folder) in refusal(folder)
+    assert not mark.exists(), "the payload of a .bin file was run"
+    pickle.loads(pickle.dumps(Payload(mark)))
+    assert mark.exists(), "the payload would not have shown"
+
+
+def test_code_in_the_folder_does_not_run(folder: Path, tmp_path) -> None:
+    mark = tmp_path / "ran"
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n")
+    refusal(folder)
+    assert not mark.exists()
+
+
+def model_without_neurons(kind: str, folder: Path, fixtures: Path) -> Path:
+    import transformers as t
+
+    small = {"vocab_size": 512, "hidden_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 64}
+    model = {
+        "Mamba": lambda: t.MambaForCausalLM(t.MambaConfig(**small, state_size=4)),
+        "Mixtral": lambda: t.MixtralForCausalLM(
+            t.MixtralConfig(**small, **heads, num_key_value_heads=2, num_local_experts=2)
+        ),
+        "Bert": lambda: t.BertForMaskedLM(t.BertConfig(**small, **heads)),
+        "T5": lambda: t.T5ForConditionalGeneration(
+            t.T5Config(vocab_size=512, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
+        ),
+    }[kind]()
+    return save_folder(model, folder, tokenizer_from=fixtures / "stories260k")
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("Mamba", "state-space"),
+        ("Mixtral", "mixture-of-experts"),
+        ("Bert", "encoder"),
+        ("T5", "causal language model"),
+    ],
+)
+def test_a_model_without_mlp_neurons(kind: str, says: str, fixtures, tmp_path, own_cache) -> None:
+    text = refusal(model_without_neurons(kind, tmp_path / "model", fixtures))
+    assert says.lower() in text.lower()
+
+
+def test_layers_whose_projection_never_runs_are_refused(own_cache) -> None:
+    model = tiny_model("Llama")
+    model.model.layers[1].mlp.forward = lambda x: x
+    with pytest.raises(SubjectError, match=r"out projections of layers \[1\] are never run.*cannot be read yet"):
+        Subject(model, SimpleNamespace(), name="no MLP")
+
+
+def test_a_device_that_is_not_there(fixtures) -> None:
+    with pytest.raises(SubjectError, match="Choose another --device") as caught:
+        load_subject(fixtures / "stories260k", device="cuda:99")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SubjectError, match="Choose another --device"):
+        load_subject(fixtures / "stories260k", device="teapot")
+
+
+@pytest.mark.parametrize("kind", ["GPTJ", "GPT2"])
+def test_a_model_without_fast_attention_still_loads(kind: str, fixtures, tmp_path, own_cache) -> None:
+    larger = SETTINGS[kind] | {"vocab_size": 512}
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(**larger)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    folder = save_folder(model, tmp_path / "model", tokenizer_from=fixtures / "stories260k")
+    subject = load_subject(folder, device="cpu")
+    assert subject.model.config._attn_implementation == ("eager" if kind == "GPTJ" else "sdpa")
+    tokens = torch.randint(0, VOCAB, (1, 6))
+    assert subject.activations(tokens, 1).shape == (1, 6, 48)
+
+
+def test_half_precision_is_what_was_asked(fixtures) -> None:
+    subject = load_subject(fixtures / "stories260k", dtype="bfloat16", device="cpu")
+    assert subject.dtype == torch.bfloat16
+    assert subject.activations(torch.zeros((1, 3), dtype=torch.long), 0).dtype == torch.bfloat16
+
+
+def test_the_hash_names_weights_and_config(folder: Path) -> None:
+    before = weights_sha256(folder)
+    assert weights_sha256(folder) == before
+    (folder / "notes.txt").write_text("not part of the model")
+    assert weights_sha256(folder) == before
+    for name in ("config.json", "model.safetensors"):
+        path = folder / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert weights_sha256(folder) != before, f"a change of {name} went unseen"
+        path.write_bytes(whole)
+
+
+def test_a_folder_is_found_before_the_embedded_name(tmp_path, fixtures, monkeypatch) -> None:
+    shutil.copytree(fixtures / "stories260k", tmp_path / "smollm2", copy_function=shutil.copyfile)
+    monkeypatch.chdir(tmp_path)
+    assert locate("smollm2") == Path("smollm2")
+
+
+def test_what_is_remembered_is_found_once_and_believed_only_when_it_fits(own_cache) -> None:
+    config = tiny_model("Llama").config
+    asked = []
+
+    def find() -> list[int]:
+        asked.append(1)
+        return [48, 48]
+
+    for _ in range(2):
+        assert remembered(config, "widths", find, of=(2, int)) == [48, 48]
+    assert len(asked) == 1
+    (kept,) = (own_cache / "sites").glob("*.json")
+    for damaged in ("", "{", "[48]", '["48", "48"]', "{}", "[true, true]"):
+        kept.write_text(damaged)
+        assert remembered(config, "widths", find, of=(2, int)) == [48, 48]
+        assert json.loads(kept.read_text()) == [48, 48]
+    assert len(asked) == 7
+    config.intermediate_size += 1
+    remembered(config, "widths", find, of=(2, int))
+    assert len(asked) == 8, "another config was answered with the old one's"

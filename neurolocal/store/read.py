@@ -374,7 +374,9 @@ class Store:
         place: Any = self._file
         with self._reading(name):
             for part in name.strip("/").split("/"):
-                if not isinstance(place, h5py.Group) or part not in place:
+                if not isinstance(place, h5py.Group):
+                    raise self._bad(f"{place.name if hasattr(place, 'name') else name} is no group")
+                if part not in place:
                     return None
                 if not isinstance(place.get(part, getlink=True), h5py.HardLink):
                     raise self._bad(f"{name} is a link")
@@ -407,9 +409,10 @@ class Store:
                 f"opening {self.path}: an HDF5 file, but no neurolocal store (its attribute `format` is "
                 f"{ascii(kind)[:40]}). Give a file made by `neurolocal collect`."
             )
-        if not isinstance(version, np.integer) or version != VERSION:
+        shown = version if isinstance(version, np.integer) else ascii(version)[:40]
+        if shown != VERSION:
             raise StoreError(
-                f"opening {self.path}: a store of version {ascii(version)[:40]}, this program reads version {VERSION}. "
+                f"opening {self.path}: a store of version {shown}, this program reads version {VERSION}. "
                 "Use the neurolocal that wrote it, or collect again."
             )
 

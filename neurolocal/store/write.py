@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import io
 import json
 import os
 import shutil
@@ -102,7 +103,7 @@ def add_evidence(path: Path, tables: Sequence[tuple[str, int, Side, Any, Mapping
     with _replacing(path, copy=True) as file:
         for stage, layer, side, table, inputs in tables:
             base = f"{stage}/{site}/{layer}/{side}"
-            _no_links(file, base)
+            _no_links(path, file, base)
             if base in file:
                 del file[base]
             group = file.create_group(base)
@@ -135,7 +136,7 @@ def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), sort_keys=True, separators=(",", ":"))
 
 
-def _no_links(file: h5py.File, base: str) -> None:
+def _no_links(path: Path, file: h5py.File, base: str) -> None:
     """Refuse to write through a link, which may lead into another file."""
     place: Any = file
     for part in base.split("/"):
@@ -143,7 +144,7 @@ def _no_links(file: h5py.File, base: str) -> None:
             return
         link = place.get(part, getlink=True)
         if not isinstance(link, h5py.HardLink):
-            raise StoreError(f"writing {file.filename}: {base} is a link. The store is damaged; collect again.")
+            raise StoreError(f"writing {path}: {base} is a link. The store is damaged; collect again.")
         place = place[part]
 
 
@@ -174,6 +175,43 @@ def _put_blobs(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
     _put(group, f"{name}/offsets", np.cumsum([0, *map(len, blobs)], dtype="<i8"))
 
 
+class _Disk(io.FileIO):
+    """A file whose first failed write is told at the end.
+
+    HDF5 cannot close a file that it cannot write: it prints a traceback for every object and never lets the file go.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it, or nothing more from the first failure on."""
+        left = memoryview(data).cast("B")
+        while left.nbytes and self.failure is None:
+            try:
+                left = left[super().write(left) or 0 :]
+            except OSError as error:
+                self.failure = error
+        return len(memoryview(data).cast("B"))
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """As write."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+    def finish(self) -> None:
+        """Flush to the disk.
+
+        Raises:
+            OSError: what went wrong on the way.
+        """
+        if self.failure is not None:
+            raise self.failure
+        os.fsync(self.fileno())
+
+
 @contextlib.contextmanager
 def _replacing(path: Path, *, copy: bool) -> Iterator[h5py.File]:
     """A file that takes the path's place when the block ends well, and vanishes when it does not."""
@@ -185,11 +223,10 @@ def _replacing(path: Path, *, copy: bool) -> Iterator[h5py.File]:
             path.parent.mkdir(parents=True, exist_ok=True)
         # HDF5 1.10's own format: earlier ones hold no attribute over 64 KiB (a manifest names every file of a corpus)
         # and put no checksums on groups, headers and indices.
-        with h5py.File(beside, "r+" if copy else "w", libver=("v110", "v110")) as file:
-            yield file
-            file.flush()
-        with beside.open("rb+") as done:
-            os.fsync(done.fileno())
+        with _Disk(beside, "r+" if copy else "w+") as disk:
+            with h5py.File(disk, "r+" if copy else "w", libver=("v110", "v110")) as file:
+                yield file
+            disk.finish()
         beside.replace(path)
     except (OSError, RuntimeError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)

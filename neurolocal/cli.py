@@ -182,8 +182,9 @@ def collect(
     from neurolocal.run import Collection, collect_stage
     from neurolocal.subject import load_subject
 
-    given = {name: value for name, value in settings.items() if value is not None}
-    config = CollectConfig(**(preset_settings(preset) | given | {"shard": shard[0], "shards": shard[1]}))
+    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    given = preset_settings(preset) | given | {"shard": shard[0], "shards": shard[1]}
+    config = CollectConfig(**given)
     corpus_files(corpus)  # a wrong path is said before a large model is loaded
     loaded = load_subject(subject, dtype=config.dtype, device=device)
     stop = _stop_on_signal()

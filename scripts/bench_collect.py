@@ -185,7 +185,7 @@ def bridge_hooked(bridge: Any, batch: Batch, subject: Subject) -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description="What does collecting cost over the bare forward pass?")
     parser.add_argument("--subject", default="smollm2")
     parser.add_argument("--corpus", type=Path, default=sample_corpus())
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "float16"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 from typing import Any
 
 from neurolocal import config
@@ -19,7 +20,7 @@ def table(stage: str, kind: Any) -> str:
     """The settings of a stage."""
     body = ast.parse(inspect.getsource(kind)).body[0].body  # type: ignore[attr-defined]
     says: dict[str, str] = {}
-    for field, text in zip(body, body[1:], strict=False):
+    for field, text in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
             says[field.target.id] = " ".join(str(text.value.value).split())  # type: ignore[union-attr]
     lines = [f"**[{stage}]**", "", "| setting | default | meaning |", "| --- | --- | --- |"]

@@ -26,17 +26,11 @@ SKIPPED = frozenset({"of", "and", "a"})
 class Vectors(Protocol):
     """What this room needs of word vectors."""
 
-    words: Sequence[str]
-    """Most frequent first."""
     matrix: Any
-    """Float32[n d], unit rows in the order of `words`."""
+    """Float32[n d], unit rows, those of the most frequent words first."""
 
     def find(self, word: str) -> Float32[np.ndarray, "d"] | None:
         """The unit vector of a word, None where it has none."""
-        ...
-
-    def neighbours(self, word: str, n: int, exclude: Sequence[str] = ()) -> list[tuple[str, float]]:
-        """The n nearest words and their cosines."""
         ...
 
 

@@ -112,6 +112,8 @@ class PerturbationConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, examples=1, neighbours=1, controls=1, permutations=19)
+        if self.screen is not None:
+            _at_least(self, screen=1)
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,11 @@ class SummaryConfig:
     """Sampling temperature of the proposals after the first, which is greedy."""
     seed: int = 0
     """Seed of the sampling."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, samples=1, max_tokens=1, n_ctx=64)
+        if self.limit is not None:
+            _at_least(self, limit=0)
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ Invariant: running it again does only what its inputs or settings changed, and s
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from neurolocal import stages
 from neurolocal.config import Method, RunConfig
@@ -82,13 +84,12 @@ def read_recipe(path: Path) -> Recipe:
     if missing:
         raise ConfigError(f"reading the run {path}: [run] lacks {', '.join(missing)}")
     configs = {name: _config(make, found.get(name, {}), f"{path}: [{name}]") for name, make in parts.items()}
+    run = _typed(run, get_type_hints(Recipe), f"{path}: [run]")
     here = path.parent
     for name in ("subject", "vectors", "llm"):
         if name in run and (here / str(run[name])).exists():
             run[name] = str(here / str(run[name]))
     run |= {"corpus": here / run["corpus"], "store": here / run["store"], "config": RunConfig(**configs)}
-    if "layers" in run:
-        run["layers"] = tuple(run["layers"])
     return Recipe(**run)
 
 
@@ -129,9 +130,7 @@ def _collect(recipe: Recipe, say: Say, stop: Callable[[], bool]) -> bool:
     corpus_files(recipe.corpus)
     config = recipe.config.collect
     subject = load_subject(recipe.subject, dtype=config.dtype, device=recipe.device)
-    outcome = collect_stage(
-        Collection(subject, recipe.corpus, recipe.store, config), say=say, replace=True, stop=stop
-    )
+    outcome = collect_stage(Collection(subject, recipe.corpus, recipe.store, config), say=say, replace=True, stop=stop)
     return outcome is None or outcome.complete
 
 
@@ -174,12 +173,43 @@ def _timed(times: dict[str, float], name: str) -> Iterator[None]:
 def _config(make: Any, values: dict[str, Any], where: str) -> Any:
     kind = type(make())
     _known(values, {f.name for f in dataclasses.fields(kind)}, where)
-    hints = get_type_hints(kind)
-    clean = {name: tuple(v) if isinstance(v, list) and "tuple" in str(hints[name]) else v for name, v in values.items()}
+    clean = _typed(values, get_type_hints(kind), where)
     try:
         return kind(**clean)
-    except TypeError as error:
+    except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _typed(values: dict[str, Any], hints: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """TOML's values as the fields want them; a list becomes a tuple, a whole number will do for a number."""
+    clean = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in clean.items():
+        if not _fits(value, hints[name]):
+            shown = json.dumps(value, ensure_ascii=False, default=str)
+            raise ConfigError(f"{where}: {name} = {shown}: expected {_expected(hints[name])}")
+    return clean
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in inner
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
+    return type(value) in {float: (float, int), Path: (str,)}.get(hint, (hint,))
+
+
+def _expected(hint: Any) -> str:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin in (Union, UnionType):
+        return " or ".join(_expected(one) for one in inner if one is not type(None))
+    if origin is tuple:
+        return "a list of whole numbers"
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text in quotes")
 
 
 def _known(found: Any, names: set[str], where: str) -> None:

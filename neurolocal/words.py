@@ -85,7 +85,7 @@ class Vocabulary:
         spaced = first_byte > token_begin and text[found.start() - 1] == " "
         return Word(found.group(), low + first, low + stop, spaced=spaced)
 
-    def word_counts(self, rows: Iterable[Integer[np.ndarray, "pos"]]) -> Counter[str]:
+    def word_counts(self, rows: Iterable[Integer[np.ndarray, "_"]]) -> Counter[str]:
         """How often each case-folded word occurs in the rows; tokens without letters count as `word_at` names them."""
         counts: Counter[str] = Counter()
         bare = np.zeros(len(self.tokens), np.int64)

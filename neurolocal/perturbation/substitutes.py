@@ -1,8 +1,9 @@
 """What is put in a peak word's place: near neighbours by the vectors, and random controls as frequent as the word.
 
 Invariant: a substitute's tokens spell exactly its text, which keeps the original's leading space, punctuation inside
-the same tokens, and capitals. Neighbours are a function of the word, controls of (seed, row, position): so neurons that
-peak at one place share their substitutes, a forward pass too, and their order doesn't matter.
+the same tokens, and capitals; it is no spelling variant and begins with another token. Neighbours are a function of the
+word, controls of (seed, row, position): so neurons that peak at one place share their substitutes, a forward pass too,
+and their order doesn't matter.
 Cost: a blocked matrix product for the neighbours of all words; some 0.2 ms a place.
 """
 
@@ -118,7 +119,7 @@ class Substitutes:
                     continue
                 text = before + like(candidate, word.text) + after
                 ids = self._encode(text)
-                if ids is None or (room is not None and len(ids) > room):
+                if ids is None or (room is not None and len(ids) > room) or self._begins_alike(ids, tokens):
                     continue
                 taken.add(candidate.casefold())
                 found.append(Substitute(kind, text, ids, cosine))
@@ -130,6 +131,10 @@ class Substitutes:
         rng = np.random.default_rng([self.config.seed, row_index, word.start])
         take("control", self._random(word.text, own, rng), self.config.controls)
         return found
+
+    def _begins_alike(self, ids: tuple[int, ...], tokens: tuple[int, ...]) -> bool:
+        """Whether the first token is the original's: a neuron that fires there would hold, whatever the word means."""
+        return ids[0] == tokens[0] and any(c.isalpha() for c in self.subject.vocabulary.text(ids[:1]))
 
     def _frame(self, row: Integer[np.ndarray, "pos"], word: Word) -> tuple[str, str]:
         """What the word's own tokens hold before and after it."""

@@ -75,8 +75,8 @@ def test_equals_one_call_a_substitute(small, toy, sign: int, rng: np.random.Gene
         if not lines:
             assert np.isnan([table.held[i], table.half[i], table.auc[i], table.p[i], table.score[i]]).all()
             continue
-        assert table.relative[i] == pytest.approx(np.nanmean(near), abs=1e-3)
-        assert table.control_relative[i] == pytest.approx(np.nanmean(far), abs=1e-3)
+        assert table.relative[i] == pytest.approx(np.nanmean(near), rel=1e-3, abs=1e-3)
+        assert table.control_relative[i] == pytest.approx(np.nanmean(far), rel=1e-3, abs=1e-3)
         # A value within rounding of a threshold may fall on either side of it.
         one = 1.001 / near[~np.isnan(near)].size
         for column, values, least in [

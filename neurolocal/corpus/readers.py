@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from neurolocal.errors import CorpusError
 
@@ -165,7 +165,7 @@ def _reader(path: Path) -> Reader | None:
     return None
 
 
-def _read_lines(unpack: Callable[[BinaryIO], BinaryIO]) -> Reader:
+def _read_lines(unpack: Callable[[io.BufferedReader], io.BufferedReader]) -> Reader:
     def read(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
         with path.open("rb") as raw:
             file = unpack(raw)
@@ -213,16 +213,16 @@ def _names(names: Iterable[Any]) -> str:
     return ", ".join(json.dumps(str(n)[:40]) for n in itertools.islice(names, 5)) or "nothing"
 
 
-def _open_plain(raw: BinaryIO) -> BinaryIO:
+def _open_plain(raw: io.BufferedReader) -> io.BufferedReader:
     return raw
 
 
-def _open_gzip(raw: BinaryIO) -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=raw)))  # type: ignore[arg-type]
+def _open_gzip(raw: io.BufferedReader) -> io.BufferedReader:
+    return io.BufferedReader(gzip.GzipFile(fileobj=raw))  # type: ignore[arg-type]
 
 
-def _open_zstd(raw: BinaryIO) -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(_Unpacked(raw), 1 << 20))
+def _open_zstd(raw: io.BufferedReader) -> io.BufferedReader:
+    return io.BufferedReader(_Unpacked(raw), 1 << 20)
 
 
 class _Unpacked(io.RawIOBase):

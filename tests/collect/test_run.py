@@ -1,0 +1,283 @@
+"""A whole collection on stories260k: stopped, killed, sharded, or fed a broken file, it ends in the same bits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import zstandard
+
+from neurolocal.collect.merge import merge
+from neurolocal.collect.state import LayerSnapshot
+from neurolocal.config import CollectConfig
+from neurolocal.errors import CorpusError, StoreError
+from neurolocal.records import SIDES
+from neurolocal.run import Collection, collect_stage
+from neurolocal.store import Store
+
+CONFIG = {"row_length": 32, "k": 5, "before": 6, "after": 3, "batch_size": 4, "layers": (0, 2, 4)}
+
+
+def lines(n):
+    rng = np.random.default_rng(7)
+    words = ["cat", "dog", "Lily", "ran", "happy", "the", "ball", "red", "said", "and", "big", "tree", "sun"]
+    texts = [" ".join(rng.choice(words, 60)) + "." for _ in range(n)]
+    return [json.dumps({"text": t}) if i % 5 != 3 else "broken" for i, t in enumerate(texts)]
+
+
+@pytest.fixture(scope="module")
+def subject(fixtures):
+    from neurolocal.subject import load_subject
+
+    return load_subject(str(fixtures / "stories260k"))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "c.jsonl"
+    path.write_text("\n".join(lines(40)))
+    return path
+
+
+def run(subject, corpus, store, *, said=None, stop=lambda: False, every=None, replace=False, **config):
+    job = Collection(subject, Path(corpus), store, CollectConfig(**(CONFIG | config)))
+    say = (lambda line: None) if said is None else said.append
+    return collect_stage(job, say=say, stop=stop, every=every, bar=False, replace=replace)
+
+
+def content(path, *, manifest=True):
+    """Every dataset's type and bytes, and the manifest without paths."""
+    found: dict = {}
+
+    def see(name, place):
+        if isinstance(place, h5py.Dataset):
+            found[name] = (place.dtype.str, place.shape, np.asarray(place[()]).tobytes())
+
+    with h5py.File(path) as file:
+        file.visititems(see)
+    if manifest:
+        with Store(path) as store:
+            found["manifest"] = store.manifest
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(subject, corpus, tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "s.h5"
+    outcome = run(subject, corpus, path)
+    assert outcome is not None
+    assert outcome.complete
+    assert outcome.rows > 40
+    assert outcome.checkpoints == 1
+    return path, content(path), outcome
+
+
+def after(n):
+    """A stop callback that says yes the n-th time."""
+    left = iter([False] * (n - 1) + [True] * 99)
+    return lambda: next(left)
+
+
+def test_what_a_collection_says_of_itself(whole, corpus):
+    _, found, outcome = whole
+    manifest = found["manifest"]
+    assert (manifest["rows"], manifest["tokens"], manifest["complete"]) == (outcome.rows, outcome.n_tokens, True)
+    assert manifest["corpus"]["skipped"] == {"not JSON": 8}
+    assert manifest["corpus"]["documents"] == 32
+    assert manifest["corpus"]["rows_sha256"] == manifest["cursor"]["digest"]
+    assert [f["name"] for f in manifest["corpus"]["files"]] == [corpus.name]
+    assert outcome.n_tokens == 31 * outcome.rows
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 11])
+def test_stopped_and_gone_on_with(subject, corpus, whole, tmp_path, n):
+    path, said = tmp_path / "s.h5", []
+    first = run(subject, corpus, path, stop=after(n))
+    assert first is not None
+    assert not first.complete
+    assert first.rows == 4 * n
+    with Store(path) as store:
+        assert store.manifest["complete"] is False
+        assert store.example_lists(2)
+    run(subject, corpus, path, said=said)
+    assert f"collect: going on at row {4 * n:,} of {path}" in said
+    assert content(path) == whole[1]
+
+
+def test_stopped_after_every_batch_with_a_checkpoint_each(subject, corpus, whole, tmp_path):
+    path, runs = tmp_path / "s.h5", 0
+    while runs == 0 or not content(path)["manifest"]["complete"]:
+        run(subject, corpus, path, stop=after(1 + runs % 3), every=0.0)
+        runs += 1
+    assert runs > 4
+    assert content(path) == whole[1]
+
+
+def test_a_complete_store_is_left_alone(subject, corpus, whole, tmp_path):
+    path, said = tmp_path / "s.h5", []
+    path.write_bytes(whole[0].read_bytes())
+    assert run(subject, corpus, path, said=said) is None
+    assert said == [f"collect: {path} is complete and its inputs are unchanged; nothing to do"]
+
+
+@pytest.mark.parametrize("shards", [2, 30])
+def test_shards_merged_are_the_single_run(subject, corpus, whole, tmp_path, shards):
+    """With more shards than batches some hold nothing."""
+    parts = []
+    for i in range(shards):
+        run(subject, corpus, tmp_path / f"{i}.h5", shard=i, shards=shards)
+        parts.append(Store(tmp_path / f"{i}.h5"))
+    with Store(whole[0]) as single:
+        assert 20 * 4 < single.manifest["rows"] < 29 * 4
+        for layer in single.layers:
+            snapshots = [LayerSnapshot({s: p.top(layer, s) for s in SIDES}, p.statistics(layer)) for p in parts]
+            merged = snapshots[-1]
+            for other in snapshots[:-1]:
+                merged = merge(merged, other)
+            for side in SIDES:
+                wanted = single.top(layer, side)
+                for name in ("activation", "row", "position", "window"):
+                    np.testing.assert_array_equal(getattr(merged.lists[side], name), getattr(wanted, name))
+            for name in ("count", "whole", "fraction", "minimum", "maximum", "positive", "nonfinite"):
+                np.testing.assert_array_equal(getattr(merged.statistics, name), getattr(single.statistics(layer), name))
+        np.testing.assert_array_equal(sum(p.token_count for p in parts), single.token_count)
+    for part in parts:
+        part.close()
+
+
+def test_other_inputs_are_refused_or_collected_anew(subject, corpus, whole, tmp_path):
+    path, other = tmp_path / "s.h5", tmp_path / corpus.name
+    path.write_bytes(whole[0].read_bytes())
+    other.write_text("\n".join(lines(41)))
+    for settings, text, differs in (
+        ({"k": 6}, corpus, "config.k: 5 -> 6"),
+        ({"layers": None}, corpus, "config.layers: [0,2,4] -> null"),
+        ({}, other, f"corpus.{corpus.name}: "),
+    ):
+        with pytest.raises(StoreError) as caught:
+            run(subject, text, path, **settings)
+        assert f"collecting into {path}: it was made from something else ({differs}" in str(caught.value)
+        assert "Give another --store, or delete this one." in str(caught.value)
+        assert path.read_bytes() == whole[0].read_bytes()
+    said = []
+    run(subject, other, path, said=said, replace=True)
+    assert said[0].startswith("collect: again, since corpus.c.jsonl: ")
+    with Store(path) as store:
+        assert store.manifest["corpus"]["documents"] == 33
+
+
+def test_a_store_that_cannot_be_gone_on_with(subject, corpus, tmp_path):
+    path = tmp_path / "s.h5"
+    run(subject, corpus, path, stop=after(2))
+    kept = path.read_bytes()
+    for key, value in (
+        ("cursor", None),
+        ("cursor", {"rows": -1}),
+        ("cursor", {"digest": "no"}),
+        ("cursor", {"new": 1}),
+        ("subject", {}),
+    ):
+        path.write_bytes(kept)
+        with h5py.File(path, "r+") as file:
+            manifest = json.loads(str(file.attrs["manifest"]))
+            old = manifest[key]
+            manifest[key] = old | value if value and isinstance(old, dict) else value
+            file.attrs["manifest"] = json.dumps(manifest)
+        with pytest.raises(StoreError, match=r"Delete (it|the file) to collect again"):
+            run(subject, corpus, path)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_a_corpus_that_breaks_off_is_gone_on_with_when_it_is_whole(subject, whole, corpus, tmp_path, share):
+    packed, path, said = tmp_path / "c.jsonl.zst", tmp_path / "s.h5", []
+    parts = corpus.read_bytes().splitlines(keepends=True)
+    frames = b"".join(zstandard.ZstdCompressor().compress(p) for p in parts)
+    packed.write_bytes(frames[: int(share * len(frames))])
+    with pytest.raises(CorpusError, match="what was collected is kept, and the same command goes on"):
+        run(subject, packed, path)
+    with Store(path) as store:
+        kept = store.manifest["rows"]
+        assert 0 < kept < whole[2].rows
+        assert not store.manifest["complete"]
+    packed.write_bytes(frames)
+    run(subject, packed, path, said=said)
+    assert said[0] == f"collect: {packed} has changed; comparing the text that was read so far"
+    assert said[1] == f"collect: going on at row {kept:,} of {path}"
+    found = content(path)
+    assert {k: v for k, v in found.items() if k != "manifest"} == {k: v for k, v in whole[1].items() if k != "manifest"}
+    assert found["manifest"]["cursor"] == whole[1]["manifest"]["cursor"]
+
+
+def test_another_text_in_the_same_file_is_refused(subject, corpus, tmp_path):
+    changed, path = tmp_path / "c.jsonl", tmp_path / "s.h5"
+    changed.write_bytes(corpus.read_bytes())
+    run(subject, changed, path, stop=after(3))
+    kept = path.read_bytes()
+    changed.write_bytes(corpus.read_bytes().replace(b"cat", b"hat", 1))
+    with pytest.raises(StoreError, match=r"made from something else \(corpus.c.jsonl"):
+        run(subject, changed, path)
+    assert path.read_bytes() == kept
+
+
+def test_an_empty_corpus_leaves_nothing(subject, tmp_path):
+    (tmp_path / "c.jsonl").write_text("")
+    with pytest.raises(CorpusError, match="no rows in"):
+        run(subject, tmp_path / "c.jsonl", tmp_path / "out" / "s.h5")
+    assert [p.name for p in tmp_path.iterdir()] == ["c.jsonl"]
+
+
+def test_the_bar_has_an_estimate(subject, corpus, tmp_path, monkeypatch):
+    from neurolocal.collect import loop
+
+    totals = []
+
+    class Bar(loop.tqdm):
+        def set_postfix_str(self, *args, **kwargs):
+            totals.append(self.total)
+
+    monkeypatch.setattr(loop, "tqdm", Bar)
+    job = Collection(subject, corpus, tmp_path / "s.h5", CollectConfig(**CONFIG))
+    outcome = collect_stage(job, say=lambda line: None)
+    assert outcome is not None
+    assert totals[-1] == pytest.approx(outcome.rows, rel=0.05)
+    assert totals[len(totals) // 2] == pytest.approx(outcome.rows, rel=0.25)
+
+
+@pytest.mark.slow
+def test_killed_and_gone_on_with(fixtures, tmp_path, rng):
+    """kill -9 at any moment of a real run, three times."""
+    corpus = tmp_path / "c.jsonl"
+    corpus.write_text("\n".join(lines(1500)))
+    base = [
+        sys.executable, "-c", "from neurolocal.cli import main; main()", "collect",
+        "--subject", str(fixtures / "stories260k"), "--corpus", str(corpus), "--row-length", "32", "--k", "5",
+        "--checkpoint-seconds", "0",
+    ]  # fmt: skip
+    env = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+
+    def start(store):
+        return subprocess.Popen([*base, "--store", str(store)], env=env, stderr=subprocess.DEVNULL)
+
+    path = tmp_path / "killed.h5"
+    for _ in range(3):
+        running, before = start(path), path.stat().st_mtime_ns if path.exists() else 0
+        until = time.monotonic() + 120
+        while running.poll() is None and time.monotonic() < until:
+            if path.exists() and path.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.01)
+        time.sleep(float(rng.uniform(0, 0.5)))
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        with Store(path) as store:
+            assert store.manifest["rows"] > 0
+    assert start(path).wait() == 0
+    assert start(tmp_path / "whole.h5").wait() == 0
+    assert content(path) == content(tmp_path / "whole.h5")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.jsonl", "killed.h5", "whole.h5"]

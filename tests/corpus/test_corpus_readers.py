@@ -1,0 +1,207 @@
+"""Every kind of file gives its texts, from any record on; what is broken is counted, named, and never a traceback."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+import zstandard
+from corpus_twins import KINDS, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neurolocal.corpus import corpus_files, documents, readers
+from neurolocal.corpus.readers import Skipped, corpus_bytes
+from neurolocal.errors import CorpusError
+
+TEXTS = ["Once upon a time", "", "é ünïcode\n日本", "x" * 300, "last\x00one", "\r\n", "seventh"]
+
+
+def texts_of(path, **options):
+    return [d.text for d in documents(corpus_files(path), **options)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_from_every_record(tmp_path, kind):
+    path = write(tmp_path, TEXTS, kind)
+    all_of_them = list(documents(corpus_files(path)))
+    assert [d.text for d in all_of_them] == TEXTS
+    assert [d.record for d in all_of_them] == list(range(len(TEXTS)))
+    assert {d.subset for d in all_of_them} == {"Wiki"}
+    read = [d.read for d in all_of_them]
+    assert read == sorted(read)
+    assert 0 < read[-1] <= corpus_bytes(corpus_files(path))
+    for first in range(len(TEXTS) + 1):
+        assert list(documents(corpus_files(path), record=first)) == all_of_them[first:]
+
+
+def test_a_folder_by_name_from_every_place(tmp_path):
+    for i, kind in enumerate(("jsonl", "jsonl.zst", "parquet", "jsonl.gz")):
+        (tmp_path / f"{i}").mkdir()
+        write(tmp_path / f"{i}", [f"{i}{t}" for t in TEXTS[:3]], kind)
+    (tmp_path / "2" / "README.md").write_text("no text")
+    (tmp_path / "2" / ".hidden.txt").write_text("no text")
+    (tmp_path / "4.txt").write_text("4 the end")
+    files = corpus_files(tmp_path)
+    found = list(documents(files))
+    assert [d.text for d in found] == [f"{i}{t}" for i in range(4) for t in TEXTS[:3]] + ["4 the end"]
+    assert found[-1].read == corpus_bytes(files)
+    for i, document in enumerate(found):
+        assert list(documents(files, file=document.file, record=document.record)) == found[i:]
+
+
+def test_several_zstd_frames_and_gzip_members(tmp_path):
+    lines = [json.dumps({"text": t}).encode() + b"\n" for t in TEXTS]
+    whole = b"".join(lines)
+    cut = len(whole) // 3  # frames need not end with a line
+    for name, pack in (("a.jsonl.zst", zstandard.ZstdCompressor().compress), ("b.jsonl.gz", gzip.compress)):
+        (tmp_path / name).write_bytes(pack(whole[:cut]) + pack(b"") + pack(whole[cut:]))
+        assert texts_of(tmp_path / name) == TEXTS
+
+
+@pytest.mark.parametrize("kind", ["jsonl.gz", "jsonl.zst", "parquet"])
+def test_cut_inside(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    texts = ["".join(map(chr, rng.integers(97, 122, 4000))) for _ in range(40)]
+    path = write(tmp_path, texts, kind)
+    content = path.read_bytes()
+    for share in (0.1, 0.5, 0.99):
+        path.write_bytes(content[: int(share * len(content))])
+        got = []
+        with pytest.raises(CorpusError) as caught:
+            got.extend(d.text for d in documents(corpus_files(path)))
+        assert got == texts[: len(got)]
+        assert str(path) in str(caught.value)
+        assert "goes on when the file is whole" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_flipped_bytes_are_a_corpus_error_or_nothing(tmp_path):
+    for kind in ("jsonl.gz", "jsonl.zst", "parquet", "dataset"):
+        path = write(tmp_path, TEXTS, kind)
+        files = [f for f in path.rglob("*") if f.is_file()] if path.is_dir() else [path]
+        for file in files:
+            content = file.read_bytes()
+            for at in np.linspace(0, len(content) - 1, 12, dtype=int):
+                broken = bytearray(content)
+                broken[at] ^= 0xFF
+                file.write_bytes(broken)
+                try:
+                    texts_of(path)
+                except CorpusError as error:
+                    said = str(error)
+                else:
+                    said = "read"
+                assert "\n" not in said
+            file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.txt"])
+def test_an_empty_file_holds_nothing(tmp_path, name):
+    pack = {"gz": gzip.compress, "zst": zstandard.ZstdCompressor().compress}.get(name.rpartition(".")[2], bytes)
+    for content in (b"", pack(b""), pack(b"\n\n") if name != "a.txt" else b""):
+        (tmp_path / name).write_bytes(content)
+        assert texts_of(tmp_path / name) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=st.text(st.sampled_from("ab \né日"), max_size=200), piece=st.integers(4, 40))
+def test_a_text_file_in_pieces(tmp_path_factory, text, piece):
+    path, before = tmp_path_factory.mktemp("t") / "a.txt", readers.TEXT_PIECE
+    path.write_bytes(text.encode())
+    readers.TEXT_PIECE = piece
+    try:
+        found = list(documents([path]))
+        assert "".join(d.text for d in found).rstrip() == text.rstrip()
+        assert all(len(d.text) <= 2 * piece for d in found)
+        for i, document in enumerate(found):
+            assert i + 1 == len(found) or document.text[-1] in " \n" or not set(document.text) & set(" \n")
+            assert list(documents([path], record=document.record)) == found[i:]
+    finally:
+        readers.TEXT_PIECE = before
+
+
+HOSTILE = [
+    (b"no json", "not JSON", "no json"),
+    (b"\xff\xfe\x00", "not JSON", r"\xff\xfe\x00"),
+    (b'{"text": "cut', "not JSON", '{"text": "cut'),
+    (b"[" * 100_000, "not JSON", "[[["),
+    (b'{"text":' + b"9" * 5000 + b"}", "not JSON", '{"text":999'),
+    (b"[1]", "not a JSON object", "list"),
+    (b'{"content": 1, "id": 2}', 'no text in the field "text"', '"content", "id"'),
+    (b'{"text": ["a"]}', 'no text in the field "text"', '"text"; list in it'),
+    (b"{}", 'no text in the field "text"', "nothing"),
+    (b'{"\\n\\ud800' + b"k" * 500 + b'": 1}', 'no text in the field "text"', '"\\n\\ud800kkk'),
+]
+
+
+@pytest.mark.parametrize(("line", "reason", "found"), HOSTILE)
+def test_a_broken_line_is_skipped_counted_and_named(tmp_path, line, reason, found):
+    path, good = tmp_path / "a.jsonl", json.dumps({"text": "good"}).encode()
+    path.write_bytes(b"\n".join([good, b"", line, good, line]))
+    skipped = Skipped()
+    assert [(d.text, d.record) for d in documents([path], skipped=skipped)] == [("good", 0), ("good", 3)]
+    assert skipped.counts == {reason: 2}
+    said = skipped.first[reason]
+    assert said.startswith(f"{path}, record 3: {found}")
+    assert said.isascii()
+    assert "\n" not in said
+    assert len(said) < len(str(path)) + 150
+    with pytest.raises(CorpusError) as caught:
+        list(documents([path], strict=True))
+    assert f"reading {path}, record 3: {reason} (found: {found}" in str(caught.value)
+    assert "leave --strict away to skip it" in str(caught.value)
+
+
+def test_lone_surrogates_become_question_marks(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a\\ud800b \\ud83d\\ude00", "meta": {"pile_set_name": "\\udfff"}}')
+    (found,) = documents([tmp_path / "a.jsonl"])
+    assert (found.text, found.subset) == ("a?b \U0001f600", "?")
+
+
+def test_another_field(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"content": "yes"}')
+    assert texts_of(tmp_path / "a.jsonl", text_field="content") == ["yes"]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "dataset", "dict"])
+def test_a_table_without_the_column(tmp_path, kind):
+    path, skipped = write(tmp_path, TEXTS, kind), Skipped()
+    assert list(documents(corpus_files(path), text_field="body", skipped=skipped)) == []
+    assert set(skipped.counts) == {'no column "body"'}
+    assert '"text", "meta"' in skipped.first['no column "body"']
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.zst"])
+def test_an_endless_line_is_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(readers, "LONGEST_LINE", 400)
+    path = write(tmp_path, TEXTS, kind)
+    assert texts_of(path) == TEXTS
+    monkeypatch.setattr(readers, "LONGEST_LINE", 200)
+    got = []
+    with pytest.raises(CorpusError, match=r"record 4: a line of over 200 bytes.*one JSON object a line"):
+        got.extend(d.text for d in documents([path]))
+    assert got == TEXTS[:3]
+
+
+def test_what_is_no_corpus(tmp_path):
+    with pytest.raises(CorpusError, match=r"none: no such file or folder. Check the path"):
+        corpus_files(tmp_path / "none")
+    with pytest.raises(CorpusError, match=r"the folder holds no .jsonl, .*parquet"):
+        corpus_files(tmp_path)
+    (tmp_path / "a.pdf").write_text("")
+    with pytest.raises(CorpusError, match=r"a.pdf: unknown kind of file. Give one of .jsonl, .*, or a folder"):
+        corpus_files(tmp_path / "a.pdf")
+
+
+def test_a_saved_data_set_in_a_folder_named_like_a_file(tmp_path):
+    path = write(tmp_path, TEXTS, "dataset").rename(tmp_path / "pile.jsonl")
+    assert texts_of(path) == TEXTS
+
+
+def test_a_file_that_vanishes(tmp_path):
+    path = write(tmp_path, TEXTS, "jsonl")
+    files = corpus_files(path)
+    path.unlink()
+    with pytest.raises(CorpusError, match="The file is gone"):
+        list(documents(files))

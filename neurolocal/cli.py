@@ -6,6 +6,7 @@ a command needs it: `--help` answers at once.
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -31,10 +32,11 @@ class Layers(click.ParamType):
             return value
         found: set[int] = set()
         for part in str(value).split(","):
-            first, _, last = part.strip().partition("-")
-            if not first.isdigit() or (last and not last.isdigit()):
+            match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part.strip())
+            layers = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
+            if not layers:
                 self.fail(f"{value!r}: give numbers and ranges, for example 0,3,5-7", param, ctx)
-            found.update(range(int(first), int(last or first) + 1))
+            found.update(layers)
         return tuple(sorted(found))
 
 
@@ -47,10 +49,10 @@ class Shard(click.ParamType):
         """As click wants it."""
         if isinstance(value, tuple):
             return value
-        i, _, n = str(value).partition("/")
-        if not i.isdigit() or not n.isdigit() or int(i) >= int(n):
+        match = re.fullmatch(r"([0-9]+)/([0-9]+)", str(value))
+        if not match or int(match[1]) >= int(match[2]):
             self.fail(f"{value!r}: give I/N with I from 0 to N-1, for example 0/4", param, ctx)
-        return int(i), int(n)
+        return int(match[1]), int(match[2])
 
 
 class Ordered(click.Group):
@@ -344,7 +346,7 @@ def _stop_on_signal() -> Callable[[], bool]:
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="neurolocal", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:

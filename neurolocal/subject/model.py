@@ -119,6 +119,11 @@ class Subject:
         if not readers:
             raise ValueError("reading a forward pass: no layers to read; expected a reader for one or more")
         shape = tokens.shape
+        if self.n_ctx is not None and shape[-1] > self.n_ctx and not body:  # a body's own positions are its caller's
+            raise SubjectError(
+                f"running {self.name} on rows of {shape[-1]:,} tokens: it has {self.n_ctx:,} positions. "
+                "Pass a smaller --row-length."
+            )
         handles = [
             self._out[layer].register_forward_pre_hook(_hook(reader, shape, last=layer == max(readers)))
             for layer, reader in readers.items()

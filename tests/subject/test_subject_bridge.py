@@ -8,6 +8,7 @@ import pytest
 import torch
 from subject_twins import D_MLP, SETTINGS, VOCAB, bridge_activations, tiny, tiny_model
 
+from neurolocal.errors import SubjectError
 from neurolocal.subject import load_subject
 
 
@@ -132,3 +133,11 @@ def test_a_model_in_eager_attention_reads_the_same(rng) -> None:
     tokens = torch.from_numpy(rng.integers(0, VOCAB, (2, 9)))
     true = tiny("Llama").activations(tokens, 1)
     assert torch.allclose(eager.activations(tokens, 1), true, atol=1e-5 * true.abs().max())
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "Llama"])
+def test_rows_longer_than_the_context_are_refused(kind: str) -> None:
+    subject = tiny(kind)
+    assert subject.activations(torch.zeros((1, 64), dtype=torch.long), 0).shape == (1, 64, D_MLP)
+    with pytest.raises(SubjectError, match=r"rows of 65 tokens: it has 64 positions\. Pass a smaller --row-length"):
+        subject.activations(torch.zeros((1, 65), dtype=torch.long), 0)

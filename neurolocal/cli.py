@@ -123,7 +123,7 @@ def demo(out: Path, max_rows: int, limit: int) -> None:
     """
     from neurolocal.demo import run_demo
 
-    run_demo(out, max_rows=max_rows, limit=limit, say=_say, stop=_stop_on_signal())
+    run_demo(out, max_rows=max_rows, limit=limit, say=_say)
 
 
 @cli.command(epilog=_example("neurolocal run RUN.toml"))
@@ -136,7 +136,7 @@ def run(run_toml: Path, limit: int) -> None:
     """
     from neurolocal.recipe import read_recipe, run_recipe
 
-    run_recipe(read_recipe(run_toml), limit=limit, say=_say, stop=_stop_on_signal())
+    run_recipe(read_recipe(run_toml), limit=limit, say=_say)
 
 
 @cli.command(
@@ -189,8 +189,7 @@ def collect(
     config = CollectConfig(**given)
     corpus_files(corpus)  # a wrong path is said before a large model is loaded
     loaded = load_subject(subject, dtype=config.dtype, device=device)
-    stop = _stop_on_signal()
-    outcome = collect_stage(Collection(loaded, corpus, store, config), say=_say, stop=stop, every=checkpoint_seconds)
+    outcome = collect_stage(Collection(loaded, corpus, store, config), say=_say, every=checkpoint_seconds)
     if outcome is None:
         return
     state = "complete" if outcome.complete else "stopped; the same command goes on"
@@ -327,24 +326,9 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _stop_on_signal() -> Callable[[], bool]:
-    """The first Ctrl-C or SIGTERM asks the run to end after the batch; a second one ends it at once."""
-    asked = False
-
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        _say("stopping after this batch; once more to stop at once")
-
-    for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), ask)
-    return lambda: asked
-
-
 def main() -> None:
     """Run the command line and exit with its code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's SIGTERM ends as Ctrl-C does
     try:
         cli.main(prog_name="neurolocal", standalone_mode=False)
     except click.exceptions.Exit as done:

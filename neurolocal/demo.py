@@ -35,7 +35,7 @@ def sample_corpus() -> Path:
     raise CorpusError(f"looking for the sample corpus: it is not in {here / 'data'}. Install the package again.")
 
 
-def run_demo(out: Path, *, max_rows: int, limit: int, say: Callable[[str], None], stop: Callable[[], bool]) -> None:
+def run_demo(out: Path, *, max_rows: int, limit: int, say: Callable[[str], None]) -> None:
     """Run everything on the embedded default, results in the folder `out`."""
     from neurolocal.subject.load import EMBEDDED, embedded_gguf
 
@@ -52,4 +52,4 @@ def run_demo(out: Path, *, max_rows: int, limit: int, say: Callable[[str], None]
             summary=SummaryConfig(limit=DESCRIBED),
         ),
     )
-    run_recipe(recipe, limit=limit, say=say, stop=stop)
+    run_recipe(recipe, limit=limit, say=say)

@@ -93,19 +93,18 @@ def read_recipe(path: Path) -> Recipe:
     return Recipe(**run)
 
 
-def run_recipe(recipe: Recipe, *, limit: int, say: Say, stop: Callable[[], bool]) -> None:
+def run_recipe(recipe: Recipe, *, limit: int, say: Say) -> None:
     """Do every stage, then print the ranked table, the paths and the times.
 
     Args:
         recipe: what to do.
         limit: neurons a layer to print.
         say: told what happens.
-        stop: asked after every batch of the collection.
     """
     times: dict[str, float] = {}
     config, bench = recipe.config, _bench(recipe, say)
     with _timed(times, "collect"):
-        if not _collect(recipe, say, stop):
+        if not _collect(recipe, say):
             raise NeurolocalError("stopped while collecting; the same command goes on where it stands")
     with _timed(times, "similarity"):
         stages.similarity(bench, config.similarity)
@@ -122,7 +121,7 @@ def run_recipe(recipe: Recipe, *, limit: int, say: Say, stop: Callable[[], bool]
     say(f"look at one neuron: neurolocal show {recipe.store} LAYER NEURON")
 
 
-def _collect(recipe: Recipe, say: Say, stop: Callable[[], bool]) -> bool:
+def _collect(recipe: Recipe, say: Say) -> bool:
     from neurolocal.corpus import corpus_files
     from neurolocal.run import Collection, collect_stage
     from neurolocal.subject import load_subject
@@ -130,7 +129,7 @@ def _collect(recipe: Recipe, say: Say, stop: Callable[[], bool]) -> bool:
     corpus_files(recipe.corpus)
     config = recipe.config.collect
     subject = load_subject(recipe.subject, dtype=config.dtype, device=recipe.device)
-    outcome = collect_stage(Collection(subject, recipe.corpus, recipe.store, config), say=say, replace=True, stop=stop)
+    outcome = collect_stage(Collection(subject, recipe.corpus, recipe.store, config), say=say, replace=True)
     return outcome is None or outcome.complete
 
 

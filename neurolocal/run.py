@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -43,7 +46,7 @@ class Collection:
 
 
 def collect_stage(
-    job: Collection, *, say: Say, replace: bool = False, stop: Callable[[], bool] = lambda: False,
+    job: Collection, *, say: Say, replace: bool = False, stop: Callable[[], bool] | None = None,
     every: float | None = None, bar: bool = True,
 ) -> Outcome | None:  # fmt: skip
     """Collect, or go on with what a stopped run left; None where the store is complete already.
@@ -52,7 +55,7 @@ def collect_stage(
         job: subject, corpus, store and config.
         say: told what is reused, gone on with, or done again, and why.
         replace: whether a store made from something else is collected anew (True) or refused.
-        stop: asked after every batch.
+        stop: asked after every batch; None listens to Ctrl-C and SIGTERM.
         every: seconds between checkpoints; None is the default.
         bar: whether to show a progress bar.
 
@@ -80,22 +83,44 @@ def collect_stage(
     def checkpoint(progress: Progress, snapshots: Mapping[int, Any], *, complete: bool) -> None:
         _write(job, files, stream.skipped, progress, snapshots, complete=complete)
 
-    outcome = collect(
-        job.subject,
-        batches(stream, cursor),
-        progress,
-        config=job.config,
-        checkpoint=checkpoint,
-        every=CHECKPOINT_SECONDS if every is None else every,
-        stop=stop,
-        bar=bar,
-    )
+    with _signals(say) as signalled:
+        outcome = collect(
+            job.subject,
+            batches(stream, cursor),
+            progress,
+            config=job.config,
+            checkpoint=checkpoint,
+            every=CHECKPOINT_SECONDS if every is None else every,
+            stop=stop or signalled,
+            bar=bar,
+        )
     for reason, n in stream.skipped.counts.items():
         first = stream.skipped.first.get(reason, "in an earlier run")
         say(f"collect: {n:,} records skipped: {reason} (first: {first})")
     for layer, n in outcome.nonfinite.items():
         say(f"collect: WARNING: {n:,} NaN or infinite activations in layer {layer}; they are in no list. Try float32.")
     return outcome
+
+
+@contextmanager
+def _signals(say: Say) -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came: the first asks for an end after the batch, a second one ends at once."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        say("stopping after this batch; once more to stop at once")
+
+    names = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {name: signal.signal(name, ask) for name in names}
+    try:
+        yield lambda: asked
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def _stream(job: Collection, files: list[Path]) -> RowStream:

@@ -25,7 +25,7 @@ BLOCK = 256
 
 
 @intrinsic
-def _bits_to_float(typingctx: Any, bits: Any) -> Any:
+def _bits_to_float(typingctx: Any, bits: Any = None) -> Any:
     """uint32 -> the float32 of the same bits."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:

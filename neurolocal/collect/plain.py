@@ -36,7 +36,7 @@ class State:
 def empty(d_mlp: int, k: int, *, before: int, after: int, device: torch.device) -> State:
     """A state that has seen nothing."""
 
-    def full(value: float, *shape: int, dtype: torch.dtype) -> Tensor:
+    def full(value: int | float, *shape: int, dtype: torch.dtype) -> Tensor:
         return torch.full(shape, value, dtype=dtype, device=device)
 
     f32, i64, i32 = torch.float32, torch.int64, torch.int32

@@ -186,13 +186,9 @@ def main() -> None:
     )
     alone, shared = one_place(packed, rows, rng, args), whole_layer(packed, rows, rng, args)
     if not args.quick:  # of a tiny model the calls themselves are what costs
-        print(
-            f"\none example by itself: lowest median {min(alone):.1f} (fewer tokens alone give about {args.substitutes})"
-        )
         verdict = "met" if min(shared) >= TARGET else "NOT met"
-        print(
-            f"a layer's examples, {args.sharing} a row: lowest median {min(shared):.1f}; {TARGET:.0f} or more: {verdict}"
-        )
+        print(f"\none example: lowest median {min(alone):.1f} (by fewer tokens alone about {args.substitutes})")
+        print(f"many neurons: lowest median {min(shared):.1f}; at least {TARGET:.0f}: {verdict}")
     print("side by side" if packed.packs else "this model cannot run side by side: plain batches were used")
 
 

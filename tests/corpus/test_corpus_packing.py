@@ -182,7 +182,7 @@ def test_memory_does_not_follow_the_corpus(tmp_path, monkeypatch):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert n_rows == (801 * n - 1) // 127
-    assert peaks[1] < 1.3 * peaks[0]
+    assert peaks[1] < peaks[0] + 300_000  # the text alone has 720,000 more, its ids eight times that
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,10 @@ def test_memory_does_not_follow_the_corpus(tmp_path, monkeypatch):
         path = tmp_path / f"{n}.jsonl"
         path.write_text((json.dumps({"text": "abcdefgh" * 100}) + "\n") * n)
         tracemalloc.start()
-        n_rows = sum(len(b.rows) for b in batches(stream(path, row_length=128, batch_size=4)))
+        running = batches(stream(path, row_length=128, batch_size=4))
+        n_rows = len(next(running).rows)
+        time.sleep(1)  # the thread must wait, not run ahead
+        n_rows += sum(len(b.rows) for b in running)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert n_rows == (801 * n - 1) // 127

@@ -342,6 +342,3 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; what was written before is kept, and the same command goes on", err=True)
         sys.exit(1)
-    except BrokenPipeError:  # the reader of our output, `head` for example, has seen enough
-        sys.stderr.close()
-        sys.exit(0)

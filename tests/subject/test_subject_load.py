@@ -7,6 +7,7 @@ import pickle
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -147,8 +148,8 @@ def test_code_in_the_folder_does_not_run(folder: Path, tmp_path) -> None:
 def model_without_neurons(kind: str, folder: Path, fixtures: Path) -> Path:
     import transformers as t
 
-    small = {"vocab_size": 512, "hidden_size": 32, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 64}
+    small: dict[str, Any] = {"vocab_size": 512, "hidden_size": 32, "num_hidden_layers": 2}
+    heads: dict[str, Any] = {"num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 64}
     model = {
         "Mamba": lambda: t.MambaForCausalLM(t.MambaConfig(**small, state_size=4)),
         "Mixtral": lambda: t.MixtralForCausalLM(

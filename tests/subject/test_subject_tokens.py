@@ -20,7 +20,7 @@ SENTENCES = [
     "",
 ]
 
-ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="▁"), max_size=30)
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +109,8 @@ def test_encode_exactly_round_trip(kind: str, tokenizers) -> None:
     def check(text: str) -> None:
         ids = encode_exactly(tokenizer, vocab, text)
         if ids is None:
-            assert not text.strip() or any(special in text for special in tokenizer.all_special_tokens)
+            says_all = kind == "byte-level"  # SentencePiece cannot say some runs of white space in the middle of a row
+            assert not (text if says_all else text.strip()) or any(t in text for t in tokenizer.all_special_tokens)
         else:
             assert vocab.text(ids) == text
             assert not vocab.special[ids].any()

@@ -147,6 +147,7 @@ def _what_is_there(job: Collection, files: list[Path], *, replace: bool, say: Sa
             say(f"collect: {files[len(new['corpus']) - 1]} has changed; comparing the text that was read so far")
             differ = [] if _same_rows(job, files, _cursor(store)) else differ
         if differ and not replace:
+            differ.sort(key=lambda line: not line.startswith(("subject", "tokenizer")))  # the gravest first
             raise StoreError(
                 f"collecting into {job.store}: it was made from something else ({'; '.join(differ[:4])}). "
                 "Give another --store, or delete this one."

@@ -4,11 +4,12 @@ The first rule that applies to a neuron decides:
 
 1. `dead`     its largest |activation| lies under `config.dead`, or nothing was ever counted.
 2. `token`    one word, in any spelling, holds `config.repetition` of its examples, and controls don't keep it active.
-3. `form`     `SHARED` of its words share a spelling and coherence is not significant. (Punctuation and white
-              space have no meaning beyond their form, so there coherence is not asked.) Controls don't keep it active.
+3. `form`     `SHARED` of its words share a spelling and coherence is not significant. (Punctuation, white space
+              and digits are forms whatever their vectors say.) Controls don't keep it active.
 4. `concept`  similarity q and perturbation q are at or under `config.level`, neighbours keep half of the activation in
-              `config.half` of the cases, controls in fewer. A neuron that perturbation has no figures for is judged by
-              similarity alone, and the reason says so.
+              `config.half` of the cases, controls in fewer. Where perturbation has not been asked about the layer,
+              similarity decides alone, and the reason says so; where it has, a neuron that it has no figures for
+              (screened out, or no word that can be replaced) is no concept.
 5. `context`  neighbours and controls both keep it active: whatever decides stands around the word, not in it.
 6. `unclear`  the rest; the reason says what was missing.
 
@@ -71,6 +72,8 @@ class Evidence:
     """The same of the controls."""
     perturbation_q: float = nan
     """q value over the layer of neighbours against controls."""
+    asked: bool = False
+    """Whether perturbation has looked at the layer at all."""
 
     @property
     def tested(self) -> bool:
@@ -200,7 +203,12 @@ def _gather(
             figures["control_half"] = float(perturbation.control_half[i])
             figures["perturbation_q"] = float(perturbation.q[i])
         n = int(finite[neuron])
-        gathered.append(Evidence(words, statistics.count, n, float(magnitude[neuron]), known=known, **figures))
+        gathered.append(
+            Evidence(
+                words, statistics.count, n, float(magnitude[neuron]), known=known,
+                asked=perturbation is not None, **figures,
+            )
+        )  # fmt: skip
     return gathered
 
 
@@ -241,7 +249,7 @@ def _token(e: Evidence, config: VerdictConfig) -> str | None:
 
 def _form(e: Evidence, config: VerdictConfig) -> str | None:
     form = None if _held_by_context(e, config) else shared_form(e.words)
-    meaningless = form is not None and form.startswith(("punctuation", "white space"))
+    meaningless = form is not None and form.startswith(("punctuation", "white space", "digits"))
     if form is None or (_coherent(e, config) and not meaningless):
         return None
     return f"{_words(e)}, {form}, {_coherence(e)}{_and_reach(e)}"
@@ -253,9 +261,9 @@ def _concept(e: Evidence, config: VerdictConfig) -> str | None:
     if e.tested:
         holds = e.perturbation_q <= config.level and e.half >= config.half > e.control_half
         return f"{_words(e)}, {_coherence(e)}{_and_reach(e)}" if holds else None
-    if e.half < config.half:
+    if e.asked:
         return None
-    return f"{_words(e)}, {_coherence(e)}; by similarity alone, perturbation has no figures"
+    return f"{_words(e)}, {_coherence(e)}; by similarity alone, perturbation has not been asked"
 
 
 def _context(e: Evidence, config: VerdictConfig) -> str | None:
@@ -278,7 +286,8 @@ def _unclear(e: Evidence) -> str:
         return f"activation NaN or infinite at all {e.count:,} positions"
     if not e.words:
         return "no examples"
-    return f"{_words(e)}, {_coherence(e)}" + (_and_reach(e) or "; perturbation has no figures")
+    why = "perturbation has no figures for it" if e.asked else "perturbation has not been asked"
+    return f"{_words(e)}, {_coherence(e)}" + (_and_reach(e) or f"; {why}")
 
 
 def _coherent(e: Evidence, config: VerdictConfig) -> bool:

@@ -177,16 +177,24 @@ def test_both_holding_is_context_not_concept():
 def test_without_perturbation_similarity_decides_and_says_so():
     name, reason, score = one(DAYS, similarity([12.0], [0.001]))
     assert (name, score) == ("concept", pytest.approx((1 + 0.75 / 2) / 2))
-    assert reason.endswith("; by similarity alone, perturbation has no figures")
-    untested = perturbation([np.nan], [np.nan], [np.nan])
-    assert one(DAYS, similarity([12.0], [0.001]), untested)[1] == reason
-    assert one(DAYS, similarity([12.0], [0.001]), perturbation([1.0], [0.0], [0.0], neuron=[7]))[1] == reason
+    assert reason.endswith("; by similarity alone, perturbation has not been asked")
+
+
+def test_a_neuron_that_perturbation_passed_over_is_no_concept():
+    for tested in (perturbation([np.nan], [np.nan], [np.nan]), perturbation([1.0], [0.0], [0.0], neuron=[7])):
+        name, reason, score = one(DAYS, similarity([12.0], [0.001]), tested)
+        assert (name, score) == ("unclear", pytest.approx(0.75 / 4))
+        assert reason.endswith("; perturbation has no figures for it")
+
+
+def test_digits_are_a_form_however_coherent_their_vectors():
+    assert one({"5": 8, "8": 6, "6": 3}, similarity([12.0], [0.001]))[0] == "form"
 
 
 def test_no_evidence_at_all_is_said():
     assert one(DAYS)[:2] == (
         "unclear",
-        "8 distinct words, coherence not measured; perturbation has no figures",
+        "8 distinct words, coherence not measured; perturbation has not been asked",
     )
     assert one({})[:2] == ("unclear", "no examples")
     assert "coherence unknown (1 with a vector)" in one(DAYS, similarity([np.nan], [np.nan], n_known=[1]))[1]

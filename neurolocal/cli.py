@@ -329,7 +329,7 @@ def _say(line: str) -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    # OpenMP's threads spin while they wait, by default: they take the cores from our own threads (collection 0.93 of the
+    # OpenMP's threads spin while they wait, by default, and take the cores from our own threads (collection 0.93 of the
     # bare forward pass, 0.96 asleep) and from other programs. It is read when torch is loaded, so it is set before.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's SIGTERM ends as Ctrl-C does

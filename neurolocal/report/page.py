@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import isfinite
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from neurolocal.errors import NeurolocalError
@@ -148,10 +148,10 @@ def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     config = _table(manifest.get("config"))
     pairs = [
         ("subject", subject.get("name") or subject.get("path")),
-        ("layers × neurons", f"{subject.get('n_layers', '?')} × {subject['d_mlp']}" if "d_mlp" in subject else None),
+        ("layers × neurons", _widths(subject)),
         ("weights", _short(subject.get("sha256"))),
-        ("corpus", corpus.get("name") or corpus.get("path")),
-        ("corpus hash", _short(corpus.get("sha256"))),
+        ("corpus", PurePath(str(corpus["path"])).name if corpus.get("path") else None),
+        ("rows' hash", _short(corpus.get("rows_sha256"))),
         ("tokens", _count(manifest.get("tokens"))),
         ("rows", _count(manifest.get("rows"))),
         ("row length", _count(config.get("row_length"))),
@@ -162,6 +162,15 @@ def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
         ),
     ]
     return [(name, str(value)) for name, value in pairs if value not in (None, "")]
+
+
+def _widths(subject: dict[str, Any]) -> str | None:
+    """`30 × 1,536`, or a range where layers differ in width."""
+    widths = subject.get("d_mlp")
+    if not isinstance(widths, list) or not widths or not all(isinstance(n, int) for n in widths):
+        return None
+    least, most = min(widths), max(widths)
+    return f"{len(widths)} × {most:,}" if least == most else f"{len(widths)} × {least:,} to {most:,}"
 
 
 def _table(value: Any) -> dict[str, Any]:

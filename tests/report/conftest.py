@@ -86,9 +86,15 @@ class StandIn:
         self.neurons, self.k, self.hostile = neurons, k, hostile
         name = HOSTILE[0] + HOSTILE[1] if hostile else "standin-1m"
         self.manifest = {
-            "subject": {"name": name, "path": f"/models/{name}", "sha256": "ab" * 32, "n_layers": 6, "d_mlp": neurons},
+            "subject": {
+                "name": name,
+                "path": f"/models/{name}",
+                "sha256": "ab" * 32,
+                "n_layers": 6,
+                "d_mlp": [neurons] * 6,
+            },
             "tokenizer": {"sha256": "cd" * 32},
-            "corpus": {"path": name, "sha256": "ef" * 32, "documents": 12},
+            "corpus": {"path": name, "rows_sha256": "ef" * 32, "documents": 12},
             "config": {"row_length": 64, "k": k, "nothing": float("nan"), "ghost": "\udc80"},
             "rows": 1234,
             "tokens": 78976,

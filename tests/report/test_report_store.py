@@ -74,9 +74,9 @@ def store(collected, tmp_path_factory):
         len(counted), zero, zero, counted.min(0), counted.max(0), (counted > 0).sum(0).astype(np.int64), bad
     )
     manifest = {
-        "subject": {"name": "stories260k", "sha256": "ab" * 32, "n_layers": 5, "d_mlp": counted.shape[1]},
+        "subject": {"name": "stories260k", "sha256": "ab" * 32, "n_layers": 5, "d_mlp": [counted.shape[1]]},
         "tokenizer": {"sha256": "cd" * 32},
-        "corpus": {"name": "random tokens", "sha256": "ef" * 32},
+        "corpus": {"path": "random tokens", "rows_sha256": "ef" * 32},
         "config": json.loads(canonical(CollectConfig(k=K, layers=(LAYER,)))),
         "rows": ROWS,
         "tokens": int(tokens.size),

@@ -329,9 +329,10 @@ def _say(line: str) -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    # OpenMP's threads spin while they wait, by default, and take the cores from our own threads (collection 0.93 of the
-    # bare forward pass, 0.96 asleep) and from other programs. It is read when torch is loaded, so it is set before.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # libgomp's threads spin for milliseconds when they have nothing to do, and take the cores from our own threads and
+    # from other programs; asleep at once, they wake too late for small layers. It is read when torch is loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's SIGTERM ends as Ctrl-C does
     try:
         cli.main(prog_name="neurolocal", standalone_mode=False)

@@ -15,10 +15,10 @@ from neurolocal.recipe import Recipe, run_recipe
 LAYERS = (4, 14, 24)
 """Layers analysed of the 30 collected: early, middle, late."""
 
-SCREEN = 150
+SCREEN = 80
 """Neurons perturbed a layer, most coherent first: what fits into the demo's time."""
 
-DESCRIBED = 20
+DESCRIBED = 15
 """Neurons described a layer."""
 
 

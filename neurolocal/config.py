@@ -103,8 +103,6 @@ class PerturbationConfig:
     """Random words of the same frequency tried an example."""
     screen: int | None = None
     """Test only the neurons of a layer with this many best similarity p values; None tests all."""
-    level: float = 0.05
-    """q at or under which neighbours count as different from controls."""
     permutations: int = 1000
     """Random swaps of the paired test."""
     seed: int = 0

@@ -14,8 +14,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Integer
 
-Site = Literal["post"]
-"""Where in an MLP a neuron is read, in TransformerLens's names. `post`: the input of the MLP's out projection."""
+Site = Literal["post", "mid", "pre", "pre_linear"]
+"""Where in an MLP a neuron is read, in TransformerLens's names.
+
+`post`: the input of the MLP's out projection. `mid`: after SoLU, before its LayerNorm (`solu_ln` models only). `pre`:
+before the activation function (of a gated MLP, the gate projection's output). `pre_linear`: the in projection's output
+(gated MLPs only).
+"""
 
 Side = Literal["largest", "smallest"]
 """Which end of a neuron's activations a list of examples holds."""
@@ -103,6 +108,24 @@ class Statistics:
 
     def _sum(self, i: int) -> Float64[np.ndarray, "neuron"]:
         return self.whole[i] + self.fraction[i] * 2.0**-60
+
+
+@dataclass(frozen=True)
+class LogitEffects:
+    """The tokens that a neuron's output promotes and suppresses most through the unembedding: direct logit effect.
+
+    The neuron's output direction, folded with the final norm (its scale, which depends on the position, left out),
+    times the unembedding, centred over the vocabulary.
+    """
+
+    promoted: Int32[np.ndarray, "neuron k"]
+    """Token ids, strongest first."""
+    promoted_effect: Float32[np.ndarray, "neuron k"]
+    """Logits for an activation of 1, at a scale of 1, above the vocabulary's mean."""
+    suppressed: Int32[np.ndarray, "neuron k"]
+    """Token ids, strongest (most negative) first."""
+    suppressed_effect: Float32[np.ndarray, "neuron k"]
+    """The same of these."""
 
 
 @dataclass(frozen=True)

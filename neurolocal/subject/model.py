@@ -1,13 +1,15 @@
 """The model under study: run it over rows and see each layer's neurons on the way.
 
-Invariant: what a reader is handed equals TransformerBridge's `blocks.{layer}.mlp.hook_post`; the model itself is not
-changed. The pass covers the decoder body alone and ends at the deepest layer that is read, before its out projection.
-Cost: the forward pass and one Python call a layer.
+Invariant: what a reader is handed equals TransformerBridge's `blocks.{layer}.mlp.hook_post` (or `hook_pre`, ...); the
+model itself is not changed. The pass covers the decoder body alone and ends at the deepest layer that is read, before
+its out projection.
+Cost: the forward pass and one Python call a layer and module read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +18,10 @@ from torch import Tensor
 
 from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
-from neurolocal.subject.sites import out_projection_paths, remembered
+from neurolocal.records import Site
+from neurolocal.subject.capture import Enough, Reader, Spot, attach
+from neurolocal.subject.probe import SITES, measured_sites, widths
+from neurolocal.subject.sites import module_paths, remembered
 from neurolocal.subject.tokens import encode_exactly, vocabulary
 from neurolocal.words import Vocabulary
 
@@ -24,14 +29,6 @@ if TYPE_CHECKING:
     cached_property = property  # type checkers take a cached_property for no property of a protocol
 else:
     from functools import cached_property
-from pathlib import Path
-
-Reader = Callable[[Float[Tensor, "batch pos d_mlp"]], None]
-"""Sees the activations of one layer; must not change or keep them."""
-
-
-class _Enough(Exception):  # noqa: N818  no error: it ends a forward pass
-    """The deepest layer has been read."""
 
 
 class Subject:
@@ -52,8 +49,20 @@ class Subject:
         self.n_layers: int = config.num_hidden_layers
         self.d_vocab: int = config.vocab_size
         self.n_ctx: int | None = getattr(config, "max_position_embeddings", None)
-        self._out = [self._module(p) for p in out_projection_paths(model.config, self.n_layers)]
-        self.d_mlp: list[int] = remembered(model.config, "widths", self._measure_widths, of=(self.n_layers, int))
+        self.paths = module_paths(model.config, self.n_layers)
+        self._out = [self._module(p) for p in self.paths.out]
+        self.d_mlp: list[int] = remembered(model.config, "widths", lambda: widths(self), of=(self.n_layers, int))
+
+    @property
+    def gated(self) -> bool:
+        """Whether the MLPs multiply a gate into the in projection's output."""
+        return bool(self.paths.gate[0])
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites that this model has, `post` first."""
+        found = remembered(self.model.config, "sites", lambda: measured_sites(self), of=(len(SITES), bool))
+        return tuple(site for site, there in zip(SITES, found, strict=True) if there)
 
     @property
     def device(self) -> torch.device:
@@ -108,13 +117,25 @@ class Subject:
         return {"sha256": sha256(vocab), "bos": self.bos, "eos": self.eos, "size": len(self.tokenizer)}
 
     @torch.inference_mode()
-    def read(self, tokens: Int[Tensor, "batch pos"], readers: Mapping[int, Reader], **body: Any) -> None:
+    def read(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        readers: Mapping[int, Reader],
+        *,
+        sites: Sequence[Site] = ("post",),
+        **body: Any,
+    ) -> None:
         """One forward pass; the reader of a layer sees its activations as soon as they are there.
 
         Args:
             tokens: ids, on any device.
-            readers: by layer; layers above the deepest are not run.
+            readers: by layer; each is called once, with one tensor (batch, pos, d_mlp) a site; layers above the deepest
+                are not run. A tensor may be a strided view: of a fused gate and in projection it is one half.
+            sites: where to read, in the order in which the readers take them.
             body: further arguments of the decoder body (cache, mask, positions).
+
+        Raises:
+            SubjectError: rows longer than the context, or a site that this model lacks.
         """
         if not readers:
             raise ValueError("reading a forward pass: no layers to read; expected a reader for one or more")
@@ -124,23 +145,63 @@ class Subject:
                 f"running {self.name} on rows of {shape[-1]:,} tokens: it has {self.n_ctx:,} positions. "
                 "Pass a smaller --row-length."
             )
-        handles = [
-            self._out[layer].register_forward_pre_hook(_hook(reader, shape, last=layer == max(readers)))
-            for layer, reader in readers.items()
-        ]
+        if tuple(sites) != ("post",):
+            self._require(sites)
+        self.run(tokens, {i: (reader, [self.spot(i, site) for site in sites]) for i, reader in readers.items()}, body)
+
+    def activations(
+        self, tokens: Int[Tensor, "batch pos"], layer: int, site: Site = "post"
+    ) -> Float[Tensor, "batch pos d_mlp"]:
+        """All activations of one layer, a copy: for small inputs and tests."""
+        kept: list[Tensor] = []
+        self.read(tokens, {layer: lambda x: kept.append(x.clone())}, sites=(site,))
+        return kept[0]
+
+    def run(
+        self, tokens: Int[Tensor, "batch pos"], wanted: Mapping[int, tuple[Reader, list[Spot]]], body: dict[str, Any]
+    ) -> None:
+        """One forward pass that takes what the spots of each layer give to its reader."""
+        handles = []
         try:
+            for layer, (reader, spots) in wanted.items():
+                last = layer == max(wanted)
+                handles += attach(self._out[layer], spots, reader=reader, shape=tokens.shape, last=last)
             self.body(input_ids=tokens.to(self.device), **({"use_cache": False} | body))
-        except _Enough:
+        except Enough:
             pass
         finally:
             for handle in handles:
                 handle.remove()
 
-    def activations(self, tokens: Int[Tensor, "batch pos"], layer: int) -> Float[Tensor, "batch pos d_mlp"]:
-        """All activations of one layer, a copy: for small inputs and tests."""
-        kept: list[Tensor] = []
-        self.read(tokens, {layer: lambda x: kept.append(x.clone())})
-        return kept[0]
+    def _require(self, sites: Sequence[Site]) -> None:
+        lacking = [site for site in sites if site not in self.sites]
+        if lacking or not sites:
+            raise SubjectError(
+                f"reading {self.name} at {', '.join(lacking) or 'no site'}: it has {', '.join(self.sites)}. "
+                "Choose among these."
+            )
+
+    def spot(self, layer: int, site: Site) -> Spot:
+        """Where a site is in a layer.
+
+        Raises:
+            SubjectError: this kind of model has no such place.
+        """
+        out = self._out[layer]
+        if site == "post":
+            return Spot(out, before=True)
+        parent = self._module(self.paths.out[layer].rpartition(".")[0])
+        if site == "mid":
+            if getattr(self.model.config, "activation_function", None) != "solu_ln":
+                raise SubjectError(f"reading {self.name} at mid: it has no norm between activation and out projection.")
+            return Spot(parent.get_submodule("ln"), before=True)
+        if not self.gated and site == "pre_linear":
+            raise SubjectError(f"reading {self.name} at pre_linear: its MLPs have no gate.")
+        path = (self.paths.gate if site == "pre" and self.gated else self.paths.in_)[layer]
+        fused = getattr(parent, "gate_up_proj", None)  # Phi-3 and GLM: the adapters split it into modules of their own
+        if self.gated and isinstance(fused, torch.nn.Module):
+            return Spot(fused, before=False, half=0 if site == "pre" else 1)
+        return Spot(self._module(path), before=False)
 
     def _module(self, path: str) -> torch.nn.Module:
         try:
@@ -150,37 +211,6 @@ class Subject:
                 f"looking for the neurons of {self.name}: there is no module {path}, where TransformerLens says they "
                 "are. The model's code and the adapter disagree; try another version of transformer-lens."
             ) from error
-
-    def _measure_widths(self) -> list[int]:
-        """Run two rows that differ in their second token: each layer is seen, and the first token does not care."""
-        seen: dict[int, Tensor] = {}
-        probe = torch.tensor([[0, self.d_vocab // 3], [0, self.d_vocab // 2]])
-        readers = {i: (lambda x, i=i: seen.update({i: x[:, 0].float()})) for i in range(self.n_layers)}
-        self.read(probe, readers)
-        silent = [i for i in range(self.n_layers) if i not in seen]
-        if silent:
-            raise SubjectError(
-                f"looking for the neurons of {self.name}: the out projections of layers {silent[:8]} are never run. "
-                "Mixture-of-experts and attention-only layers cannot be read yet."
-            )
-        one, other = seen[self.n_layers - 1]
-        rounding = 1e-3 if self.dtype == torch.float32 else 5e-2
-        if (one - other).abs().max() > rounding * one.abs().max():
-            raise SubjectError(
-                f"looking for the neurons of {self.name}: a token sees what comes after it, so this is an encoder. "
-                "Give a decoder-only language model."
-            )
-        return [seen[i].shape[-1] for i in range(self.n_layers)]
-
-
-def _hook(reader: Reader, shape: torch.Size, *, last: bool) -> Callable[..., None]:
-    def see(module: torch.nn.Module, args: tuple[Tensor, ...]) -> None:
-        x = args[0]
-        reader(x.view(*shape, x.shape[-1]))  # OPT flattens batch and position
-        if last:
-            raise _Enough
-
-    return see
 
 
 def require_tensors(model: Any, missing: Iterable[str], path: Path) -> None:

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float32, Int64, Integer
 from torch import Tensor
 
+from neurolocal.records import Site
 from neurolocal.subject.model import Subject
 from neurolocal.subject.rowcache import Place, RowCache, mask, side_by_side
 from neurolocal.words import Vocabulary
@@ -56,14 +57,16 @@ class Activations(NamedTuple):
 class Packed:
     """A subject that runs branches, and what a stage needs to make them."""
 
-    def __init__(self, subject: Subject, *, budget: int = 256) -> None:
+    def __init__(self, subject: Subject, *, budget: int = 256, site: Site = "post") -> None:
         """Wrap a subject.
 
         Args:
             subject: the model under study.
             budget: branch tokens a forward pass, at most, beside a row's prefix; a longer branch has its own pass.
+            site: where the neurons are read.
         """
         self.subject, self.budget = subject, budget
+        self.site: Site = site
         self.packs = True
         """False once the model turned out to ignore masks or positions: then plain batches are run."""
         self._compared = 0
@@ -145,6 +148,7 @@ class Packed:
                 self.subject.read(
                     beside.tokens[None],
                     {layer: lambda x, plan=plan, chosen=chosen, skip=skip: plan.take(chosen, x[0, skip:])},
+                    sites=(self.site,),
                     position_ids=beside.position[None],
                     attention_mask=mask(self.subject, beside),
                     past_key_values=cache,
@@ -168,6 +172,7 @@ class Packed:
             self.subject.read(
                 tokens,
                 {layer: lambda x, c=chosen, at=at: plan.take(c, torch.cat([x[n, p : p + w] for n, p, w in at]))},
+                sites=(self.site,),
             )
 
     def _compare(self, row: Integer[np.ndarray, "pos"], plans: Mapping[int, _Plan]) -> None:

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -23,8 +23,32 @@ from neurolocal.errors import SubjectError
 T = TypeVar("T")
 
 
-def out_projection_paths(hf_config: Any, n_layers: int) -> list[str]:
-    """The path of each layer's MLP out projection, whose input is `blocks.{layer}.mlp.hook_post`.
+BLOCK = ("mlp.out", "mlp.in", "mlp.gate", "ln2_post")
+"""What is looked for in every block, in TransformerLens's names; all but the first may be absent."""
+
+ENDS = ("ln_final", "unembed")
+"""What is looked for once; absent where a model has no unembedding."""
+
+
+class ModulePaths(NamedTuple):
+    """Module paths by TransformerLens's names; empty strings where a model has no such module."""
+
+    out: list[str]
+    """Of each layer's MLP out projection, whose input is `blocks.{layer}.mlp.hook_post`."""
+    in_: list[str]
+    """Of the in projection: `hook_pre` is its output, or `hook_pre_linear` in a gated MLP."""
+    gate: list[str]
+    """Of the gate projection, whose output is `hook_pre` in a gated MLP."""
+    ln2_post: list[str]
+    """Of a norm between the MLP and the residual stream."""
+    ln_final: str
+    """Of the norm before the unembedding."""
+    unembed: str
+    """Of the unembedding."""
+
+
+def module_paths(hf_config: Any, n_layers: int) -> ModulePaths:
+    """Where a model's MLP neurons and its way to the logits are.
 
     Args:
         hf_config: the Hugging Face config of the model.
@@ -33,7 +57,10 @@ def out_projection_paths(hf_config: Any, n_layers: int) -> list[str]:
     Raises:
         SubjectError: TransformerLens knows no such architecture, or it has no MLP neurons.
     """
-    return remembered(hf_config, "out projections", lambda: _translate(hf_config, n_layers), of=(n_layers, str))
+    length = len(BLOCK) * n_layers + len(ENDS)
+    found = remembered(hf_config, "module paths", lambda: _translate(hf_config, n_layers), of=(length, str))
+    each = [found[i * n_layers : (i + 1) * n_layers] for i in range(len(BLOCK))]
+    return ModulePaths(*each, *found[-len(ENDS) :])  # pyright: ignore[reportArgumentType]
 
 
 def remembered(hf_config: Any, what: str, find: Callable[[], list[T]], *, of: tuple[int, type[T]]) -> list[T]:
@@ -74,12 +101,22 @@ def _translate(hf_config: Any, n_layers: int) -> list[str]:
             f"it ({_first_line(error)}). Use a model from its list of supported architectures."
         ) from error
     try:
-        return [adapter.translate_transformer_lens_path(f"blocks.{layer}.mlp.out") for layer in range(n_layers)]
+        out = [adapter.translate_transformer_lens_path(f"blocks.{layer}.{BLOCK[0]}") for layer in range(n_layers)]
     except (ValueError, KeyError, AttributeError) as error:
         raise SubjectError(
             f"looking for the neurons of a {kind}: it has no MLP with one out projection a layer "
             f"({_first_line(error)}). Attention-only, state-space and mixture-of-experts models cannot be read yet."
         ) from error
+    rest = [f"blocks.{layer}.{name}" for name in BLOCK[1:] for layer in range(n_layers)]
+    return [*out, *[_path(adapter, name) for name in [*rest, *ENDS]]]
+
+
+def _path(adapter: Any, name: str) -> str:
+    """The module path that a name stands for; empty where the architecture has none."""
+    try:
+        return adapter.translate_transformer_lens_path(name)
+    except (ValueError, KeyError, AttributeError):
+        return ""
 
 
 def _first_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from neurolocal.records import Site
 from neurolocal.subject.model import Subject
 
 VOCAB, D_MLP, D_MODEL = 97, 48, 32
@@ -42,9 +43,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "Gemma": LLAMA | {"num_key_value_heads": 1, "head_dim": 8},
     "Qwen2": LLAMA,
     "Phi": WITHOUT_KV,
+    "Phi3": LLAMA | {"pad_token_id": 0},
+    "Gemma2": LLAMA | {"head_dim": 8, "query_pre_attn_scalar": 8, "attn_logit_softcapping": None},
+    "Olmo2": LLAMA,
     "OPT": WITHOUT_KV | {"word_embed_proj_dim": D_MODEL, "ffn_dim": D_MLP, "init_std": 0.2},
 }
-"""The settings of each kind's Hugging Face config; `Gemma` is the one with GeGLU."""
+"""The settings of each kind's Hugging Face config; `Gemma` has GeGLU, `Phi3` gate and in projection in one module,
+`Gemma2` and `Olmo2` a norm behind the MLP."""
+
+GATED = ("Llama", "Gemma", "Qwen2", "Phi3", "Gemma2", "Olmo2")
+"""The kinds with a gate."""
 
 
 def tiny_model(kind: str, *, seed: int = 0, eager: bool = False) -> Any:
@@ -63,13 +71,17 @@ def tiny(kind: str, *, seed: int = 0) -> Subject:
     return Subject(tiny_model(kind, seed=seed), SimpleNamespace(), name=f"tiny {kind}")
 
 
-def bridge_activations(model: Any, tokens: torch.Tensor) -> list[torch.Tensor]:
-    """`blocks.{layer}.mlp.hook_post` of every layer, by TransformerLens itself, on a copy of the model."""
+HOOKS: dict[Site, str] = {"post": "hook_post", "pre": "hook_pre", "pre_linear": "hook_pre_linear"}
+"""TransformerLens's hook of each site, below `blocks.{layer}.mlp`."""
+
+
+def bridge_activations(model: Any, tokens: torch.Tensor, site: Site = "post") -> list[torch.Tensor]:
+    """A site's activations in every layer, by TransformerLens itself, on a copy of the model."""
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
     own = copy.deepcopy(model)
     bridge = build_bridge_from_module(own, own.config.architectures[0], hf_config=own.config)
-    names = [f"blocks.{layer}.mlp.hook_post" for layer in range(bridge.cfg.n_layers)]
+    names = [f"blocks.{layer}.mlp.{HOOKS[site]}" for layer in range(bridge.cfg.n_layers)]
     with torch.inference_mode():
         _, cache = bridge.run_with_cache(tokens, names_filter=lambda name: name in names)
     return [cache[name].reshape(*tokens.shape, -1).float() for name in names]

@@ -126,7 +126,7 @@ def _signals(say: Say) -> Iterator[Callable[[], bool]]:
 def _stream(job: Collection, files: list[Path]) -> RowStream:
     from neurolocal.corpus import RowStream
 
-    return RowStream(files, job.subject.encode, job.subject.bos, job.subject.eos, job.config)
+    return RowStream(files, job.subject.encode_documents, job.subject.bos, job.subject.eos, job.config)
 
 
 def _what_is_there(job: Collection, files: list[Path], *, replace: bool, say: Say) -> str | list[str] | None:
@@ -244,7 +244,7 @@ def _write(
             index=progress.index,
             token_count=progress.token_count,
             vocabulary=job.subject.vocabulary,
-            rest=() if complete else cursor.rest,
+            rest=() if complete else tuple(piece.tokens for piece in cursor.rest),
         ),
     )
 
@@ -284,11 +284,14 @@ def _cursor(store: Store) -> Cursor:
     Raises:
         StoreError: it does not say so.
     """
-    from neurolocal.corpus import Cursor
+    from neurolocal.corpus import Cursor, Piece
 
     rest = store.rest()
     try:
-        cursor = Cursor(**store.manifest["cursor"], rest=(rest.astype(np.int32),) if len(rest) else ())
+        cursor = Cursor(**store.manifest["cursor"])
+        tokens = rest.astype(np.int32)
+        piece = Piece(tokens, np.full(len(tokens), -1), cursor.file, max(0, cursor.record - 1), "")
+        cursor = dataclasses.replace(cursor, rest=(piece,) if len(tokens) else ())
         numbers = (cursor.file, cursor.record, cursor.rows, cursor.batches, cursor.documents, cursor.tokens)
         known = all(type(n) is int and n >= 0 for n in (*numbers, *cursor.skipped.values()))
         bytes.fromhex(cursor.digest)

@@ -52,7 +52,7 @@ def measure(subject: Subject, bridge: Any, row_length: int, options: argparse.Na
     config = CollectConfig(
         row_length=row_length, dtype=options.dtype, batch_size=max(1, options.batch_tokens // row_length)
     )
-    stream = RowStream(corpus_files(options.corpus), subject.encode, subject.bos, subject.eos, config)
+    stream = RowStream(corpus_files(options.corpus), subject.encode_documents, subject.bos, subject.eos, config)
     began = time.process_time()
     batches = list(itertools.islice(stream.batches(), options.pairs + 1))
     tokenising = (time.process_time() - began) / len(batches)

@@ -14,58 +14,37 @@ import contextlib
 import hashlib
 import queue
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
 from neurolocal.config import CollectConfig
+from neurolocal.corpus.cursor import Cursor, Piece
 from neurolocal.corpus.readers import Document, Skipped, corpus_bytes, documents
 from neurolocal.errors import ConfigError, CorpusError
+from neurolocal.provenance import Parts
 
-Encode = Callable[[list[str]], list[list[int]]]
-"""Texts -> token ids of each, without special tokens."""
+Encoded = tuple[Int32[np.ndarray, "n"], Int64[np.ndarray, "n"] | None]
+"""A text's token ids, without special tokens, and where in it each begins, in code points; None where unknown."""
+
+Encode = Callable[[list[str]], list[Encoded]]
+"""Texts -> ids and places of each."""
 
 GROUP = 1 << 18
 """Characters tokenised in one call: enough for the tokenizer's threads, little to redo after a stop."""
 
+SUBSETS = 1000
+"""Names of subsets told apart, the first in the corpus; a hostile corpus may have one a document."""
+
+OTHERS = "(others)"
+"""The name of all further subsets."""
+
 AHEAD = 8
 """Batches made ready before they are asked for."""
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """Where the corpus stands behind a batch: all that a later run needs to go on with the next one."""
-
-    file: int = 0
-    """Number of the next document's file."""
-    record: int = 0
-    """Number of the next document's record in it."""
-    rows: int = 0
-    """Rows made so far: the next row's index."""
-    batches: int = 0
-    """Batches made so far."""
-    documents: int = 0
-    """Documents begun so far."""
-    tokens: int = 0
-    """Tokens of text in the rows so far: no BOS, no padding."""
-    digest: str = ""
-    """Chained SHA-256 of the rows so far: names the text that was analysed, whatever file it came in."""
-    skipped: dict[str, int] = field(default_factory=dict)
-    """Records passed over so far, by reason."""
-    rest: tuple[Int32[np.ndarray, "_"], ...] = field(default=(), repr=False)
-    """Tokens read but not yet in a row."""
-    share: float = field(default=0.0, compare=False)
-    """Share of the corpus's bytes on the disk that were read by then, for an estimate; 0 where unknown."""
-
-    def facts(self) -> dict[str, Any]:
-        """All but `rest` and `share`, as plain values."""
-        names = ("file", "record", "rows", "batches", "documents", "tokens", "digest", "skipped")
-        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -80,11 +59,13 @@ class Batch:
     """Tokens of each row that are no padding."""
     rows: Int64[np.ndarray, "batch"]
     """Row indices, ascending."""
+    parts: Parts
+    """Which documents each row is made of."""
     after: Cursor
     """Where to go on behind this batch."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class RowStream:
     """What makes rows: the files, the tokenizer, and the conventions."""
 
@@ -94,6 +75,9 @@ class RowStream:
     eos: int | None
     config: CollectConfig
     skipped: Skipped = field(default_factory=Skipped)
+    """What was passed over so far."""
+    end: Cursor | None = field(default=None, init=False)
+    """The cursor behind the last batch of all, whichever shard's it is, once all have been asked for; else None."""
 
     def __post_init__(self) -> None:
         if self.config.bos == "prepend" and self.bos is None:
@@ -102,80 +86,38 @@ class RowStream:
             raise ConfigError("packing = concat, but the tokenizer has no EOS to join by: pass --packing document")
 
     def batches(self, cursor: Cursor | None = None) -> Iterator[Batch]:
-        """Every batch of the corpus behind a cursor; the last may hold fewer rows.
+        """Every batch of the corpus behind a cursor; the last may hold fewer rows. Then `end` is set.
 
         Raises:
             CorpusError: the corpus cannot be read, or gives no row at all.
         """
-        start = cursor or Cursor()
+        here = cursor or Cursor()
+        self.end = None
         self.skipped.counts.clear()
-        self.skipped.counts.update(start.skipped)
-        config, digest = self.config, start.digest
-        limit = config.max_rows if config.max_rows is not None else np.inf
-        pending: list[tuple[np.ndarray, int]] = []
-        state = start
-        for row, length, state in self._rows(start):
-            if start.rows >= limit:
-                return
-            pending.append((row, length))
-            if len(pending) == config.batch_size or state.rows >= limit:
-                batch = _batch(pending, replace(state, batches=start.batches + 1, digest=digest))
-                yield batch
-                start, digest, pending = batch.after, batch.after.digest, []
-                if state.rows >= limit:
-                    return
-        if pending:
-            yield _batch(pending, replace(state, batches=start.batches + 1, digest=digest))
-
-    def _rows(self, cursor: Cursor) -> Iterator[tuple[np.ndarray, int, Cursor]]:
-        """Each row with its length and the cursor behind it (without batch number and digest)."""
-        fill = self.config.row_length - (self.config.bos == "prepend")
-        whole = self.config.packing == "concat"
-        joint = np.array([self.eos if self.eos is not None else self.bos], dtype=np.int32) if whole else None
-        rest, held = deque(cursor.rest), sum(map(len, cursor.rest))
-        found, size = self._encoded(cursor), max(1, corpus_bytes(self.files))
-        while True:
-            while held >= fill or (held and not whole):  # first of all what an earlier run had left
-                take = min(fill, held)
-                text = _take(rest, take)
-                held -= take
-                cursor = replace(cursor, rows=cursor.rows + 1, tokens=cursor.tokens + take, rest=tuple(rest))
-                yield self._row(text), take + self.config.row_length - fill, cursor
-            if (item := next(found, None)) is None:
+        self.skipped.counts.update(here.skipped)
+        limit = self.config.max_rows
+        making, found = _Making(self, here), self._encoded(here)
+        size = max(1, corpus_bytes(self.files))
+        while limit is None or here.rows < limit:
+            wanted = self.config.batch_size if limit is None else min(self.config.batch_size, limit - here.rows)
+            while not (full := making.cut(wanted)) and (item := next(found, None)):
+                making.read(*item, size=size)
+            if not full and not making.rows:
                 break
-            document, ids, skipped = item
-            tokens = np.asarray(ids, dtype=np.int32)
-            if joint is not None and cursor.documents:
-                tokens = np.concatenate([joint, tokens])
-            cursor = replace(
-                cursor,
-                file=document.file,
-                record=document.record + 1,
-                documents=cursor.documents + 1,
-                skipped=skipped,
-                share=min(1.0, document.read / size),
-            )
-            rest.append(tokens)
-            held += len(tokens)
-        if cursor.rows == 0:
-            raise CorpusError(self._nothing(replace(cursor, tokens=held)))
+            batch = making.batch(here)
+            here = batch.after
+            yield batch
+        if here.rows == 0:
+            raise CorpusError(self._nothing(making.cursor.documents, making.held))
+        self.end = here
 
-    def _row(self, text: np.ndarray) -> np.ndarray:
-        pad = self.eos if self.eos is not None else self.bos
-        row = np.full(self.config.row_length, 0 if pad is None else pad, dtype=np.int64)
-        at = int(self.config.bos == "prepend")
-        if self.bos is not None and at:
-            row[0] = self.bos
-        row[at : at + len(text)] = text
-        return row
-
-    def _encoded(self, cursor: Cursor) -> Iterator[tuple[Document, list[int], dict[str, int]]]:
+    def _encoded(self, cursor: Cursor) -> Iterator[tuple[Document, Encoded, dict[str, int]]]:
         """Documents with their ids and what had been skipped before them, tokenised a group at a time."""
         group: list[Document] = []
         skips: list[dict[str, int]] = [dict(self.skipped.counts)]
         size, broken = 0, None
 
-        def flush() -> Iterator[tuple[Document, list[int], dict[str, int]]]:
+        def flush() -> Iterator[tuple[Document, Encoded, dict[str, int]]]:
             yield from zip(group, self.encode([d.text for d in group]), skips[1:], strict=True)
 
         found = documents(
@@ -201,11 +143,11 @@ class RowStream:
         if broken is not None:
             raise broken
 
-    def _nothing(self, cursor: Cursor) -> str:
+    def _nothing(self, documents: int, tokens: int) -> str:
         where = ", ".join(str(f) for f in self.files[:3]) + (" …" if len(self.files) > 3 else "")
-        if cursor.documents:
+        if documents:
             return (
-                f"no rows in {where}: {cursor.documents} documents hold {cursor.tokens} tokens, a row needs "
+                f"no rows in {where}: {documents} documents hold {tokens} tokens, a row needs "
                 f"{self.config.row_length}. Pass a smaller --row-length, --packing document, or more text."
             )
         why = "; ".join(f"{n} records: {reason}" for reason, n in self.skipped.counts.items())
@@ -218,9 +160,11 @@ class RowStream:
 def batches(stream: RowStream, cursor: Cursor | None = None) -> Iterator[Batch]:
     """`stream.batches`, made in a thread that runs ahead, for this shard alone.
 
-    Batches of other shards are made too, since their tokens decide where ours begin, but not handed out.
+    Batches of other shards are made too, since their tokens decide where ours begin, but not handed out. `stream.end`
+    is set when the last batch has been asked for, not when the thread has come so far.
     """
-    config = stream.config
+    config, ahead = stream.config, replace(stream)
+    stream.end = None
     ready: queue.Queue[Batch | BaseException | None] = queue.Queue(AHEAD)
     stop = threading.Event()
 
@@ -232,7 +176,7 @@ def batches(stream: RowStream, cursor: Cursor | None = None) -> Iterator[Batch]:
 
     def work() -> None:
         try:
-            for batch in stream.batches(cursor):
+            for batch in ahead.batches(cursor):
                 if stop.is_set():
                     return
                 if batch.number % config.shards == config.shard:
@@ -248,28 +192,104 @@ def batches(stream: RowStream, cursor: Cursor | None = None) -> Iterator[Batch]:
             if isinstance(item, BaseException):
                 raise item
             yield item
+        stream.end = ahead.end
     finally:
         stop.set()
         thread.join(timeout=5)
 
 
-def _take(rest: deque[np.ndarray], n: int) -> np.ndarray:
-    """The first n tokens of the buffer, taken out; what is left of an array stays a view of it."""
-    taken = []
-    while n:
-        head = rest.popleft()
-        taken.append(head[:n])
-        if len(head) > n:
-            rest.appendleft(head[n:])
-        n -= len(taken[-1])
-    return np.concatenate(taken) if taken else np.empty(0, np.int32)
+class _Making:
+    """Documents that wait for a row, and the rows of the batch that is being made of them."""
 
+    def __init__(self, stream: RowStream, cursor: Cursor) -> None:
+        self.config, self.cursor, self.held = stream.config, cursor, sum(len(piece.tokens) for piece in cursor.rest)
+        self._rest, self._known = deque(cursor.rest), {*cursor.subsets, *(piece.subset for piece in cursor.rest)}
+        self._whole = self.config.packing == "concat"
+        joint = stream.eos if stream.eos is not None else stream.bos
+        self._joint = np.array([joint], dtype=np.int32) if self._whole else np.empty(0, np.int32)
+        self._blank = np.full(self.config.row_length, joint or 0, dtype=np.int64)
+        self._head = int(self.config.bos == "prepend")
+        self._blank[: self._head] = stream.bos or 0
+        self._begin()
 
-def _batch(pending: list[tuple[np.ndarray, int]], after: Cursor) -> Batch:
-    tokens = np.stack([row for row, _ in pending])
-    length = np.array([n for _, n in pending], dtype=np.int64)
-    chain = hashlib.sha256(bytes.fromhex(after.digest))
-    chain.update(length.astype("<i8").tobytes())
-    chain.update(tokens.astype("<u4").tobytes())
-    rows = np.arange(after.rows - len(pending), after.rows, dtype=np.int64)
-    return Batch(after.batches - 1, tokens, length, rows, replace(after, digest=chain.hexdigest()))
+    def _begin(self) -> None:
+        self._tokens = np.tile(self._blank, (self.config.batch_size, 1))
+        self._length: list[int] = []
+        self._ends: list[int] = []
+        self._parts: list[tuple[int, int, int, int, str]] = []
+        self._counts: Counter[str] = Counter()
+        self._behind = self.cursor  # what was known when the last row was cut
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch so far."""
+        return len(self._length)
+
+    def read(self, document: Document, encoded: Encoded, skipped: dict[str, int], *, size: int) -> None:
+        """Take in the next document; `size` is the corpus's in bytes."""
+        tokens = np.asarray(encoded[0], dtype=np.int32)
+        character = np.full(len(tokens), -1) if encoded[1] is None else np.asarray(encoded[1], dtype=np.int64)
+        if self._whole and self.cursor.documents:
+            tokens = np.concatenate([self._joint, tokens])
+            character = np.concatenate([np.full(1, -1 if encoded[1] is None else 0), character])
+        if len(tokens):
+            subset = document.subset
+            if subset not in self._known and len(self._known) >= SUBSETS:
+                subset = OTHERS
+            self._known.add(subset)
+            self._rest.append(Piece(tokens, character, document.file, document.record, subset))
+            self.held += len(tokens)
+        self.cursor = replace(
+            self.cursor,
+            file=document.file,
+            record=document.record + 1,
+            documents=self.cursor.documents + 1,
+            skipped=skipped,
+            share=min(1.0, document.read / size),
+        )
+
+    def cut(self, wanted: int) -> bool:
+        """Make rows of what waits, until the batch has as many as wanted; whether it has."""
+        fill, before = self.config.row_length - self._head, self.rows
+        while self.rows < wanted and (self.held >= fill or (self.held and not self._whole)):
+            self._row(min(fill, self.held if self._whole else len(self._rest[0].tokens)))
+        if self.rows > before:
+            self._behind = replace(self.cursor, rest=tuple(self._rest))
+        return self.rows == wanted
+
+    def _row(self, n: int) -> None:
+        row, at, begin = self._tokens[self.rows], self._head, 0
+        self.held -= n
+        while n:
+            piece = self._rest[0]
+            k = min(n, len(piece.tokens))
+            row[at : at + k] = piece.tokens[:k]
+            self._parts.append((begin, piece.file, piece.record, int(piece.character[0]), piece.subset))
+            self._counts[piece.subset] += k
+            if k == len(piece.tokens):
+                self._rest.popleft()
+            else:
+                self._rest[0] = piece.behind(k)
+            n, at = n - k, at + k
+            begin = at
+        self._length.append(at)
+        self._ends.append(len(self._parts))
+
+    def batch(self, before: Cursor) -> Batch:
+        """The rows cut so far, as the batch behind a cursor; the next one is begun."""
+        tokens, length = self._tokens[: self.rows], np.array(self._length, dtype=np.int64)
+        chain = hashlib.sha256(bytes.fromhex(before.digest))
+        chain.update(length.astype("<i8").tobytes())
+        chain.update(tokens.astype("<u4").tobytes())
+        after = replace(
+            self._behind,
+            rows=before.rows + self.rows,
+            batches=before.batches + 1,
+            tokens=before.tokens + self._counts.total(),
+            digest=chain.hexdigest(),
+            subsets=dict(sorted((self._counts + Counter(before.subsets)).items())),
+        )
+        rows = np.arange(before.rows, after.rows, dtype=np.int64)
+        batch = Batch(before.batches, tokens, length, rows, Parts.of(self._ends, self._parts), after)
+        self._begin()
+        return batch

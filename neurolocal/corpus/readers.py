@@ -22,6 +22,9 @@ from neurolocal.errors import CorpusError
 LONGEST_LINE = 1 << 28
 """Bytes of the longest line that is believed: 256 MiB; the Pile's longest document has some 40."""
 
+LONGEST_NAME = 200
+"""Characters of a subset's name that are kept: it is counted and stored, and a hostile one may be as long as a line."""
+
 TEXT_PIECE = 1 << 20
 """Characters of a .txt file that make a document, cut at white space: 1 MiB bounds the memory."""
 
@@ -200,7 +203,7 @@ def _document(value: dict[str, Any], text_field: str) -> Record:
         return Broken(f'no text in the field "{text_field}"', _names(value) + kind)
     meta = value.get("meta")
     subset = meta.get("pile_set_name") if isinstance(meta, dict) else None
-    return _clean(text), _clean(subset) if isinstance(subset, str) else ""
+    return _clean(text), _clean(subset[:LONGEST_NAME]) if isinstance(subset, str) else ""
 
 
 def _clean(text: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -22,7 +23,7 @@ from neurolocal.records import Site
 from neurolocal.subject.capture import Enough, Reader, Spot, attach
 from neurolocal.subject.probe import SITES, measured_sites, widths
 from neurolocal.subject.sites import module_paths, remembered
-from neurolocal.subject.tokens import encode_exactly, vocabulary
+from neurolocal.subject.tokens import encode_documents, encode_exactly, vocabulary
 from neurolocal.words import Vocabulary
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ class Subject:
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids of whole documents, without special tokens."""
         return self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+
+    def encode_documents(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Of whole documents the int32 token ids, and int64 where each begins in the text, in code points, or None."""
+        return encode_documents(self.tokenizer, self.vocabulary, texts)
 
     def encode_exactly(self, text: str) -> list[int] | None:
         """Ids whose text is exactly `text` in the middle of a row, or None where there are none."""

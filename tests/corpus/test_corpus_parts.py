@@ -1,0 +1,277 @@
+"""Every token of a row comes from the place that its part says, in every packing, from any cursor on, in any shard."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from corpus_twins import encode, encode_words, plain_rows, write_records
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neurolocal.config import CollectConfig
+from neurolocal.corpus import Piece, RowStream, batches, corpus_files, rest_arrays, rest_from
+from neurolocal.corpus import packing as rows
+from neurolocal.errors import CorpusError
+from neurolocal.provenance import Parts
+
+BOS, EOS = 1, 2
+RECORDS = st.lists(
+    st.none() | st.tuples(st.text("aabbcz", max_size=14), st.sampled_from([None, "", "ArXiv", "Wiki"])),
+    min_size=1,
+    max_size=12,
+)
+
+
+def corpus(folder, files):
+    """Files of (text, subset), None for a broken record; and each document's file, record, subset, ids and places."""
+    documents = []
+    for number, records in enumerate(files):
+        lines: list[Any] = []
+        for record, given_one in enumerate(records):
+            if given_one is None:
+                lines.append({"no text": 1})
+                continue
+            text, subset = given_one
+            lines.append({"text": text} | ({} if subset is None else {"meta": {"pile_set_name": subset}}))
+            ((ids, places),) = encode_words([text])
+            listed = [-1] * len(ids) if places is None else places.tolist()
+            documents.append((number, record, subset or "", ids.tolist(), listed))
+        write_records(folder, lines, "jsonl", name=str(number))
+    return documents
+
+
+def carried(batch):
+    """Of each row what each token carries by `batch.parts`: (file, record, subset), and the place at each part's begin.
+
+    Places between are left out (None): a part says only where it begins.
+    """
+    found = []
+    for i, length in enumerate(batch.length.tolist()):
+        at = np.arange(batch.tokens.shape[1])
+        part = batch.parts.at(np.full(len(at), i), at)
+        assert (part[length:] == part[length - 1]).all()  # padding counts to the last
+        columns = ("file", "record", "subset", "character", "position")
+        file, record, subset, character, position = (getattr(batch.parts, c)[part].tolist() for c in columns)
+        found.append(
+            [
+                (file[j], record[j], batch.parts.subsets[subset[j]], character[j] if position[j] == j else None)
+                for j in range(length)
+            ]
+        )
+    return found
+
+
+def wanted(row):
+    """The same of a row of the twin: the place only where the document changes."""
+    sources = [source for _, source in row]
+    new = [i == 0 or sources[i][:2] != sources[i - 1][:2] for i in range(len(row))]
+    return [(*source[:3], source[3] if first else None) for source, first in zip(sources, new, strict=True)]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    files=st.lists(RECORDS, min_size=1, max_size=3),
+    packing=st.sampled_from(["concat", "document"]),
+    bos=st.sampled_from(["prepend", "none"]),
+    row_length=st.integers(2, 7),
+    batch_size=st.integers(1, 4),
+    limit=st.none() | st.integers(1, 9),
+    group=st.sampled_from([1, 9, 1000]),
+    shards=st.integers(1, 3),
+)
+def test_parts_equal_the_twin(tmp_path_factory, files, packing, bos, row_length, batch_size, limit, group, shards):
+    """Also from every cursor on, kept as columns, and in every shard; each ends where the whole run ends."""
+    folder = tmp_path_factory.mktemp("p")
+    documents = corpus(folder, files)
+    twin = plain_rows(documents, row_length=row_length, packing=packing, bos=bos == "prepend", eos=EOS)[:limit]
+    config: Any = {"row_length": row_length, "batch_size": batch_size, "packing": packing, "bos": bos}
+    config |= {"max_rows": limit, "shards": shards}
+
+    def stream(shard=0):
+        return RowStream(corpus_files(folder), encode_words, BOS, EOS, CollectConfig(shard=shard, **config))
+
+    was, rows.GROUP = rows.GROUP, group
+    try:
+        running = stream()
+        if not twin:
+            with pytest.raises(CorpusError, match="no rows in"):
+                list(running.batches())
+            assert running.end is None
+            return
+        whole = list(running.batches())
+        assert running.end is whole[-1].after
+        assert [row for batch in whole for row in carried(batch)] == [wanted(row) for row in twin]
+        assert [t for b in whole for row, n in zip(b.tokens, b.length, strict=True) for t in row[:n].tolist()] == [
+            BOS if token == -1 else token for row in twin for token, _ in row
+        ]
+        for i, batch in enumerate(whole):
+            made = twin[: batch.after.rows]
+            counts: dict[str, int] = {}
+            for token, (_, _, subset, _) in (pair for row in made for pair in row):
+                counts[subset] = counts.get(subset, 0) + (token != -1)
+            assert batch.after.subsets == counts
+            assert list(batch.after.subsets) == sorted(counts)
+            assert batch.after.tokens == sum(counts.values())
+            assert Parts.from_columns(batch.parts.columns()) == batch.parts
+            going_on = stream()
+            kept = rest_from(rest_arrays(batch.after.rest))
+            cursor = rows.replace(batch.after, rest=kept)
+            for a, b in zip(list(going_on.batches(cursor)), whole[i + 1 :], strict=True):
+                np.testing.assert_array_equal(a.tokens, b.tokens)
+                assert (a.parts, a.after) == (b.parts, b.after)
+                assert repr(rest_arrays(a.after.rest)) == repr(rest_arrays(b.after.rest))
+            assert going_on.end == running.end
+        for shard in range(shards):
+            mine = stream(shard)
+            for batch in batches(mine):
+                assert batch.parts == whole[batch.number].parts
+            assert mine.end == running.end
+            assert repr(rest_arrays(mine.end.rest)) == repr(rest_arrays(running.end.rest))
+    finally:
+        rows.GROUP = was
+
+
+@pytest.mark.parametrize("which", ["smollm2", "stories260k"])
+@pytest.mark.parametrize("packing", ["concat", "document"])
+def test_a_part_decoded_is_the_text_from_its_place(fixtures, tmp_path, rng, which, packing):
+    """Byte-level BPE and SentencePiece, over characters of one to four bytes that tokens cut through."""
+    from neurolocal.subject import load_subject
+
+    subject = load_subject("smollm2" if which == "smollm2" else str(fixtures / which))
+    words = [
+        "Once",
+        " upon",
+        "  a",
+        " time",
+        "\n",
+        "\n\n",
+        " café",
+        " 日本",
+        "語",
+        "😀",
+        " 👩‍👩‍👧",
+        "\t",
+        " <s>x",
+        "é",
+        ".",
+        " ",
+    ]
+    texts = ["".join(rng.choice(words, rng.integers(1, 60))) for _ in range(40)]
+    path = write_records(tmp_path, [{"text": text} for text in texts], "jsonl")
+    config = CollectConfig(row_length=16, batch_size=7, packing=packing)
+    stream = RowStream([path], subject.encode_documents, subject.bos, subject.eos, config)
+    seen = np.zeros(len(texts), bool)
+    for batch in stream.batches():
+        for i in range(len(batch.rows)):
+            first, last = batch.parts.offsets[i : i + 2].tolist()
+            for part in range(first, last):
+                begin = int(batch.parts.position[part])
+                end = int(batch.length[i]) if part + 1 == last else int(batch.parts.position[part + 1])
+                tokens = batch.tokens[i, begin + (part == first) : end].tolist()  # BOS counts to the first part
+                record, place = int(batch.parts.record[part]), int(batch.parts.character[part])
+                if packing == "concat" and place == 0 and tokens[:1] == [subject.eos] and record:
+                    tokens = tokens[1:]
+                said = b"".join(subject.vocabulary.tokens[t] for t in tokens)
+                if place == 0 and not texts[record].startswith(" ") and said[:1] == b" ":
+                    said = said[1:]  # SentencePiece's own
+                text = texts[record][place:].encode()
+                within = [k for k in range(4) if text[k : k + len(said)] == said]  # a token may begin in a character
+                assert within, (record, place, said, text[:40])
+                assert within[0] < len(texts[record][place : place + 1].encode() or b"x")
+                seen[record] = True
+    assert seen[:-1].all()
+
+
+def test_a_token_inside_a_character_is_at_its_begin(fixtures):
+    from neurolocal.subject import load_subject
+
+    subject = load_subject(str(fixtures / "stories260k"))
+    ((ids, starts),) = subject.encode_documents(["a 😀b"])
+    assert starts is not None
+    emoji = [i for i, start in enumerate(starts.tolist()) if start == 2]
+    assert b"".join(subject.vocabulary.tokens[ids[i]] for i in emoji) == "😀".encode()
+    assert len(emoji) == 4
+    assert starts.tolist()[-1] == 3
+
+
+def test_a_rest_is_cut_by_views(tmp_path):
+    path = write_records(tmp_path, [{"text": "ab" * 500}], "jsonl")
+    stream = RowStream([path], encode, BOS, EOS, CollectConfig(row_length=5, batch_size=2, packing="document"))
+    rests = [batch.after.rest for batch in stream.batches()]
+    (first,), (second,) = rests[:2]
+    assert np.shares_memory(first.tokens, second.tokens)
+    assert np.shares_memory(first.character, second.character)
+
+
+def test_a_corpus_of_too_many_subsets(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "SUBSETS", 3)
+    names = ["c", "b", "e", "a", "b", "d", "x" * 5000]
+    records = [{"text": "aaaa", "meta": {"pile_set_name": name}} for name in names]
+    path = write_records(tmp_path, records, "jsonl")
+    stream = RowStream([path], encode, BOS, EOS, CollectConfig(row_length=5, batch_size=1, packing="document"))
+    whole = list(stream.batches())
+    assert whole[-1].after.subsets == {"(others)": 12, "b": 8, "c": 4, "e": 4}
+    for i, batch in enumerate(whole):
+        assert [b.parts for b in stream.batches(batch.after)] == [b.parts for b in whole[i + 1 :]]
+    monkeypatch.setattr(rows, "SUBSETS", 9)
+    assert max(map(len, list(stream.batches())[-1].after.subsets)) == 200
+
+
+REST = (
+    Piece(np.array([5, 6, 7], np.int32), np.array([3, 3, 9]), 1, 4, "Wiki"),
+    Piece(np.array([2, 8], np.int32), np.array([-1, -1]), 1, 6, ""),
+)
+
+
+def test_a_rest_comes_back():
+    assert repr(rest_from(rest_arrays(REST))) == repr(REST)
+    assert rest_from(rest_arrays(())) == ()
+    assert rest_arrays(REST)["tokens"].dtype == np.uint32  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("tokens", None, "tokens is object with 0 dimensions; expected uint32 with 1"),
+        ("tokens", np.array([1, 2, 3, 4, 2**31], np.uint32), "a token, file or record that cannot be"),
+        ("tokens", np.arange(4, dtype=np.uint32), "offsets do not ascend from 0 to the 4 tokens"),
+        ("character", np.arange(5, dtype=np.int32), "character is int32"),
+        ("character", np.arange(4), "4 characters for 5 tokens"),
+        ("character", np.array([3, 2, 9, 0, 1]), "characters of piece 0 do not ascend"),
+        ("character", np.array([1, 2, 9, -1, 1]), "characters of piece 1 do not ascend"),
+        ("character", np.array([-2, -2, -2, 0, 1]), "characters of piece 0 do not ascend"),
+        ("offsets", np.array([0, 3, 3]), "offsets do not ascend"),
+        ("offsets", np.array([0, 5, 5]), "offsets do not ascend"),
+        ("offsets", np.array([1, 3, 5]), "offsets do not ascend"),
+        ("offsets", np.array([0, 5]), "2 offsets, 2 files, 2 records and 2 subsets"),
+        ("offsets", np.empty(0, np.int64), "0 offsets"),
+        ("file", np.array([0, -1]), "a token, file or record that cannot be"),
+        ("record", np.array([-1, 0]), "a token, file or record that cannot be"),
+        ("subset", ["a"], "1 subsets"),
+        ("subset", ["a", 1], "something else than text"),
+    ],
+)
+def test_a_damaged_rest_is_refused(name, value, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        rest_from(rest_arrays(REST) | {name: value})
+    assert str(caught.value).startswith("reading the text between two batches: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_end_is_known_when_the_last_batch_was_asked_for(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text((json.dumps({"text": "abcabc"}) + "\n") * 4)
+    stream = RowStream([path], encode, BOS, EOS, CollectConfig(row_length=5, batch_size=2, shard=7, shards=8))
+    assert list(batches(stream)) == []  # this shard has none
+    assert stream.end is not None
+    assert (stream.end.rows, stream.end.batches) == (6, 3)
+    going_on = batches(RowStream([path], encode, BOS, EOS, CollectConfig(row_length=5, batch_size=2)), stream.end)
+    assert list(going_on) == []
+    one = RowStream([path], encode, BOS, EOS, CollectConfig(row_length=5, batch_size=2))
+    running = batches(one)
+    for _ in range(3):
+        next(running)
+        assert one.end is None  # though the thread is at the end
+    assert next(running, None) is None
+    assert one.end == stream.end

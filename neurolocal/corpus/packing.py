@@ -15,7 +15,7 @@ import hashlib
 import queue
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from neurolocal.provenance import Parts
 Encoded = tuple[Int32[np.ndarray, "n"], Int64[np.ndarray, "n"] | None]
 """A text's token ids, without special tokens, and where in it each begins, in code points; None where unknown."""
 
-Encode = Callable[[list[str]], list[Encoded]]
+Encode = Callable[[list[str]], Sequence[Encoded]]
 """Texts -> ids and places of each."""
 
 GROUP = 1 << 18

@@ -110,6 +110,8 @@ def documents(
         reader = _read_saved_dataset if path.is_dir() else _reader(path) or _read_lines(_open_plain)
         first = record if number == file else 0
         try:
+            if path.exists():
+                _require_uncut(path, sizes[number])
             for i, at, found in reader(path, first, text_field):
                 where = f"{path}, record {i + 1}"
                 if isinstance(found, Broken):
@@ -160,6 +162,16 @@ def _bytes(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
+def _require_uncut(path: Path, size: int) -> None:
+    """A file that is cut while it is read ends like a shorter one.
+
+    Raises:
+        EOFError: it has fewer bytes than it had.
+    """
+    if (now := _bytes(path)) < size:
+        raise EOFError(f"it was cut from {size:,} to {now:,} bytes while it was read")
+
+
 def _reader(path: Path) -> Reader | None:
     name = path.name.lower()
     for suffix, reader in _READERS.items():
@@ -171,17 +183,19 @@ def _reader(path: Path) -> Reader | None:
 def _read_lines(unpack: Callable[[io.BufferedReader], io.BufferedReader]) -> Reader:
     def read(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
         with path.open("rb") as raw:
-            file = unpack(raw)
-            number = 0
+            file, size, number = unpack(raw), _bytes(path), 0
             while line := file.readline(LONGEST_LINE + 1):
                 if len(line) > LONGEST_LINE:
                     raise CorpusError(
                         f"reading {path}, record {number + 1}: a line of over {LONGEST_LINE:,} bytes. "
                         "That is no document; check that the file holds one JSON object a line."
                     )
+                if not line.endswith(b"\n"):
+                    _require_uncut(path, size)
                 if number >= first and line.strip():
                     yield number, raw.tell(), _parse(line, text_field)
                 number += 1
+            _require_uncut(path, size)
 
     return read
 
@@ -293,13 +307,17 @@ def _read_parquet(path: Path, first: int, text_field: str) -> Iterator[tuple[int
 def _read_text(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
     with path.open("rb") as raw:
         file, number, rest = io.TextIOWrapper(raw, encoding="utf-8", errors="replace"), 0, ""
+        size = _bytes(path)
         while piece := file.read(TEXT_PIECE):
+            if len(piece) < TEXT_PIECE:
+                _require_uncut(path, size)
             text = rest + piece
             cut = max(text.rfind("\n"), text.rfind(" ")) + 1
             text, rest = (text[:cut], text[cut:]) if cut and len(piece) == TEXT_PIECE else (text, "")
             if number >= first:
                 yield number, raw.tell(), (text, "")
             number += 1
+        _require_uncut(path, size)
         if rest.strip() and number >= first:
             yield number, raw.tell(), (rest, "")
 

@@ -152,6 +152,37 @@ def test_an_error_in_the_thread_reaches_the_reader_behind_what_came_before(tmp_p
         list(batches(RowStream([path], lambda texts: [[1 // 0] for _ in texts], BOS, EOS, CollectConfig(row_length=5))))
 
 
+@pytest.mark.parametrize("what", ["gone", "cut"])
+def test_a_file_that_vanishes_between_batches(tmp_path, monkeypatch, what):
+    """What came before it is handed out, the error names it, and the run goes on when it is back."""
+    monkeypatch.setattr(rows, "GROUP", 1000)
+    texts = ["abcabcabc" * 30] * 40
+    for i in range(3):
+        write(tmp_path, texts, "jsonl", name=str(i))
+
+    def running(cursor=None):
+        files = sorted(tmp_path.glob("*.jsonl"))
+        return RowStream(files, encode, BOS, EOS, CollectConfig(row_length=64, batch_size=2)).batches(cursor)
+
+    whole, made = list(running()), running()
+    got = [next(made)]
+    path = tmp_path / "1.jsonl"
+    content = path.read_bytes()
+    if what == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2 - 5])
+    with pytest.raises(CorpusError) as caught:
+        got.extend(made)
+    assert str(path) in str(caught.value)
+    assert "what was collected is kept" in str(caught.value)
+    assert len(got) >= len(whole) // 3 - 1
+    path.write_bytes(content)
+    got.extend(running(got[-1].after))
+    for a, b in zip(got, whole, strict=True):
+        same(a, b)
+
+
 def test_the_thread_stops_when_nobody_reads_on(tmp_path):
     path = write(tmp_path, ["abcabcabc"] * 500, "jsonl")
     running = batches(stream(path))

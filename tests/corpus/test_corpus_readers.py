@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import numpy as np
 import pytest
@@ -205,3 +206,35 @@ def test_a_file_that_vanishes(tmp_path):
     path.unlink()
     with pytest.raises(CorpusError, match="The file is gone"):
         list(documents(files))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "jsonl.zst", "txt"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
+def test_a_file_cut_while_it_is_read(tmp_path, rng, kind, share):
+    """Whatever lies behind what was read, the end of the file is no end of the corpus."""
+    texts = ["".join(map(chr, rng.integers(97, 123, 4000))) for _ in range(200)]
+    if kind == "txt":
+        (path := tmp_path / "a.txt").write_text(" ".join(texts * 4))
+    else:
+        path = write(tmp_path, texts, kind)
+    size = path.stat().st_size
+    reading = documents([path])
+    got = [next(reading).text]
+    os.truncate(path, int(share * size))
+    with pytest.raises(CorpusError) as caught:
+        got.extend(d.text for d in reading)
+    assert str(path) in str(caught.value)
+    assert "goes on when the file is whole" in str(caught.value)
+    if kind == "txt":
+        assert " ".join(texts * 4).startswith("".join(got))
+    else:
+        assert got == texts[: len(got)]
+
+
+def test_a_file_that_grows_while_it_is_read(tmp_path):
+    path = write(tmp_path, TEXTS, "jsonl")
+    reading = documents([path])
+    first = next(reading).text
+    with path.open("a") as file:
+        file.write(json.dumps({"text": "more"}) + "\n")
+    assert [first, *(d.text for d in reading)] in ([*TEXTS, "more"], TEXTS)

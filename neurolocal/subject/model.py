@@ -70,6 +70,10 @@ class Subject:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
+    def device_of(self, layer: int) -> torch.device:
+        """Where a layer's activations are; layers may lie on different devices."""
+        return self.device
+
     @property
     def dtype(self) -> torch.dtype:
         """What it computes in."""
@@ -104,11 +108,13 @@ class Subject:
 
     def facts(self) -> dict[str, Any]:
         """What names this model, for a manifest."""
+        config = self.model.config
         return {
             "name": self.name,
             "path": self.path,
             "sha256": self.sha256,
-            "architecture": (self.model.config.architectures or [self.model.config.model_type])[0],
+            "architecture": getattr(config, "native_architecture", None)
+            or (config.architectures or [config.model_type])[0],
             "n_layers": self.n_layers,
             "d_mlp": self.d_mlp,
             "d_vocab": self.d_vocab,

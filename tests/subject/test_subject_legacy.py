@@ -1,0 +1,242 @@
+"""TransformerLens's own checkpoints from a folder: every layout against its own forward, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from legacy_twins import CONFIG, bridge_site, native_bridge, old_layout, random_weights, write_legacy
+
+from neurolocal.errors import SubjectError
+from neurolocal.subject import load_subject
+from neurolocal.subject.legacy import legacy_config
+
+SQUARE = {"n_ctx": 32}
+"""As many positions as d_model, as in the eight-layer SoLU model: its positions' shape says nothing."""
+
+LAYOUTS = {
+    "today": ({}, None),
+    "six layers or fewer": ({"n_layers": 2}, {"all_left": True}),
+    "six, square": ({"n_layers": 2} | SQUARE, {"all_left": True}),
+    "eight": ({"n_layers": 8}, {"all_left": False}),
+    "eight, square": ({"n_layers": 8} | SQUARE, {"all_left": False}),
+    "today, square": ({"n_layers": 8} | SQUARE, None),
+}
+
+
+@pytest.fixture
+def stories(fixtures) -> Path:
+    return fixtures / "stories260k"
+
+
+def seed(rng) -> int:
+    return int(rng.integers(2**31))
+
+
+def assert_equals_the_bridge(subject, bridge, rng) -> None:
+    """In float64, where eight layers of SoLU do not magnify rounding past the tolerance."""
+    tokens = torch.from_numpy(rng.integers(0, CONFIG["d_vocab"], (3, 32)))
+    subject.model.double()
+    bridge.double()
+    for site in subject.sites:
+        for layer, true in enumerate(bridge_site(bridge, tokens, site)):
+            found = subject.activations(tokens, layer, site)
+            assert found.dtype == torch.float64
+            assert (found - true).abs().max() < 1e-5 * true.abs().max(), (site, layer)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_equals_the_bridge(layout: str, stories, tmp_path, own_cache, rng) -> None:
+    changes, old = LAYOUTS[layout]
+    config = CONFIG | changes
+    weights = random_weights(config, seed=seed(rng))
+    on_disk = old_layout(weights, **old) if old else weights
+    subject = load_subject(write_legacy(tmp_path / "any name", config, on_disk, tokenizer_from=stories), device="cpu")
+    assert subject.sites == ("post", "mid", "pre")
+    assert (subject.n_layers, subject.n_ctx, subject.d_vocab) == (config["n_layers"], config["n_ctx"], 512)
+    assert subject.facts()["architecture"] == "TransformerLensNative"
+    assert_equals_the_bridge(subject, native_bridge(config, weights), rng)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"act_fn": "gelu"},
+        {"act_fn": "gelu_new", "final_rms": True},
+        {"act_fn": "solu", "normalization": "LNPre"},
+        {"act_fn": "relu", "normalization": "RMS"},
+        {"act_fn": "silu", "normalization": "RMSPre"},
+        {"normalization": None},
+    ],
+)
+def test_every_kind_equals_the_bridge(changes, stories, tmp_path, own_cache, rng) -> None:
+    config = CONFIG | changes
+    weights = random_weights(config, seed=seed(rng))
+    folder = write_legacy(tmp_path / "model", config, weights, tokenizer_from=stories)
+    subject = load_subject(folder, device="cpu")
+    assert subject.sites == (("post", "mid", "pre") if config["act_fn"] == "solu_ln" else ("post", "pre"))
+    bridge = native_bridge(config, weights)
+    assert_equals_the_bridge(subject, bridge, rng)
+    tokens = torch.from_numpy(rng.integers(0, 512, (2, 9)))
+    with torch.inference_mode():
+        true, found = bridge(tokens), subject.model(tokens).logits + weights["unembed.b_U"]  # which nothing here reads
+    assert (true - found).abs().max() < 1e-5 * true.abs().max()
+
+
+def test_normalization_type_is_the_same_key(stories, tmp_path, own_cache, rng) -> None:
+    config = {name: value for name, value in CONFIG.items() if name != "normalization"} | {"normalization_type": "LN"}
+    weights = random_weights(config, seed=seed(rng))
+    subject = load_subject(write_legacy(tmp_path / "m", config, weights, tokenizer_from=stories), device="cpu")
+    assert_equals_the_bridge(subject, native_bridge(config, weights), rng)
+
+
+def test_branches_side_by_side(stories, tmp_path, own_cache, rng) -> None:
+    from neurolocal.subject.packed import Packed
+
+    weights = random_weights(CONFIG, seed=seed(rng))
+    subject = load_subject(write_legacy(tmp_path / "m", CONFIG, weights, tokenizer_from=stories), device="cpu")
+    row = rng.integers(0, 512, 20)
+    packed = Packed(subject, site="mid")
+    branches = [(int(p), [int(t)], int(n)) for p, t, n in rng.integers([1, 0, 0], [20, 512, 48], (12, 3))]
+    found = packed.activations(row, {1: branches})[1].flat
+    assert packed.packs
+    for value, (position, own, neuron) in zip(found, branches, strict=True):
+        whole = torch.from_numpy(np.concatenate([row[:position], own]))[None]
+        true = subject.activations(whole, 1, "mid")
+        assert abs(float(true[0, -1, neuron]) - value) < 1e-4 * float(true.abs().max())
+
+
+def test_of_several_checkpoints_the_final_one_and_half_precision(stories, tmp_path, own_cache, rng) -> None:
+    weights = random_weights(CONFIG, seed=seed(rng))
+    folder = write_legacy(tmp_path / "m", CONFIG, weights, tokenizer_from=stories, name="SoLU_2L_final.pth")
+    torch.save({name: x * 0 for name, x in weights.items()}, folder / "SoLU_2L_000.pth")
+    tokens = torch.from_numpy(rng.integers(0, 512, (2, 9)))
+    true = load_subject(folder, device="cpu").activations(tokens, 1, "mid")
+    assert float(true.abs().max()) > 0
+    for dtype in ("bfloat16", "float16"):
+        found = load_subject(folder, device="cpu", dtype=dtype).activations(tokens, 1, "mid")
+        assert found.dtype == getattr(torch, dtype)
+        assert (found.float() - true).abs().mean() < 0.1 * true.abs().mean()
+
+
+def test_a_file_of_the_format_before_zip(stories, tmp_path, own_cache, rng) -> None:
+    weights = random_weights(CONFIG, seed=seed(rng))
+    folder = write_legacy(tmp_path / "m", CONFIG, weights, tokenizer_from=stories, zipped=False)
+    assert_equals_the_bridge(load_subject(folder, device="cpu"), native_bridge(CONFIG, weights), rng)
+
+
+def refusal(folder: Path, **how) -> str:
+    with pytest.raises(SubjectError) as caught:
+        load_subject(folder, device="cpu", **how)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 700
+    assert str(folder) in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"attn_only": True}, "attn_only: a model without MLP neurons"),
+        ({"shortformer_pos": True}, "shortformer or rotary positions"),
+        ({"gated_mlp": True}, "gated MLPs"),
+        ({"act_fn": "tanh"}, "with act_fn 'tanh'; known are gelu"),
+        ({"d_mlp": "48"}, "with d_mlp = '48'; expected a whole number"),
+        ({"n_heads": 3}, r"n_heads 3 \* d_head 8 != d_model 32"),
+        ({"normalization": "batch"}, "with normalization 'batch'"),
+        ({"d_mlp": 64}, r"blocks.0.mlp.W_in in model_final.pth has the shape \(32, 48\), and config.json promises"),
+        ({"n_layers": 3}, r"lacks 1[0-9] tensors \(blocks.2.attn.W_K"),
+    ],
+)
+def test_what_a_config_may_not_say(changes, says: str, stories, tmp_path, own_cache) -> None:
+    folder = write_legacy(tmp_path / "m", CONFIG, random_weights(CONFIG, seed=0), tokenizer_from=stories)
+    (folder / "config.json").write_text(json.dumps(CONFIG | changes))
+    with pytest.raises(SubjectError, match=says):
+        load_subject(folder, device="cpu")
+    refusal(folder)
+
+
+def test_a_missing_tensor(stories, tmp_path, own_cache) -> None:
+    weights = random_weights(CONFIG, seed=0)
+    del weights["blocks.1.mlp.ln.w"]
+    folder = write_legacy(tmp_path / "m", CONFIG, weights, tokenizer_from=stories)
+    assert "lacks 1 tensors (blocks.1.mlp.ln.w)" in refusal(folder)
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.001, 0.3, 0.9, 0.9999])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_cut_short(cut: float, zipped: bool, stories, tmp_path, own_cache) -> None:
+    folder = write_legacy(tmp_path / "m", CONFIG, random_weights(CONFIG, seed=0), tokenizer_from=stories, zipped=zipped)
+    path = folder / "model_final.pth"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * cut)])
+    text = refusal(folder)
+    assert "damaged" in text
+    assert "opy the file again" in text
+
+
+class Payload:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+def test_code_in_a_checkpoint_does_not_run(stories, tmp_path, own_cache) -> None:
+    folder = write_legacy(tmp_path / "m", CONFIG, random_weights(CONFIG, seed=0), tokenizer_from=stories)
+    mark = tmp_path / "ran"
+    torch.save({"embed.W_E": Payload(mark)}, folder / "model_final.pth")
+    assert "code in a checkpoint is never run" in refusal(folder)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Payload(mark)))
+    assert mark.exists(), "the payload would not have shown"
+
+
+@pytest.mark.parametrize("content", [[1, 2], {}, {"model": {"embed.W_E": torch.zeros(1)}}, {3: torch.zeros(1)}])
+def test_a_file_that_is_no_state_dict(content, stories, tmp_path, own_cache) -> None:
+    folder = write_legacy(tmp_path / "m", CONFIG, random_weights(CONFIG, seed=0), tokenizer_from=stories)
+    torch.save(content, folder / "model_final.pth")
+    assert "Save the model's state_dict alone" in refusal(folder)
+
+
+def test_which_checkpoint_must_be_clear(stories, tmp_path, own_cache) -> None:
+    weights = random_weights(CONFIG, seed=0)
+    folder = write_legacy(tmp_path / "m", CONFIG, weights, tokenizer_from=stories, name="a.pth")
+    assert load_subject(folder, device="cpu").n_layers == 2
+    write_legacy(folder, CONFIG, weights, tokenizer_from=None, name="b.pth")
+    assert "stands beside 2 .pth files (a.pth, b.pth)" in refusal(folder)
+    for path in folder.glob("*.pth"):
+        path.unlink()
+    assert "stands beside 0 .pth files (none)" in refusal(folder)
+
+
+def test_a_tokenizer_from_elsewhere(stories, tmp_path, own_cache, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder = write_legacy(tmp_path / "m", CONFIG, random_weights(CONFIG, seed=0), tokenizer_from=None)
+    text = refusal(folder)
+    assert "has no whole tokenizer at EleutherAI/no-such-tokenizer" in text
+    assert "put tokenizer.json into it, or pass a tokenizer's folder as `tokenizer`" in text
+    subject = load_subject(folder, device="cpu", tokenizer=stories)
+    true = load_subject(stories, device="cpu")
+    assert subject.encode(["Once upon a time"]) == true.encode(["Once upon a time"])
+    assert subject.bos == true.bos
+    (folder / "tokenizer.json").write_bytes((stories / "tokenizer.json").read_bytes())  # alone, it names no BOS
+    bare = load_subject(folder, device="cpu")
+    assert bare.encode(["Once upon a time"]) == true.encode(["Once upon a time"])
+    assert (bare.bos, bare.eos) == (true.bos, true.eos)
+
+
+def test_which_configs_are_transformerlenss_own(stories, tmp_path) -> None:
+    assert legacy_config(stories) is None
+    assert legacy_config(tmp_path) is None
+    for text in ("", "[]", "{}", '{"d_model": 3}', '{"model_type": "gpt2", "d_model": 3, "n_layers": 1}'):
+        (tmp_path / "config.json").write_text(text)
+        assert legacy_config(tmp_path) is None
+    (tmp_path / "config.json").write_text('{"d_model": 3, "n_layers": 1}')
+    assert legacy_config(tmp_path) == {"d_model": 3, "n_layers": 1}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurolocal.config import CollectConfig
-from neurolocal.corpus import Piece, RowStream, batches, corpus_files, rest_arrays, rest_from
+from neurolocal.corpus import Cursor, Piece, RowStream, batches, corpus_files, rest_arrays, rest_from
 from neurolocal.corpus import packing as rows
 from neurolocal.errors import CorpusError
 from neurolocal.provenance import Parts
@@ -223,6 +223,15 @@ REST = (
     Piece(np.array([5, 6, 7], np.int32), np.array([3, 3, 9]), 1, 4, "Wiki"),
     Piece(np.array([2, 8], np.int32), np.array([-1, -1]), 1, 6, ""),
 )
+
+
+def test_no_row_of_document_packing_holds_two_documents_whatever_was_left(tmp_path):
+    path = write_records(tmp_path, [{"text": "a"}], "jsonl")
+    stream = RowStream([path], encode, BOS, EOS, CollectConfig(row_length=9, batch_size=4, packing="document"))
+    (batch,) = stream.batches(Cursor(documents=2, rest=REST))
+    assert batch.tokens[:, :4].tolist() == [[BOS, 5, 6, 7], [BOS, 2, 8, EOS], [BOS, 107, EOS, EOS]]
+    assert batch.parts.record.tolist() == [4, 6, 0]
+    assert batch.after.subsets == {"": 3, "Wiki": 3}
 
 
 def test_a_rest_comes_back():

@@ -45,8 +45,18 @@ class CollectConfig:
     """Rows to read at most; None is the whole corpus."""
     batch_size: int = 8
     """Rows a forward pass; part of the result, since kernels round differently at other sizes."""
-    site: Site = "post"
-    """Where neurons are read."""
+    sites: tuple[Site, ...] | None = None
+    """Where neurons are read; None is `post`, or `mid` in a model that has it, as Neuroscope does."""
+    sign_cases: bool = False
+    """Whether gated neurons also keep their strongest examples, frequency and mean in each of the four sign cases."""
+    neurons: tuple[int, ...] | None = None
+    """Neurons to keep, the same of every layer, ascending; None is all."""
+    skip_special: bool = False
+    """Whether special tokens (the EOS between documents) are out of the competition and not counted."""
+    sample: int = 1024
+    """Positions drawn at random, the same for all neurons, whose activations are all kept."""
+    logits: int = 10
+    """Tokens kept that a neuron's output promotes most, and suppresses most; 0 is none."""
     text_field: str = "text"
     """The field of a JSON line or table that holds the document."""
     strict: bool = False
@@ -56,10 +66,18 @@ class CollectConfig:
     shards: int = 1
     """Runs that share the corpus."""
     seed: int = 0
-    """Seed of whatever is drawn."""
+    """Seed of whatever is drawn: the sample and the histogram's positions."""
 
     def __post_init__(self) -> None:
-        _at_least(self, row_length=2, k=1, before=0, after=0, batch_size=1, shards=1, shard=0)
+        _at_least(self, row_length=2, k=1, before=0, after=0, batch_size=1, shards=1, shard=0, sample=0, logits=0)
+        for name in ("sites", "neurons", "layers"):
+            given = getattr(self, name)
+            if given is not None and (not given or list(given) != sorted(set(given), key=given.index)):
+                raise ConfigError(f"{name} = {given}: give one or more, each once")
+        if self.neurons is not None and list(self.neurons) != sorted(self.neurons):
+            raise ConfigError(f"neurons = {_short(self.neurons)}: give them ascending")
+        if self.sign_cases and self.sites is not None and "post" not in self.sites:
+            raise ConfigError("sign_cases = true without the site post: sign cases are kept there; add post to sites")
         if self.max_rows is not None:
             _at_least(self, max_rows=1)
         if self.shard >= self.shards:

@@ -22,10 +22,34 @@ before the activation function (of a gated MLP, the gate projection's output). `
 (gated MLPs only).
 """
 
-Side = Literal["largest", "smallest"]
-"""Which end of a neuron's activations a list of examples holds."""
+Side = Literal["largest", "smallest", "gate+_in+", "gate+_in-", "gate-_in+", "gate-_in-"]
+"""Which of a neuron's activations a list of examples holds: one end of them all, or of a gated neuron the strongest
+|activation| where its gate and its in projection have these signs (a sign case)."""
 
 SIDES: tuple[Side, Side] = ("largest", "smallest")
+
+CASES: tuple[Side, Side, Side, Side] = ("gate+_in+", "gate+_in-", "gate-_in+", "gate-_in-")
+"""The sign cases of a gated neuron, by number: 2 x (gate is negative) + (in is negative); +0 counts as +, -0 as -."""
+
+Place = tuple[Site, int]
+"""A site and a layer."""
+
+THRESHOLDS: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0)
+"""Activations above which firing is counted, beside 0."""
+
+HISTOGRAM_EVERY = 16
+"""One position in so many, drawn by the hash of FORMAT.md, is in the histogram."""
+
+BINS = 96
+"""Bins of the histogram: 48 below 0 and 48 above, each half an octave of |activation| wide from 2^-12 to 2^12."""
+
+
+def histogram_edges() -> Float64[np.ndarray, "97"]:
+    """The edges of the histogram's bins, ascending; a bin holds its edge that is nearer to 0."""
+    octaves = np.ldexp(1.0, np.arange(-12, 12))
+    up = np.stack([octaves, 1.5 * octaves], axis=1).ravel()[1:]
+    return np.concatenate([[-np.inf], -up[::-1], [0.0], up, [np.inf]])
+
 
 Verdict = Literal["concept", "token", "form", "context", "dead", "unclear"]
 """What the evidence says a neuron stands for; see `neurolocal.verdict`."""
@@ -74,40 +98,92 @@ class TopK:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What every counted position of the corpus says of each neuron of a layer; merges by addition, bit for bit."""
+    """What the corpus says of each neuron of a layer; merges by addition, bit for bit."""
 
     count: int
     """Positions counted: the same for every neuron of a layer (finite or not)."""
-    whole: Int64[np.ndarray, "2 neuron"]
-    """Whole parts of the exact sums of the activation (0) and of its square (1); see `neurolocal.collect.exact`."""
-    fraction: Int64[np.ndarray, "2 neuron"]
-    """Fractions of the same sums, in units of 2^-60."""
+    whole: Int64[np.ndarray, "4 neuron"]
+    """Whole parts of the exact sums of the activation's powers 1 to 4; see `neurolocal.collect.exact`."""
+    fraction: Int64[np.ndarray, "4 neuron"]
+    """Fractions of the same sums, in units of 2^-60. Both parts of the fourth count in units of 2^16."""
     minimum: Float32[np.ndarray, "neuron"]
     """Smallest activation seen; +inf where none."""
     maximum: Float32[np.ndarray, "neuron"]
     """Largest activation seen; -inf where none."""
     positive: Int64[np.ndarray, "neuron"]
     """Positions with activation > 0."""
+    above: Int64[np.ndarray, "threshold neuron"]
+    """Positions with activation > each of `THRESHOLDS`."""
     nonfinite: Int64[np.ndarray, "neuron"]
     """Positions whose activation was NaN or infinite; they are in no list and no sum."""
+    sampled: int
+    """Positions that the histogram was made from, one in `HISTOGRAM_EVERY`."""
+    histogram: Int64[np.ndarray, "neuron bin"]
+    """How many of these had a finite activation in each bin of `histogram_edges`."""
 
     @property
     def mean(self) -> Float64[np.ndarray, "neuron"]:
         """Mean activation over finite positions; NaN where there is none."""
-        return self._sum(0) / self._finite
+        return self._raw(1)
 
     @property
     def variance(self) -> Float64[np.ndarray, "neuron"]:
         """Population variance over finite positions, never below 0; NaN where there is none."""
-        return np.maximum(self._sum(1) / self._finite - self.mean**2, 0.0)
+        return np.maximum(self._raw(2) - self._raw(1) ** 2, 0.0)
+
+    @property
+    def skewness(self) -> Float64[np.ndarray, "neuron"]:
+        """Third central moment / variance^1.5; NaN where the variance is 0."""
+        m = self._raw(1)
+        return self._standardised(self._raw(3) - 3 * m * self._raw(2) + 2 * m**3, 1.5)
+
+    @property
+    def kurtosis(self) -> Float64[np.ndarray, "neuron"]:
+        """Fourth central moment / variance^2 (3 for a normal distribution); NaN where the variance is 0."""
+        m = self._raw(1)
+        return self._standardised(self._raw(4) - 4 * m * self._raw(3) + 6 * m**2 * self._raw(2) - 3 * m**4, 2.0)
 
     @property
     def _finite(self) -> Float64[np.ndarray, "neuron"]:
         n = (self.count - self.nonfinite).astype(np.float64)
         return np.where(n > 0, n, np.nan)
 
-    def _sum(self, i: int) -> Float64[np.ndarray, "neuron"]:
-        return self.whole[i] + self.fraction[i] * 2.0**-60
+    def _raw(self, power: int) -> Float64[np.ndarray, "neuron"]:
+        """Mean of a power of the activation."""
+        unit = 2.0 ** MOMENT_UNITS[power - 1]
+        return (self.whole[power - 1] + self.fraction[power - 1] * 2.0**-60) * unit / self._finite
+
+    def _standardised(self, moment: Float64[np.ndarray, "neuron"], power: float) -> Float64[np.ndarray, "neuron"]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.variance > 0, moment / self.variance**power, np.nan)
+
+
+MOMENT_UNITS = (0, 0, 0, 16)
+"""The sums of powers 1 to 4 count in units of 2 to these: a fourth power of 20,000 over 10^9 positions still fits."""
+
+
+@dataclass(frozen=True)
+class CaseStatistics:
+    """How often a gated neuron is in each sign case, and what its activation sums to there; rows as in `CASES`."""
+
+    count: Int64[np.ndarray, "4 neuron"]
+    """Positions with a finite activation in the case."""
+    whole: Int64[np.ndarray, "4 neuron"]
+    """Whole parts of the exact sums of the activation."""
+    fraction: Int64[np.ndarray, "4 neuron"]
+    """Fractions of the same, in units of 2^-60."""
+
+    @property
+    def frequency(self) -> Float64[np.ndarray, "4 neuron"]:
+        """Share of the finite positions; NaN where there is none."""
+        total = self.count.sum(axis=0).astype(np.float64)
+        return self.count / np.where(total > 0, total, np.nan)
+
+    @property
+    def mean(self) -> Float64[np.ndarray, "4 neuron"]:
+        """Mean activation in the case; NaN where it never occurs."""
+        n = self.count.astype(np.float64)
+        return (self.whole + self.fraction * 2.0**-60) / np.where(n > 0, n, np.nan)
 
 
 @dataclass(frozen=True)
@@ -126,6 +202,31 @@ class LogitEffects:
     """Token ids, strongest (most negative) first."""
     suppressed_effect: Float32[np.ndarray, "neuron k"]
     """The same of these."""
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """All that a collection says of the neurons of one layer at one site."""
+
+    lists: dict[Side, TopK]
+    """By side: largest, smallest, and the sign cases where they were asked for."""
+    statistics: Statistics
+    sample: Float32[np.ndarray, "neuron sample"]
+    """The activation of every neuron at the sampled positions, in the order of `Sample`; may hold NaN."""
+    cases: CaseStatistics | None = None
+    neurons: Int64[np.ndarray, "neuron"] | None = None
+    """Index within the layer of each; None is all of them, in order."""
+    effects: LogitEffects | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Positions of the corpus drawn at random, the same for all neurons: by row, then position."""
+
+    row: Int64[np.ndarray, "sample"]
+    """Row index in the corpus."""
+    position: Int32[np.ndarray, "sample"]
+    """Position in the row."""
 
 
 @dataclass(frozen=True)

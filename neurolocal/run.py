@@ -17,11 +17,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from neurolocal.cache import file_sha256
 from neurolocal.config import CollectConfig, differences, sha256
-from neurolocal.errors import CorpusError, StoreError
+from neurolocal.errors import CorpusError, StoreError, SubjectError
+from neurolocal.records import LayerRecord, LogitEffects, Place
 
 if TYPE_CHECKING:
     from neurolocal.collect import Outcome, Progress
@@ -47,7 +46,7 @@ class Collection:
 
 def collect_stage(
     job: Collection, *, say: Say, replace: bool = False, stop: Callable[[], bool] | None = None,
-    every: float | None = None, bar: bool = True,
+    every: float | None = None, every_rows: int | None = None, bar: bool = True,
 ) -> Outcome | None:  # fmt: skip
     """Collect, or go on with what a stopped run left; None where the store is complete already.
 
@@ -57,16 +56,18 @@ def collect_stage(
         replace: whether a store made from something else is collected anew (True) or refused.
         stop: asked after every batch; None listens to Ctrl-C and SIGTERM.
         every: seconds between checkpoints; None is the default.
+        every_rows: rows between checkpoints; None is by time alone.
         bar: whether to show a progress bar.
 
     Raises:
         StoreError: the path holds something else, or a store of other inputs (without `replace`).
         CorpusError, ConfigError: see there.
     """
-    from neurolocal.collect import CHECKPOINT_SECONDS, collect, start
+    from neurolocal.collect import collect, resolved, start
     from neurolocal.corpus import batches, corpus_files
 
     files = corpus_files(job.corpus)
+    job = dataclasses.replace(job, config=resolved(job.config, job.subject))
     progress, cursor = start(job.subject, job.config), None
     if job.store.exists():
         found = _what_is_there(job, files, replace=replace, say=say)
@@ -80,8 +81,8 @@ def collect_stage(
             say(f"collect: going on at row {progress.rows:,} of {job.store}")
     stream = _stream(job, files)
 
-    def checkpoint(progress: Progress, snapshots: Mapping[int, Any], *, complete: bool) -> None:
-        _write(job, files, stream.skipped, progress, snapshots, complete=complete)
+    def checkpoint(progress: Progress, *, complete: bool) -> dict[Place, int]:
+        return _write(job, files, stream.skipped, progress, complete=complete, say=say)
 
     with _signals(say) as signalled:
         outcome = collect(
@@ -90,15 +91,20 @@ def collect_stage(
             progress,
             config=job.config,
             checkpoint=checkpoint,
-            every=CHECKPOINT_SECONDS if every is None else every,
+            every=every,
+            every_rows=every_rows,
+            end=lambda: stream.end,
             stop=stop or signalled,
             bar=bar,
         )
     for reason, n in stream.skipped.counts.items():
         first = stream.skipped.first.get(reason, "in an earlier run")
         say(f"collect: {n:,} records skipped: {reason} (first: {first})")
-    for layer, n in outcome.nonfinite.items():
-        say(f"collect: WARNING: {n:,} NaN or infinite activations in layer {layer}; they are in no list. Try float32.")
+    for (site, layer), n in outcome.nonfinite.items():
+        say(
+            f"collect: WARNING: {n:,} NaN or infinite activations at {site} of layer {layer}; they are in no list. "
+            "Try float32."
+        )
     return outcome
 
 
@@ -137,7 +143,7 @@ def _what_is_there(job: Collection, files: list[Path], *, replace: bool, say: Sa
         there = store.manifest
         try:
             here = _manifest(job, files[: len(there["corpus"]["files"])], files)
-            old, new = _identity(there), _identity(here)
+            old, new = identity(there), identity(here)
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"going on with {job.store}: its manifest does not say what it was made from ({error}). {AGAIN}"
@@ -173,7 +179,7 @@ def _same_rows(job: Collection, files: list[Path], cursor: Cursor) -> bool:
     return after is not None and after.facts() == cursor.facts()
 
 
-def _identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a manifest that decides what a collection holds; paths and progress do not."""
     return {
         "subject": manifest["subject"]["sha256"],
@@ -207,46 +213,68 @@ def _path_sha256(path: Path) -> str:
 
 
 def _write(
-    job: Collection,
-    files: list[Path],
-    skipped: Any,
-    progress: Progress,
-    snapshots: Mapping[int, Any],
-    *,
-    complete: bool,
-) -> None:
-    from neurolocal.corpus import Cursor
-    from neurolocal.store import Collected, write_collected
+    job: Collection, files: list[Path], skipped: Any, progress: Progress, *, complete: bool, say: Say
+) -> dict[Place, int]:
+    """Write the store; returns the NaN and infinite activations of each layer that has some."""
+    from neurolocal.corpus import Cursor, rest_arrays
+    from neurolocal.store import Collected, StoredRows, write_collected
 
-    cursor: Cursor = progress.cursor or Cursor()  # a shard may hold no batch
+    kept, cursor = progress.kept, progress.cursor or Cursor()  # a shard may hold no batch
     whole = complete and job.config.max_rows is None
     manifest = _manifest(job, files if whole else files[: cursor.file + 1], files)
     manifest["corpus"] |= {
         "documents": cursor.documents,
+        "subsets": cursor.subsets,
         "rows_sha256": cursor.digest,
         "skipped": dict(skipped.counts) if whole else cursor.skipped,
     }
-    manifest |= {
-        "rows": progress.rows,
-        "tokens": progress.n_tokens,
-        "complete": complete,
-        "cursor": cursor.facts(),
-    }
+    manifest |= {"rows": progress.rows, "tokens": progress.n_tokens, "complete": complete, "cursor": cursor.facts()}
+    bad: dict[Place, int] = {}
+
+    def layers() -> Iterator[tuple[Place, LayerRecord]]:
+        effects = _effects(job, say) if complete else (lambda place: None)
+        for place, record in progress.records():
+            if n := int(record.statistics.nonfinite.sum()):
+                bad[place] = n
+            yield place, dataclasses.replace(record, effects=effects(place))
+
     write_collected(
         job.store,
         Collected(
             manifest=manifest,
-            site=job.config.site,
-            lists={layer: s.lists for layer, s in snapshots.items()},
-            statistics={layer: s.statistics for layer, s in snapshots.items()},
-            tokens=progress.tokens,
-            length=progress.length,
-            index=progress.index,
+            layers=layers(),
+            sample=progress.sampler.snapshot(),
+            rows=lambda: StoredRows(kept.tokens, kept.length, kept.index, kept.parts.columns()),
             token_count=progress.token_count,
             vocabulary=job.subject.vocabulary,
-            rest=() if complete else tuple(piece.tokens for piece in cursor.rest),
+            rest={} if complete else rest_arrays(cursor.rest),
         ),
     )
+    return bad
+
+
+def _effects(job: Collection, say: Say) -> Callable[[Place], LogitEffects | None]:
+    """The direct logit effects of a layer, if asked for and the subject can say; of shards, the first computes them."""
+    if job.config.logits == 0 or job.config.shard:
+        return lambda place: None
+    from neurolocal.subject.logits import logit_effects
+
+    said: list[str] = []
+
+    def effects(place: Place) -> LogitEffects | None:
+        site, layer = place
+        if said or site not in ("post", "mid"):
+            return None
+        try:
+            found = logit_effects(job.subject, layer, k=job.config.logits, site=site)
+        except SubjectError as error:
+            said.append(str(error))
+            say(f"collect: no direct logit effects: {error}")
+            return None
+        chosen = job.config.neurons
+        return found if chosen is None else LogitEffects(*(a[list(chosen)] for a in vars(found).values()))
+
+    return effects
 
 
 def _restore(job: Collection, progress: Progress) -> Cursor:
@@ -255,27 +283,35 @@ def _restore(job: Collection, progress: Progress) -> Cursor:
     Raises:
         StoreError: what lies there cannot be gone on with.
     """
-    from neurolocal.collect.state import LayerSnapshot
-    from neurolocal.records import SIDES, Side, TopK
     from neurolocal.store import Store
 
     path, config = job.store, job.config
+    for site in config.sites or ():
+        with Store(path, site=site) as store:
+            for layer in store.layers:
+                record, state = store.record(layer), progress.states[site, layer]
+                wanted = state.snapshot(progress.sampler.order())
+                if _shapes(record) != _shapes(wanted) or len(store.sample.row) > config.sample:
+                    raise StoreError(f"going on with {path}: its lists of layer {layer} have another size. {AGAIN}")
+                state.restore(record)
     with Store(path) as store:
         tokens, length = store.rows_stored
-        for layer, state in progress.layers.items():
-            lists: dict[Side, TopK] = {side: store.top(layer, side) for side in SIDES}
-            wanted = (job.subject.d_mlp[layer], config.k, config.before + 1 + config.after)
-            if any(top.window.shape != wanted for top in lists.values()):
-                raise StoreError(f"going on with {path}: its lists of layer {layer} have another size. {AGAIN}")
-            state.restore(LayerSnapshot(lists, store.statistics(layer)))
-        if store.token_count.shape != progress.token_count.shape or tokens.shape[1] != progress.tokens.shape[1]:
+        kept = progress.kept
+        if store.token_count.shape != progress.token_count.shape or tokens.shape[1] != kept.tokens.shape[1]:
             raise StoreError(f"going on with {path}: its vocabulary or rows have another size. {AGAIN}")
         progress.token_count = store.token_count.copy()
-        progress.tokens, progress.length = tokens.astype(np.int64), length
-        progress.index = store.row_index
+        kept.tokens, kept.length = tokens.astype(kept.tokens.dtype), length
+        kept.index, kept.parts = store.row_index, store.parts
+        progress.sampler.restore(store.sample)
         progress.rows, progress.n_tokens = store.manifest["rows"], store.manifest["tokens"]
         progress.cursor = _cursor(store)
         return progress.cursor
+
+
+def _shapes(record: LayerRecord) -> tuple[Any, ...]:
+    """What two records of one layer and config share."""
+    lists = {side: top.window.shape for side, top in record.lists.items()}
+    return lists, record.sample.shape[0], record.cases is None, None if record.neurons is None else list(record.neurons)
 
 
 def _cursor(store: Store) -> Cursor:
@@ -284,19 +320,17 @@ def _cursor(store: Store) -> Cursor:
     Raises:
         StoreError: it does not say so.
     """
-    from neurolocal.corpus import Cursor, Piece
+    from neurolocal.corpus import Cursor, rest_from
 
     rest = store.rest()
     try:
-        cursor = Cursor(**store.manifest["cursor"])
-        tokens = rest.astype(np.int32)
-        piece = Piece(tokens, np.full(len(tokens), -1), cursor.file, max(0, cursor.record - 1), "")
-        cursor = dataclasses.replace(cursor, rest=(piece,) if len(tokens) else ())
+        cursor = Cursor(**store.manifest["cursor"], rest=rest_from(rest) if rest else ())
         numbers = (cursor.file, cursor.record, cursor.rows, cursor.batches, cursor.documents, cursor.tokens)
-        known = all(type(n) is int and n >= 0 for n in (*numbers, *cursor.skipped.values()))
+        counts = (*numbers, *cursor.skipped.values(), *cursor.subsets.values())
+        known = all(type(n) is int and n >= 0 for n in counts)
         bytes.fromhex(cursor.digest)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"going on with {store.path}: it has no cursor. {AGAIN}") from error
-    if not known or (len(rest) and int(rest.max()) >= len(store.vocabulary.tokens)):
+    if not known or any(int(piece.tokens.max()) >= len(store.vocabulary.tokens) for piece in cursor.rest):
         raise StoreError(f"going on with {store.path}: its cursor cannot be. {AGAIN}")
     return cursor

@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from jaxtyping import Int64
 
 from neurolocal.cache import file_sha256
 from neurolocal.config import (
@@ -32,7 +33,7 @@ from neurolocal.config import (
     sha256,
 )
 from neurolocal.errors import StoreError
-from neurolocal.records import Example, PerturbationTable, Side, SimilarityTable
+from neurolocal.records import Example, PerturbationTable, Side, SimilarityTable, VerdictTable
 
 if TYPE_CHECKING:
     from neurolocal.similarity import Vectors
@@ -151,6 +152,8 @@ class Bench:
         return {"name": path.name, "sha256": file_sha256(path)}
 
 
+Table = TypeVar("Table", SimilarityTable, PerturbationTable, VerdictTable)
+
 Work = Callable[[int], Any]
 """Layer -> table."""
 
@@ -165,8 +168,11 @@ def similarity(bench: Bench, config: SimilarityConfig) -> None:
         examples = bench.open.example_lists(layer, SIDE)
         vocabulary, vectors = bench.open.vocabulary, bench.loaded_vectors
         if config.method == "notebook":
-            return notebook_similarity(examples, vocabulary, vectors, config=config, progress=bench.bar)
-        return default(examples, vocabulary, vectors, word_counts=bench.word_counts, config=config, progress=bench.bar)
+            table = notebook_similarity(examples, vocabulary, vectors, config=config, progress=bench.bar)
+        else:
+            counts, bar = bench.word_counts, bench.bar
+            table = default(examples, vocabulary, vectors, word_counts=counts, config=config, progress=bar)
+        return _named(table, bench.open.neurons(layer))
 
     _each_layer(bench, "similarity", lambda layer: _made_from(bench, config, vectors=bench.vectors_name), work)
 
@@ -192,9 +198,8 @@ def perturbation(bench: Bench, config: PerturbationConfig) -> None:
     def work(layer: int) -> PerturbationTable:
         from neurolocal.subject.packed import Packed
 
-        lists = bench.open.example_lists(layer, SIDE)
-        chosen = _screened(bench, layer, config, len(lists))
-        neurons: Mapping[int, list[Example]] = {n: lists[n] for n in chosen}
+        lists = dict(zip(bench.open.neurons(layer).tolist(), bench.open.example_lists(layer, SIDE), strict=True))
+        neurons: Mapping[int, list[Example]] = {n: lists[n] for n in _screened(bench, layer, config, list(lists))}
         subject = Packed(bench.loaded_subject)
         if config.method == "notebook":
             return notebook_perturb(neurons, subject, bench.loaded_vectors, layer, progress=bench.bar)
@@ -216,15 +221,16 @@ def verdict(bench: Bench, config: VerdictConfig, *, method: Method = "default") 
         return _made_from(bench, config, method=method, **earlier)
 
     def work(layer: int) -> Any:
-        vocabulary = bench.open.vocabulary
-        return decide(
+        vocabulary, neurons = bench.open.vocabulary, bench.open.neurons(layer)
+        table = decide(
             bench.open.statistics(layer),
-            bench.open.evidence("similarity", layer, SIDE),
-            bench.open.evidence("perturbation", layer, SIDE),
+            _numbered(bench.open.evidence("similarity", layer, SIDE), neurons),
+            _numbered(bench.open.evidence("perturbation", layer, SIDE), neurons),
             peaks=[peak_words(one, vocabulary) for one in bench.open.example_lists(layer, SIDE)],
             config=config,
             method=method,
         )
+        return _named(table, neurons)
 
     _each_layer(bench, "verdict", made_from, work)
 
@@ -341,13 +347,13 @@ def _best(bench: Bench, layer: int, config: SummaryConfig) -> list[int]:
     elif coherent is not None:
         order = [int(n) for n in coherent.neuron[np.lexsort((-coherent.score, coherent.p))]]
     else:
-        order = list(range(bench.open.n_neurons(layer)))
+        order = bench.open.neurons(layer).tolist()
     return order[: config.limit]
 
 
-def _screened(bench: Bench, layer: int, config: PerturbationConfig, n: int) -> list[int]:
+def _screened(bench: Bench, layer: int, config: PerturbationConfig, neurons: list[int]) -> list[int]:
     if config.screen is None and config.method == "default":
-        return list(range(n))
+        return neurons
     coherent: SimilarityTable | None = bench.open.evidence("similarity", layer, SIDE)
     if coherent is None:
         raise StoreError(
@@ -359,6 +365,16 @@ def _screened(bench: Bench, layer: int, config: PerturbationConfig, n: int) -> l
     known = np.flatnonzero(~np.isnan(coherent.p))
     best = known[np.lexsort((-coherent.z[known], coherent.p[known]))][: config.screen]
     return sorted(int(i) for i in coherent.neuron[best])
+
+
+def _named(table: Table, neurons: Int64[np.ndarray, "neuron"]) -> Table:
+    """A table that numbers the collected neurons of a layer -> one that names them by their index within it."""
+    return dataclasses.replace(table, neuron=neurons[table.neuron])
+
+
+def _numbered(table: Table | None, neurons: Int64[np.ndarray, "neuron"]) -> Table | None:
+    """The way back."""
+    return None if table is None else dataclasses.replace(table, neuron=np.searchsorted(neurons, table.neuron))
 
 
 def _each_layer(bench: Bench, stage: str, made_from: Callable[[int], dict[str, Any]], work: Work) -> None:

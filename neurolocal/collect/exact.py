@@ -2,26 +2,18 @@
 
 A sum is a pair of int64: whole part and a fraction in units of 2^-60, 0 <= fraction < 2^60. Integer addition is
 associative, so a corpus in one run, in shards, or stopped and resumed gives the same bits; floating point would not.
-Range: |sum| < 9.2e18; a value beyond that counts as 4.6e18 (a square of an activation beyond 2e9).
+Range: |sum| < 9.2e18 units; a value beyond that counts as 4.6e18. Sums of powers have the units of
+`records.MOMENT_UNITS`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 
 SCALE = 60
 MASK = (1 << SCALE) - 1
 LIMIT = 2.0**62
-
-
-def add(
-    whole: Int64[np.ndarray, "*shape"], fraction: Int64[np.ndarray, "*shape"], values: Float64[np.ndarray, "*shape"]
-) -> None:
-    """Add float64 values to the sums, in place."""
-    values = np.clip(values, -LIMIT, LIMIT)
-    floor = np.floor(values)
-    add_parts(whole, fraction, floor.astype(np.int64), np.ldexp(values - floor, SCALE).astype(np.int64))
 
 
 def add_parts(

@@ -1,23 +1,34 @@
-"""Two snapshots of a layer -> one, as if both corpora parts had been read in one run.
+"""The records of a layer from two parts of a corpus -> one, as if both had been read in one run.
 
-Invariant: associative and commutative, bit for bit: lists compete by (activation, lower row, lower position), counts
-add, sums add as integers (`exact`). Rows of the two parts must be disjoint.
+Invariant: associative and commutative, bit for bit: lists compete by (strength, lower row, lower position), counts
+add, sums add as integers (`exact`), the sample keeps the smallest hashes of both. Rows of the two must be disjoint.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+from jaxtyping import Int64
 
 from neurolocal.collect import exact
-from neurolocal.collect.state import LayerSnapshot
-from neurolocal.records import SIDES, Side, Statistics, TopK
+from neurolocal.records import CASES, CaseStatistics, LayerRecord, Side, Statistics, TopK
 
 
-def merge(a: LayerSnapshot, b: LayerSnapshot) -> LayerSnapshot:
-    """The snapshot of both parts together."""
-    return LayerSnapshot(
-        {side: merge_lists(a.lists[side], b.lists[side], side) for side in SIDES},
+def merge(a: LayerRecord, b: LayerRecord, *, sample: Int64[np.ndarray, "sample"]) -> LayerRecord:
+    """The record of both parts together.
+
+    Args:
+        a, b: of the same layer, neurons and k.
+        sample: which sampled positions stay, as columns of a's followed by b's; see `sample.merge_samples`.
+    """
+    return LayerRecord(
+        {side: merge_lists(a.lists[side], b.lists[side], side) for side in a.lists},
         merge_statistics(a.statistics, b.statistics),
+        np.concatenate([a.sample, b.sample], axis=1)[:, sample],
+        cases=None if a.cases is None or b.cases is None else _merge_cases(a.cases, b.cases),
+        neurons=a.neurons,
+        effects=a.effects or b.effects,
     )
 
 
@@ -28,7 +39,7 @@ def merge_lists(a: TopK, b: TopK, side: Side) -> TopK:
         (a.activation, b.activation), (a.row, b.row), (a.position, b.position), (a.window, b.window)
     )]  # fmt: skip
     activation, row, position, window = both
-    strength = activation if side == "largest" else -activation
+    strength = np.abs(activation) if side in CASES else -activation if side == "smallest" else activation
     strength = np.where(row < 0, -np.inf, strength)
     order = np.lexsort((position, row, -strength), axis=1)[:, :k]
 
@@ -40,14 +51,26 @@ def merge_lists(a: TopK, b: TopK, side: Side) -> TopK:
 
 def merge_statistics(a: Statistics, b: Statistics) -> Statistics:
     """The statistics of both parts together."""
-    whole, fraction = a.whole.copy(), a.fraction.copy()
-    exact.add_parts(whole, fraction, b.whole, b.fraction)
-    return Statistics(
-        count=a.count + b.count,
+    whole, fraction = _sums(a, b)
+    added = ("count", "positive", "above", "nonfinite", "sampled", "histogram")
+    return dataclasses.replace(
+        a,
         whole=whole,
         fraction=fraction,
         minimum=np.minimum(a.minimum, b.minimum),
         maximum=np.maximum(a.maximum, b.maximum),
-        positive=a.positive + b.positive,
-        nonfinite=a.nonfinite + b.nonfinite,
+        **{name: getattr(a, name) + getattr(b, name) for name in added},
     )
+
+
+def _merge_cases(a: CaseStatistics, b: CaseStatistics) -> CaseStatistics:
+    whole, fraction = _sums(a, b)
+    return CaseStatistics(a.count + b.count, whole, fraction)
+
+
+def _sums(
+    a: Statistics | CaseStatistics, b: Statistics | CaseStatistics
+) -> tuple[Int64[np.ndarray, "4 neuron"], Int64[np.ndarray, "4 neuron"]]:
+    whole, fraction = a.whole.copy(), a.fraction.copy()
+    exact.add_parts(whole, fraction, b.whole, b.fraction)
+    return whole, fraction

@@ -1,107 +1,181 @@
 """One batch of a layer's activations -> lists, sums and counts, in plain torch, on any device.
 
 The path for a GPU, and the twin that the CPU's kernels are tested against. Invariant: see `kernels`; ties are kept by
-stable sorts over what the list holds followed by the batch's rows in order.
-Cost: a few passes over the activations and a sort of k + batch entries a neuron; no synchronisation with the host.
+stable sorts over what the list holds followed by the batch's rows in order. `reduced` holds all that reads every
+activation and nothing else, so that a compiler can fuse it into one read.
+Cost: a few passes over the activations (one where it is compiled) and a sort of k + batch entries a neuron; no
+synchronisation with the host.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float32, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from torch import Tensor
 
 from neurolocal.collect.exact import LIMIT, MASK, SCALE
+from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
+
+Signs = tuple[Tensor, Tensor] | None
+"""Gate and in projections' outputs, shape (batch, pos, neuron), where sign cases are kept."""
 
 
 @dataclass
 class State:
-    """Lists and statistics of the neurons of a layer; entry 0 is `largest`, entry 1 `smallest`."""
+    """What `kernels.Kept` holds, as tensors; windows lie in the order of their entries."""
 
-    strength: Float32[Tensor, "2 neuron k"]
-    row: Int64[Tensor, "2 neuron k"]
-    position: Int32[Tensor, "2 neuron k"]
-    window: Float32[Tensor, "2 neuron k width"]
-    whole: Int64[Tensor, "2 neuron"]
-    fraction: Int64[Tensor, "2 neuron"]
+    strength: Float32[Tensor, "side neuron k"]
+    row: Int64[Tensor, "side neuron k"]
+    position: Int32[Tensor, "side neuron k"]
+    window: Float32[Tensor, "side neuron k width"]
+    whole: Int64[Tensor, "4 neuron"]
+    fraction: Int64[Tensor, "4 neuron"]
     minimum: Float32[Tensor, "neuron"]
     maximum: Float32[Tensor, "neuron"]
     positive: Int64[Tensor, "neuron"]
+    above: Int64[Tensor, "threshold neuron"]
     nonfinite: Int64[Tensor, "neuron"]
-    before: int
+    histogram: Int64[Tensor, "neuron bin"]
+    case_count: Int64[Tensor, "4 case_neuron"]
+    case_whole: Int64[Tensor, "4 case_neuron"]
+    case_fraction: Int64[Tensor, "4 case_neuron"]
 
 
-def empty(d_mlp: int, k: int, *, before: int, after: int, device: torch.device) -> State:
-    """A state that has seen nothing."""
+class Reduced(NamedTuple):
+    """All that a batch says before it is merged with what there is."""
 
-    def full(value: int | float, *shape: int, dtype: torch.dtype) -> Tensor:
-        return torch.full(shape, value, dtype=dtype, device=device)
+    strength: Float32[Tensor, "side batch neuron"]
+    """The strongest of each row and side; -inf where no position competes."""
+    at: Int64[Tensor, "side batch neuron"]
+    """Where it stands, the first of equals."""
+    sums: Float32[Tensor, "4 batch neuron"]
+    """Sums of powers 1 to 4 over each row."""
+    positive: Int64[Tensor, "neuron"]
+    above: Int64[Tensor, "threshold neuron"]
+    nonfinite: Int64[Tensor, "neuron"]
+    case_count: Int64[Tensor, "4 case_neuron"]
+    case_sums: Float32[Tensor, "4 batch case_neuron"]
 
-    f32, i64, i32 = torch.float32, torch.int64, torch.int32
-    return State(
-        strength=full(-torch.inf, 2, d_mlp, k, dtype=f32),
-        row=full(-1, 2, d_mlp, k, dtype=i64),
-        position=full(-1, 2, d_mlp, k, dtype=i32),
-        window=full(torch.nan, 2, d_mlp, k, before + 1 + after, dtype=f32),
-        whole=full(0, 2, d_mlp, dtype=i64),
-        fraction=full(0, 2, d_mlp, dtype=i64),
-        minimum=full(torch.inf, d_mlp, dtype=f32),
-        maximum=full(-torch.inf, d_mlp, dtype=f32),
-        positive=full(0, d_mlp, dtype=i64),
-        nonfinite=full(0, d_mlp, dtype=i64),
-        before=before,
+
+Reduce = Callable[[Tensor, Tensor, Signs], Reduced]
+
+
+def reduced(x: Float[Tensor, "batch pos neuron"], mask: Bool[Tensor, "batch pos"], signs: Signs) -> Reduced:
+    """Everything that needs a look at each activation of a batch."""
+    x = x.float()
+    finite = x.isfinite() & mask[:, :, None]
+    sides = [torch.where(finite, x, -torch.inf).max(dim=1), torch.where(finite, -x, -torch.inf).max(dim=1)]
+    clean = torch.where(finite, x, 0)
+    squares = clean * clean
+    case_count, case_sums = [], []
+    if signs is not None:
+        case = 2 * signs[0].signbit().byte() + signs[1].signbit().byte()
+        for number in range(4):
+            here = finite & (case == number)
+            sides.append(torch.where(here, x.abs(), -torch.inf).max(dim=1))
+            case_count.append(here.sum((0, 1)))
+            case_sums.append(torch.where(here, x, 0).sum(1))
+    none = x.new_zeros((4, len(x), 0))
+    return Reduced(
+        strength=torch.stack([strength for strength, _ in sides]),
+        at=torch.stack([at for _, at in sides]),
+        sums=torch.stack([clean.sum(1), squares.sum(1), (squares * clean).sum(1), (squares * squares).sum(1)]),
+        positive=(clean > 0).sum((0, 1)),
+        above=torch.stack([(clean > level).sum((0, 1)) for level in THRESHOLDS]),
+        nonfinite=(mask[:, :, None] & ~finite).sum((0, 1)),
+        case_count=torch.stack(case_count) if case_count else none[:, 0].long(),
+        case_sums=torch.stack(case_sums) if case_sums else none,
     )
 
 
 def update(
-    state: State, x: Float[Tensor, "batch pos neuron"], mask: Bool[Tensor, "batch pos"], rows: Int64[Tensor, "batch"]
+    state: State,
+    x: Float[Tensor, "batch pos neuron"],
+    mask: Bool[Tensor, "batch pos"],
+    rows: Int64[Tensor, "batch"],
+    drawn: Int64[Tensor, "drawn 2"],
+    signs: Signs = None,
+    *,
+    before: int,
+    reduce: Reduce = reduced,
 ) -> None:
-    """Take one batch into the state, in place; `rows` ascend."""
-    x = x.float()
-    finite = x.isfinite() & mask[:, :, None]
-    state.nonfinite += (mask[:, :, None] & ~x.isfinite()).sum((0, 1))
-    state.positive += (finite & (x > 0)).sum((0, 1))
-    for side, sign in enumerate((1, -1)):
-        strength, at = torch.where(finite, sign * x, -torch.inf).max(dim=1)
-        _merge(state, side, x, strength, at, rows)
-        if side == 0:
-            state.maximum = torch.maximum(state.maximum, strength.amax(0))
-        else:
-            state.minimum = torch.minimum(state.minimum, -strength.amax(0))
-    clean = torch.where(finite, x, 0)
-    sums = torch.stack([clean.sum(1), (clean * clean).sum(1)]).double().sum(1)
-    _add_exactly(state, sums)
+    """Take one batch into the state, in place.
+
+    Args:
+        state: what there is.
+        x: activations.
+        mask: positions that count.
+        rows: row indices, ascending.
+        drawn: row within the batch, and position, of what the histogram takes.
+        signs: where sign cases are kept.
+        before: positions of a window before its peak.
+        reduce: `reduced`, or the same compiled.
+    """
+    found = reduce(x, mask, signs)
+    state.nonfinite += found.nonfinite
+    state.positive += found.positive
+    state.above += found.above
+    state.maximum = torch.maximum(state.maximum, found.strength[0].amax(0))
+    state.minimum = torch.minimum(state.minimum, -found.strength[1].amax(0))
+    for side in range(len(found.strength)):
+        _merge(state, side, x, found.strength[side], found.at[side], rows, before)
+    units = torch.tensor([2.0**-unit for unit in MOMENT_UNITS], dtype=torch.float64, device=x.device)
+    _add_exactly(state.whole, state.fraction, found.sums.double().sum(1) * units[:, None])
+    if signs is not None:
+        state.case_count += found.case_count
+        _add_exactly(state.case_whole, state.case_fraction, found.case_sums.double().sum(1))
+    _draw(state.histogram, x[drawn[:, 0], drawn[:, 1]].float())
 
 
 def _merge(
     state: State,
     side: int,
-    x: Float32[Tensor, "batch pos neuron"],
+    x: Float[Tensor, "batch pos neuron"],
     strength: Float32[Tensor, "batch neuron"],
     at: Int64[Tensor, "batch neuron"],
     rows: Int64[Tensor, "batch"],
+    before: int,
 ) -> None:
-    k, width = state.strength.shape[2], state.window.shape[3]
-    some = -torch.inf < strength.T
-    all_strength = torch.cat([state.strength[side], strength.T], dim=1)
-    order = all_strength.sort(dim=1, descending=True, stable=True).indices[:, :k]
-    new_row = torch.where(some, rows[None].expand_as(some), -1)
-    new_position = torch.where(some, at.T, -1).int()
-    where = at[:, None, :] - state.before + torch.arange(width, device=x.device)[None, :, None]
-    inside = (where >= 0) & (where < x.shape[1]) & (strength > -torch.inf)[:, None]
-    cut = torch.where(inside, x.gather(1, where.clamp(0, x.shape[1] - 1)), torch.nan).permute(2, 0, 1)
-    state.strength[side] = all_strength.gather(1, order)
-    state.row[side] = torch.cat([state.row[side], new_row], dim=1).gather(1, order)
-    state.position[side] = torch.cat([state.position[side], new_position], dim=1).gather(1, order)
-    windows = torch.cat([state.window[side], cut], dim=1)
-    state.window[side] = windows.gather(1, order[:, :, None].expand(-1, -1, width))
+    """The k strongest of a list and a batch's rows."""
+    k, width = state.window.shape[2:]
+    both = torch.cat([state.strength[side], strength.T], dim=1)
+    order = both.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    state.strength[side] = both.gather(1, order)
+    new = (order >= k) & (state.strength[side] > -torch.inf)
+    batch = (order - k).clamp(min=0)
+    neuron = torch.arange(x.shape[2], device=x.device)[:, None]
+    place = at[batch, neuron]
+    old = order.clamp(max=k - 1)
+    state.row[side] = torch.where(new, rows[batch], state.row[side].gather(1, old))
+    state.position[side] = torch.where(new, place.int(), state.position[side].gather(1, old))
+    where = place[:, :, None] - before + torch.arange(width, device=x.device)
+    inside = (where >= 0) & (where < x.shape[1])
+    # Where nothing enters, every window reads the one entry (0, 0, neuron): cheap, and no question to the host.
+    source = torch.where(new[:, :, None] & inside, where, 0)
+    cut = x[torch.where(new, batch, 0)[:, :, None], source, neuron[:, :, None]].float()
+    cut = torch.where(inside, cut, torch.nan)
+    kept = state.window[side].gather(1, old[:, :, None].expand(-1, -1, width))
+    state.window[side] = torch.where(new[:, :, None], cut, kept)
 
 
-def _add_exactly(state: State, sums: Float[Tensor, "2 neuron"]) -> None:
-    values = sums.clamp(-LIMIT, LIMIT)
+def _add_exactly(
+    whole: Int64[Tensor, "sum neuron"], fraction: Int64[Tensor, "sum neuron"], sums: Float64[Tensor, "sum neuron"]
+) -> None:
+    values = sums.nan_to_num(0.0).clamp(-LIMIT, LIMIT)
     floor = values.floor()
-    fraction = state.fraction + ((values - floor) * 2.0**SCALE).long()
-    state.whole += floor.long() + (fraction >> SCALE)
-    state.fraction = fraction & MASK
+    more = fraction + ((values - floor) * 2.0**SCALE).long()
+    whole += floor.long() + (more >> SCALE)
+    fraction.copy_(more & MASK)
+
+
+def _draw(histogram: Int64[Tensor, "neuron bin"], x: Float32[Tensor, "drawn neuron"]) -> None:
+    """Count the drawn positions in the bins of `records.histogram_edges`."""
+    bits = x.contiguous().view(torch.int32)
+    size = bits & 0x7FFFFFFF
+    i = ((size >> 22) - ((127 - 12) << 1)).clamp(0, BINS // 2 - 1)
+    bin_ = torch.where((bits < 0) & (size > 0), BINS // 2 - 1 - i, BINS // 2 + i).long()
+    histogram.scatter_add_(1, bin_.T, x.isfinite().T.long())

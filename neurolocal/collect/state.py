@@ -1,166 +1,250 @@
-"""The state of one layer during a run: both lists of every neuron, their windows, and the statistics.
+"""The state of one layer during a run: the lists of every neuron, their windows, and the statistics.
 
 Invariant: `snapshot` then `restore` gives the same state, so a run that stops and goes on ends as one that did not.
-Cost: neurons x k x (window + 6) x 8 bytes; with k = 20 and windows of 61, 10.7 kB a neuron.
+Cost: see "Memory" in FORMAT.md; with k = 20, windows of 61 and a sample of 1,024, 15.6 kB a neuron.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+import dataclasses
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from neurolocal.collect import exact, plain
-from neurolocal.records import SIDES, Side, Statistics, TopK
+from neurolocal.collect import plain
+from neurolocal.collect.sample import Drawn, Sampler
+from neurolocal.config import CollectConfig
+from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS, CaseStatistics, LayerRecord, Side, Statistics, TopK
 
-Batch = Float[Tensor, "batch pos d_mlp"]
-
-
-class LayerSnapshot(NamedTuple):
-    """What a layer's state says, in the store's own terms."""
-
-    lists: dict[Side, TopK]
-    statistics: Statistics
-
-
-class LayerState:
-    """Lists and statistics of the neurons of one layer, on the CPU."""
-
-    def __init__(self, d_mlp: int, k: int, *, before: int, after: int) -> None:
-        """An empty state."""
-        self.before, width = before, before + 1 + after
-        self.strength = np.full((2, d_mlp, k), -np.inf, np.float32)
-        self.row = np.full((2, d_mlp, k), -1, np.int64)
-        self.position = np.full((2, d_mlp, k), -1, np.int32)
-        self.slot = np.tile(np.arange(k, dtype=np.int32), (2, d_mlp, 1))
-        self.window = np.full((2, d_mlp, k, width), np.nan, np.float32)
-        self.count = 0
-        self.whole, self.fraction = np.zeros((2, d_mlp), np.int64), np.zeros((2, d_mlp), np.int64)
-        self.minimum, self.maximum = np.full(d_mlp, np.inf, np.float32), np.full(d_mlp, -np.inf, np.float32)
-        self.positive, self.nonfinite = np.zeros(d_mlp, np.int64), np.zeros(d_mlp, np.int64)
-
-    def update(self, x: Batch, counted: Counted, rows: Int64[np.ndarray, "batch"], pool: ThreadPoolExecutor) -> None:
-        """Take in one batch of activations."""
-        from neurolocal.collect.kernels import BLOCK, update
-
-        n_batch, _, d_mlp = x.shape
-        x = x.contiguous()
-        values = x.view(torch.uint16).numpy() if x.dtype is torch.bfloat16 else x.to(torch.float32).numpy()
-        sums = np.empty((2, n_batch, d_mlp), np.float32)
-
-        def work(first: int, last: int) -> None:
-            update(
-                values, counted.runs, counted.n_runs, rows, first, last,
-                self.strength, self.row, self.position, self.slot, self.window, self.before,
-                sums[0], sums[1], self.minimum, self.maximum, self.positive, self.nonfinite,
-            )  # fmt: skip
-
-        blocks, threads = -(-d_mlp // BLOCK), torch.get_num_threads()
-        step = -(-blocks // threads) * BLOCK
-        parts = [(low, min(low + step, d_mlp)) for low in range(0, d_mlp, step)]
-        others = [pool.submit(work, *part) for part in parts[1:]]
-        work(*parts[0])
-        for other in others:
-            other.result()
-        self.count += counted.total
-        exact.add(self.whole, self.fraction, sums.sum(axis=1, dtype=np.float64))
-
-    def snapshot(self) -> LayerSnapshot:
-        """The state as the store holds it."""
-        lists: dict[Side, TopK] = {}
-        for i, side in enumerate(SIDES):
-            unused = self.row[i] < 0
-            activation = np.where(unused, np.float32(np.nan), self.strength[i] if i == 0 else -self.strength[i])
-            window = np.take_along_axis(self.window[i], self.slot[i][:, :, None].astype(np.int64), axis=1)
-            window[unused] = np.nan
-            lists[side] = TopK(activation, self.row[i].copy(), self.position[i].copy(), window)
-        return LayerSnapshot(
-            lists,
-            Statistics(
-                self.count, self.whole.copy(), self.fraction.copy(), self.minimum.copy(), self.maximum.copy(),
-                self.positive.copy(), self.nonfinite.copy(),
-            ),
-        )  # fmt: skip
-
-    def restore(self, snapshot: LayerSnapshot) -> None:
-        """Go back to a snapshot."""
-        for i, side in enumerate(SIDES):
-            top = snapshot.lists[side]
-            strength = top.activation if i == 0 else -top.activation
-            self.strength[i] = np.where(top.row < 0, -np.inf, strength)
-            self.row[i], self.position[i], self.window[i] = top.row, top.position, top.window
-            self.slot[i] = np.arange(self.slot.shape[2])
-        s = snapshot.statistics
-        self.count = s.count
-        self.whole, self.fraction = s.whole.copy(), s.fraction.copy()
-        self.minimum, self.maximum = s.minimum.copy(), s.maximum.copy()
-        self.positive, self.nonfinite = s.positive.copy(), s.nonfinite.copy()
+Activations = Float[Tensor, "batch pos neuron"]
 
 
 class Counted(NamedTuple):
-    """Which positions of a batch compete and count."""
+    """What of a batch competes and counts, and what is drawn from it."""
 
+    rows: Int64[np.ndarray, "batch"]
+    """Row indices, ascending."""
     mask: Bool[np.ndarray, "batch pos"]
     runs: Int64[np.ndarray, "batch run 2"]
     """The same as half-open ranges."""
     n_runs: Int64[np.ndarray, "batch"]
     total: int
+    drawn: Drawn
 
     @classmethod
-    def of(cls, mask: Bool[np.ndarray, "batch pos"]) -> Counted:
-        """The ranges of a mask."""
+    def of(cls, rows: Int64[np.ndarray, "batch"], mask: Bool[np.ndarray, "batch pos"], sampler: Sampler) -> Counted:
+        """The ranges of a mask; the sampler takes in the batch."""
         edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
         n_runs = (edges == 1).sum(axis=1)
         runs = np.zeros((len(mask), max(1, n_runs.max(initial=0)), 2), np.int64)
         for b in range(len(mask)):
             runs[b, : n_runs[b], 0] = np.flatnonzero(edges[b] == 1)
             runs[b, : n_runs[b], 1] = np.flatnonzero(edges[b] == -1)
-        return cls(mask, runs, n_runs.astype(np.int64), int(mask.sum()))
+        return cls(rows, mask, runs, n_runs.astype(np.int64), int(mask.sum()), sampler.draw(rows, mask))
+
+
+@runtime_checkable
+class State(Protocol):
+    """What the loop asks of a layer's state, wherever it lies."""
+
+    def update(self, x: Activations, signs: plain.Signs, counted: Counted, pool: ThreadPoolExecutor) -> None:
+        """Take in one batch; `signs` are the gate's and in projection's outputs where sign cases are kept."""
+        ...
+
+    def rows(self) -> Int64[np.ndarray, "_"]:
+        """The rows that the lists refer to, and -1."""
+        ...
+
+    def snapshot(self, order: Int64[np.ndarray, "sample"]) -> LayerRecord:
+        """The state as the store holds it, the sample in the order of these slots."""
+        ...
+
+    def restore(self, record: LayerRecord) -> None:
+        """Go back to a snapshot."""
+        ...
+
+
+class LayerState:
+    """Lists and statistics of the neurons of one layer, on the CPU."""
+
+    def __init__(self, d_mlp: int, config: CollectConfig, *, cases: bool = False) -> None:
+        """An empty state; `cases` keeps the sign cases beside the two ends."""
+        from neurolocal.collect.kernels import Kept
+
+        self.neurons = None if config.neurons is None else np.array(config.neurons, np.int64)
+        self._chosen = None if self.neurons is None else torch.from_numpy(self.neurons)
+        n, k, width = len(config.neurons or range(d_mlp)), config.k, config.before + 1 + config.after
+        sides, n_cases = (2 + len(CASES), n) if cases else (2, 0)
+        self.before, self.cases, self.count, self.sampled = config.before, cases, 0, 0
+        self.sample = np.full((config.sample, n), np.nan, np.float32)
+        self.kept = Kept(
+            strength=np.full((sides, n, k), -np.inf, np.float32),
+            row=np.full((sides, n, k), -1, np.int64),
+            position=np.full((sides, n, k), -1, np.int32),
+            slot=np.tile(np.arange(k, dtype=np.int32), (sides, n, 1)),
+            window=np.full((sides, n, k, width), np.nan, np.float32),
+            whole=np.zeros((4, n), np.int64),
+            fraction=np.zeros((4, n), np.int64),
+            minimum=np.full(n, np.inf, np.float32),
+            maximum=np.full(n, -np.inf, np.float32),
+            positive=np.zeros(n, np.int64),
+            above=np.zeros((len(THRESHOLDS), n), np.int64),
+            nonfinite=np.zeros(n, np.int64),
+            histogram=np.zeros((n, BINS), np.int64),
+            case_count=np.zeros((4, n_cases), np.int64),
+            case_whole=np.zeros((4, n_cases), np.int64),
+            case_fraction=np.zeros((4, n_cases), np.int64),
+        )
+
+    def update(self, x: Activations, signs: plain.Signs, counted: Counted, pool: ThreadPoolExecutor) -> None:
+        """Take in one batch of activations."""
+        from neurolocal.collect.kernels import BLOCK, Rows, update
+
+        x = self._own(x)
+        values = _bits(x).view(np.uint16) if x.dtype is torch.bfloat16 else x.to(torch.float32).numpy()
+        gate, linear = (_bits(self._own(t)) for t in signs) if signs is not None else (_NO_SIGNS, _NO_SIGNS)
+        batch = Rows(counted.runs, counted.n_runs, counted.rows, counted.drawn.histogram)
+
+        def work(first: int, last: int) -> None:
+            update(values, gate, linear, batch, self.kept, first, last, self.before, self.cases)
+
+        n = x.shape[2]
+        blocks, threads = -(-n // BLOCK), torch.get_num_threads()
+        step = -(-blocks // threads) * BLOCK
+        parts = [(low, min(low + step, n)) for low in range(0, n, step)]
+        others: list[Future[None]] = [pool.submit(work, *part) for part in parts[1:]]
+        work(*parts[0])
+        for other in others:
+            other.result()
+        self.count += counted.total
+        self.sampled += len(batch.drawn)
+        if len(counted.drawn.slots):
+            at = torch.from_numpy(counted.drawn.entering)
+            self.sample[counted.drawn.slots] = x[at[:, 0], at[:, 1]].float().numpy()
+
+    def rows(self) -> Int64[np.ndarray, "_"]:
+        """The rows that the lists refer to, and -1."""
+        return self.kept.row.ravel()
+
+    def snapshot(self, order: Int64[np.ndarray, "sample"]) -> LayerRecord:
+        """The state as the store holds it."""
+        kept, lists = self.kept, dict[Side, TopK]()
+        for i, side in enumerate((*SIDES, *CASES)[: len(kept.row)]):
+            unused = kept.row[i] < 0
+            window = np.take_along_axis(kept.window[i], kept.slot[i][:, :, None].astype(np.int64), axis=1)
+            window[unused] = np.nan
+            # Of a sign case the list is by size; the activation itself stands in the middle of its window.
+            activation = window[:, :, self.before].copy() if side in CASES else kept.strength[i] * _sign(side)
+            activation[unused] = np.nan
+            lists[side] = TopK(activation, kept.row[i].copy(), kept.position[i].copy(), window)
+        columns = {name: getattr(kept, name).copy() for name in _STATISTICS}
+        cases = (kept.case_count, kept.case_whole, kept.case_fraction)
+        return LayerRecord(
+            lists,
+            Statistics(count=self.count, sampled=self.sampled, **columns),
+            np.ascontiguousarray(self.sample[order].T),
+            cases=CaseStatistics(*(a.copy() for a in cases)) if self.cases else None,
+            neurons=self.neurons,
+        )
+
+    def restore(self, record: LayerRecord) -> None:
+        """Go back to a snapshot."""
+        kept, statistics = self.kept, record.statistics
+        for i, (side, top) in enumerate(record.lists.items()):
+            strength = np.abs(top.activation) if side in CASES else top.activation * _sign(side)
+            kept.strength[i] = np.where(top.row < 0, -np.inf, strength)
+            kept.row[i], kept.position[i], kept.window[i] = top.row, top.position, top.window
+            kept.slot[i] = np.arange(kept.slot.shape[2])
+        self.count, self.sampled = statistics.count, statistics.sampled
+        for name in _STATISTICS:
+            getattr(kept, name)[:] = getattr(statistics, name)
+        if record.cases is not None:
+            for column in dataclasses.fields(record.cases):
+                getattr(kept, f"case_{column.name}")[:] = getattr(record.cases, column.name)
+        self.sample[: record.sample.shape[1]] = record.sample.T
+
+    def _own(self, x: Tensor) -> Tensor:
+        """The neurons that are kept, as one block of memory."""
+        return (x if self._chosen is None else x[:, :, self._chosen]).contiguous()
+
+
+_NO_SIGNS = np.empty((1, 1, 1), np.int16)
+"""In the place of gate and in projection where sign cases are not kept."""
+
+_STATISTICS = ("whole", "fraction", "minimum", "maximum", "positive", "above", "nonfinite", "histogram")
+"""The arrays of `Statistics`, by the same names in a state."""
+
+
+def _sign(side: Side) -> np.float32:
+    """What turns the strengths of a list into activations."""
+    return np.float32(-1 if side == "smallest" else 1)
+
+
+def _bits(x: Tensor) -> np.ndarray:
+    """The same memory as signed integers."""
+    return x.view(torch.int16 if x.element_size() == 2 else torch.int32).numpy()
 
 
 class DeviceState:
     """The same as `LayerState` where the activations are: on a GPU nothing leaves it between snapshots."""
 
-    def __init__(self, d_mlp: int, k: int, *, before: int, after: int, device: torch.device) -> None:
-        """An empty state."""
-        self._tensors = plain.empty(d_mlp, k, before=before, after=after, device=device)
-        self._restored = LayerState(d_mlp, k, before=before, after=after)
-        self.count = 0
+    def __init__(
+        self, d_mlp: int, config: CollectConfig, *, cases: bool = False, device: torch.device, reduce: plain.Reduce
+    ) -> None:
+        """An empty state on a device; `reduce` is `plain.reduced`, or the same compiled."""
+        self._reduce, self._device = reduce, device
+        self._config, self._d_mlp, self._cases = config, d_mlp, cases
+        self._load(self._empty())
 
-    def update(self, x: Batch, counted: Counted, rows: Int64[np.ndarray, "batch"], pool: ThreadPoolExecutor) -> None:
+    def update(self, x: Activations, signs: plain.Signs, counted: Counted, pool: ThreadPoolExecutor) -> None:
         """Take in one batch of activations."""
-        mask = torch.from_numpy(counted.mask).to(x.device)
-        plain.update(self._tensors, x, mask, torch.from_numpy(rows).to(x.device))
-        self.count += counted.total
-
-    def snapshot(self) -> LayerSnapshot:
-        """The state as the store holds it."""
-        state, t = self._restored, self._tensors
-        state.strength, state.row = t.strength.cpu().numpy(), t.row.cpu().numpy()
-        state.position, state.window = t.position.cpu().numpy(), t.window.cpu().numpy()
-        state.slot = np.tile(np.arange(state.slot.shape[2], dtype=np.int32), (2, state.slot.shape[1], 1))
-        state.whole, state.fraction = t.whole.cpu().numpy(), t.fraction.cpu().numpy()
-        state.minimum, state.maximum = t.minimum.cpu().numpy(), t.maximum.cpu().numpy()
-        state.positive, state.nonfinite = t.positive.cpu().numpy(), t.nonfinite.cpu().numpy()
-        state.count = self.count
-        return state.snapshot()
-
-    def restore(self, snapshot: LayerSnapshot) -> None:
-        """Go back to a snapshot."""
-        state, device = self._restored, self._tensors.strength.device
-        state.restore(snapshot)
-        self._tensors = plain.State(
-            *(
-                torch.from_numpy(a).to(device)
-                for a in (
-                    state.strength, state.row, state.position, state.window, state.whole, state.fraction,
-                    state.minimum, state.maximum, state.positive, state.nonfinite,
-                )
-            ),
-            before=self._tensors.before,
+        if self._chosen is not None:
+            x, signs = x[:, :, self._chosen], signs and (signs[0][:, :, self._chosen], signs[1][:, :, self._chosen])
+        mask, rows, drawn, entering, slots = (
+            torch.from_numpy(a).to(self._device, non_blocking=True)
+            for a in (counted.mask, counted.rows, counted.drawn.histogram, counted.drawn.entering, counted.drawn.slots)
+        )
+        plain.update(
+            self._tensors, x, mask, rows, drawn, signs, before=self._config.before, reduce=self._reduce
         )  # fmt: skip
-        self.count = state.count
+        self._count += counted.total
+        self._sampled += len(counted.drawn.histogram)
+        if len(slots):
+            self._sample[slots] = x[entering[:, 0], entering[:, 1]].float()
+
+    def rows(self) -> Int64[np.ndarray, "_"]:
+        """The rows that the lists refer to, and -1."""
+        return self._tensors.row.flatten().cpu().numpy()
+
+    def snapshot(self, order: Int64[np.ndarray, "sample"]) -> LayerRecord:
+        """The state as the store holds it."""
+        host = self._empty()
+        for column in dataclasses.fields(self._tensors):
+            getattr(host.kept, column.name)[:] = getattr(self._tensors, column.name).cpu().numpy()
+        host.sample[:] = self._sample.cpu().numpy()
+        host.count, host.sampled = self._count, self._sampled
+        return host.snapshot(order)
+
+    def restore(self, record: LayerRecord) -> None:
+        """Go back to a snapshot."""
+        host = self._empty()
+        host.restore(record)
+        self._load(host)
+
+    def _empty(self) -> LayerState:
+        return LayerState(self._d_mlp, self._config, cases=self._cases)
+
+    def _load(self, host: LayerState) -> None:
+        self._tensors = plain.State(
+            **{
+                column.name: torch.from_numpy(getattr(host.kept, column.name)).to(self._device, copy=True)
+                for column in dataclasses.fields(plain.State)
+            }
+        )
+        self._sample = torch.from_numpy(host.sample).to(self._device, copy=True)
+        self._chosen = None if host.neurons is None else torch.from_numpy(host.neurons).to(self._device)
+        self._count, self._sampled = host.count, host.sampled

@@ -64,6 +64,8 @@ class Layer:
     perturbation: PerturbationTable | None
     summary: SummaryTable | None
     verdict: VerdictTable | None
+    index: Mapping[int, int]
+    """Neuron -> where it stands in the statistics and lists, which hold the collected ones alone."""
     rows: Mapping[str, Mapping[int, int]]
     """Stage -> neuron -> its row in the stage's table."""
     lists: list[list[Example]] | None
@@ -81,13 +83,14 @@ class Layer:
 
     def examples(self, neuron: int) -> list[Example]:
         """The neuron's examples, strongest first."""
-        return self.store.examples(self.layer, neuron, self.side) if self.lists is None else self.lists[neuron]
+        lists, store = self.lists, self.store
+        return store.examples(self.layer, neuron, self.side) if lists is None else lists[self.index[neuron]]
 
     def ranked(self) -> list[int]:
         """All neurons of the layer, best first; in neuron order where there is no verdict."""
         known = self.rows["verdict"]
         rank = {neuron: int(self.verdict.rank[row]) for neuron, row in known.items()} if self.verdict else {}
-        return sorted(range(self.store.n_neurons(self.layer)), key=lambda n: (rank.get(n, len(rank)), n))
+        return sorted(self.index, key=lambda n: (rank.get(n, len(rank)), n))
 
     def figures(self, neuron: int) -> list[Figure]:
         """What similarity and perturbation measured, each beside its null; empty where neither did."""
@@ -135,7 +138,8 @@ def read_layer(store: StoreReader, layer: int, *, side: Side = "largest", whole:
         for stage, table in tables.items()
     }
     lists = store.example_lists(layer, side) if whole else None
-    return Layer(store, layer, side, store.statistics(layer), **tables, rows=rows, lists=lists)
+    index = {neuron: i for i, neuron in enumerate(store.neurons(layer).tolist())}
+    return Layer(store, layer, side, store.statistics(layer), **tables, index=index, rows=rows, lists=lists)
 
 
 STAGES = ("similarity", "perturbation", "summary", "verdict")

@@ -39,10 +39,10 @@ def show(
 ) -> None:
     """Print one neuron, with `limit` of its examples (None: all). A neuron that isn't there is a `StoreError`."""
     chosen_layers(store, [layer])
-    n = store.n_neurons(layer)
-    if not 0 <= neuron < n:
-        raise StoreError(f"showing neuron {neuron} of layer {layer}: the layer has {n:,} neurons, 0 to {n - 1}")
     read = read_layer(store, layer, side=side, whole=False)
+    if neuron not in read.index:
+        n, last = len(read.index), max(read.index, default=-1)
+        raise StoreError(f"showing neuron {neuron} of layer {layer}: the store has {n:,} of its neurons, up to {last}")
     row = neuron_row(read, neuron)
     screen = console(out, width=width, color=color)
     _header(screen, row)
@@ -86,7 +86,7 @@ def _evidence(screen: Console, read: Layer, row: NeuronRow) -> None:
 
 
 def _statistics(screen: Console, read: Layer, neuron: int) -> None:
-    s = read.statistics
+    s, neuron = read.statistics, read.index[neuron]
     finite = s.count - int(s.nonfinite[neuron])
     screen.print(Text("\nstatistics", style="dim"))
     said = f"{s.count:,} positions"

@@ -139,7 +139,7 @@ def _joined(pieces: list[Span]) -> list[Span]:
 def _summary(read: Layer) -> LayerSummary:
     counts = Counter(read.verdict.verdict) if read.verdict is not None else Counter()
     named = {name: counts[name] for name in VERDICTS} if counts else {}
-    return LayerSummary(read.layer, read.store.n_neurons(read.layer), named)
+    return LayerSummary(read.layer, len(read.index), named)
 
 
 def _facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Int64
+
 from neurolocal.records import Example, Side, Statistics
 from neurolocal.words import Vocabulary
 
@@ -30,8 +33,8 @@ class StoreReader(Protocol):
         """The text of every token id."""
         ...
 
-    def n_neurons(self, layer: int) -> int:
-        """Neurons of a layer."""
+    def neurons(self, layer: int) -> Int64[np.ndarray, "neuron"]:
+        """The neurons of a layer that were collected, ascending."""
         ...
 
     def examples(self, layer: int, neuron: int, side: Side = "largest") -> list[Example]:
@@ -39,7 +42,7 @@ class StoreReader(Protocol):
         ...
 
     def example_lists(self, layer: int, side: Side = "largest") -> list[list[Example]]:
-        """The examples of every neuron of a layer: one read instead of one a neuron."""
+        """The examples of every collected neuron of a layer, in their order: one read instead of one a neuron."""
         ...
 
     def statistics(self, layer: int) -> Statistics:

@@ -1,6 +1,6 @@
 """The HDF5 file that everything else rests on: see FORMAT.md. The only room that imports h5py."""
 
 from neurolocal.store.read import Store
-from neurolocal.store.write import Collected, add_evidence, write_collected
+from neurolocal.store.write import Collected, StoredRows, add_evidence, write_collected
 
-__all__ = ["Collected", "Store", "add_evidence", "write_collected"]
+__all__ = ["Collected", "Store", "StoredRows", "add_evidence", "write_collected"]

@@ -6,9 +6,7 @@ Cost: opening reads the manifest; a neuron's examples read k rows of each list a
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +15,27 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 import h5py
 import numpy as np
-from jaxtyping import Int64, Integer
+from jaxtyping import Float32, Int64, Integer
 
 from neurolocal import records
 from neurolocal.errors import StoreError
-from neurolocal.records import Example, Side, Site, Statistics, TopK
-from neurolocal.store.write import FORMAT, VERSION
+from neurolocal.provenance import Parts
+from neurolocal.records import (
+    BINS,
+    CASES,
+    SIDES,
+    THRESHOLDS,
+    CaseStatistics,
+    Example,
+    LayerRecord,
+    LogitEffects,
+    Sample,
+    Side,
+    Site,
+    Statistics,
+    TopK,
+)
+from neurolocal.store.checked import CheckedFile
 from neurolocal.words import Vocabulary
 
 if TYPE_CHECKING:
@@ -40,9 +53,6 @@ TABLES: dict[str, type] = {
 
 LAYER = re.compile("0|[1-9][0-9]{0,8}")
 
-DEFLATE = 1100
-"""The most that HDF5's packing can save: deflate holds 1,032 bytes in one at best."""
-
 
 def column_type(annotation: Any) -> str:
     """The dtype of a column as numpy writes it, from its annotation in `records`: `Float32[...]` -> `f4`."""
@@ -52,26 +62,17 @@ def column_type(annotation: Any) -> str:
 class Store:
     """A store opened for reading; a context manager."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, site: Site | None = None) -> None:
         """Open a store.
 
+        Args:
+            path: the file.
+            site: which of its sites is looked at; None is the first.
+
         Raises:
-            StoreError: no such file, no HDF5, another format or version, or damaged.
+            StoreError: no such file, no HDF5, another format or version, damaged, or without that site.
         """
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise StoreError(f"opening the store {path}: no such file. Make it with `neurolocal collect`.")
-        try:
-            self._file = h5py.File(self.path, "r")
-        except Exception as error:  # HDF5 says "damaged" in a dozen ways
-            raise StoreError(
-                f"opening the store {path}: it is no whole HDF5 file. Copy it again, or collect again."
-            ) from error
-        try:
-            self._check_header()
-        except BaseException:
-            self._file.close()
-            raise
+        self._file, self._asked = CheckedFile(Path(path)), site
 
     def __enter__(self) -> Store:
         return self
@@ -83,35 +84,57 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        self._file.root.close()
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self._file.path
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What the store was made from, and how far it is."""
-        manifest = self._json(self._file, "manifest")
+        manifest = self._file.json(self._file.root, "manifest")
         wanted = {"subject": dict, "tokenizer": dict, "corpus": dict, "config": dict}
         wanted |= {"rows": int, "tokens": int, "complete": bool}
         missing = [key for key, kind in wanted.items() if type(manifest.get(key)) is not kind]
         if missing:
-            raise self._bad(f"the manifest lacks {', '.join(missing)}, or has something else there")
+            raise self._file.bad(f"the manifest lacks {', '.join(missing)}, or has something else there")
         return manifest
 
     @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """Where neurons were read."""
+        sites = self.manifest["config"].get("sites")
+        known = isinstance(sites, list) and sites and all(isinstance(s, str) and s in get_args(Site) for s in sites)
+        if not known:
+            raise self._file.bad(f"unknown sites {ascii(sites)[:80]}")
+        return tuple(cast("list[Site]", sites))
+
+    @cached_property
     def site(self) -> Site:
-        """Where the neurons were read."""
-        site = self.manifest["config"].get("site")
-        if not isinstance(site, str) or site not in get_args(Site):
-            raise self._bad(f"unknown site {site!r}")
-        return cast(Site, site)
+        """The site that is looked at.
+
+        Raises:
+            StoreError: the store does not hold it.
+        """
+        if self._asked is None:
+            return self.sites[0]
+        if self._asked not in self.sites:
+            raise StoreError(
+                f"looking for the site {self._asked} in {self.path}: it holds {', '.join(self.sites)}. "
+                "Choose from these, or collect that site."
+            )
+        return self._asked
 
     @cached_property
     def layers(self) -> list[int]:
         """The layers collected, ascending."""
-        group = self._get(f"collect/{self.site}")
-        with self._reading(f"collect/{self.site}"):
+        group = self._file.get(f"collect/{self.site}")
+        with self._file.reading(f"collect/{self.site}"):
             names = list(group) if isinstance(group, h5py.Group) else [""]
         if not all(LAYER.fullmatch(name) for name in names):
-            raise self._bad(f"collect/{self.site} does not hold layers")
+            raise self._file.bad(f"collect/{self.site} does not hold layers")
         return sorted(int(name) for name in names)
 
     def require_layers(self, layers: list[int] | None) -> list[int]:
@@ -128,9 +151,22 @@ class Store:
             )
         return list(self.layers) if layers is None else sorted(set(layers))
 
-    def n_neurons(self, layer: int) -> int:
-        """Neurons of a layer."""
-        return self._dataset(f"collect/{self.site}/{layer}/largest/activation", "f4", 2).shape[0]
+    def neurons(self, layer: int) -> Int64[np.ndarray, "neuron"]:
+        """The neurons of a layer that were collected, ascending: what each entry of its arrays stands for."""
+        base = f"collect/{self.site}/{layer}"
+        n = self._file.dataset(f"{base}/largest/activation", "f4", 2).shape[0]
+        if not self._file.has(f"{base}/neuron"):
+            return np.arange(n)
+        neurons = self._file.array(f"{base}/neuron", "i8", shape=(n,))
+        if (neurons[:1] < 0).any() or (neurons[1:] <= neurons[:-1]).any():
+            raise self._file.bad(f"{base}/neuron does not ascend from 0 or more")
+        return neurons
+
+    def sides(self, layer: int) -> list[Side]:
+        """The lists that a layer has: largest, smallest, and the sign cases where they were collected."""
+        return [
+            side for side in (*SIDES, *CASES) if side in SIDES or self._file.has(f"collect/{self.site}/{layer}/{side}")
+        ]
 
     def top(self, layer: int, side: Side) -> TopK:
         """The lists of all neurons of a layer, in memory."""
@@ -138,21 +174,75 @@ class Store:
 
     def statistics(self, layer: int) -> Statistics:
         """The statistics of a layer."""
-        base, n = f"collect/{self.site}/{layer}/statistics", self.n_neurons(layer)
-        types = {"whole": "i8", "fraction": "i8", "positive": "i8", "nonfinite": "i8", "minimum": "f4", "maximum": "f4"}
+        base, n = f"collect/{self.site}/{layer}/statistics", len(self.neurons(layer))
+        shapes: dict[str, tuple[int, ...]] = {"whole": (4, n), "fraction": (4, n), "histogram": (n, BINS)}
+        shapes |= {"above": (len(THRESHOLDS), n)} | dict.fromkeys(("positive", "nonfinite"), (n,))
+        columns = {name: self._file.array(f"{base}/{name}", "i8", shape=shape) for name, shape in shapes.items()}
+        columns |= {name: self._file.array(f"{base}/{name}", "f4", shape=(n,)) for name in ("minimum", "maximum")}
+        count, sampled = (int(self._file.array(f"{base}/{name}", "i8", shape=())) for name in ("count", "sampled"))
+        counts = [columns[name] for name in ("positive", "nonfinite", "above")]
+        if not all(((column >= 0) & (column <= count)).all() for column in counts):
+            raise self._file.bad(f"{base} counts more positions than there were")
+        if (columns["histogram"] < 0).any() or (columns["histogram"].sum(axis=1) > sampled).any() or sampled > count:
+            raise self._file.bad(f"{base}/histogram counts more positions than were drawn")
+        return Statistics(count=count, sampled=sampled, **columns)
+
+    def cases(self, layer: int) -> CaseStatistics | None:
+        """How often each neuron is in each sign case; None where they were not collected."""
+        base, n = f"collect/{self.site}/{layer}/cases", len(self.neurons(layer))
+        if not self._file.has(base):
+            return None
         columns = {
-            name: self._array(f"{base}/{name}", kind, shape=(2, n) if name in ("whole", "fraction") else (n,))
-            for name, kind in types.items()
+            name: self._file.array(f"{base}/{name}", "i8", shape=(4, n)) for name in ("count", "whole", "fraction")
         }
-        count = int(self._array(f"{base}/count", "i8", shape=()))
-        if not all(((columns[name] >= 0) & (columns[name] <= count)).all() for name in ("positive", "nonfinite")):
-            raise self._bad(f"{base} counts more positions than there were")
-        return Statistics(count=count, **columns)
+        if (columns["count"] < 0).any():
+            raise self._file.bad(f"{base}/count is negative")
+        return CaseStatistics(**columns)
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The positions drawn at random, the same for all neurons."""
+        row = self._file.array("sample/row", "i8", ndim=1)
+        position = self._file.array("sample/position", "i4", shape=row.shape)
+        if np.lexsort((position, row)).tolist() != list(range(len(row))) or (position < 0).any():
+            raise self._file.bad("sample is not in order")
+        return Sample(row, position)
+
+    def sampled(self, layer: int) -> Float32[np.ndarray, "neuron sample"]:
+        """The activation of every neuron of a layer at the positions of `sample`."""
+        shape = (len(self.neurons(layer)), len(self.sample.row))
+        return self._file.array(f"collect/{self.site}/{layer}/sample", "f4", shape=shape)
+
+    def logit_effects(self, layer: int) -> LogitEffects | None:
+        """The tokens that each neuron promotes and suppresses; None where they were not computed."""
+        base, n = f"collect/{self.site}/{layer}/logits", len(self.neurons(layer))
+        if not self._file.has(base):
+            return None
+        types = {"promoted": "i4", "promoted_effect": "f4", "suppressed": "i4", "suppressed_effect": "f4"}
+        columns = {name: self._file.array(f"{base}/{name}", kind, ndim=2) for name, kind in types.items()}
+        if len({column.shape for column in columns.values()}) > 1 or columns["promoted"].shape[0] != n:
+            raise self._file.bad(f"the columns of {base} differ in shape")
+        tokens = np.concatenate([columns["promoted"].ravel(), columns["suppressed"].ravel()])
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < len(self.vocabulary.tokens):
+            raise self._file.bad(f"{base} holds ids that the vocabulary does not have")
+        return LogitEffects(**columns)
+
+    def record(self, layer: int) -> LayerRecord:
+        """All that a collection says of a layer."""
+        base = f"collect/{self.site}/{layer}"
+        return LayerRecord(
+            {side: self.top(layer, side) for side in self.sides(layer)},
+            self.statistics(layer),
+            self.sampled(layer),
+            cases=self.cases(layer),
+            neurons=self.neurons(layer) if self._file.has(f"{base}/neuron") else None,
+            effects=self.logit_effects(layer),
+        )
 
     def example_lists(self, layer: int, side: Side = "largest") -> list[list[Example]]:
-        """The examples of every neuron of a layer, strongest first."""
+        """The examples of every collected neuron of a layer, strongest first, in the order of `neurons`."""
         top = self.top(layer, side)
-        return [self._examples(top, neuron) for neuron in range(len(top.activation))]
+        return [self._examples(top, i) for i in range(len(top.activation))]
 
     def examples(self, layer: int, neuron: int, side: Side = "largest") -> list[Example]:
         """The examples of one neuron, strongest first.
@@ -160,33 +250,51 @@ class Store:
         Raises:
             StoreError: no such layer or neuron.
         """
+        at = self.index_of(layer, neuron)
+        return self._examples(self._lists(layer, side, slice(at, at + 1)), 0)
+
+    def index_of(self, layer: int, neuron: int) -> int:
+        """Where a neuron stands in the arrays of its layer.
+
+        Raises:
+            StoreError: no such layer or neuron.
+        """
         self.require_layers([layer])
-        n = self.n_neurons(layer)
-        if not 0 <= neuron < n:
+        neurons = self.neurons(layer)
+        at = int(np.searchsorted(neurons, neuron))
+        if at == len(neurons) or neurons[at] != neuron:
             raise StoreError(
-                f"looking for neuron {neuron} of layer {layer} in {self.path}: it has neurons 0 to {n - 1}."
+                f"looking for neuron {neuron} of layer {layer} in {self.path}: it has neurons "
+                f"{_ranges(neurons.tolist())}."
             )
-        return self._examples(self._lists(layer, side, slice(neuron, neuron + 1)), 0)
+        return at
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The bytes of every token id."""
-        tokens = self._blobs(self._file, "tokenizer/tokens")
-        special = self._array("tokenizer/special", "u1", shape=(len(tokens),))
+        tokens = self._file.blobs(self._file.root, "tokenizer/tokens")
+        special = self._file.array("tokenizer/special", "u1", shape=(len(tokens),))
         return Vocabulary(tokens, special.astype(bool))
 
     @cached_property
     def token_count(self) -> Int64[np.ndarray, "d_vocab"]:
         """How often each token stood at a counted position of the corpus."""
-        return self._array("corpus/token_count", "i8", shape=(len(self.vocabulary.tokens),))
+        return self._file.array("corpus/token_count", "i8", shape=(len(self.vocabulary.tokens),))
 
     @cached_property
     def row_index(self) -> Int64[np.ndarray, "row"]:
         """Row indices of the stored rows, ascending."""
-        index = self._array("rows/index", "i8", ndim=1)
+        index = self._file.array("rows/index", "i8", ndim=1)
         if (index[:1] < 0).any() or (index[1:] <= index[:-1]).any():
-            raise self._bad("rows/index does not ascend from 0 or more")
+            raise self._file.bad("rows/index does not ascend from 0 or more")
         return index
+
+    def _require_rows(self, at: np.ndarray, rows: np.ndarray) -> None:
+        """That `at` is where these rows are stored."""
+        index = self.row_index
+        wrong = rows[(at >= len(index)) | (index[np.minimum(at, len(index) - 1)] != rows)] if len(index) else rows
+        if wrong.size:
+            raise self._file.bad(f"an example refers to row {wrong.flat[0]}, which is not in rows/index")
 
     def row(self, index: int) -> Integer[np.ndarray, "pos"]:
         """The token ids of a stored row, padding cut off.
@@ -196,7 +304,7 @@ class Store:
         """
         at = int(np.searchsorted(self.row_index, index))
         if at == len(self.row_index) or self.row_index[at] != index:
-            raise self._bad(f"an example refers to row {index}, which is not in rows/index")
+            raise self._file.bad(f"an example refers to row {index}, which is not in rows/index")
         tokens, length = self._rows
         return tokens[at][: length[at]]
 
@@ -209,16 +317,54 @@ class Store:
     def evidence(self, stage: str, layer: int, side: Side = "largest") -> Any:
         """The table of a stage for a layer, or None where the stage has not been there."""
         group = self._evidence_group(stage, layer, side)
-        return None if group is None else self._table(group, TABLES[stage], self.n_neurons(layer))
+        return None if group is None else self._table(group, TABLES[stage], self.neurons(layer))
 
     def inputs(self, stage: str, layer: int, side: Side = "largest") -> dict[str, Any] | None:
         """What a table was made from, or None where the stage has not been there."""
         group = self._evidence_group(stage, layer, side)
-        return None if group is None else self._json(group, "inputs")
+        return None if group is None else self._file.json(group, "inputs")
 
-    def rest(self) -> Integer[np.ndarray, "_"]:
-        """The tokens that a stopped collection goes on with."""
-        return self._array("resume/rest", "u4", ndim=1) if self._has("resume/rest") else np.empty(0, np.uint32)
+    @cached_property
+    def parts(self) -> Parts:
+        """Which documents the stored rows are made of, in the order of `row_index`."""
+        columns: dict[str, Any] = {
+            name: self._file.array(f"rows/parts/{name}", kind, ndim=1)
+            for name, kind in {"offsets": "i8", "position": "i4", "subset": "i4"}.items()
+        }
+        columns |= {
+            name: self._file.array(f"rows/parts/{name}", "i8", ndim=1) for name in ("file", "record", "character")
+        }
+        columns["subsets"] = self._file.texts("rows/parts", "subsets")
+        try:
+            parts = Parts.from_columns(columns)
+        except ValueError as error:
+            raise self._file.bad(str(error)) from error
+        if len(parts) != len(self.row_index):
+            raise self._file.bad(f"rows/parts speaks of {len(parts)} rows, rows/index of {len(self.row_index)}")
+        return parts
+
+    def subsets(self, layer: int, side: Side = "largest") -> Float32[np.ndarray, "neuron subset"]:
+        """The share of each neuron's examples that comes from each of `parts.subsets`; NaN without examples."""
+        top = self.top(layer, side)
+        used = top.row >= 0
+        rows = np.searchsorted(self.row_index, np.where(used, top.row, self.row_index[:1].sum()))
+        self._require_rows(rows, np.where(used, top.row, self.row_index[:1].sum()))
+        part = self.parts.at(rows, np.where(used, top.position, 0))
+        names = len(self.parts.subsets)
+        cell = np.arange(len(used))[:, None] * names + self.parts.subset[part]
+        counts = np.bincount(cell[used], minlength=len(used) * names).reshape(len(used), names)
+        with np.errstate(invalid="ignore"):
+            return (counts / used.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def rest(self) -> dict[str, Any]:
+        """What a stopped collection goes on with: the columns of `neurolocal.corpus.rest_arrays`; none if complete."""
+        if not self._file.has("resume"):
+            return {}
+        types = {"tokens": "u4", "character": "i8", "offsets": "i8", "file": "i8", "record": "i8"}
+        columns: dict[str, Any] = {
+            name: self._file.array(f"resume/{name}", kind, ndim=1) for name, kind in types.items()
+        }
+        return columns | {"subset": self._file.texts("resume", "subset")}
 
     @property
     def rows_stored(self) -> tuple[Any, Any]:
@@ -228,35 +374,37 @@ class Store:
     @cached_property
     def _rows(self) -> tuple[Any, Any]:
         n = len(self.row_index)
-        values = self._array("rows/tokens", None, ndim=2)
+        values = self._file.array("rows/tokens", None, ndim=2)
         if values.dtype.str[1:] not in ("u2", "u4"):
-            raise self._bad("rows/tokens is no table of uint16 or uint32")
+            raise self._file.bad("rows/tokens is no table of uint16 or uint32")
         if values.shape[0] != n:
-            raise self._bad(f"rows/tokens has {values.shape[0]} rows, rows/index {n}")
-        length = self._array("rows/length", "i8", shape=(n,))
+            raise self._file.bad(f"rows/tokens has {values.shape[0]} rows, rows/index {n}")
+        length = self._file.array("rows/length", "i8", shape=(n,))
         if n and not (length.min() > 0 and length.max() <= values.shape[1]):
-            raise self._bad("rows/length is outside the rows")
+            raise self._file.bad("rows/length is outside the rows")
         if values.size and values.max() >= len(self.vocabulary.tokens):
-            raise self._bad(f"rows/tokens holds id {values.max()}, the vocabulary {len(self.vocabulary.tokens)} tokens")
+            raise self._file.bad(
+                f"rows/tokens holds id {values.max()}, the vocabulary {len(self.vocabulary.tokens)} tokens"
+            )
         return values, length
 
     def _lists(self, layer: int, side: Side, neurons: slice) -> TopK:
         base = f"collect/{self.site}/{layer}/{side}"
-        activation = self._dataset(f"{base}/activation", "f4", 2)
-        row = self._dataset(f"{base}/row", "i8", 2)
-        position = self._dataset(f"{base}/position", "i4", 2)
-        window = self._dataset(f"{base}/window", "f4", 3)
+        activation = self._file.dataset(f"{base}/activation", "f4", 2)
+        row = self._file.dataset(f"{base}/row", "i8", 2)
+        position = self._file.dataset(f"{base}/position", "i4", 2)
+        window = self._file.dataset(f"{base}/window", "f4", 3)
         if not activation.shape == row.shape == position.shape == window.shape[:2]:
-            raise self._bad(f"the lists in {base} differ in shape")
+            raise self._file.bad(f"the lists in {base} differ in shape")
         if window.shape[2] != self._window[0] + 1 + self._window[1]:
-            raise self._bad(f"the windows in {base} are not as long as the manifest says")
-        with self._reading(base):
+            raise self._file.bad(f"the windows in {base} are not as long as the manifest says")
+        with self._file.reading(base):
             top = TopK(activation[neurons], row[neurons], position[neurons], window[neurons])
         used = top.row >= 0
         if (used[:, 1:] > used[:, :-1]).any() or not np.array_equal(np.isfinite(top.activation), used):
-            raise self._bad(f"the lists in {base} have holes")
+            raise self._file.bad(f"the lists in {base} have holes")
         if (np.where(used, top.position, 0) < 0).any():
-            raise self._bad(f"an example in {base} stands before its row")
+            raise self._file.bad(f"an example in {base} stands before its row")
         return top
 
     def _examples(self, top: TopK, neuron: int) -> list[Example]:
@@ -268,7 +416,7 @@ class Store:
                 break
             tokens = self.row(int(row))
             if not 0 <= position < len(tokens):
-                raise self._bad(f"an example stands at position {position} of row {row}, which has {len(tokens)}")
+                raise self._file.bad(f"an example stands at position {position} of row {row}, which has {len(tokens)}")
             window, first = top.window[neuron, rank], int(position) - before
             start, stop = max(first, 0), min(first + len(window), len(tokens))
             found.append(
@@ -281,11 +429,11 @@ class Store:
 
     def _evidence_group(self, stage: str, layer: int, side: Side) -> h5py.Group | None:
         name = f"{stage}/{self.site}/{layer}/{side}"
-        if not self._has(name):
+        if not self._file.has(name):
             return None
-        group = self._get(name)
+        group = self._file.get(name)
         if not isinstance(group, h5py.Group):
-            raise self._bad(f"{name} is no group")
+            raise self._file.bad(f"{name} is no group")
         return group
 
     @cached_property
@@ -294,132 +442,33 @@ class Store:
         config = self.manifest["config"]
         before, after = config.get("before"), config.get("after")
         if type(before) is not int or type(after) is not int or before < 0 or after < 0:
-            raise self._bad("the manifest's config lacks before or after")
+            raise self._file.bad("the manifest's config lacks before or after")
         return before, after
 
-    def _table(self, group: h5py.Group, kind: type, n: int) -> Any:
+    def _table(self, group: h5py.Group, kind: type, neurons: Int64[np.ndarray, "neuron"]) -> Any:
         columns: dict[str, Any] = {}
         for column in dataclasses.fields(kind):
             name = f"{group.name}/{column.name}"
             if column.type == "SubstituteTable":
-                inner = self._get(name)
+                inner = self._file.get(name)
                 if not isinstance(inner, h5py.Group):
-                    raise self._bad(f"{name} is no group")
-                columns[column.name] = self._table(inner, records.SubstituteTable, n)
+                    raise self._file.bad(f"{name} is no group")
+                columns[column.name] = self._table(inner, records.SubstituteTable, neurons)
             elif column.type == "list[str]":
-                columns[column.name] = [b.decode("utf-8", "replace") for b in self._blobs(group, column.name)]
+                columns[column.name] = self._file.texts(group.name or "", column.name)
             else:
-                values = self._array(name, column_type(column.type), ndim=1)
+                values = self._file.array(name, column_type(column.type), ndim=1)
                 columns[column.name] = values.astype(bool) if str(column.type).startswith("Bool") else values
         lengths = {name: len(v) for name, v in columns.items() if not dataclasses.is_dataclass(v)}
         if len(set(lengths.values())) > 1:
-            raise self._bad(f"the columns of {group.name} differ in length: {lengths}")
+            raise self._file.bad(f"the columns of {group.name} differ in length: {lengths}")
         neuron = columns["neuron"]
-        if len(neuron) and not (neuron.min() >= 0 and neuron.max() < n):
-            raise self._bad(f"{group.name} speaks of neurons that layer does not have")
+        if not np.isin(neuron, neurons).all():
+            raise self._file.bad(f"{group.name} speaks of neurons that layer does not have")
         strange = set(columns.get("verdict", ())) - set(records.VERDICTS)
         if strange:
-            raise self._bad(f"{group.name} holds the unknown verdict {ascii(sorted(strange)[0])[:40]}")
+            raise self._file.bad(f"{group.name} holds the unknown verdict {ascii(sorted(strange)[0])[:40]}")
         return kind(**columns)
-
-    def _blobs(self, group: h5py.Group, name: str) -> list[bytes]:
-        base = f"{str(group.name).rstrip('/')}/{name}"
-        data = self._array(f"{base}/bytes", "u1", ndim=1).tobytes()
-        offsets = self._array(f"{base}/offsets", "i8", ndim=1)
-        if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(data) or (offsets[1:] < offsets[:-1]).any():
-            raise self._bad(f"{base}/offsets does not fit {base}/bytes")
-        return [data[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
-
-    def _array(
-        self, name: str, kind: str | None, *, ndim: int | None = None, shape: tuple[int, ...] | None = None
-    ) -> Any:
-        found = self._dataset(name, kind, len(shape) if shape is not None else ndim)
-        if shape is not None and found.shape != shape:
-            raise self._bad(f"{name} has the shape {found.shape}, expected {shape}")
-        with self._reading(name):
-            return found[()]
-
-    def _dataset(self, name: str, kind: str | None, ndim: int | None) -> h5py.Dataset:
-        found = self._get(name)
-        if not isinstance(found, h5py.Dataset):
-            raise self._bad(f"{name} is no dataset")
-        with self._reading(name):
-            outside = bool(found.external or found.is_virtual)
-            dtype, dims, size, held = found.dtype, found.ndim, found.size or 0, found.id.get_storage_size()
-            unfiltered = found.id.get_create_plist().get_nfilters() == 0
-        if outside:
-            raise self._bad(f"{name} lies outside the file")
-        numeric = dtype.kind in "iuf" and dtype.byteorder in "<=|"
-        if not numeric or (kind is not None and dtype.str[1:] != kind):
-            raise self._bad(f"{name} is of type {dtype}, expected {kind or 'little-endian numbers'}")
-        if ndim is not None and dims != ndim:
-            raise self._bad(f"{name} has {dims} dimensions, expected {ndim}")
-        # An array that claims terabytes and holds none would be made in memory, and then be full of fill values.
-        most = min(held, self.path.stat().st_size) * (1 if unfiltered else DEFLATE)
-        if size * dtype.itemsize > most:
-            raise self._bad(f"{name} claims {size * dtype.itemsize:,} bytes and holds {held:,}")
-        return found
-
-    def _get(self, name: str) -> Any:
-        """The object of a name, reached by hard links alone."""
-        place = self._walk(name)
-        if place is None:
-            raise self._bad(f"{name} is missing")
-        return place
-
-    def _has(self, name: str) -> bool:
-        return self._walk(name) is not None
-
-    def _walk(self, name: str) -> Any:
-        place: Any = self._file
-        with self._reading(name):
-            for part in name.strip("/").split("/"):
-                if not isinstance(place, h5py.Group):
-                    raise self._bad(f"{place.name if hasattr(place, 'name') else name} is no group")
-                if part not in place:
-                    return None
-                if not isinstance(place.get(part, getlink=True), h5py.HardLink):
-                    raise self._bad(f"{name} is a link")
-                place = place[part]
-        return place
-
-    def _json(self, place: h5py.Group, name: str) -> dict[str, Any]:
-        with self._reading(f"the attribute {name} of {place.name}"):
-            value = json.loads(str(place.attrs[name]))
-        if not isinstance(value, dict):
-            raise self._bad(f"the attribute {name} of {place.name} is no JSON object")
-        return value
-
-    @contextlib.contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        """Whatever HDF5 finds wrong with a damaged file becomes a StoreError."""
-        try:
-            yield
-        except StoreError:
-            raise
-        except Exception as error:
-            said = (str(error).strip().splitlines() or [""])[0][:80]
-            raise self._bad(f"{what} cannot be read ({type(error).__name__}: {ascii(said)[1:-1]})") from error
-
-    def _check_header(self) -> None:
-        with self._reading("its header"):
-            kind, version = self._file.attrs.get("format"), self._file.attrs.get("version")
-        if not isinstance(kind, str) or kind != FORMAT:
-            raise StoreError(
-                f"opening {self.path}: an HDF5 file, but no neurolocal store (its attribute `format` is "
-                f"{ascii(kind)[:40]}). Give a file made by `neurolocal collect`."
-            )
-        shown = version if isinstance(version, np.integer) else ascii(version)[:40]
-        if shown != VERSION:
-            raise StoreError(
-                f"opening {self.path}: a store of version {shown}, this program reads version {VERSION}. "
-                "Use the neurolocal that wrote it, or collect again."
-            )
-
-    def _bad(self, what: str) -> StoreError:
-        return StoreError(
-            f"reading the store {self.path}: {what}. The file is damaged; copy it again or collect again."
-        )
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -15,17 +15,17 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 from jaxtyping import Int64, Integer
 
 from neurolocal.errors import StoreError
-from neurolocal.records import Side, Site, Statistics, TopK
+from neurolocal.records import LayerRecord, Place, Sample, Side, Site
 from neurolocal.words import Vocabulary
 
 FORMAT = "neurolocal-store"
@@ -35,30 +35,37 @@ CHUNK = 1 << 20
 """Bytes of a chunk, about: what reading one neuron costs, and what one checksum covers."""
 
 
+class StoredRows(NamedTuple):
+    """Some rows of the corpus."""
+
+    tokens: Integer[np.ndarray, "row pos"]
+    """Token ids; what stands behind `length` is padding."""
+    length: Int64[np.ndarray, "row"]
+    """Tokens of each row that are no padding."""
+    index: Int64[np.ndarray, "row"]
+    """Each one's row index in the corpus, ascending."""
+    parts: Mapping[str, np.ndarray | list[str]]
+    """Which documents the rows are made of: the columns of `neurolocal.provenance.Parts`."""
+
+
 @dataclass(frozen=True)
 class Collected:
     """All that a collection says at one moment: finished, or a checkpoint to go on from."""
 
     manifest: Mapping[str, Any]
     """Subject, tokenizer, corpus, config, rows, tokens, complete; plain values."""
-    site: Site
-    """Where the neurons were read."""
-    lists: Mapping[int, Mapping[Side, TopK]]
-    """By layer and side."""
-    statistics: Mapping[int, Statistics]
-    """By layer."""
-    tokens: Integer[np.ndarray, "row pos"]
-    """The rows that an example refers to (or more)."""
-    length: Int64[np.ndarray, "row"]
-    """Tokens of each row that are no padding."""
-    index: Int64[np.ndarray, "row"]
-    """Each one's row index in the corpus, ascending."""
+    layers: Iterable[tuple[Place, LayerRecord]]
+    """What there is of each layer, made as it is asked for, so that one at a time is in memory."""
+    sample: Sample
+    """The positions that the layers' samples were read at."""
+    rows: Callable[[], StoredRows]
+    """The rows that an example or the sample refers to (or more); asked for when the layers have been written."""
     token_count: Int64[np.ndarray, "d_vocab"]
     """How often each token stood at a counted position."""
     vocabulary: Vocabulary
     """The bytes of every token id."""
-    rest: Sequence[Integer[np.ndarray, "_"]] = ()
-    """Tokens read but not yet in a row: what a stopped run goes on with. Empty in a complete store."""
+    rest: Mapping[str, np.ndarray | list[str]] = field(default_factory=dict)
+    """What a stopped run goes on with: the columns of `neurolocal.corpus.rest_arrays`. Empty in a complete store."""
 
 
 def write_collected(path: Path, collected: Collected) -> None:
@@ -70,23 +77,35 @@ def write_collected(path: Path, collected: Collected) -> None:
     with _replacing(path, copy=False) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, np.int64(VERSION)
         file.attrs["manifest"] = _json(collected.manifest)
-        small = len(collected.vocabulary.tokens) <= 1 << 16
-        _put(file, "rows/tokens", collected.tokens.astype("<u2" if small else "<u4"))
-        _put(file, "rows/length", collected.length.astype("<i8"))
-        _put(file, "rows/index", collected.index.astype("<i8"))
+        for (site, layer), record in collected.layers:
+            _put_record(file, f"collect/{site}/{layer}", record)
+        rows, small = collected.rows(), len(collected.vocabulary.tokens) <= 1 << 16
+        _put(file, "rows/tokens", rows.tokens.astype("<u2" if small else "<u4", copy=False))
+        _put(file, "rows/length", rows.length)
+        _put(file, "rows/index", rows.index)
+        _put_columns(file, "rows/parts", rows.parts)
         _put(file, "corpus/token_count", collected.token_count.astype("<i8"))
         _put_blobs(file, "tokenizer/tokens", list(collected.vocabulary.tokens))
         _put(file, "tokenizer/special", collected.vocabulary.special.astype("u1"))
-        if collected.rest:
-            _put(file, "resume/rest", np.concatenate(collected.rest).astype("<u4"))
-        for layer, sides in collected.lists.items():
-            base = f"collect/{collected.site}/{layer}"
-            for side, top in sides.items():
-                _put(file, f"{base}/{side}/activation", top.activation.astype("<f4", copy=False))
-                _put(file, f"{base}/{side}/row", top.row.astype("<i8", copy=False))
-                _put(file, f"{base}/{side}/position", top.position.astype("<i4", copy=False))
-                _put(file, f"{base}/{side}/window", top.window.astype("<f4", copy=False))
-            _put_statistics(file, f"{base}/statistics", collected.statistics[layer])
+        _put_columns(file, "sample", vars(collected.sample))
+        _put_columns(file, "resume", collected.rest)
+
+
+def _put_record(file: h5py.File, base: str, record: LayerRecord) -> None:
+    """All that there is of one layer."""
+    statistics = record.statistics
+    for side, top in record.lists.items():
+        _put_columns(file, f"{base}/{side}", vars(top))
+    derived = {name: getattr(statistics, name) for name in ("mean", "variance", "skewness", "kurtosis")}
+    _put_columns(file, f"{base}/statistics", vars(statistics) | derived)
+    _put(file, f"{base}/sample", record.sample)
+    if record.cases is not None:
+        derived = {name: getattr(record.cases, name) for name in ("frequency", "mean")}
+        _put_columns(file, f"{base}/cases", vars(record.cases) | derived)
+    if record.neurons is not None:
+        _put(file, f"{base}/neuron", record.neurons)
+    if record.effects is not None:
+        _put_columns(file, f"{base}/logits", vars(record.effects))
 
 
 def add_evidence(path: Path, tables: Sequence[tuple[str, int, Side, Any, Mapping[str, Any]]], *, site: Site) -> None:
@@ -122,13 +141,13 @@ def _put_table(group: h5py.Group, table: Any) -> None:
             _put_blobs(group, column.name, [str(text).encode("utf-8", "replace") for text in value])
 
 
-def _put_statistics(file: h5py.Group, base: str, statistics: Statistics) -> None:
-    for column in dataclasses.fields(statistics):
-        if column.name != "count":
-            _put(file, f"{base}/{column.name}", getattr(statistics, column.name))
-    _put(file, f"{base}/count", np.int64(statistics.count))
-    _put(file, f"{base}/mean", statistics.mean)
-    _put(file, f"{base}/variance", statistics.variance)
+def _put_columns(file: h5py.Group, base: str, columns: Mapping[str, Any]) -> None:
+    """Arrays, whole numbers and lists of strings, each by its name."""
+    for name, value in columns.items():
+        if isinstance(value, list):
+            _put_blobs(file, f"{base}/{name}", [text.encode("utf-8", "surrogatepass") for text in value])
+        else:
+            _put(file, f"{base}/{name}", np.int64(value) if isinstance(value, int) else value)
 
 
 def _json(value: Mapping[str, Any]) -> str:

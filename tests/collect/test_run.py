@@ -14,15 +14,22 @@ import numpy as np
 import pytest
 import zstandard
 
-from neurolocal.collect.merge import merge
-from neurolocal.collect.state import LayerSnapshot
 from neurolocal.config import CollectConfig
 from neurolocal.errors import CorpusError, StoreError
-from neurolocal.records import SIDES
 from neurolocal.run import Collection, collect_stage
+from neurolocal.shards import merge_stores
 from neurolocal.store import Store
 
-CONFIG = {"row_length": 32, "k": 5, "before": 6, "after": 3, "batch_size": 4, "layers": (0, 2, 4)}
+CONFIG = {
+    "logits": 0,
+    "sample": 40,
+    "row_length": 32,
+    "k": 5,
+    "before": 6,
+    "after": 3,
+    "batch_size": 4,
+    "layers": (0, 2, 4),
+}
 
 
 def lines(n):
@@ -128,28 +135,39 @@ def test_a_complete_store_is_left_alone(subject, corpus, whole, tmp_path):
 
 
 @pytest.mark.parametrize("shards", [2, 30])
-def test_shards_merged_are_the_single_run(subject, corpus, whole, tmp_path, shards):
+def test_shards_merged_are_the_single_run(subject, corpus, whole, tmp_path, shards, rng):
     """With more shards than batches some hold nothing."""
-    parts = []
-    for i in range(shards):
-        run(subject, corpus, tmp_path / f"{i}.h5", shard=i, shards=shards)
-        parts.append(Store(tmp_path / f"{i}.h5"))
-    with Store(whole[0]) as single:
-        assert 20 * 4 < single.manifest["rows"] < 29 * 4
-        for layer in single.layers:
-            snapshots = [LayerSnapshot({s: p.top(layer, s) for s in SIDES}, p.statistics(layer)) for p in parts]
-            merged = snapshots[-1]
-            for other in snapshots[:-1]:
-                merged = merge(merged, other)
-            for side in SIDES:
-                wanted = single.top(layer, side)
-                for name in ("activation", "row", "position", "window"):
-                    np.testing.assert_array_equal(getattr(merged.lists[side], name), getattr(wanted, name))
-            for name in ("count", "whole", "fraction", "minimum", "maximum", "positive", "nonfinite"):
-                np.testing.assert_array_equal(getattr(merged.statistics, name), getattr(single.statistics(layer), name))
-        np.testing.assert_array_equal(sum(p.token_count for p in parts), single.token_count)
-    for part in parts:
-        part.close()
+    parts = [tmp_path / f"{i}.h5" for i in range(shards)]
+    for i, path in enumerate(parts):
+        run(subject, corpus, path, shard=i, shards=shards)
+    said: list[str] = []
+    merge_stores(tmp_path / "m.h5", [parts[i] for i in rng.permutation(shards)], say=said.append)
+    assert content(tmp_path / "m.h5") == whole[1]
+    assert said[0].startswith(f"merge: {shards} shards, {whole[2].rows:,} rows")
+
+
+def test_what_does_not_belong_together_is_not_merged(subject, corpus, tmp_path):
+    parts = [tmp_path / f"{i}.h5" for i in range(3)]
+    for i, path in enumerate(parts):
+        run(subject, corpus, path, shard=i, shards=3)
+    other, stopped, out = tmp_path / "k.h5", tmp_path / "stopped.h5", tmp_path / "m.h5"
+    run(subject, corpus, other, shard=1, shards=3, k=4)
+    run(subject, corpus, stopped, shard=1, shards=3, stop=after(2))
+    cases = (
+        ((0, 2), "of 3 shards 1 are missing. Give all of them."),
+        ((0, 1, 2, 1), "both are shard 1. Give each shard once."),
+        ((0, other, 2), "they are of different runs (config.k: 5 -> 4). Give the shards of one collection."),
+        ((0, stopped, 2), "it stopped at row 8. Finish it by running its command again."),
+    )
+    for chosen, said in cases:
+        with pytest.raises(StoreError) as caught:
+            merge_stores(out, [parts[c] if isinstance(c, int) else c for c in chosen], say=lambda line: None)
+        assert said in str(caught.value)
+        assert not out.exists()
+    out.write_text("mine")
+    with pytest.raises(StoreError, match="the file exists"):
+        merge_stores(out, parts, say=lambda line: None)
+    assert out.read_text() == "mine"
 
 
 def test_other_inputs_are_refused_or_collected_anew(subject, corpus, whole, tmp_path):

@@ -1,0 +1,159 @@
+"""An HDF5 file that is not believed: every link, shape and type is checked before it is used.
+
+Invariant: what comes out is inside the file, reached by hard links, and as large as it says, or a StoreError says what
+is not. Cost: a look at the links on the way, and at the object's header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from neurolocal.errors import StoreError
+from neurolocal.store.write import FORMAT, VERSION
+
+DEFLATE = 1100
+"""The most that HDF5's packing can save: deflate holds 1,032 bytes in one at best."""
+
+
+class CheckedFile:
+    """A store's file, open for reading."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            StoreError: no such file, no HDF5, or another format or version.
+        """
+        self.path = path
+        if not path.is_file():
+            raise StoreError(f"opening the store {path}: no such file. Make it with `neurolocal collect`.")
+        try:
+            self.root = h5py.File(path, "r")
+        except Exception as error:  # HDF5 says "damaged" in a dozen ways
+            raise StoreError(
+                f"opening the store {path}: it is no whole HDF5 file. Copy it again, or collect again."
+            ) from error
+        try:
+            self._check_header()
+        except BaseException:
+            self.root.close()
+            raise
+
+    def array(
+        self, name: str, kind: str | None, *, ndim: int | None = None, shape: tuple[int, ...] | None = None
+    ) -> Any:
+        """A whole dataset, in memory: of a type (as numpy writes it, without byte order) and a shape, or any."""
+        found = self.dataset(name, kind, len(shape) if shape is not None else ndim)
+        if shape is not None and found.shape != shape:
+            raise self.bad(f"{name} has the shape {found.shape}, expected {shape}")
+        with self.reading(name):
+            return found[()]
+
+    def dataset(self, name: str, kind: str | None, ndim: int | None) -> h5py.Dataset:
+        """A dataset, checked but not read."""
+        found = self.get(name)
+        if not isinstance(found, h5py.Dataset):
+            raise self.bad(f"{name} is no dataset")
+        with self.reading(name):
+            outside = bool(found.external or found.is_virtual)
+            dtype, dims, size, held = found.dtype, found.ndim, found.size or 0, found.id.get_storage_size()
+            unfiltered = found.id.get_create_plist().get_nfilters() == 0
+        if outside:
+            raise self.bad(f"{name} lies outside the file")
+        numeric = dtype.kind in "iuf" and dtype.byteorder in "<=|"
+        if not numeric or (kind is not None and dtype.str[1:] != kind):
+            raise self.bad(f"{name} is of type {dtype}, expected {kind or 'little-endian numbers'}")
+        if ndim is not None and dims != ndim:
+            raise self.bad(f"{name} has {dims} dimensions, expected {ndim}")
+        # An array that claims terabytes and holds none would be made in memory, and then be full of fill values.
+        most = min(held, self.path.stat().st_size) * (1 if unfiltered else DEFLATE)
+        if size * dtype.itemsize > most:
+            raise self.bad(f"{name} claims {size * dtype.itemsize:,} bytes and holds {held:,}")
+        return found
+
+    def get(self, name: str) -> Any:
+        """The object of a name, reached by hard links alone."""
+        place = self._walk(name)
+        if place is None:
+            raise self.bad(f"{name} is missing")
+        return place
+
+    def has(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+        return self._walk(name) is not None
+
+    def _walk(self, name: str) -> Any:
+        place: Any = self.root
+        with self.reading(name):
+            for part in name.strip("/").split("/"):
+                if not isinstance(place, h5py.Group):
+                    raise self.bad(f"{place.name if hasattr(place, 'name') else name} is no group")
+                if part not in place:
+                    return None
+                if not isinstance(place.get(part, getlink=True), h5py.HardLink):
+                    raise self.bad(f"{name} is a link")
+                place = place[part]
+        return place
+
+    def json(self, place: h5py.Group, name: str) -> dict[str, Any]:
+        """An attribute that holds a JSON object."""
+        with self.reading(f"the attribute {name} of {place.name}"):
+            value = json.loads(str(place.attrs[name]))
+        if not isinstance(value, dict):
+            raise self.bad(f"the attribute {name} of {place.name} is no JSON object")
+        return value
+
+    @contextlib.contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Whatever HDF5 finds wrong with a damaged file becomes a StoreError."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except Exception as error:
+            said = (str(error).strip().splitlines() or [""])[0][:80]
+            raise self.bad(f"{what} cannot be read ({type(error).__name__}: {ascii(said)[1:-1]})") from error
+
+    def texts(self, base: str, name: str) -> list[str]:
+        """A list of strings."""
+        group = self.get(base)
+        if not isinstance(group, h5py.Group):
+            raise self.bad(f"{base} is no group")
+        return [b.decode("utf-8", "replace") for b in self.blobs(group, name)]
+
+    def blobs(self, group: h5py.Group, name: str) -> list[bytes]:
+        """A list of byte strings: see "Strings" in FORMAT.md."""
+        base = f"{str(group.name).rstrip('/')}/{name}"
+        data = self.array(f"{base}/bytes", "u1", ndim=1).tobytes()
+        offsets = self.array(f"{base}/offsets", "i8", ndim=1)
+        if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(data) or (offsets[1:] < offsets[:-1]).any():
+            raise self.bad(f"{base}/offsets does not fit {base}/bytes")
+        return [data[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
+
+    def bad(self, what: str) -> StoreError:
+        """The error for a damaged store."""
+        return StoreError(
+            f"reading the store {self.path}: {what}. The file is damaged; copy it again or collect again."
+        )
+
+    def _check_header(self) -> None:
+        with self.reading("its header"):
+            kind, version = self.root.attrs.get("format"), self.root.attrs.get("version")
+        if not isinstance(kind, str) or kind != FORMAT:
+            raise StoreError(
+                f"opening {self.path}: an HDF5 file, but no neurolocal store (its attribute `format` is "
+                f"{ascii(kind)[:40]}). Give a file made by `neurolocal collect`."
+            )
+        shown = version if isinstance(version, np.integer) else ascii(version)[:40]
+        if shown != VERSION:
+            raise StoreError(
+                f"opening {self.path}: a store of version {shown}, this program reads version {VERSION}. "
+                "Use the neurolocal that wrote it, or collect again."
+            )

@@ -50,10 +50,15 @@ def load_subject(
     digest = weights_sha256(path)
     folder = path if path.is_dir() else dequantised(path, digest)
     config = legacy_config(folder)
-    model = _from_folder(folder, dtype) if config is None else load_legacy(folder, getattr(torch, dtype))
+    if config is None:
+        model, missing = _from_folder(folder, dtype)
+    else:
+        model, missing = load_legacy(folder, getattr(torch, dtype)), set()
     name = None if config is None else config.get("tokenizer_name")
     words = find_tokenizer(folder, name=name, given=tokenizer)
-    return Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
+    subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
+    subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # else transformers drew it at random
+    return subject
 
 
 def locate(spec: str | os.PathLike[str]) -> Path:
@@ -125,7 +130,8 @@ def _name(spec: str | os.PathLike[str], path: Path) -> str:
     return str(spec) if not Path(spec).exists() and str(spec) != EMBEDDED else path.name.removesuffix(".gguf")
 
 
-def _from_folder(folder: Path, dtype: Dtype) -> Any:
+def _from_folder(folder: Path, dtype: Dtype) -> tuple[Any, set[str]]:
+    """The model, and the tensors beside its decoder body that the files lack."""
     import torch
     import transformers
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -155,7 +161,7 @@ def _from_folder(folder: Path, dtype: Dtype) -> Any:
             "Check that the folder is whole and holds a causal language model with its tokenizer."
         ) from error
     require_tensors(model, info["missing_keys"], folder)
-    return model
+    return model, set(info["missing_keys"])
 
 
 def _placed(model: Any, device: str | None) -> Any:

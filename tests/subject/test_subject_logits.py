@@ -12,6 +12,7 @@ from legacy_twins import CONFIG, random_weights, write_legacy
 from subject_twins import D_MLP, SETTINGS, VOCAB, save_folder, tiny, tiny_model
 
 from neurolocal.errors import SubjectError
+from neurolocal.records import Site
 from neurolocal.subject import Subject, load_subject
 from neurolocal.subject.logits import logit_effects, why_no_logit_effects
 
@@ -37,7 +38,7 @@ def through(norm: torch.nn.Module, v: torch.Tensor, rng) -> torch.Tensor:
     return torch.func.jvp(lambda x: norm(x[None])[0], (x,), (v,))[1]
 
 
-def slow_effects(subject: Subject, layer: int, site: str, rng) -> np.ndarray:
+def slow_effects(subject: Subject, layer: int, site: Site, rng) -> np.ndarray:
     """(neuron, d_vocab), one neuron after the other, in float64 where the modules allow it."""
     paths = subject.paths
     out = subject.model.get_submodule(paths.out[layer])
@@ -57,7 +58,7 @@ def slow_effects(subject: Subject, layer: int, site: str, rng) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
-def assert_right(subject: Subject, rng, *, site="post", k: int = 7) -> None:
+def assert_right(subject: Subject, rng, *, site: Site = "post", k: int = 7) -> None:
     layer = int(rng.integers(subject.n_layers))
     found = logit_effects(subject, layer, k=k, block=int(rng.integers(1, 60)), site=site)
     subject.model.double()

@@ -12,20 +12,21 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
 
 from neurolocal.errors import NeurolocalError
+from neurolocal.records import Side, Site
 
 if TYPE_CHECKING:
     from neurolocal.stages import Bench
 
 
-class Layers(click.ParamType):
+class Numbers(click.ParamType):
     """`0,3,5-7` -> (0, 3, 5, 6, 7)."""
 
-    name = "layers"
+    name = "numbers"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         """As click wants it."""
@@ -33,12 +34,27 @@ class Layers(click.ParamType):
             return value
         found: set[int] = set()
         for part in str(value).split(","):
-            match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part.strip())
-            layers = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
-            if not layers:
+            match = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", part.strip())
+            numbers = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
+            if not numbers:
                 self.fail(f"{value!r}: give numbers and ranges, for example 0,3,5-7", param, ctx)
-            found.update(layers)
+            found.update(numbers)
         return tuple(sorted(found))
+
+
+class Sites(click.ParamType):
+    """`post,pre` -> ("post", "pre")."""
+
+    name = "sites"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Site, ...]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        found = tuple(part.strip() for part in str(value).split(","))
+        if not set(found) <= set(get_args(Site)):
+            self.fail(f"{value!r}: give some of {', '.join(get_args(Site))}, for example post,pre", param, ctx)
+        return cast("tuple[Site, ...]", found)
 
 
 class Shard(click.ParamType):
@@ -89,12 +105,16 @@ def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--method", type=click.Choice(["default", "notebook"]), default="default", show_default=True,
                      help="How: our own way, or the original notebook's, step by step."),
-        click.option("--layers", type=Layers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]"),
+        click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]"),
+        click.option("--site", type=click.Choice(get_args(Site)), help="Which site.  [default: the store's first]"),
     ):  # fmt: skip
         command = option(command)
     return command
 
 
+site_option = click.option(
+    "--site", type=click.Choice(get_args(Site)), help="Which of the store's sites.  [default: its first]"
+)
 vectors_option = click.option(
     "--vectors",
     default="glove",
@@ -155,12 +175,18 @@ def run(run_toml: Path, limit: int) -> None:
 @click.option("--k", type=int, help="Examples a neuron and side.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="What the subject computes in.")
 @device_option
-@click.option("--layers", type=Layers(), help="Layers to read, e.g. 0,3,5-7.")
+@click.option("--layers", type=Numbers(), help="Layers to read, e.g. 0,3,5-7.")
+@click.option("--neurons", type=Numbers(), help="Neurons to keep, the same of every layer.")
+@click.option("--sites", type=Sites(), help="post, mid, pre, pre_linear.  [default: post; mid in solu_ln models]")
+@click.option("--sign-cases", is_flag=True, default=None, help="Also gate+/in+, gate+/in-, gate-/in+, gate-/in-.")
 @click.option("--max-rows", type=int, help="Rows to read at most.")
 @click.option("--batch-size", type=int, help="Rows a forward pass.")
 @click.option("--packing", type=click.Choice(["concat", "document"]), help="How documents become rows.")
 @click.option("--bos", type=click.Choice(["prepend", "none"]), help="Whether each row begins with BOS.")
 @click.option("--count-bos", is_flag=True, default=None, help="Let the BOS position compete and count.")
+@click.option("--skip-special", is_flag=True, default=None, help="Special tokens neither compete nor count.")
+@click.option("--sample", type=int, help="Random positions, the same for all neurons, kept whole.")
+@click.option("--logits", type=int, help="Tokens a neuron promotes and suppresses most; 0: none.")
 @click.option("--shard", type=Shard(), default="0/1", help="Take only the I-th of every N batches.")
 @click.option("--seed", type=int, help="Seed of whatever is drawn.")
 @click.option("--text-field", help="The field that holds the text.")
@@ -168,12 +194,16 @@ def run(run_toml: Path, limit: int) -> None:
 @click.option("--before", type=int, help="Window positions kept before the peak.")
 @click.option("--after", type=int, help="Window positions kept after the peak.")
 @click.option("--preset", type=click.Choice(["neuroscope"]), help="Every convention of neuroscope.io.")
+@click.option("--tokenizer", help="Tokenizer folder or file, where the model brings none.")
 @click.option(
-    "--checkpoint-seconds", type=float, default=300.0, show_default=True, help="Seconds of work that a kill may cost."
+    "--checkpoint-seconds",
+    type=float,
+    help="Seconds of work that a kill may cost.  [default: 300, or 200 times what a checkpoint takes]",
 )
+@click.option("--checkpoint-rows", type=click.IntRange(1), help="The same in rows.")
 def collect(
     subject: str, corpus: Path, store: Path, device: str | None, shard: tuple[int, int], preset: str | None,
-    checkpoint_seconds: float, **settings: Any,
+    tokenizer: str | None, checkpoint_seconds: float | None, checkpoint_rows: int | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Stream text through the subject; keep each neuron's best examples.
 
@@ -189,8 +219,9 @@ def collect(
     given = preset_settings(preset) | given | {"shard": shard[0], "shards": shard[1]}
     config = CollectConfig(**given)
     corpus_files(corpus)  # a wrong path is said before a large model is loaded
-    loaded = load_subject(subject, dtype=config.dtype, device=device)
-    outcome = collect_stage(Collection(loaded, corpus, store, config), say=_say, every=checkpoint_seconds)
+    loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer)
+    job = Collection(loaded, corpus, store, config)
+    outcome = collect_stage(job, say=_say, every=checkpoint_seconds, every_rows=checkpoint_rows)
     if outcome is None:
         return
     state = "complete" if outcome.complete else "stopped; the same command goes on"
@@ -202,18 +233,31 @@ def collect(
         raise SystemExit(1)
 
 
+@cli.command(epilog=_example("neurolocal merge pile.h5 part0.h5 part1.h5 part2.h5 part3.h5"))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("parts", type=click.Path(path_type=Path), nargs=-1, required=True)
+def merge(out: Path, parts: tuple[Path, ...]) -> None:
+    """The shards of a collection -> the store that one run would have made."""
+    from neurolocal.shards import merge_stores
+
+    merge_stores(out, parts, say=_say)
+
+
 @cli.command(epilog=_example("neurolocal similarity smol.h5 --layers 3,14,26"))
 @store_argument
 @stage_options
 @vectors_option
 @click.option("--draws", type=int, default=1000, show_default=True, help="Random word sets a neuron is compared with.")
 @seed_option
-def similarity(store: Path, layers: tuple[int, ...] | None, method: Any, vectors: str, draws: int, seed: int) -> None:
+def similarity(
+    store: Path, layers: tuple[int, ...] | None, site: Any, method: Any, vectors: str, draws: int, seed: int
+) -> None:
     """Do a neuron's top tokens belong together?"""
     from neurolocal import stages
     from neurolocal.config import SimilarityConfig
 
-    stages.similarity(_bench(store, layers, vectors=vectors), SimilarityConfig(method=method, draws=draws, seed=seed))
+    bench = _bench(store, layers, site=site, vectors=vectors)
+    stages.similarity(bench, SimilarityConfig(method=method, draws=draws, seed=seed))
 
 
 @cli.command(epilog=_example("neurolocal perturbation smol.h5 --layers 14 --screen 200"))
@@ -228,25 +272,26 @@ def similarity(store: Path, layers: tuple[int, ...] | None, method: Any, vectors
 @click.option("--screen", type=int, help="Test only that many neurons a layer, most coherent first.")
 @seed_option
 def perturbation(
-    store: Path, layers: tuple[int, ...] | None, subject: str | None, vectors: str, device: str | None, **config: Any
-) -> None:
+    store: Path, layers: tuple[int, ...] | None, site: Any, subject: str | None, vectors: str, device: str | None,
+    **config: Any,
+) -> None:  # fmt: skip
     """Does the activation follow the concept when the word is replaced?"""
     from neurolocal import stages
     from neurolocal.config import PerturbationConfig
 
-    bench = _bench(store, layers, vectors=vectors, subject=subject, device=device)
+    bench = _bench(store, layers, site=site, vectors=vectors, subject=subject, device=device)
     stages.perturbation(bench, PerturbationConfig(**config))
 
 
 @cli.command(epilog=_example("neurolocal verdict smol.h5 --layers 14"))
 @store_argument
 @stage_options
-def verdict(store: Path, layers: tuple[int, ...] | None, method: Any) -> None:
+def verdict(store: Path, layers: tuple[int, ...] | None, site: Any, method: Any) -> None:
     """Evidence -> verdict and rank of every neuron."""
     from neurolocal import stages
     from neurolocal.config import VerdictConfig
 
-    stages.verdict(_bench(store, layers), VerdictConfig(), method=method)
+    stages.verdict(_bench(store, layers, site=site), VerdictConfig(), method=method)
 
 
 @cli.command(epilog=_example("neurolocal summary smol.h5 --layers 14 --llm qwen.gguf --limit 100"))
@@ -257,20 +302,21 @@ def verdict(store: Path, layers: tuple[int, ...] | None, method: Any) -> None:
 @click.option("--limit", type=int, default=50, show_default=True, help="Neurons a layer, best evidence first.")
 @seed_option
 def summary(
-    store: Path, layers: tuple[int, ...] | None, method: Any, vectors: str, llm: str | None, limit: int, seed: int
-) -> None:
+    store: Path, layers: tuple[int, ...] | None, site: Any, method: Any, vectors: str, llm: str | None, limit: int,
+    seed: int,
+) -> None:  # fmt: skip
     """What would a person call it? A local LLM describes the best neurons."""
     from neurolocal import stages
     from neurolocal.config import SummaryConfig
 
-    bench = _bench(store, layers, vectors=vectors, llm=llm)
+    bench = _bench(store, layers, site=site, vectors=vectors, llm=llm)
     stages.summary(bench, SummaryConfig(method=method, limit=limit, seed=seed))
 
 
 @cli.command(epilog=_example("neurolocal report smol.h5 --layer 14 --json > layer14.json"))
 @store_argument
 @click.option(
-    "--layer", "--layers", "layers", type=Layers(), help="Layers, e.g. 3 or 0,3,5-7.  [default: those with a verdict]"
+    "--layer", "--layers", "layers", type=Numbers(), help="Layers, e.g. 3 or 0,3,5-7.  [default: those with a verdict]"
 )
 @click.option(
     "--limit", type=click.IntRange(0), default=None, help="Neurons a layer.  [default: 30 on the terminal, else all]"
@@ -278,12 +324,15 @@ def summary(
 @click.option("--json", "kind", flag_value="json", help="One JSON object with the list `neurons`.")
 @click.option("--csv", "kind", flag_value="csv", help="One line a neuron.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page there.")
-def report(store: Path, layers: tuple[int, ...] | None, limit: int | None, kind: str | None, html: Path | None) -> None:
+@site_option
+def report(
+    store: Path, layers: tuple[int, ...] | None, limit: int | None, kind: str | None, html: Path | None, site: Any
+) -> None:
     """The neurons by rank: a table, --json, --csv, or --html PAGE."""
     from neurolocal import report as reports
     from neurolocal.store import Store
 
-    with Store(store) as opened:
+    with Store(store, site=site) as opened:
         chosen = opened.require_layers(None if layers is None else list(layers))
         if layers is None:
             judged = [layer for layer in chosen if opened.inputs("verdict", layer) is not None]
@@ -303,16 +352,15 @@ def report(store: Path, layers: tuple[int, ...] | None, limit: int | None, kind:
 @store_argument
 @click.argument("layer", type=int)
 @click.argument("neuron", type=int)
-@click.option(
-    "--side", type=click.Choice(["largest", "smallest"]), default="largest", show_default=True, help="Which end."
-)
+@click.option("--side", type=click.Choice(get_args(Side)), default="largest", show_default=True, help="Which list.")
+@site_option
 @click.option("--limit", type=click.IntRange(0), help="Examples to show.  [default: all]")
-def show(store: Path, layer: int, neuron: int, side: Any, limit: int | None) -> None:
+def show(store: Path, layer: int, neuron: int, side: Any, site: Any, limit: int | None) -> None:
     """One neuron: evidence, statistics, and examples with their peaks marked."""
     from neurolocal import report as reports
     from neurolocal.store import Store
 
-    with Store(store) as opened:
+    with Store(store, site=site) as opened:
         reports.show(opened, layer, neuron, out=sys.stdout, side=side, limit=limit)
 
 

@@ -190,6 +190,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "packing": "concat",
         "bos": "prepend",
         "count_bos": True,
+        "skip_special": False,
         "before": 50,
         "after": 10,
     },

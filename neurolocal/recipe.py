@@ -207,7 +207,7 @@ def _expected(hint: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(_expected(one) for one in inner if one is not type(None))
     if origin is tuple:
-        return "a list of whole numbers"
+        return "a list of whole numbers" if inner[0] is int else f"a list of {', '.join(map(str, get_args(inner[0])))}"
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text in quotes")
 
 

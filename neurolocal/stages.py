@@ -33,7 +33,7 @@ from neurolocal.config import (
     sha256,
 )
 from neurolocal.errors import StoreError
-from neurolocal.records import Example, PerturbationTable, Side, SimilarityTable, VerdictTable
+from neurolocal.records import Example, PerturbationTable, Side, SimilarityTable, Site, VerdictTable
 
 if TYPE_CHECKING:
     from neurolocal.similarity import Vectors
@@ -55,6 +55,8 @@ class Bench:
     store: Path
     layers: tuple[int, ...] | None = None
     """Layers to look at; None is all that were collected."""
+    site: Site | None = None
+    """Which of the store's sites; None is its first."""
     subject: str | None = None
     """None is the one that the store names."""
     vectors: str = "glove"
@@ -70,7 +72,7 @@ class Bench:
         """The store, kept open: what a stage writes later replaces the file, not what is open here."""
         from neurolocal.store import Store
 
-        return Store(self.store)
+        return Store(self.store, site=self.site)
 
     @cached_property
     def collection(self) -> str:
@@ -200,7 +202,7 @@ def perturbation(bench: Bench, config: PerturbationConfig) -> None:
 
         lists = dict(zip(bench.open.neurons(layer).tolist(), bench.open.example_lists(layer, SIDE), strict=True))
         neurons: Mapping[int, list[Example]] = {n: lists[n] for n in _screened(bench, layer, config, list(lists))}
-        subject = Packed(bench.loaded_subject)
+        subject = Packed(bench.loaded_subject, site=bench.open.site)
         if config.method == "notebook":
             return notebook_perturb(neurons, subject, bench.loaded_vectors, layer, progress=bench.bar)
         return perturb(

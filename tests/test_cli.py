@@ -12,7 +12,7 @@ import click
 import pytest
 from small_run import neurolocal, write_corpus, write_vectors
 
-from neurolocal.cli import Layers, Shard, cli, main
+from neurolocal.cli import Numbers, Shard, cli, main
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -114,8 +114,8 @@ def test_wrong_usage_ends_with_2(arguments, says: str, run) -> None:
     [("0", (0,)), ("0,3,5-7", (0, 3, 5, 6, 7)), ("7,1,1-2", (1, 2, 7)), (" 3 , 4-4 ", (3, 4)), ("12-12", (12,))],
 )
 def test_layers(text: str, layers: tuple[int, ...]) -> None:
-    assert Layers().convert(text, None, None) == layers
-    assert Layers().convert(layers, None, None) == layers
+    assert Numbers().convert(text, None, None) == layers
+    assert Numbers().convert(layers, None, None) == layers
 
 
 @pytest.mark.parametrize(("text", "shard"), [("0/1", (0, 1)), ("3/4", (3, 4))])

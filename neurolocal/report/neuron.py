@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neurolocal.errors import StoreError
-from neurolocal.records import Example, Side
+from neurolocal.records import CASES, THRESHOLDS, Example, Side
 from neurolocal.report.layer import Layer, chosen_layers, number, percent, read_layer
 from neurolocal.report.reading import StoreReader
 from neurolocal.report.rows import NeuronRow, neuron_row
@@ -41,13 +41,15 @@ def show(
     chosen_layers(store, [layer])
     read = read_layer(store, layer, side=side, whole=False)
     if neuron not in read.index:
-        n, last = len(read.index), max(read.index, default=-1)
-        raise StoreError(f"showing neuron {neuron} of layer {layer}: the store has {n:,} of its neurons, up to {last}")
+        held = f"{len(read.index):,} of its neurons, {min(read.index, default=0)} to {max(read.index, default=-1)}"
+        raise StoreError(f"showing neuron {neuron} of layer {layer}: the store holds {held}")
     row = neuron_row(read, neuron)
     screen = console(out, width=width, color=color)
     _header(screen, row)
     _evidence(screen, read, row)
     _statistics(screen, read, neuron)
+    _logits(screen, read, neuron)
+    _origin(screen, read, neuron)
     _examples(screen, read, neuron, limit=limit)
 
 
@@ -86,17 +88,60 @@ def _evidence(screen: Console, read: Layer, row: NeuronRow) -> None:
 
 
 def _statistics(screen: Console, read: Layer, neuron: int) -> None:
-    s, neuron = read.statistics, read.index[neuron]
-    finite = s.count - int(s.nonfinite[neuron])
+    s, at = read.statistics, read.index[neuron]
+    finite = s.count - int(s.nonfinite[at])
     screen.print(Text("\nstatistics", style="dim"))
     said = f"{s.count:,} positions"
     if finite:
-        share = percent(int(s.positive[neuron]) / finite)
-        spread = float(s.variance[neuron]) ** 0.5
-        said += f" · mean {number(float(s.mean[neuron]))} ± {number(spread)} · positive {share}"
-        said += f" · from {number(float(s.minimum[neuron]))} to {number(float(s.maximum[neuron]))}"
+        share = percent(int(s.positive[at]) / finite)
+        spread = float(s.variance[at]) ** 0.5
+        said += f" · mean {number(float(s.mean[at]))} ± {number(spread)} · positive {share}"
+        said += f" · from {number(float(s.minimum[at]))} to {number(float(s.maximum[at]))}"
     if finite < s.count:
         said += f" · NaN or infinite at {s.count - finite:,}"
+    _line(screen, said)
+    if finite:
+        above = [f"> {level:g} {percent(int(n) / finite)}" for level, n in zip(THRESHOLDS, s.above[:, at], strict=True)]
+        shape = f"skewness {number(float(s.skewness[at]))} · kurtosis {number(float(s.kurtosis[at]))}"
+        _line(screen, f"{' · '.join(above)} · {shape}")
+    cases = read.store.cases(read.layer)
+    for i, case in enumerate(CASES if cases is not None else ()):
+        assert cases is not None
+        share, mean = percent(float(cases.frequency[i, at])), number(float(cases.mean[i, at]))
+        _line(screen, f"{case.replace('_', ' ')}  {share:>5}, mean {mean}")
+
+
+def _origin(screen: Console, read: Layer, neuron: int) -> None:
+    """Which subsets of the corpus the examples come from, where it names any."""
+    names = read.store.subset_names
+    shares = read.store.subsets(read.layer, read.side)[read.index[neuron]] if any(names) else []
+    found = sorted(
+        ((float(share), name) for share, name in zip(shares, names, strict=False) if share > 0), reverse=True
+    )
+    if found:
+        screen.print(Text("\nexamples from", style="dim"))
+        _line(screen, " · ".join(f"{visible(name or 'no subset', limit=LONGEST)} {percent(s)}" for s, name in found))
+
+
+def _logits(screen: Console, read: Layer, neuron: int) -> None:
+    """The tokens that the neuron's output promotes and suppresses."""
+    effects = read.store.logit_effects(read.layer)
+    if effects is None:
+        return
+    at, vocabulary = read.index[neuron], read.store.vocabulary
+    screen.print(Text("\ndirect logit effect", style="dim"))
+    for name, tokens, values in (
+        ("promotes", effects.promoted[at], effects.promoted_effect[at]),
+        ("suppresses", effects.suppressed[at], effects.suppressed_effect[at]),
+    ):
+        shown = [
+            f"{visible(text, limit=LONGEST)} {number(float(value))}"
+            for text, value in zip(vocabulary.str_tokens(tokens), values, strict=True)
+        ]
+        _line(screen, f"{name} {', '.join(shown)}")
+
+
+def _line(screen: Console, said: str) -> None:
     screen.print(Padding(Text(said), (0, 0, 0, 2), expand=False))
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 
-from neurolocal.records import Example, Side, Statistics
+from neurolocal.records import CaseStatistics, Example, LogitEffects, Side, Statistics
 from neurolocal.words import Vocabulary
 
 
@@ -47,6 +47,23 @@ class StoreReader(Protocol):
 
     def statistics(self, layer: int) -> Statistics:
         """What all counted positions say of a layer's neurons."""
+        ...
+
+    def cases(self, layer: int) -> CaseStatistics | None:
+        """How often each neuron is in each sign case; None where they were not collected."""
+        ...
+
+    def logit_effects(self, layer: int) -> LogitEffects | None:
+        """The tokens that each neuron promotes and suppresses; None where they were not computed."""
+        ...
+
+    @property
+    def subset_names(self) -> tuple[str, ...]:
+        """The corpus's subsets that stored rows come from; the empty name is "in none"."""
+        ...
+
+    def subsets(self, layer: int, side: Side = "largest") -> Float32[np.ndarray, "neuron subset"]:
+        """The share of each neuron's examples from each of `subset_names`; NaN without examples."""
         ...
 
     def evidence(self, stage: Any, layer: int, side: Side = "largest") -> Any:

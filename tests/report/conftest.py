@@ -8,7 +8,9 @@ import pytest
 
 from neurolocal.config import VerdictConfig
 from neurolocal.records import (
+    BINS,
     Example,
+    LogitEffects,
     PerturbationTable,
     SimilarityTable,
     Statistics,
@@ -83,7 +85,7 @@ class StandIn:
         special[0] = True
         self.vocabulary = Vocabulary(pieces, special)
         self.layers = list(layers)
-        self.neurons, self.k, self.hostile = neurons, k, hostile
+        self.n_neurons, self.k, self.hostile = neurons, k, hostile
         name = HOSTILE[0] + HOSTILE[1] if hostile else "standin-1m"
         self.manifest = {
             "subject": {
@@ -111,25 +113,54 @@ class StandIn:
             evidence = [self.tables.get((s, n)) for s in ("similarity", "perturbation")]
             self.tables["verdict", n] = verdict(self.statistics(n), *evidence, peaks=peaks, config=VerdictConfig())
 
-    def n_neurons(self, layer):
-        return self.neurons
+    def neurons(self, layer):
+        return np.arange(self.n_neurons)
+
+    def cases(self, layer):
+        return None
+
+    def logit_effects(self, layer):
+        rng = np.random.default_rng(layer)
+        tokens = rng.integers(1, len(VOCABULARY), (2, self.n_neurons, 3)).astype(np.int32)
+        effects = -np.sort(-rng.uniform(0.1, 2, (2, self.n_neurons, 3)).astype(np.float32), axis=2)
+        return LogitEffects(tokens[0], effects[0], tokens[1], -effects[1])
+
+    @property
+    def subset_names(self):
+        return ("", HOSTILE[0] if self.hostile else "Pile-CC")
+
+    def subsets(self, layer, side="largest"):
+        return np.tile(np.array([0.25, 0.75], np.float32), (self.n_neurons, 1))
 
     def examples(self, layer, neuron, side="largest"):
         return self.lists[layer, neuron, side]
 
     def example_lists(self, layer, side="largest"):
-        return [self.lists[layer, neuron, side] for neuron in range(self.neurons)]
+        return [self.lists[layer, neuron, side] for neuron in range(self.n_neurons)]
 
     def statistics(self, layer):
-        n = self.neurons
+        n = self.n_neurons
         rng = np.random.default_rng(layer)
         whole = np.stack([rng.integers(0, 900, n), rng.integers(900, 9000, n)])
+        whole = np.concatenate([whole, whole * np.array([[3], [9]])])
         top = rng.uniform(1, 9, n).astype(np.float32)
         if n > 3:
             top[3] = 0
         bad = np.zeros(n, dtype=np.int64)
         low = np.where(top > 0, -1, 0).astype(np.float32)
-        return Statistics(1000, whole, np.zeros((2, n), dtype=np.int64), low, top, rng.integers(0, 1000, n), bad)
+        positive = rng.integers(0, 1000, n)
+        return Statistics(
+            count=1000,
+            whole=whole,
+            fraction=np.zeros((4, n), dtype=np.int64),
+            minimum=low,
+            maximum=top,
+            positive=positive,
+            above=np.stack([positive // 2**i for i in range(1, 5)]),
+            nonfinite=bad,
+            sampled=0,
+            histogram=np.zeros((n, BINS), np.int64),
+        )
 
     def evidence(self, stage, layer, side="largest"):
         return self.tables.get((stage, layer)) if side == "largest" else None
@@ -155,7 +186,7 @@ class StandIn:
         return made
 
     def _table(self, stage, layer):
-        rng, n = self.rng, self.neurons
+        rng, n = self.rng, self.n_neurons
         neuron = rng.permutation(n)[: n * 3 // 4].astype(np.int64)
         m = len(neuron)
         share = lambda: rng.random(m).astype(np.float32)  # noqa: E731

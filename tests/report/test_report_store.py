@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from neurolocal.config import CollectConfig, VerdictConfig, canonical
-from neurolocal.records import SIDES, SimilarityTable, Statistics, TopK
+from neurolocal.provenance import Parts
+from neurolocal.records import (
+    BINS,
+    HISTOGRAM_EVERY,
+    SIDES,
+    THRESHOLDS,
+    LayerRecord,
+    Sample,
+    SimilarityTable,
+    Statistics,
+    TopK,
+)
 from neurolocal.report import page, print_table, report_json, report_rows, show
 from neurolocal.report.reading import StoreReader
 from neurolocal.verdict import peak_words, verdict
@@ -64,33 +75,49 @@ def lists(activations, sign):
 
 @pytest.fixture(scope="module")
 def store(collected, tmp_path_factory):
-    from neurolocal.store import Collected, Store, add_evidence, write_collected
+    from neurolocal.store import Collected, Store, StoredRows, add_evidence, write_collected
 
     tokens, activations, vocabulary = collected
     counted = activations[:, 1:].reshape(-1, activations.shape[-1])
-    zero = np.zeros((2, counted.shape[1]), dtype=np.int64)
-    bad = np.zeros(counted.shape[1], dtype=np.int64)
+    n = counted.shape[1]
     statistics = Statistics(
-        len(counted), zero, zero, counted.min(0), counted.max(0), (counted > 0).sum(0).astype(np.int64), bad
+        count=len(counted),
+        whole=np.zeros((4, n), np.int64),
+        fraction=np.zeros((4, n), np.int64),
+        minimum=counted.min(0),
+        maximum=counted.max(0),
+        positive=(counted > 0).sum(0),
+        above=np.stack([(counted > level).sum(0) for level in THRESHOLDS]),
+        nonfinite=np.zeros(n, np.int64),
+        sampled=0,
+        histogram=np.zeros((n, BINS), np.int64),
     )
     manifest = {
-        "subject": {"name": "stories260k", "sha256": "ab" * 32, "n_layers": 5, "d_mlp": [counted.shape[1]]},
+        "subject": {"name": "stories260k", "sha256": "ab" * 32, "n_layers": 5, "d_mlp": [n]},
         "tokenizer": {"sha256": "cd" * 32},
         "corpus": {"path": "random tokens", "rows_sha256": "ef" * 32},
-        "config": json.loads(canonical(CollectConfig(k=K, layers=(LAYER,)))),
+        "config": json.loads(canonical(CollectConfig(k=K, layers=(LAYER,), sites=("post",)))),
         "rows": ROWS,
         "tokens": int(tokens.size),
         "complete": True,
+        "statistics": {"thresholds": list(THRESHOLDS), "histogram_every": HISTOGRAM_EVERY, "bins": BINS},
     }
     path = tmp_path_factory.mktemp("report") / "stories.h5"
     sides = dict(zip(SIDES, (lists(activations, 1), lists(activations, -1)), strict=True))
-    lengths, counts = np.full(ROWS, LENGTH), np.bincount(tokens.ravel(), minlength=len(vocabulary.tokens))
-    index = np.arange(ROWS, dtype=np.int64)
+    parts = Parts.of(range(1, ROWS + 1), [(0, 0, i, 0, "stories") for i in range(ROWS)])
+    held_rows = StoredRows(tokens, np.full(ROWS, LENGTH), np.arange(ROWS, dtype=np.int64), parts.columns())
     write_collected(
         path,
-        Collected(manifest, "post", {LAYER: sides}, {LAYER: statistics}, tokens, lengths, index, counts, vocabulary),
+        Collected(
+            manifest,
+            layers=[(("post", LAYER), LayerRecord(sides, statistics, np.empty((n, 0), np.float32)))],
+            sample=Sample(np.empty(0, np.int64), np.empty(0, np.int32)),
+            rows=lambda: held_rows,
+            token_count=np.bincount(tokens.ravel(), minlength=len(vocabulary.tokens)),
+            vocabulary=vocabulary,
+        ),
     )
-    rng, n = np.random.default_rng(0), counted.shape[1]
+    rng = np.random.default_rng(0)
     columns = [rng.random(n).astype(np.float32) for _ in range(5)]
     many = np.full(n, 6)
     similarity = SimilarityTable(

@@ -116,7 +116,7 @@ def test_show_says_what_is_missing(stand_in):
 
 def test_show_of_what_is_not_there(stand_in):
     for neuron in (12, -1):
-        with pytest.raises(StoreError, match=r"^showing neuron -?\d+ of layer 2: the layer has 12 neurons, 0 to 11$"):
+        with pytest.raises(StoreError, match=r"^showing neuron -?\d+ of layer 2: the store holds 12 .*, 0 to 11$"):
             shown(stand_in(), 2, neuron)
     with pytest.raises(StoreError, match="the store holds layers 2, 5"):
         shown(stand_in(), 4, 0)

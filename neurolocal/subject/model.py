@@ -69,12 +69,12 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
+        """Where tokens go in; layers may lie elsewhere (`device_of`)."""
+        return _device(self.model.get_input_embeddings())
 
     def device_of(self, layer: int) -> torch.device:
-        """Where a layer's activations are; layers may lie on different devices."""
-        return self.device
+        """Where a layer's activations are given."""
+        return _device(self._out[layer])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -224,6 +224,15 @@ class Subject:
                 f"looking for the neurons of {self.name}: there is no module {path}, where TransformerLens says they "
                 "are. The model's code and the adapter disagree; try another version of transformer-lens."
             ) from error
+
+
+def _device(module: torch.nn.Module) -> torch.device:
+    """Where a module computes; weights that accelerate keeps elsewhere come there for the time of a call."""
+    hook = getattr(module, "_hf_hook", None)
+    for one in getattr(hook, "hooks", (hook,)):
+        if (device := getattr(one, "execution_device", None)) is not None:
+            return torch.device(device)
+    return next(module.parameters()).device
 
 
 def require_tensors(model: Any, missing: Iterable[str], path: Path) -> None:

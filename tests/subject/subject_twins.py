@@ -55,12 +55,12 @@ GATED = ("Llama", "Gemma", "Qwen2", "Phi3", "Gemma2", "Olmo2")
 """The kinds with a gate."""
 
 
-def tiny_model(kind: str, *, seed: int = 0, eager: bool = False) -> Any:
-    """A random two-layer causal language model."""
+def tiny_model(kind: str, *, seed: int = 0, eager: bool = False, larger: dict[str, Any] | None = None) -> Any:
+    """A random two-layer causal language model; `larger` changes its settings."""
     import transformers
 
     torch.manual_seed(seed)
-    config = getattr(transformers, f"{kind}Config")(**SETTINGS[kind])
+    config = getattr(transformers, f"{kind}Config")(**SETTINGS[kind] | (larger or {}))
     config.architectures = ["GPT2LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM"]
     how = "eager" if eager else None
     return transformers.AutoModelForCausalLM.from_config(config, attn_implementation=how).eval().requires_grad_(False)

@@ -15,7 +15,8 @@ from subject_twins import SETTINGS, VOCAB, save_folder, tiny_model
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject import load_subject
-from neurolocal.subject.load import locate, weights_sha256
+from neurolocal.subject.load import _placed, locate, weights_sha256
+from neurolocal.subject.logits import why_no_logit_effects
 from neurolocal.subject.model import Subject
 from neurolocal.subject.sites import remembered
 
@@ -155,6 +156,10 @@ def model_without_neurons(kind: str, folder: Path, fixtures: Path) -> Path:
         "Mixtral": lambda: t.MixtralForCausalLM(
             t.MixtralConfig(**small, **heads, num_key_value_heads=2, num_local_experts=2)
         ),
+        "Qwen2Moe": lambda: t.Qwen2MoeForCausalLM(
+            t.Qwen2MoeConfig(**small, **heads, num_key_value_heads=2, num_experts=2, moe_intermediate_size=16)
+        ),
+        "Olmoe": lambda: t.OlmoeForCausalLM(t.OlmoeConfig(**small, **heads, num_key_value_heads=2, num_experts=2)),
         "Bert": lambda: t.BertForMaskedLM(t.BertConfig(**small, **heads)),
         "T5": lambda: t.T5ForConditionalGeneration(
             t.T5Config(vocab_size=512, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
@@ -168,6 +173,8 @@ def model_without_neurons(kind: str, folder: Path, fixtures: Path) -> Path:
     [
         ("Mamba", "state-space"),
         ("Mixtral", "mixture-of-experts"),
+        ("Qwen2Moe", "mixture-of-experts"),
+        ("Olmoe", "mixture-of-experts"),
         ("Bert", "encoder"),
         ("T5", "causal language model"),
     ],
@@ -210,6 +217,60 @@ def test_half_precision_is_what_was_asked(fixtures) -> None:
     subject = load_subject(fixtures / "stories260k", dtype="bfloat16", device="cpu")
     assert subject.dtype == torch.bfloat16
     assert subject.activations(torch.zeros((1, 3), dtype=torch.long), 0).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "Llama"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_follows_float32(kind: str, dtype, fixtures, tmp_path, own_cache, rng) -> None:
+    model = tiny_model(kind, seed=int(rng.integers(2**31)), larger={"vocab_size": 512})
+    folder = save_folder(model, tmp_path / "model", tokenizer_from=fixtures / "stories260k")
+    tokens = torch.from_numpy(rng.integers(0, 512, (2, 20)))
+    half = load_subject(folder, dtype=dtype, device="cpu")
+    whole = load_subject(folder, device="cpu")
+    assert half.dtype == getattr(torch, dtype)
+    for site in whole.sites:
+        true, found = whole.activations(tokens, 1, site), half.activations(tokens, 1, site)
+        assert found.dtype == half.dtype
+        assert (found.float() - true).abs().mean() < 0.1 * true.abs().mean()
+
+
+def test_a_model_spread_by_accelerate(fixtures, own_cache, rng) -> None:
+    true = load_subject(fixtures / "stories260k", device="cpu")
+    found = load_subject(fixtures / "stories260k", device="auto")
+    tokens = torch.from_numpy(rng.integers(0, 512, (2, 20)))
+    for layer in range(5):
+        here = found.activations(tokens, layer)
+        assert here.device == found.device_of(layer)
+        assert torch.allclose(here.cpu(), true.activations(tokens, layer), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "Llama", "OPT", "Phi3"])
+def test_layers_that_lie_elsewhere(kind: str, tmp_path, own_cache, rng) -> None:
+    """The second layer's weights are on disk, and come in for the time of a call."""
+    import accelerate
+
+    plain = Subject(tiny_model(kind), SimpleNamespace(), name="plain")
+    assert plain.device_of(1) == plain.device == torch.device("cpu")
+    block = plain.paths.out[1].partition(".1.")[0]
+    whole = tiny_model(kind)
+    places: dict[str, Any] = {
+        name: "disk" if name.startswith(f"{block}.1.") else "cpu"
+        for name, module in whole.named_modules()
+        if not list(module.children())
+    }
+    spread = accelerate.dispatch_model(
+        whole, device_map=places, main_device=torch.device("cpu"), offload_dir=str(tmp_path / "off")
+    )
+    assert _placed(spread, "auto") is spread, "not moved into one place again"
+    subject = Subject(spread, SimpleNamespace(), name="spread")
+    assert any(p.is_meta for p in spread.parameters()), "nothing lies elsewhere"
+    assert subject.device_of(1) == subject.device == torch.device("cpu")
+    tokens = torch.from_numpy(rng.integers(0, VOCAB, (2, 9)))
+    assert subject.sites == plain.sites
+    for layer in range(2):
+        for site in subject.sites:
+            assert torch.equal(subject.activations(tokens, layer, site), plain.activations(tokens, layer, site))
+    assert "not in memory" in (why_no_logit_effects(subject) or "")
 
 
 def test_the_hash_names_weights_and_config(folder: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from neurolocal.cache import file_sha256
 from neurolocal.config import CollectConfig, differences, sha256
 from neurolocal.errors import CorpusError, StoreError, SubjectError
-from neurolocal.records import LayerRecord, LogitEffects, Place
+from neurolocal.records import BINS, HISTOGRAM_EVERY, THRESHOLDS, LayerRecord, LogitEffects, Place
 
 if TYPE_CHECKING:
     from neurolocal.collect import Outcome, Progress
@@ -202,6 +202,7 @@ def _manifest(job: Collection, reached: list[Path], files: list[Path]) -> dict[s
             "files": [{"name": str(f.relative_to(root)), "sha256": _path_sha256(f)} for f in reached],
         },
         "config": json.loads(json.dumps(dataclasses.asdict(job.config))),
+        "statistics": {"thresholds": list(THRESHOLDS), "histogram_every": HISTOGRAM_EVERY, "bins": BINS},
         "versions": {name: version(name) for name in ("neurolocal", "torch", "transformers", "transformer-lens")},
     }
 

@@ -7,6 +7,7 @@ is not. Cost: a look at the links on the way, and at the object's header.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +106,10 @@ class CheckedFile:
     def json(self, place: h5py.Group, name: str) -> dict[str, Any]:
         """An attribute that holds a JSON object."""
         with self.reading(f"the attribute {name} of {place.name}"):
-            value = json.loads(str(place.attrs[name]))
+            text, wanted = str(place.attrs[name]), place.attrs.get(f"{name}_sha256")
+            if wanted is not None and wanted != hashlib.sha256(text.encode()).hexdigest():
+                raise self.bad(f"the attribute {name} of {place.name} does not have its SHA-256")
+            value = json.loads(text)
         if not isinstance(value, dict):
             raise self.bad(f"the attribute {name} of {place.name} is no JSON object")
         return value

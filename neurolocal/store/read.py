@@ -23,6 +23,7 @@ from neurolocal.provenance import Parts
 from neurolocal.records import (
     BINS,
     CASES,
+    HISTOGRAM_EVERY,
     SIDES,
     THRESHOLDS,
     CaseStatistics,
@@ -50,6 +51,9 @@ TABLES: dict[str, type] = {
     "verdict": records.VerdictTable,
 }
 """Stage -> the table that it puts into a store."""
+
+CONVENTIONS = {"thresholds": list(THRESHOLDS), "histogram_every": HISTOGRAM_EVERY, "bins": BINS}
+"""What a manifest says of the statistics: all that version 1 knows."""
 
 LAYER = re.compile("0|[1-9][0-9]{0,8}")
 
@@ -175,6 +179,9 @@ class Store:
     def statistics(self, layer: int) -> Statistics:
         """The statistics of a layer."""
         base, n = f"collect/{self.site}/{layer}/statistics", len(self.neurons(layer))
+        conventions = self.manifest.get("statistics", CONVENTIONS)
+        if conventions != CONVENTIONS:
+            raise self._file.bad(f"the manifest's statistics are {ascii(conventions)[:80]}, expected {CONVENTIONS}")
         shapes: dict[str, tuple[int, ...]] = {"whole": (4, n), "fraction": (4, n), "histogram": (n, BINS)}
         shapes |= {"above": (len(THRESHOLDS), n)} | dict.fromkeys(("positive", "nonfinite"), (n,))
         columns = {name: self._file.array(f"{base}/{name}", "i8", shape=shape) for name, shape in shapes.items()}
@@ -183,7 +190,8 @@ class Store:
         counts = [columns[name] for name in ("positive", "nonfinite", "above")]
         if not all(((column >= 0) & (column <= count)).all() for column in counts):
             raise self._file.bad(f"{base} counts more positions than there were")
-        if (columns["histogram"] < 0).any() or (columns["histogram"].sum(axis=1) > sampled).any() or sampled > count:
+        bins = columns["histogram"]  # each bin on its own first: a sum of forged ones may overflow
+        if not ((bins >= 0) & (bins <= sampled)).all() or (bins.sum(axis=1) > sampled).any() or sampled > count:
             raise self._file.bad(f"{base}/histogram counts more positions than were drawn")
         return Statistics(count=count, sampled=sampled, **columns)
 
@@ -204,7 +212,9 @@ class Store:
         """The positions drawn at random, the same for all neurons."""
         row = self._file.array("sample/row", "i8", ndim=1)
         position = self._file.array("sample/position", "i4", shape=row.shape)
-        if np.lexsort((position, row)).tolist() != list(range(len(row))) or (position < 0).any():
+        same = row[1:] == row[:-1]
+        ascending = (row[1:] > row[:-1]) | (same & (position[1:] > position[:-1]))
+        if not ascending.all() or (row[:1] < 0).any() or (position < 0).any():
             raise self._file.bad("sample is not in order")
         return Sample(row, position)
 
@@ -343,8 +353,13 @@ class Store:
             raise self._file.bad(f"rows/parts speaks of {len(parts)} rows, rows/index of {len(self.row_index)}")
         return parts
 
+    @property
+    def subset_names(self) -> tuple[str, ...]:
+        """The corpus's subsets that stored rows come from; the empty name is "in none"."""
+        return self.parts.subsets
+
     def subsets(self, layer: int, side: Side = "largest") -> Float32[np.ndarray, "neuron subset"]:
-        """The share of each neuron's examples that comes from each of `parts.subsets`; NaN without examples."""
+        """The share of each neuron's examples that comes from each of `subset_names`; NaN without examples."""
         top = self.top(layer, side)
         used = top.row >= 0
         rows = np.searchsorted(self.row_index, np.where(used, top.row, self.row_index[:1].sum()))

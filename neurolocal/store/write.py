@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import io
 import json
 import os
@@ -76,7 +77,7 @@ def write_collected(path: Path, collected: Collected) -> None:
     """
     with _replacing(path, copy=False) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, np.int64(VERSION)
-        file.attrs["manifest"] = _json(collected.manifest)
+        put_json(file, "manifest", collected.manifest)
         for (site, layer), record in collected.layers:
             _put_record(file, f"collect/{site}/{layer}", record)
         rows, small = collected.rows(), len(collected.vocabulary.tokens) <= 1 << 16
@@ -126,7 +127,7 @@ def add_evidence(path: Path, tables: Sequence[tuple[str, int, Side, Any, Mapping
             if base in file:
                 del file[base]
             group = file.create_group(base)
-            group.attrs["inputs"] = _json(inputs)
+            put_json(group, "inputs", inputs)
             _put_table(group, table)
 
 
@@ -150,9 +151,14 @@ def _put_columns(file: h5py.Group, base: str, columns: Mapping[str, Any]) -> Non
             _put(file, f"{base}/{name}", np.int64(value) if isinstance(value, int) else value)
 
 
-def _json(value: Mapping[str, Any]) -> str:
-    """Plain ASCII: a path may hold what is no UTF-8, and HDF5's strings end at a NUL."""
-    return json.dumps(dict(value), sort_keys=True, separators=(",", ":"))
+def put_json(group: h5py.Group, name: str, value: Mapping[str, Any]) -> None:
+    """An attribute of plain ASCII: a path may hold what is no UTF-8, and HDF5's strings end at a NUL.
+
+    HDF5 puts no checksum on what a string attribute holds, so its hash stands beside it.
+    """
+    text = json.dumps(dict(value), sort_keys=True, separators=(",", ":"))
+    group.attrs[name] = text
+    group.attrs[f"{name}_sha256"] = hashlib.sha256(text.encode()).hexdigest()
 
 
 def _no_links(path: Path, file: h5py.File, base: str) -> None:

@@ -17,7 +17,8 @@ def store_path(tmp_path) -> Path:
     """A store with every kind of dataset, the same each time."""
     rng = np.random.default_rng(0)
     path = tmp_path / "a.h5"
-    write_collected(path, made_up(rng))
+    neurons = np.arange(4)
+    write_collected(path, made_up(rng, cases=True, effects=True, neurons=neurons, sites=("post", "pre")))
     add_evidence(path, evidence(rng), site="post")
     return path
 
@@ -33,7 +34,9 @@ def stories(fixtures, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("stories")
     lines = [json.dumps({"text": f"Once there was a cat named {n}. The cat sat on the {n} mat."}) for n in "ABCDEFG"]
     (folder / "corpus.jsonl").write_text("\n".join(lines))
-    config = CollectConfig(row_length=16, k=4, before=5, after=3, layers=(1, 3))
+    config = CollectConfig(
+        row_length=16, k=4, before=5, after=3, layers=(1, 3), sites=("post", "pre"), sign_cases=True, sample=20
+    )
     job = Collection(load_subject(str(fixtures / "stories260k")), folder / "corpus.jsonl", folder / "s.h5", config)
     collect_stage(job, say=lambda line: None, bar=False)
     verdict(Bench(job.store, (3,), bar=False), VerdictConfig(), method="default")

@@ -5,11 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from neurolocal import records
-from neurolocal.records import SIDES, Statistics, TopK
-from neurolocal.store import Collected
+from neurolocal.corpus.cursor import Piece, rest_arrays
+from neurolocal.provenance import Parts
+from neurolocal.records import (
+    BINS,
+    CASES,
+    SIDES,
+    THRESHOLDS,
+    CaseStatistics,
+    LayerRecord,
+    LogitEffects,
+    Sample,
+    Statistics,
+    TopK,
+)
+from neurolocal.store import Collected, StoredRows
 from neurolocal.words import Vocabulary
 
-BEFORE, AFTER, K, NEURONS, ROWS, LENGTH = 3, 2, 3, 4, 5, 9
+BEFORE, AFTER, K, NEURONS, ROWS, LENGTH, SAMPLE, COUNT, SAMPLED = 3, 2, 3, 4, 5, 9, 6, 45, 20
 
 
 def top(rng: np.random.Generator, neurons: int = NEURONS, k: int = K) -> TopK:
@@ -25,33 +38,85 @@ def top(rng: np.random.Generator, neurons: int = NEURONS, k: int = K) -> TopK:
 def statistics(rng: np.random.Generator, neurons: int = NEURONS) -> Statistics:
     """Any statistics."""
     return Statistics(
-        45,
-        rng.integers(-9, 9, (2, neurons)),
-        rng.integers(0, 1 << 60, (2, neurons)),
-        rng.normal(size=neurons).astype(np.float32),
-        rng.normal(size=neurons).astype(np.float32),
-        rng.integers(0, 45, neurons),
-        rng.integers(0, 2, neurons),
+        count=COUNT,
+        whole=rng.integers(-9, 9, (4, neurons)),
+        fraction=rng.integers(0, 1 << 60, (4, neurons)),
+        minimum=rng.normal(size=neurons).astype(np.float32),
+        maximum=rng.normal(size=neurons).astype(np.float32),
+        positive=rng.integers(0, COUNT, neurons),
+        above=rng.integers(0, COUNT, (len(THRESHOLDS), neurons)),
+        nonfinite=rng.integers(0, 2, neurons),
+        sampled=SAMPLED,
+        histogram=rng.multinomial(SAMPLED - 2, np.full(BINS, 1 / BINS), neurons),
     )
 
 
-def made_up(rng: np.random.Generator, *, layers: tuple[int, ...] = (0, 2), **more) -> Collected:
-    """A collection of two layers."""
-    parts = {
-        "manifest": {
-            "subject": {"sha256": "a"}, "tokenizer": {"sha256": "b"}, "corpus": {"files": [], "n_files": 0},
-            "config": {"site": "post", "before": BEFORE, "after": AFTER}, "rows": ROWS, "tokens": 40, "complete": True,
-        },
-        "lists": {layer: {side: top(rng) for side in SIDES} for layer in layers},
-        "statistics": {layer: statistics(rng) for layer in layers},
-        "tokens": rng.integers(0, 4, (ROWS, LENGTH)),
-        "length": rng.integers(3, LENGTH + 1, ROWS),
-        "index": np.arange(ROWS, dtype=np.int64),
-        "token_count": rng.integers(0, 9, 4),
-        "vocabulary": Vocabulary([b"", b"a\x00b", b" \xff", "é".encode()], np.array([True, False, False, False])),
-        "rest": (rng.integers(0, 4, 3), rng.integers(0, 4, 2)),
+def record(
+    rng: np.random.Generator, *, sample: int = SAMPLE, cases: bool = False,
+    neurons: np.ndarray | None = None, effects: bool = False,
+) -> LayerRecord:  # fmt: skip
+    """Any layer, with or without what it may lack."""
+    n = NEURONS if neurons is None else len(neurons)
+    drawn = rng.normal(size=(n, sample)).astype(np.float32)
+    drawn[rng.random(drawn.shape) < 0.1] = np.nan
+    counts = rng.integers(0, 9, (4, n)), rng.integers(-9, 9, (4, n)), rng.integers(0, 1 << 60, (4, n))
+    ids, logits = rng.integers(0, 4, (2, n, 2)).astype(np.int32), rng.normal(size=(2, n, 2)).astype(np.float32)
+    return LayerRecord(
+        {side: top(rng, n) for side in (*SIDES, *(CASES if cases else ()))},
+        statistics(rng, n),
+        drawn,
+        cases=CaseStatistics(*counts) if cases else None,
+        neurons=neurons,
+        effects=LogitEffects(ids[0], logits[0], ids[1], logits[1]) if effects else None,
+    )
+
+
+def rest_of(rng: np.random.Generator) -> dict:
+    """Text between two batches: two documents, of the second the characters unknown."""
+    characters = np.array([0, 2, 2]), np.array([-1, -1])
+    return rest_arrays(
+        Piece(rng.integers(0, 4, len(c)).astype(np.int32), c.astype(np.int64), i, 7 * i, ["", "\u00e9"][i])
+        for i, c in enumerate(characters)
+    )
+
+
+def parts_of(rng: np.random.Generator, rows: int = ROWS) -> Parts:
+    """One or two documents a row."""
+    two = rng.random(rows) < 0.5
+    numbers = [(i, at) for i in range(rows) for at in ((0, 2) if two[i] else (0,))]
+    names = ["", "ArXiv", "\u00e9\n", "\x00"]
+    return Parts.of(
+        np.cumsum(1 + two).tolist(),
+        [(at, i, i + at, int(rng.integers(-1, 9)), names[rng.integers(0, 4)]) for i, at in numbers],
+    )
+
+
+def made_up(
+    rng: np.random.Generator, *, layers: tuple[int, ...] = (0, 2), sites: tuple[records.Site, ...] = ("post",),
+    vocabulary: Vocabulary | None = None, token_count: np.ndarray | None = None, rows: StoredRows | None = None,
+    rest: dict | None = None, sample: int = SAMPLE, **more,
+) -> Collected:  # fmt: skip
+    """A collection of two layers; `more` goes to `record`."""
+    places = np.sort(rng.choice(ROWS * 3, sample, replace=False)) if rows is None else np.empty(0, np.int64)
+    if rows is None:
+        tokens, length = rng.integers(0, 4, (ROWS, LENGTH)), rng.integers(3, LENGTH + 1, ROWS)
+        rows = StoredRows(tokens, length, np.arange(ROWS, dtype=np.int64), parts_of(rng).columns())
+    kept, rest = rows, rest_of(rng) if rest is None else rest
+    manifest = {
+        "subject": {"sha256": "a"}, "tokenizer": {"sha256": "b"}, "corpus": {"files": [], "n_files": 0},
+        "config": {"sites": list(sites), "before": BEFORE, "after": AFTER}, "rows": ROWS, "tokens": 40,
+        "complete": not rest,
     }  # fmt: skip
-    return Collected(site="post", **(parts | more))
+    return Collected(
+        manifest=manifest,
+        layers=[((site, layer), record(rng, sample=len(places), **more)) for site in sites for layer in layers],
+        sample=Sample((places // 3).astype(np.int64), (places % 3).astype(np.int32)),
+        rows=lambda: kept,
+        token_count=rng.integers(0, 9, 4) if token_count is None else token_count,
+        vocabulary=vocabulary
+        or Vocabulary([b"", b"a\x00b", b" \xff", "\u00e9".encode()], np.array([True, False, False, False])),
+        rest=rest,
+    )
 
 
 def verdict_table(n: int = 3) -> records.VerdictTable:

@@ -1,6 +1,7 @@
 """FORMAT.md names all that a real store holds, and a reader written from it alone sees what `Store` sees."""
 
 import dataclasses
+import hashlib
 import json
 import re
 from itertools import pairwise
@@ -14,74 +15,187 @@ import pytest
 import neurolocal.store
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Cursor
-from neurolocal.records import SIDES, VERDICTS
+from neurolocal.records import CASES, SIDES, VERDICTS
 from neurolocal.store import Store
 from neurolocal.store.read import TABLES, column_type
 
 FORMAT = Path(neurolocal.store.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
 
 
-def strings(group):
-    data, offsets = group["bytes"][()].tobytes(), group["offsets"][()]
-    return [data[a:b] for a, b in pairwise(offsets)]
+class Reader:
+    """A reader in plain Python, written from the page."""
 
+    def __init__(self, path):
+        with h5py.File(path) as opened:
+            file: Any = opened
+            assert (file.attrs["format"], file.attrs["version"]) == ("neurolocal-store", 1)
+            text = file.attrs["manifest"]
+            assert file.attrs["manifest_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+            self.manifest = json.loads(text)
+            self.config = self.manifest["config"]
+            self.data: dict[str, Any] = {}
+            file.visititems(
+                lambda name, place: self.data.update({name: place[()]}) if isinstance(place, h5py.Dataset) else None
+            )
+        tokens, length, index = (self.data[f"rows/{name}"] for name in ("tokens", "length", "index"))
+        self.rows = {int(number): row[:n] for number, row, n in zip(index, tokens, length, strict=True)}
+        self.spelled = self.strings("tokenizer/tokens")
 
-def read_examples(path, layer, side):
-    """Every neuron's examples: (row, position, activation, window's start, token bytes, activations)."""
-    with h5py.File(path) as opened:
-        file: Any = opened
-        assert (file.attrs["format"], file.attrs["version"]) == ("neurolocal-store", 1)
-        config = json.loads(file.attrs["manifest"])["config"]
-        tokens, length, index = (file[f"rows/{name}"][()] for name in ("tokens", "length", "index"))
-        rows = {number: row[:n] for number, row, n in zip(index, tokens, length, strict=True)}
-        spelled = strings(file["tokenizer/tokens"])
-        base = file[f"collect/{config['site']}/{layer}/{side}"]
-        activation, row, position, window = (base[n][()] for n in ("activation", "row", "position", "window"))
+    def strings(self, name):
+        data, offsets = self.data[f"{name}/bytes"].tobytes(), self.data[f"{name}/offsets"]
+        return [data[a:b] for a, b in pairwise(offsets)]
+
+    def examples(self, site, layer, side):
+        """Every neuron's examples: (row, position, activation, window's start, token bytes, activations)."""
+        base, config = f"collect/{site}/{layer}/{side}", self.config
+        activation, row, position, window = (
+            self.data[f"{base}/{n}"] for n in ("activation", "row", "position", "window")
+        )
         found = []
         for neuron in range(len(row)):
             mine = []
             for i in range(row.shape[1]):
                 if row[neuron, i] == -1:
                     break
-                ids, at = rows[row[neuron, i]], position[neuron, i]
+                ids, at = self.rows[row[neuron, i]], position[neuron, i]
                 places = [p for p in range(at - config["before"], at + config["after"] + 1) if 0 <= p < len(ids)]
                 values = [window[neuron, i, p - at + config["before"]] for p in places]
-                mine.append(
-                    (row[neuron, i], at, activation[neuron, i], places[0], [spelled[ids[p]] for p in places], values)
-                )
+                spelled = [self.spelled[ids[p]] for p in places]
+                mine.append((row[neuron, i], at, activation[neuron, i], places[0], spelled, values))
             found.append(mine)
         return found
 
+    def places(self):
+        return [(site, layer) for site in self.config["sites"] for layer in self.config["layers"]]
 
-@pytest.mark.parametrize("side", SIDES)
-def test_a_reader_written_from_the_page_sees_the_same(stories, side):
+    def counted(self, row):
+        """The positions of a row that are counted."""
+        special, config = self.data["tokenizer/special"], self.config
+        return [
+            p
+            for p, token in enumerate(self.rows[row])
+            if not (p == 0 and config["bos"] == "prepend" and not config["count_bos"])
+            and not (config["skip_special"] and special[token] and not (p == 0 and config["bos"] == "prepend"))
+        ]
+
+    def hash(self, row, position):
+        def mix(z):
+            z = (z + 0x9E3779B97F4A7C15) % 2**64
+            z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+            z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+            return z ^ (z >> 31)
+
+        return mix(mix(mix(self.config["seed"] % 2**64) ^ row) ^ position)
+
+
+@pytest.fixture(scope="module")
+def reader(stories):
+    return Reader(stories)
+
+
+def test_a_reader_written_from_the_page_sees_the_same(stories, reader):
+    assert reader.places() == [("post", 1), ("post", 3), ("pre", 1), ("pre", 3)]
+    for site, layer in reader.places():
+        with Store(stories, site=site) as store:
+            assert store.sides(layer) == list(SIDES + CASES if site == "post" else SIDES)
+            for side in store.sides(layer):
+                theirs = reader.examples(site, layer, side)
+                for own, other in zip(store.example_lists(layer, side), theirs, strict=True):
+                    for e, (row, position, activation, start, spelled, values) in zip(own, other, strict=True):
+                        assert (e.row, e.position, e.activation, e.start) == (row, position, activation, start)
+                        assert [store.vocabulary.tokens[t] for t in e.tokens] == spelled
+                        assert e.activations.tolist() == values
+                        assert e.activations[e.peak] == np.float32(e.activation)
+                assert sum(map(len, theirs)) > 100
+
+
+def test_lists_are_ordered_as_the_page_says(reader):
+    for site, layer in reader.places():
+        for side in SIDES + (CASES if site == "post" else ()):
+            for listed in reader.examples(site, layer, side):
+                strengths = [abs(e[2]) if side in CASES else -e[2] if side == "smallest" else e[2] for e in listed]
+                keys = [(-s, e[0]) for s, e in zip(strengths, listed, strict=True)]
+                assert keys == sorted(keys)
+                assert len({e[0] for e in listed}) == len(listed)
+                assert all(e[1] in reader.counted(e[0]) for e in listed)
+
+
+def test_the_sample_is_drawn_as_the_page_says(stories, reader):
+    """All rows of this small corpus are kept by some list, so the whole draw can be done again."""
+    assert len(reader.rows) == reader.manifest["rows"]
+    every = [(row, p) for row in reader.rows for p in reader.counted(row)]
+    assert len(every) == reader.manifest["tokens"]
+    best = sorted(every, key=lambda at: (reader.hash(*at), at))[: reader.config["sample"]]
+    assert list(zip(reader.data["sample/row"], reader.data["sample/position"], strict=True)) == sorted(best)
+    drawn = sum(reader.hash(*at) < 2**64 // 16 for at in every)
+    assert drawn > 0
+    for site, layer in reader.places():
+        base = f"collect/{site}/{layer}"
+        assert reader.data[f"{base}/statistics/sampled"] == drawn
+        assert (reader.data[f"{base}/statistics/histogram"].sum(axis=1) == drawn).all()
+        with Store(stories, site=site) as store:
+            np.testing.assert_array_equal(store.sampled(layer), reader.data[f"{base}/sample"])
+        at_sample = {at: i for i, at in enumerate(sorted(best))}
+        seen = 0
+        for neuron, listed in enumerate(reader.examples(site, layer, "largest")):
+            for row, position, activation, *_ in listed:
+                if (int(row), int(position)) in at_sample:
+                    assert reader.data[f"{base}/sample"][neuron, at_sample[int(row), int(position)]] == activation
+                    seen += 1
+        assert seen > 0
+
+
+def test_statistics_as_the_page_says(stories, reader):
+    assert reader.manifest["statistics"] == {"thresholds": [0.1, 0.5, 1.0, 2.0], "histogram_every": 16, "bins": 96}
+    for site, layer in reader.places():
+        place = {name: reader.data[f"collect/{site}/{layer}/statistics/{name}"] for name in (
+            "whole", "fraction", "count", "nonfinite", "mean", "variance", "skewness", "kurtosis"
+        )}  # fmt: skip
+        n = int(place["count"]) - place["nonfinite"]
+        assert ((place["fraction"] >= 0) & (place["fraction"] < 2**60)).all()
+        units = [1, 1, 1, 2**16]
+        raw = np.array([
+            [(int(w) + int(f) / 2**60) * unit for w, f in zip(*pair, strict=True)]
+            for unit, *pair in zip(units, place["whole"], place["fraction"], strict=True)
+        ]) / n  # fmt: skip
+        m, variance = raw[0], raw[1] - raw[0] ** 2
+        third, fourth = raw[2] - 3 * m * raw[1] + 2 * m**3, raw[3] - 4 * m * raw[2] + 6 * m**2 * raw[1] - 3 * m**4
+        for name, wanted in (
+            ("mean", m), ("variance", variance), ("skewness", third / variance**1.5), ("kurtosis", fourth / variance**2)
+        ):  # fmt: skip
+            np.testing.assert_allclose(place[name], wanted, rtol=1e-6, atol=1e-12)
+        with Store(stories, site=site) as store:
+            for name in ("mean", "variance", "skewness", "kurtosis"):
+                np.testing.assert_array_equal(place[name], getattr(store.statistics(layer), name))
+        assert reader.data["corpus/token_count"].sum() == place["count"] == reader.manifest["tokens"]
+    for layer in reader.config["layers"]:
+        base = f"collect/post/{layer}/cases"
+        count, whole, fraction = (reader.data[f"{base}/{name}"] for name in ("count", "whole", "fraction"))
+        assert (count.sum(axis=0) == reader.manifest["tokens"]).all()
+        np.testing.assert_allclose(reader.data[f"{base}/frequency"], count / count.sum(axis=0))
+        some = count > 0
+        np.testing.assert_allclose(
+            reader.data[f"{base}/mean"][some], ((whole + fraction / 2**60) / np.maximum(count, 1))[some], rtol=1e-9
+        )
+        everywhere = reader.data[f"collect/post/{layer}/statistics/mean"] * reader.manifest["tokens"]
+        np.testing.assert_allclose((whole + fraction / 2**60).sum(axis=0), everywhere, rtol=1e-4, atol=1e-4)
+
+
+def test_provenance_as_the_page_says(stories, reader):
+    offsets, position, record = (reader.data[f"rows/parts/{name}"] for name in ("offsets", "position", "record"))
+    assert len(offsets) == len(reader.rows) + 1
+    assert [s.decode() for s in reader.strings("rows/parts/subsets")] == [""]
+    assert (reader.data["rows/parts/file"] == 0).all()
     with Store(stories) as store:
-        for layer in store.layers:
-            theirs = read_examples(stories, layer, side)
-            for own, other in zip(store.example_lists(layer, side), theirs, strict=True):
-                assert len(own) > 0
-                for e, (row, position, activation, start, spelled, values) in zip(own, other, strict=True):
-                    assert (e.row, e.position, e.activation, e.start) == (row, position, activation, start)
-                    assert [store.vocabulary.tokens[t] for t in e.tokens] == spelled
-                    assert e.activations.tolist() == values
-                    assert e.activations[e.peak] == np.float32(e.activation)
-
-
-def test_statistics_as_the_page_says(stories):
-    with h5py.File(stories) as opened, Store(stories) as store:
-        file: Any = opened
-        for layer in store.layers:
-            place = file[f"collect/post/{layer}/statistics"]
-            exact = [[int(w) + int(f) / 2**60 for w, f in zip(*pair, strict=True)] for pair in zip(
-                place["whole"][()], place["fraction"][()], strict=True
-            )]  # fmt: skip
-            n = int(place["count"][()]) - place["nonfinite"][()]
-            assert (place["fraction"][()] >= 0).all()
-            assert (place["fraction"][()] < 2**60).all()
-            np.testing.assert_allclose(np.array(exact[0]) / n, place["mean"][()], rtol=1e-12, atol=1e-15)
-            np.testing.assert_array_equal(place["mean"][()], store.statistics(layer).mean)
-            np.testing.assert_array_equal(place["variance"][()], store.statistics(layer).variance)
-            assert file["corpus/token_count"][()].sum() == place["count"][()] == store.manifest["tokens"]
+        np.testing.assert_array_equal(store.parts.record, record)
+    texts = [json.loads(line)["text"] for line in stories.with_name("corpus.jsonl").read_text().splitlines()]
+    for i, ids in enumerate(reader.rows.values()):
+        for part in range(offsets[i], offsets[i + 1]):
+            end = position[part + 1] if part + 1 < offsets[i + 1] else len(ids)
+            special = reader.data["tokenizer/special"]
+            said = b"".join(reader.spelled[t] for t in ids[position[part] : end] if not special[t]).decode()
+            at = reader.data["rows/parts/character"][part]
+            assert texts[record[part]][at:].startswith(said.lstrip(" ")) or texts[record[part]][at:].startswith(said)
 
 
 def names(path):

@@ -1,6 +1,8 @@
 """Stores that are cut, flipped, forged or made to lead out of the file: a StoreError of one line, or equal content."""
 
 import dataclasses
+import hashlib
+import json
 
 import h5py
 import numpy as np
@@ -10,8 +12,7 @@ from hypothesis import strategies as st
 from store_twins import evidence, made_up
 
 from neurolocal.errors import StoreError
-from neurolocal.records import SIDES
-from neurolocal.store import Store, add_evidence, write_collected
+from neurolocal.store import Store, add_evidence, write, write_collected
 from neurolocal.store.read import TABLES
 
 
@@ -23,30 +24,37 @@ def plain(value):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {name: plain(v) for name, v in value.items()}
     return value
 
 
 def everything(path):
     """Whatever a store can be asked for."""
+    said = []
     with Store(path) as store:
-        said = [store.manifest, store.site, store.layers, plain(store.vocabulary), plain(store.token_count)]
-        said += [plain(store.row_index), plain(store.rows_stored), plain(store.rest())]
+        sites = store.sites
+        said += [store.manifest, sites, plain(store.vocabulary), plain(store.token_count), plain(store.row_index)]
+        said += [plain(store.rows_stored), plain(store.rest()), plain(store.parts.columns()), plain(store.sample)]
         said += [plain(row) for row in store.iter_rows()]
-        for layer in store.layers:
-            said += [store.n_neurons(layer), plain(store.statistics(layer))]
-            for side in SIDES:
-                said += [plain(store.top(layer, side)), plain(store.example_lists(layer, side))]
-                said += [plain(store.examples(layer, n, side)) for n in range(store.n_neurons(layer))]
-                for stage in TABLES:
-                    said += [store.inputs(stage, layer, side), plain(store.evidence(stage, layer, side))]
-        return said
+    for site in sites:
+        with Store(path, site=site) as store:
+            for layer in store.layers:
+                neurons = store.neurons(layer)
+                said += [plain(neurons), plain(store.record(layer))]
+                for side in store.sides(layer):
+                    said += [plain(store.example_lists(layer, side)), plain(store.subsets(layer, side))]
+                    said += [plain(store.examples(layer, int(n), side)) for n in neurons]
+                    for stage in TABLES:
+                        said += [store.inputs(stage, layer, side), plain(store.evidence(stage, layer, side))]
+    return said
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A store's bytes and all that it says."""
     rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("whole") / "a.h5"
-    write_collected(path, made_up(rng))
+    write_collected(path, made_up(rng, cases=True, effects=True, sites=("post", "pre")))
     add_evidence(path, evidence(rng), site="post")
     return path.read_bytes(), everything(path)
 
@@ -106,16 +114,35 @@ def test_a_torn_page(whole, tmp_path_factory, place, junk):
         ("manifest", "[" * 100_000, "the attribute manifest of / cannot be read"),
         ("manifest", "[]", "the attribute manifest of / is no JSON object"),
         ("manifest", "{}", "the manifest lacks subject, tokenizer"),
-        ("manifest", np.arange(3), "the attribute manifest of / cannot be read"),
+        ("manifest", np.arange(3), "the attribute manifest of / "),
     ],
 )
 def test_other_header(store_path, name, value, message):
     with h5py.File(store_path, "r+") as file:
         file.attrs[name] = value
+        if isinstance(value, str):
+            file.attrs["manifest_sha256"] = hashlib.sha256(str(file.attrs["manifest"]).encode()).hexdigest()
     with pytest.raises(StoreError) as caught:
         everything(store_path)
     assert message in str(caught.value)
     assert str(store_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["manifest", "inputs"])
+def test_what_a_string_says_has_a_hash(store_path, name):
+    with h5py.File(store_path, "r+") as file:
+        place = file["verdict/post/2/largest"] if name == "inputs" else file
+        place.attrs[name] = str(place.attrs[name]).replace("k", "l")
+    with pytest.raises(StoreError, match=f"the attribute {name} of /.* does not have its SHA-256"):
+        everything(store_path)
+
+
+def test_statistics_by_other_conventions(store_path):
+    with h5py.File(store_path, "r+") as file:
+        manifest = json.loads(str(file.attrs["manifest"]))
+        write.put_json(file, "manifest", manifest | {"statistics": {"thresholds": [1.0], "histogram_every": 16}})
+    with Store(store_path) as store, pytest.raises(StoreError, match="the manifest's statistics are"):
+        store.statistics(2)
 
 
 def test_no_store_at_all(tmp_path):
@@ -156,13 +183,28 @@ FORGED = {
     ),
     "special": ("tokenizer/special", lambda old: old[1:], "has the shape (3,), expected (4,)"),
     "counts": (f"{STATISTICS}/positive", lambda old: old + 99, "counts more positions than there were"),
-    "sums": (f"{STATISTICS}/whole", lambda old: old[:1], "has the shape (1, 4), expected (2, 4)"),
+    "sums": (f"{STATISTICS}/whole", lambda old: old[:1], "has the shape (1, 4), expected (4, 4)"),
     "strings": ("rows/index", lambda old: np.array([b"a"] * 5), "is of type |S1"),
     "float rank": (f"{EVIDENCE}/rank", lambda old: old.astype("f8"), "rank is of type float64, expected i8"),
     "other neurons": (f"{EVIDENCE}/neuron", lambda old: old + 9, "neurons that layer does not have"),
     "negative neuron": (f"{EVIDENCE}/neuron", lambda old: old - 1, "neurons that layer does not have"),
     "short column": (f"{EVIDENCE}/score", lambda old: old[1:], "differ in length"),
     "verdict": (f"{EVIDENCE}/verdict/bytes", lambda old: old[::-1], "unknown verdict"),
+    "above": (f"{STATISTICS}/above", lambda old: old + 99, "counts more positions than there were"),
+    "thresholds": (f"{STATISTICS}/above", lambda old: old[1:], "has the shape (3, 4), expected (4, 4)"),
+    "bins": (f"{STATISTICS}/histogram", lambda old: old[:, 1:], "has the shape (4, 95), expected (4, 96)"),
+    "histogram": (f"{STATISTICS}/histogram", lambda old: old + 1, "counts more positions than were drawn"),
+    "histogram wraps": (f"{STATISTICS}/histogram", lambda old: old + 2**62, "counts more positions than were drawn"),
+    "sampled": (f"{STATISTICS}/sampled", lambda old: np.int64(99), "counts more positions than were drawn"),
+    "sample falls": ("sample/row", lambda old: old[::-1], "sample is not in order"),
+    "sample twice": ("sample/position", lambda old: old * 0, "sample is not in order"),
+    "sampled activations": ("collect/post/2/sample", lambda old: old[:, 1:], "has the shape (4, 5), expected (4, 6)"),
+    "case counts": ("collect/post/2/cases/count", lambda old: old - 9, "cases/count is negative"),
+    "case lists": ("collect/post/2/gate+_in-/row", lambda old: old[1:], "differ in shape"),
+    "logit tokens": ("collect/post/2/logits/promoted", lambda old: old + 4, "ids that the vocabulary does not have"),
+    "logit columns": ("collect/post/2/logits/suppressed_effect", lambda old: old[:, 1:], "differ in shape"),
+    "subset neurons": ("collect/post/2/neuron", lambda old: old[::-1], "does not ascend from 0 or more"),
+    "parts": ("rows/parts/offsets", lambda old: old[::-1], "offsets that do not count the parts"),
     "scalar": (f"{STATISTICS}/count", lambda old: np.array([old]), "has 1 dimensions, expected 0"),
 }
 
@@ -184,7 +226,7 @@ def test_forged_values(store_path, kind):
     assert str(store_path) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["rows/tokens", LIST, EVIDENCE, "resume/rest", "verdict", "collect/post"])
+@pytest.mark.parametrize("name", ["rows/tokens", LIST, EVIDENCE, "resume/tokens", "verdict", "collect/post"])
 @pytest.mark.parametrize("kind", ["soft", "external", "virtual", "raw file", "group", "type"])
 def test_what_leads_elsewhere_or_is_something_else(store_path, tmp_path, name, kind):
     other = tmp_path / "other.h5"
@@ -232,14 +274,14 @@ def test_evidence_is_not_written_through_a_link(store_path, tmp_path):
 def test_a_bomb_is_not_unpacked(store_path, kind):
     """10^13 ids that the file does not hold; 16 MiB of zeros are no bomb."""
     with h5py.File(store_path, "r+") as file:
-        del file["resume/rest"]
+        del file["resume/tokens"]
         if kind == "packed":
-            file.create_dataset("resume/rest", data=np.zeros(1 << 22, "<u4"), chunks=(1 << 20,), compression="gzip")
+            file.create_dataset("resume/tokens", data=np.zeros(1 << 22, "<u4"), chunks=(1 << 20,), compression="gzip")
         else:
-            file.create_dataset("resume/rest", (10**13,), "<u4", chunks=(1 << 20,))
+            file.create_dataset("resume/tokens", (10**13,), "<u4", chunks=(1 << 20,))
     with Store(store_path) as store:
         if kind == "packed":
-            assert len(store.rest()) == 1 << 22
+            assert len(store.rest()["tokens"]) == 1 << 22
         else:
             with pytest.raises(StoreError, match=r"claims 40,000,000,000,000 bytes and holds 0"):
                 store.rest()
@@ -249,7 +291,7 @@ def test_questions_that_a_store_cannot_answer(store_path):
     with Store(store_path) as store:
         with pytest.raises(StoreError, match=r"layer 1, 7 in .* holds layers 0,2 \(numbered from 0\). Choose"):
             store.require_layers([0, 1, 7])
-        with pytest.raises(StoreError, match=r"neuron 4 of layer 2 in .* neurons 0 to 3"):
+        with pytest.raises(StoreError, match=r"neuron 4 of layer 2 in .* it has neurons 0-3\."):
             store.examples(2, 4)
         assert store.require_layers(None) == [0, 2]
         assert store.require_layers([2, 0, 2]) == [0, 2]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_twins import BEFORE, evidence, made_up, verdict_table
+from store_twins import BEFORE, NEURONS, evidence, made_up, verdict_table
 
 from neurolocal import records
 from neurolocal.errors import StoreError
-from neurolocal.records import SIDES
-from neurolocal.store import Store, add_evidence, write, write_collected
+from neurolocal.provenance import Parts
+from neurolocal.store import Store, StoredRows, add_evidence, write, write_collected
 from neurolocal.words import Vocabulary
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -23,38 +23,95 @@ ANY_TEXT = st.text(st.characters(), max_size=8) | st.sampled_from(["\x00", "a\x0
 def same(a, b):
     """Two records hold the same, NaN equal to NaN."""
     assert type(a) is type(b)
-    for column in dataclasses.fields(a):
-        x, y = getattr(a, column.name), getattr(b, column.name)
-        if dataclasses.is_dataclass(x):
-            same(x, y)
-        elif isinstance(x, np.ndarray):
-            assert x.dtype == y.dtype, column.name
-            np.testing.assert_array_equal(x, y, err_msg=column.name)
-        else:
-            assert x == y, column.name
+    if dataclasses.is_dataclass(a):
+        for column in dataclasses.fields(a):
+            same(getattr(a, column.name), getattr(b, column.name))
+    elif isinstance(a, dict):
+        assert list(a) == list(b)
+        for name in a:
+            same(a[name], b[name])
+    elif isinstance(a, np.ndarray):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    else:
+        assert a == b
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=SEEDS, blobs=st.lists(st.binary(max_size=5), min_size=4, max_size=9), text=ANY_TEXT)
-def test_a_collection_round_trips(tmp_path_factory, seed, blobs, text):
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=SEEDS,
+    blobs=st.lists(st.binary(max_size=5), min_size=4, max_size=9),
+    text=ANY_TEXT,
+    cases=st.booleans(),
+    effects=st.booleans(),
+    stopped=st.booleans(),
+    sample=st.integers(0, 9),
+    sites=st.permutations(["post", "mid", "pre", "pre_linear"]).flatmap(
+        lambda names: st.integers(1, 3).map(lambda n: tuple(names[:n]))
+    ),
+    neurons=st.none() | st.sets(st.integers(0, 99), min_size=1, max_size=5),
+)
+def test_a_collection_round_trips(
+    tmp_path_factory, seed, blobs, text, cases, effects, stopped, sample, sites, neurons
+):  # fmt: skip
     rng, path = np.random.default_rng(seed), tmp_path_factory.mktemp("s") / "a.h5"
     special = rng.random(len(blobs)) < 0.5
-    made = made_up(rng, vocabulary=Vocabulary(blobs, special), token_count=rng.integers(0, 9, len(blobs)))
+    made = made_up(
+        rng, vocabulary=Vocabulary(blobs, special), token_count=rng.integers(0, 9, len(blobs)), cases=cases,
+        effects=effects, sample=sample, sites=sites, neurons=None if neurons is None else np.array(sorted(neurons)),
+        rest=None if stopped else {},
+    )  # fmt: skip
     made.manifest["corpus"]["path"] = text
     write_collected(path, made)
+    rows = made.rows()
+    for site in sites:
+        with Store(path, site=site) as store:
+            assert store.manifest == made.manifest
+            assert store.sites == sites
+            assert store.site == site
+            assert store.layers == [0, 2]
+            for (where, layer), record in made.layers:
+                if where == site:
+                    same(store.record(layer), record)
+                    assert store.sides(layer) == list(record.lists)
+                    assert store.neurons(layer).tolist() == (sorted(neurons) if neurons else list(range(NEURONS)))
     with Store(path) as store:
-        assert store.manifest == made.manifest
-        assert store.layers == [0, 2]
-        for layer in store.layers:
-            for side in SIDES:
-                same(store.top(layer, side), made.lists[layer][side])
-            same(store.statistics(layer), made.statistics[layer])
+        assert store.site == sites[0]
         assert list(store.vocabulary.tokens) == blobs
         np.testing.assert_array_equal(store.vocabulary.special, special)
         np.testing.assert_array_equal(store.token_count, made.token_count)
-        np.testing.assert_array_equal(store.rest(), np.concatenate(made.rest))
+        same(store.sample, made.sample)
+        same(store.rest(), dict(made.rest))
+        same(store.parts.columns(), dict(rows.parts))
         for i, row in enumerate(store.iter_rows()):
-            np.testing.assert_array_equal(row, made.tokens[i, : made.length[i]])
+            np.testing.assert_array_equal(row, rows.tokens[i, : rows.length[i]])
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=SEEDS)
+def test_the_shares_of_subsets_are_counted_example_by_example(tmp_path_factory, seed):
+    made, path = made_up(np.random.default_rng(seed)), tmp_path_factory.mktemp("s") / "a.h5"
+    write_collected(path, made)
+    parts = made.rows().parts
+    with Store(path) as store:
+        for side, top in dict(made.layers)["post", 2].lists.items():
+            shares = store.subsets(2, side)
+            for neuron in range(NEURONS):
+                names = []
+                for row, at in zip(top.row[neuron], top.position[neuron], strict=True):
+                    if row >= 0:
+                        low, high = parts["offsets"][row], parts["offsets"][row + 1]
+                        part = max(p for p in range(low, high) if parts["position"][p] <= at)
+                        names.append(parts["subsets"][parts["subset"][part]])
+                for i, name in enumerate(store.parts.subsets):
+                    wanted = names.count(name) / len(names) if names else np.nan
+                    assert shares[neuron, i] == np.float32(wanted) or (not names and np.isnan(shares[neuron, i]))
+
+
+def test_a_site_that_is_not_there(tmp_path):
+    write_collected(tmp_path / "a.h5", made_up(np.random.default_rng(0), sites=("pre", "post")))
+    with Store(tmp_path / "a.h5", site="mid") as store, pytest.raises(StoreError, match="it holds pre, post. Choose"):
+        _ = store.layers
 
 
 @settings(max_examples=15, deadline=None)
@@ -62,16 +119,16 @@ def test_a_collection_round_trips(tmp_path_factory, seed, blobs, text):
 def test_an_example_is_its_row_cut_to_the_window(tmp_path_factory, seed):
     made, path = made_up(np.random.default_rng(seed)), tmp_path_factory.mktemp("s") / "a.h5"
     write_collected(path, made)
+    rows, top = made.rows(), dict(made.layers)["post", 2].lists["smallest"]
     with Store(path) as store:
         for neuron, listed in enumerate(store.example_lists(2, "smallest")):
-            top = made.lists[2]["smallest"]
             assert len(listed) == (top.row[neuron] >= 0).sum()
             alone = store.examples(2, neuron, "smallest")
             for rank, example in enumerate(listed):
                 row, at = top.row[neuron, rank], top.position[neuron, rank]
-                around = [p for p in range(at - BEFORE, at + 3) if 0 <= p < made.length[row]]
+                around = [p for p in range(at - BEFORE, at + 3) if 0 <= p < rows.length[row]]
                 assert (example.rank, example.row, example.position, example.start) == (rank, row, at, around[0])
-                np.testing.assert_array_equal(example.tokens, made.tokens[row, around])
+                np.testing.assert_array_equal(example.tokens, rows.tokens[row, around])
                 np.testing.assert_array_equal(
                     example.activations, top.window[neuron, rank, [p - at + BEFORE for p in around]]
                 )
@@ -103,7 +160,8 @@ def test_every_stage_round_trips_and_gives_way_to_a_newer_table(store_path):
         for stage, layer, side, _, inputs in older:
             assert store.inputs(stage, layer, side) == inputs
     newer = evidence(np.random.default_rng(1))[:2]
-    before = made_up(np.random.default_rng(0)).lists[2]["largest"]
+    with Store(store_path) as store:
+        before = store.top(2, "largest")
     add_evidence(store_path, newer, site="post")
     with Store(store_path) as store:
         for stage, layer, side, table, _ in newer:
@@ -124,16 +182,18 @@ def test_empty_collection_and_wide_vocabulary(tmp_path):
     """A shard may hold no row; 70,000 token ids need uint32."""
     rng = np.random.default_rng(0)
     none = np.empty(0, np.int64)
-    empty = made_up(rng, layers=(), tokens=np.empty((0, 7), np.int64), length=none, index=none, rest=())
-    write_collected(tmp_path / "a.h5", empty)
+    rows = StoredRows(np.empty((0, 7), np.int64), none, none, Parts.empty().columns())
+    write_collected(tmp_path / "a.h5", made_up(rng, layers=(), rows=rows, rest={}))
     with h5py.File(tmp_path / "a.h5") as file:
         assert np.asarray(file["rows/tokens"]).dtype == np.dtype("<u2")
     with Store(tmp_path / "a.h5") as store:
         assert list(store.iter_rows()) == []
-        assert store.rest().size == 0
+        assert store.rest() == {}
+        assert len(store.parts) == 0
+        assert len(store.sample.row) == 0
     n = 70_000
     wide = made_up(rng, vocabulary=Vocabulary([b"x"] * n, np.zeros(n, bool)), token_count=np.zeros(n, np.int64))
-    wide.tokens[0, 0] = n - 1
+    wide.rows().tokens[0, 0] = n - 1
     write_collected(tmp_path / "b.h5", wide)
     with Store(tmp_path / "b.h5") as store:
         assert store.row(0)[0] == n - 1

@@ -70,7 +70,7 @@ def _belong_together(out: Path, stores: Sequence[Store]) -> None:
         if not store.manifest["complete"]:
             rows = store.manifest["rows"]
             raise StoreError(
-                f"merging {store.path}: it stopped at row {rows:,}. Run the same command again to finish it."
+                f"merging {store.path}: it stopped at row {rows:,}. Finish it by running its command again."
             )
         differ = differences(_shared(first), _shared(store))
         if differ:

@@ -11,7 +11,7 @@ of 256 neurons stay in the L2 cache while the windows of the examples that enter
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
@@ -31,56 +31,6 @@ HALF = BINS // 2
 LOWEST_KEY = (127 - 12) << 1
 """Exponent and first bit of the mantissa of 2^-12: where the histogram's bins begin."""
 FOURTH = 2.0 ** -MOMENT_UNITS[3]
-
-
-class Kept(NamedTuple):
-    """The arrays of a layer's state; `side` runs over largest, smallest, and the four sign cases where kept."""
-
-    strength: np.ndarray
-    """(side, neuron, k) float32, strongest first, -inf where unused."""
-    row: np.ndarray
-    """(side, neuron, k) int64."""
-    position: np.ndarray
-    """(side, neuron, k) int32."""
-    slot: np.ndarray
-    """(side, neuron, k) int32: where in `window` an entry's window lies."""
-    window: np.ndarray
-    """(side, neuron, k, width) float32."""
-    whole: np.ndarray
-    """(4, neuron) int64: sums of powers 1 to 4, see `exact`."""
-    fraction: np.ndarray
-    """(4, neuron) int64."""
-    minimum: np.ndarray
-    """(neuron,) float32."""
-    maximum: np.ndarray
-    """(neuron,) float32."""
-    positive: np.ndarray
-    """(neuron,) int64."""
-    above: np.ndarray
-    """(threshold, neuron) int64."""
-    nonfinite: np.ndarray
-    """(neuron,) int64."""
-    histogram: np.ndarray
-    """(neuron, bin) int64."""
-    case_count: np.ndarray
-    """(4, neuron) int64; without neurons where cases are not kept."""
-    case_whole: np.ndarray
-    """(4, neuron) int64."""
-    case_fraction: np.ndarray
-    """(4, neuron) int64."""
-
-
-class Rows(NamedTuple):
-    """Which rows and positions of a batch count."""
-
-    runs: np.ndarray
-    """(batch, run, 2) int64: the counted positions of a row as half-open ranges."""
-    n_runs: np.ndarray
-    """(batch,) int64: how many of them a row has."""
-    rows: np.ndarray
-    """(batch,) int64: row indices, ascending."""
-    drawn: np.ndarray
-    """(n, 2) int64: row within the batch, and position, of the positions that the histogram takes."""
 
 
 @intrinsic
@@ -382,8 +332,8 @@ def update(x, gate, linear, batch, kept, first, last, before, cases):
         x: (batch, pos, neuron) float32, or bfloat16 seen as uint16.
         gate, linear: (batch, pos, neuron) signed integers of the same bits as the gate's and in projection's outputs;
             not looked at without `cases`.
-        batch: a `Rows`.
-        kept: a `Kept`.
+        batch: a `state.Rows`.
+        kept: a `state.Kept`.
         first, last: the half-open range of neurons.
         before: positions of a window before its peak.
         cases: whether sign cases are kept.

@@ -26,7 +26,7 @@ Signs = tuple[Tensor, Tensor] | None
 
 @dataclass
 class State:
-    """What `kernels.Kept` holds, as tensors; windows lie in the order of their entries."""
+    """What `state.Kept` holds, as tensors; windows lie in the order of their entries."""
 
     strength: Float32[Tensor, "side neuron k"]
     row: Int64[Tensor, "side neuron k"]

@@ -47,6 +47,56 @@ class Counted(NamedTuple):
         return cls(rows, mask, runs, n_runs.astype(np.int64), int(mask.sum()), sampler.draw(rows, mask))
 
 
+class Kept(NamedTuple):
+    """The arrays of a layer's state; `side` runs over largest, smallest, and the four sign cases where kept."""
+
+    strength: np.ndarray
+    """(side, neuron, k) float32, strongest first, -inf where unused."""
+    row: np.ndarray
+    """(side, neuron, k) int64."""
+    position: np.ndarray
+    """(side, neuron, k) int32."""
+    slot: np.ndarray
+    """(side, neuron, k) int32: where in `window` an entry's window lies."""
+    window: np.ndarray
+    """(side, neuron, k, width) float32."""
+    whole: np.ndarray
+    """(4, neuron) int64: sums of powers 1 to 4, see `exact`."""
+    fraction: np.ndarray
+    """(4, neuron) int64."""
+    minimum: np.ndarray
+    """(neuron,) float32."""
+    maximum: np.ndarray
+    """(neuron,) float32."""
+    positive: np.ndarray
+    """(neuron,) int64."""
+    above: np.ndarray
+    """(threshold, neuron) int64."""
+    nonfinite: np.ndarray
+    """(neuron,) int64."""
+    histogram: np.ndarray
+    """(neuron, bin) int64."""
+    case_count: np.ndarray
+    """(4, neuron) int64; without neurons where cases are not kept."""
+    case_whole: np.ndarray
+    """(4, neuron) int64."""
+    case_fraction: np.ndarray
+    """(4, neuron) int64."""
+
+
+class Rows(NamedTuple):
+    """Which rows and positions of a batch count."""
+
+    runs: np.ndarray
+    """(batch, run, 2) int64: the counted positions of a row as half-open ranges."""
+    n_runs: np.ndarray
+    """(batch,) int64: how many of them a row has."""
+    rows: np.ndarray
+    """(batch,) int64: row indices, ascending."""
+    drawn: np.ndarray
+    """(n, 2) int64: row within the batch, and position, of the positions that the histogram takes."""
+
+
 @runtime_checkable
 class State(Protocol):
     """What the loop asks of a layer's state, wherever it lies."""
@@ -73,8 +123,6 @@ class LayerState:
 
     def __init__(self, d_mlp: int, config: CollectConfig, *, cases: bool = False) -> None:
         """An empty state; `cases` keeps the sign cases beside the two ends."""
-        from neurolocal.collect.kernels import Kept
-
         self.neurons = None if config.neurons is None else np.array(config.neurons, np.int64)
         self._chosen = None if self.neurons is None else torch.from_numpy(self.neurons)
         n, k, width = len(config.neurons or range(d_mlp)), config.k, config.before + 1 + config.after
@@ -102,7 +150,7 @@ class LayerState:
 
     def update(self, x: Activations, signs: plain.Signs, counted: Counted, pool: ThreadPoolExecutor) -> None:
         """Take in one batch of activations."""
-        from neurolocal.collect.kernels import BLOCK, Rows, update
+        from neurolocal.collect.kernels import BLOCK, update
 
         x = self._own(x)
         values = _bits(x).view(np.uint16) if x.dtype is torch.bfloat16 else x.to(torch.float32).numpy()

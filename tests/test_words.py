@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neurolocal.marks import MARKS
 from neurolocal.words import REACH, WORD, Vocabulary, Word
 
 PIECES = [
@@ -34,6 +37,9 @@ PIECES = [
     "-",
     "ß",
     "a",
+    "e\u0301",
+    "हिन्दी",
+    "\u0301",
 ]
 
 TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=14).map("".join)
@@ -100,6 +106,55 @@ def test_word_at_equals_the_twin(row) -> None:
             if word.end == word.start + 1 and row[word.start][0].count(word.text.encode()) == 1:
                 before = row[word.start][0].partition(word.text.encode())[0]
                 assert word.spaced == before.endswith(b" ")
+
+
+@given(st.lists(rows(), min_size=1, max_size=5), st.sampled_from([1, REACH // 2, REACH]))
+@settings(max_examples=400, deadline=None)
+def test_row_words_equal_word_at(many, copies) -> None:
+    """Also where words are longer than `word_at` looks: some tokens stand many times in a row."""
+    row = [token for part in many for i, token in enumerate(part) for _ in range(copies if i == 1 else 1)]
+    vocabulary, tokens = vocabulary_of(row)
+    words = vocabulary.row_words(tokens)
+    assert len(words) == len(row)
+    for position in range(len(row)):
+        true = vocabulary.word_at(tokens, position)
+        assert words[position] == true
+        assert words.text(position) == true.text
+
+
+def test_row_words_of_random_bytes(rng) -> None:
+    """Tokens of any bytes whatever, letters and parts of characters likely, and a vocabulary smaller than the row."""
+    some = ["a", "é", "日", "🎉", " ", "'", "\u0301", "3"]
+    for _ in range(40):
+        data = "".join(some[i] for i in rng.integers(0, len(some), 200)).encode()
+        tokens = [data[a : a + n] for a, n in zip(rng.integers(0, 200, 60), rng.integers(0, 4, 60), strict=True)]
+        vocabulary = Vocabulary(tokens, rng.random(60) < 0.03)
+        row = rng.integers(0, 60, 120)
+        words = vocabulary.row_words(row)
+        assert [words[i] for i in range(120)] == [vocabulary.word_at(row, i) for i in range(120)]
+
+
+def test_a_row_without_tokens_has_no_words() -> None:
+    assert len(Vocabulary([b"a"], np.array([False])).row_words(np.array([], np.int64))) == 0
+
+
+def test_marks_are_those_of_unicode() -> None:
+    """Later versions of Unicode know more marks, and no other change."""
+    pattern = re.compile(f"[{MARKS}]")
+    ours = {chr(c) for c in range(sys.maxunicode + 1) if pattern.match(chr(c))}
+    theirs = {chr(c) for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c))[0] == "M"}
+    assert ours == theirs if unicodedata.unidata_version == "14.0.0" else ours <= theirs
+
+
+@pytest.mark.parametrize("word", ["हिन्दी", "cafe\u0301s", "e\u0301t", "ไม่", "qu\u0301’a\u0301"])
+def test_marks_are_inside_words(word) -> None:
+    assert WORD.findall(f" {word}, {word}_\u0301") == [word, word]
+    assert WORD.fullmatch(word)
+
+
+def test_a_long_run_of_marks_does_not_stop_the_search() -> None:
+    """A pattern that could cut the run in several ways would take for ever to say no."""
+    assert WORD.fullmatch("a" + "\u0301" * 5000 + "1") is None
 
 
 @given(st.lists(rows(), max_size=4))

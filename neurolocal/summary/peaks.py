@@ -1,7 +1,7 @@
 """What a neuron brings to be described, and which words its explaining examples peak on.
 
 Invariant: even ranks explain, odd ranks score (law 5), so whatever has an odd rank is dropped here, before anything
-else sees it. Cost: some 15 us an example.
+else sees it. Cost: some 10 us an example.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def collect_stage(
     stream = _stream(job, files)
 
     def checkpoint(progress: Progress, *, complete: bool) -> dict[Place, int]:
-        return _write(job, files, stream.skipped, progress, complete=complete, say=say)
+        return write_store(job, files, stream.skipped.counts, progress, complete=complete, say=say)
 
     with _signals(say) as signalled:
         outcome = collect(
@@ -213,8 +213,8 @@ def _path_sha256(path: Path) -> str:
     return sha256([[str(f.relative_to(path)), file_sha256(f)] for f in sorted(path.rglob("*")) if f.is_file()])
 
 
-def _write(
-    job: Collection, files: list[Path], skipped: Any, progress: Progress, *, complete: bool, say: Say
+def write_store(
+    job: Collection, files: list[Path], skipped: Mapping[str, int], progress: Progress, *, complete: bool, say: Say
 ) -> dict[Place, int]:
     """Write the store; returns the NaN and infinite activations of each layer that has some."""
     from neurolocal.corpus import Cursor, rest_arrays
@@ -227,7 +227,7 @@ def _write(
         "documents": cursor.documents,
         "subsets": cursor.subsets,
         "rows_sha256": cursor.digest,
-        "skipped": dict(skipped.counts) if whole else cursor.skipped,
+        "skipped": dict(skipped) if whole else cursor.skipped,
     }
     manifest |= {"rows": progress.rows, "tokens": progress.n_tokens, "complete": complete, "cursor": cursor.facts()}
     bad: dict[Place, int] = {}

@@ -1,152 +1,160 @@
 """What does collecting cost over the bare forward pass?
 
 Bare is the decoder body alone: no unembedding, scaled-dot-product attention, same dtype and rows. The two run in turn,
-batch by batch, in one process, since separate runs differ by 15 % from noise. What happens outside a batch (tokenising,
-a checkpoint) is timed once and added, a checkpoint every 300 s of forward pass as in a real run. Lists begin empty, so
-the first batches, in which almost every row enters, are in the figure. Beside it, on some of the batches: the
-TransformerBridge's own forward pass, bare and with a hook on every `hook_post` that keeps a running top-20 row by row.
+batch by batch, in one process, since separate runs differ by 15 % from noise; where a batch runs the collection twice,
+without and with sign cases, the three take turns. What happens outside a batch (tokenising, checkpoints, the final
+write) is timed and added, as in a run of an hour. Lists begin empty, so the first batches, in which almost every row
+enters, are in the figure. Beside it, on some of the batches, loops as others write them:
 
-    python scripts/bench_collect.py                          rows of 256 and 1024, bfloat16, 30 pairs each
-    python scripts/bench_collect.py --dtype float32 --pairs 40 --row-lengths 256
+- TransformerBridge's own forward pass, bare, and with a hook on every `hook_post` that keeps a top-20 row by row;
+- one text at a time through the bridge, everything cached and moved to the host, the maximum of each neuron kept;
+- one layer a pass, whole rows of activations kept and sorted afterwards (one pass timed, times the number of layers).
+
+    python scripts/bench_collect.py                          rows of 256 and 1024, float32 and bfloat16, 30 pairs each
+    python scripts/bench_collect.py --dtypes float32 --pairs 40 --row-lengths 256 --no-others
+    python scripts/bench_collect.py --memory                 resident memory over a run, beside FORMAT.md's formula
 """
 
 from __future__ import annotations
 
+import os
+
+# As the command line does: libgomp's idle threads shall not spin for long. It is read when torch is loaded.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 import argparse
 import dataclasses
 import itertools
-import os
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from neurolocal.collect import CHECKPOINT_SECONDS, Progress, start
-from neurolocal.collect.loop import keep_rows, take
+from neurolocal.collect import CHECKPOINT_SECONDS, Progress, resolved, start
+from neurolocal.collect.loop import SHARE, take
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Batch, RowStream, corpus_files
 from neurolocal.demo import sample_corpus
-from neurolocal.store import Collected, write_collected
+from neurolocal.run import Collection, collect_stage, write_store
 from neurolocal.subject import Subject, load_subject
 
 K = 20
+RUN = 3600.0
+"""Seconds of the run that the final write is shared among."""
+
+OTHERS_EVERY = 6
+"""The others' loops run on every so many batches: they are slow."""
 
 
 def main() -> None:
     """Measure and print."""
     options = arguments()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
-    subject = load_subject(options.subject, dtype=options.dtype)
-    bridge = None if options.no_bridge else boot_bridge(options.subject, options.dtype)
-    for row_length in options.row_lengths:
-        measure(subject, bridge, row_length, options)
+    print(f"{cpu()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    if options.memory:
+        return memory(options)
+    for dtype in options.dtypes:
+        subject = load_subject(options.subject, dtype=dtype)
+        bridge = None if options.no_others else boot_bridge(options.subject, dtype)
+        for row_length in options.row_lengths:
+            measure(subject, bridge, row_length, dtype, options)
+    return None
 
 
-def measure(subject: Subject, bridge: Any, row_length: int, options: argparse.Namespace) -> None:
-    """One row length: pairs, what lies outside the batches, the bridge."""
-    config = CollectConfig(
-        row_length=row_length, dtype=options.dtype, batch_size=max(1, options.batch_tokens // row_length)
-    )
+def measure(subject: Subject, bridge: Any, row_length: int, dtype: Any, options: argparse.Namespace) -> None:
+    """One row length and dtype: pairs, what lies outside the batches, the others."""
+    batch_size = max(1, options.batch_tokens // row_length)
+    config = resolved(CollectConfig(row_length=row_length, dtype=dtype, batch_size=batch_size), subject)
+    with_cases = dataclasses.replace(config, sign_cases=subject.gated)
     stream = RowStream(corpus_files(options.corpus), subject.encode_documents, subject.bos, subject.eos, config)
     began = time.process_time()
     batches = list(itertools.islice(stream.batches(), options.pairs + 1))
     tokenising = (time.process_time() - began) / len(batches)
-    progress = start(subject, config)
-    bare, ours, hooked, unhooked = [], [], [], []
+    progress, cases = start(subject, config), start(subject, with_cases)
+    times: dict[str, list[float]] = {"bare": [], "collect": [], "cases": []}
+    others: dict[str, list[float]] = {name: [] for name in OTHERS}
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        take(subject, batches[0], progress, config=config, pool=pool)  # compiles the kernels, warms both
-        timed(lambda: forward(subject, batches[0]))
-        for i, batch in enumerate(batches[1:]):
-            pair = [
-                lambda batch=batch: ours.append(
-                    timed(lambda: take(subject, batch, progress, config=config, pool=pool))
-                ),
-                lambda batch=batch: bare.append(timed(lambda: forward(subject, batch))),
+        for i, batch in enumerate(batches):
+            runs: list[tuple[str, Callable[[], Any]]] = [
+                ("bare", lambda batch=batch: forward(subject, batch)),
+                ("collect", lambda batch=batch: take(subject, batch, progress, config=config, pool=pool)),
+                ("cases", lambda batch=batch: take(subject, batch, cases, config=with_cases, pool=pool)),
             ]
-            for run in pair if i % 2 else reversed(pair):
-                run()
-            if bridge is not None and i % 6 == 0:
-                unhooked.append((timed(lambda batch=batch: bridge_bare(bridge, batch)), bare[-1]))
-                hooked.append((timed(lambda batch=batch: bridge_hooked(bridge, batch, subject)), bare[-1]))
-    writing, size = checkpoint(subject, progress, batches, config)
-    report(row_length, config, np.array(bare), np.array(ours), tokenising, writing, size, unhooked, hooked)
+            for name, run in runs[i % 3 :] + runs[: i % 3]:
+                times[name].append(timed(run))
+            if bridge is not None and i % OTHERS_EVERY == 1:
+                for name, other in OTHERS.items():
+                    others[name].append(timed(partial(other, bridge, subject, batch)) / times["bare"][-1])
+    warm = {name: np.array(values[1:]) for name, values in times.items()}  # the first one compiles
+    del cases
+    writing, size = checkpoint(subject, progress, config, options)
+    report(config, warm, others, tokenising, writing, size, subject)
 
 
 def report(
-    row_length: int, config: CollectConfig, bare: np.ndarray, ours: np.ndarray, tokenising: float, writing: float,
-    size: int, unhooked: list[tuple[float, float]], hooked: list[tuple[float, float]],
+    config: CollectConfig, times: dict[str, NDArray[Any]], others: dict[str, list[float]], tokenising: float,
+    writing: float, size: int, subject: Subject,
 ) -> None:  # fmt: skip
-    """Print one row length."""
-    cost = ours / bare
-    outside = tokenising / bare.mean() + writing / CHECKPOINT_SECONDS
-    tokens = row_length * config.batch_size
-    print(f"\nrows of {row_length}, {config.dtype}, {config.batch_size} rows a batch, {len(bare)} pairs")
-    print(f"  bare forward              {tokens / np.median(bare):8,.0f} tokens/s")
-    low, high = interval(1 / cost)
-    print(f"  collection in the batch   {np.median(1 / cost):8.3f} of bare  (95 % {low:.3f} to {high:.3f})")
-    third = len(cost) // 3
-    first, last = np.median(1 / cost[:third]), np.median(1 / cost[-third:])
-    print(f"    first third / last      {first:8.3f} / {last:.3f}  (lists begin empty)")
-    print(f"  tokenising                {tokenising / bare.mean():8.3%} of the forward pass")
-    print(f"  a checkpoint              {writing:8.2f} s, {size / 2**20:,.0f} MiB: {writing / CHECKPOINT_SECONDS:.3%}")
-    low, high = interval(1 / (cost + outside))
-    print(f"  WHOLE COLLECTION          {np.median(1 / (cost + outside)):8.3f} of bare  (95 % {low:.3f} to {high:.3f})")
-    for name, pairs in (("bridge, no hooks", unhooked), ("bridge, row-by-row top-20", hooked)):
-        if pairs:
-            print(f"  {name:<25} {np.median([b / t for t, b in pairs]):8.3f} of bare  ({len(pairs)} pairs)")
+    """Print one row length and dtype."""
+    bare = times["bare"]
+    tokens = config.row_length * config.batch_size
+    checkpoints = writing / max(CHECKPOINT_SECONDS, SHARE * writing)
+    outside = tokenising / bare.mean() + checkpoints + writing / RUN
+    print(f"\nrows of {config.row_length}, {config.dtype}, {config.batch_size} rows a batch, {len(bare)} pairs")
+    print(f"  bare forward                   {tokens / np.median(bare):8,.0f} tokens/s")
+    print(f"  outside the batches: tokenising {tokenising / bare.mean():.2%}, checkpoints {checkpoints:.2%}, ", end="")
+    print(f"final write {writing / RUN:.2%} ({writing:.1f} s, {size / 2**20:,.0f} MiB)")
+    for name, said in (("collect", "collection"), ("cases", "with sign cases")):
+        cost = times[name] / bare
+        third = len(cost) // 3
+        first, last = np.median(1 / cost[:third]), np.median(1 / cost[-third:])
+        print(f"  {said + ', in the batch':<30} {said_ratio(1 / cost)}  first third {first:.3f}, last {last:.3f}")
+        print(f"  {'WHOLE ' + said.upper():<30} {said_ratio(1 / (cost + outside))}")
+    for name, costs in others.items():
+        if costs:
+            scale = subject.n_layers if name == ONE_LAYER else 1
+            print(f"  {name:<30} {1 / (scale * np.median(costs)):8.3f} of bare  ({len(costs)} pairs)")
 
 
-def interval(ratios: np.ndarray, *, draws: int = 2000) -> tuple[float, float]:
-    """95 % bootstrap interval of the median."""
-    rng = np.random.default_rng(0)
-    medians = np.median(rng.choice(ratios, (draws, len(ratios))), axis=1)
+def said_ratio(ratios: NDArray[Any], *, draws: int = 2000) -> str:
+    """The median with its 95 % bootstrap interval."""
+    medians = np.median(np.random.default_rng(0).choice(ratios, (draws, len(ratios))), axis=1)
     low, high = np.percentile(medians, [2.5, 97.5])
-    return float(low), float(high)
+    return f"{np.median(ratios):8.3f} of bare  (95 % {low:.3f} to {high:.3f})"
 
 
 @torch.inference_mode()
 def forward(subject: Subject, batch: Batch) -> None:
     """The decoder body alone."""
     subject.body(input_ids=torch.from_numpy(batch.tokens).to(subject.device), use_cache=False)
-    if subject.device.type == "cuda":
-        torch.cuda.synchronize()
 
 
-def timed(run: Any) -> float:
+def timed(run: Callable[[], Any]) -> float:
     """Seconds of a call."""
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
 
 
-def checkpoint(subject: Subject, progress: Progress, batches: list[Batch], config: CollectConfig) -> tuple[float, int]:
+def checkpoint(
+    subject: Subject, progress: Progress, config: CollectConfig, options: argparse.Namespace
+) -> tuple[float, int]:
     """Seconds and bytes of one checkpoint, snapshot and flush included."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        path = Path(folder) / "store.h5"
+        job = Collection(subject, options.corpus, Path(folder) / "store.h5", config)
+        files = corpus_files(options.corpus)
         began = time.perf_counter()
-        snapshots = {layer: state.snapshot() for layer, state in progress.layers.items()}
-        keep_rows(progress, batches, snapshots)
-        manifest = {"subject": subject.facts(), "config": dataclasses.asdict(config)}
-        write_collected(
-            path,
-            Collected(
-                manifest=manifest,
-                site=config.site,
-                lists={layer: s.lists for layer, s in snapshots.items()},
-                statistics={layer: s.statistics for layer, s in snapshots.items()},
-                tokens=progress.tokens,
-                length=progress.length,
-                index=progress.index,
-                token_count=progress.token_count,
-                vocabulary=subject.vocabulary,
-            ),
-        )
-        return time.perf_counter() - began, path.stat().st_size
+        progress.prune()
+        write_store(job, files, {}, progress, complete=False, say=print)
+        return time.perf_counter() - began, job.store.stat().st_size
 
 
 def boot_bridge(spec: str, dtype: Any) -> Any:
@@ -161,26 +169,109 @@ def boot_bridge(spec: str, dtype: Any) -> Any:
 
 
 @torch.inference_mode()
-def bridge_bare(bridge: Any, batch: Batch) -> None:
+def bridge_bare(bridge: Any, subject: Subject, batch: Batch) -> None:
     """The bridge's forward pass; it unembeds whatever is asked for."""
     bridge(torch.from_numpy(batch.tokens), return_type=None)
 
 
 @torch.inference_mode()
-def bridge_hooked(bridge: Any, batch: Batch, subject: Subject) -> None:
+def bridge_hooked(bridge: Any, subject: Subject, batch: Batch) -> None:
     """The usual loop: a hook a layer, a running top-20 of each neuron's maximum, row by row."""
     best = {i: torch.full((K, d), -torch.inf) for i, d in enumerate(subject.d_mlp)}
 
-    def keep(activations: torch.Tensor, hook: Any, layer: int) -> None:
+    def keep(activations: torch.Tensor, layer: int) -> None:
         for row in activations:
             most = row[1:].float().amax(0)
             best[layer] = torch.cat([best[layer], most[None]]).topk(K, dim=0).values
 
-    hooks = [
-        (f"blocks.{i}.mlp.hook_post", lambda activations, hook, i=i: keep(activations, hook, i))
-        for i in range(subject.n_layers)
-    ]
+    hooks = [(name, lambda x, hook, i=i: keep(x, i)) for i, name in enumerate(hook_names(subject))]
     bridge.run_with_hooks(torch.from_numpy(batch.tokens), return_type=None, fwd_hooks=hooks)
+
+
+@torch.inference_mode()
+def one_text_at_a_time(bridge: Any, subject: Subject, batch: Batch) -> None:
+    """Each row by itself, everything cached, the layers' activations moved to the host as numpy arrays."""
+    best = {
+        name: np.full((K, d), -np.inf, np.float32) for name, d in zip(hook_names(subject), subject.d_mlp, strict=True)
+    }
+    for row in batch.tokens:
+        _, cache = bridge.run_with_cache(torch.from_numpy(row)[None])
+        for name in best:
+            most = cache[name][0, 1:].float().cpu().numpy().max(axis=0)
+            best[name] = np.sort(np.concatenate([best[name], most[None]]), axis=0)[1:]
+
+
+def one_layer_a_pass(bridge: Any, subject: Subject, batch: Batch) -> None:
+    """A whole pass of the model for one layer, whose rows of activations are all kept, and sorted afterwards."""
+    kept: list[torch.Tensor] = []
+    hook = (hook_names(subject)[subject.n_layers // 2], lambda x, hook: kept.append(x.float().cpu()))
+    with torch.inference_mode():
+        bridge.run_with_hooks(torch.from_numpy(batch.tokens), return_type=None, fwd_hooks=[hook])
+    rows = torch.cat(kept)
+    rows[:, 1:].amax(dim=1).topk(min(K, len(rows)), dim=0)
+
+
+def hook_names(subject: Subject) -> list[str]:
+    """TransformerLens's names of the place that is read."""
+    return [f"blocks.{i}.mlp.hook_post" for i in range(subject.n_layers)]
+
+
+ONE_LAYER = "one layer a pass"
+OTHERS: dict[str, Callable[[Any, Subject, Batch], None]] = {
+    "bridge, no hooks": bridge_bare,
+    "bridge, row-by-row top-20": bridge_hooked,
+    "one text at a time, cached": one_text_at_a_time,
+    ONE_LAYER: one_layer_a_pass,
+}
+
+
+def memory(options: argparse.Namespace) -> None:
+    """Resident memory at 10 % and at the end of a run, beside what FORMAT.md's formula says."""
+    from neurolocal.collect.memory import expected_bytes
+
+    before = resident()
+    config = CollectConfig(
+        row_length=options.row_lengths[0], dtype=options.dtypes[0], max_rows=options.rows, sample=1024,
+        batch_size=max(1, options.batch_tokens // options.row_lengths[0]),
+    )  # fmt: skip
+    subject = load_subject(options.subject, dtype=config.dtype)
+    seen: list[int] = []
+
+    def look() -> bool:
+        seen.append(resident())
+        return False
+
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        job = Collection(subject, options.corpus, Path(folder) / "store.h5", config)
+        collect_stage(job, say=print, stop=look)
+    early, late, peak = seen[len(seen) // 10], seen[-1], max(*seen, high_water())
+    weights = sum(p.numel() * p.element_size() for p in subject.model.parameters())
+    expected = before + expected_bytes(
+        subject.d_mlp, resolved(config, subject), weights=weights, d_vocab=subject.d_vocab,
+        d_model=subject.model.config.get_text_config().hidden_size,
+    )  # fmt: skip
+    mib = [f"{n / 2**20:,.0f}" for n in (before, early, late, peak, expected)]
+    print(f"MiB: imports {mib[0]}; at 10 % {mib[1]}, at the end {mib[2]} ({late / early - 1:+.1%}); ", end="")
+    print(f"peak {mib[3]}, expected {mib[4]} ({peak / expected - 1:+.1%})")
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def high_water() -> int:
+    """The most that there ever were."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def cpu() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def arguments() -> argparse.Namespace:
@@ -188,11 +279,13 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What does collecting cost over the bare forward pass?")
     parser.add_argument("--subject", default="smollm2")
     parser.add_argument("--corpus", type=Path, default=sample_corpus())
-    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
     parser.add_argument("--row-lengths", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--batch-tokens", type=int, default=2048, help="tokens a batch (default 2048)")
-    parser.add_argument("--no-bridge", action="store_true")
+    parser.add_argument("--no-others", action="store_true", help="only our collection and the bare pass")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead")
+    parser.add_argument("--rows", type=int, default=400, help="rows of the run that measures memory")
     return parser.parse_args()
 
 

@@ -78,9 +78,10 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
     final = norm_map(subject, subject.paths.ln_final, device=device)
     mean = unembedding.mean(0)
     sides: list[list[Tensor]] = [[], [], [], []]
+    room = torch.empty((min(block, len(directions)), len(unembedding)), device=device)
     for start in range(0, len(directions), block):
         folded = final(directions[start : start + block])
-        effect = folded @ unembedding.T
+        effect = torch.mm(folded, unembedding.T, out=room[: len(folded)])
         for i, largest in enumerate((True, False)):
             values, tokens = effect.topk(k, dim=1, largest=largest)
             sides[2 * i].append(tokens.int().cpu())

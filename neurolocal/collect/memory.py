@@ -1,0 +1,50 @@
+"""How much memory a collection takes at most, before it is started: the formula of FORMAT.md, "Memory".
+
+Invariant: depends on the model and the config, never on the corpus. What Python and its packages take (some 700 MiB
+with torch and transformers) comes on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from neurolocal.collect.rows import SLACK
+from neurolocal.config import CollectConfig
+from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS
+
+ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def neuron_bytes(config: CollectConfig) -> int:
+    """Bytes that a neuron takes at one site during a run (a store takes `4 k` a list less)."""
+    sides = len(SIDES) + (len(CASES) if config.sign_cases else 0)
+    example = 4 * (config.before + 1 + config.after) + 4 + 8 + 4 + 4  # window, strength, row, position, slot
+    sums = 2 * 4 * 8 + 2 * 4 + 8 * (2 + len(THRESHOLDS)) + (3 * len(CASES) * 8 if config.sign_cases else 0)
+    return sides * config.k * example + sums + 8 * BINS + 4 * config.sample
+
+
+def expected_bytes(
+    d_mlp: Sequence[int], config: CollectConfig, *, weights: int, d_model: int, d_vocab: int, rows: int | None = None
+) -> int:
+    """The most that a collection takes.
+
+    Args:
+        d_mlp: width of each layer's MLP.
+        config: `resolved`.
+        weights: bytes of the model.
+        d_model: width of the residual stream.
+        d_vocab: entries of the vocabulary.
+        rows: rows of the run; None counts as many as the lists could ever refer to.
+    """
+    layers = [d_mlp[i] for i in (range(len(d_mlp)) if config.layers is None else config.layers)]
+    neurons = [width if config.neurons is None else len(config.neurons) for width in layers]
+    sites, sides = len(config.sites or ("post",)), 6 if config.sign_cases else 2
+    state = sites * sum(neurons) * neuron_bytes(config)
+    one_layer = 2 * max(neurons) * neuron_bytes(config)  # a copy in the store's order, and HDF5's own while it writes
+    token = 2 if d_vocab <= 1 << 16 else 4
+    referred = sites * sum(neurons) * sides * config.k + config.sample
+    kept = min(referred, config.max_rows or referred, rows or referred) * config.row_length * token
+    slack = 2 * min(max(kept, SLACK * token), (rows or config.max_rows or 1 << 40) * config.row_length * token)
+    tokens = config.batch_size * config.row_length
+    batch = tokens * (4 * max(d_mlp) + 8 * d_model) * ELEMENT[config.dtype]
+    return weights + state + one_layer + kept + slack + batch

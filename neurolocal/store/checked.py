@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,20 @@ from typing import Any
 
 import h5py
 import numpy as np
+from jaxtyping import Int64
 
 from neurolocal.errors import StoreError
 from neurolocal.store.write import FORMAT, VERSION
 
 DEFLATE = 1100
 """The most that HDF5's packing can save: deflate holds 1,032 bytes in one at best."""
+
+
+class DamagedError(StoreError):
+    """A store that is not as FORMAT.md says."""
+
+    what: str
+    """What is wrong, without the file's name and what to do."""
 
 
 class CheckedFile:
@@ -134,18 +143,24 @@ class CheckedFile:
 
     def blobs(self, group: h5py.Group, name: str) -> list[bytes]:
         """A list of byte strings: see "Strings" in FORMAT.md."""
-        base = f"{str(group.name).rstrip('/')}/{name}"
+        data, offsets = self.packed(f"{str(group.name).rstrip('/')}/{name}")
+        return [data[a:b] for a, b in itertools.pairwise(offsets.tolist())]
+
+    def packed(self, base: str) -> tuple[bytes, Int64[np.ndarray, "_"]]:
+        """A list of byte strings as it is stored: all of them in a row, and where each begins (and the last ends)."""
         data = self.array(f"{base}/bytes", "u1", ndim=1).tobytes()
         offsets = self.array(f"{base}/offsets", "i8", ndim=1)
         if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(data) or (offsets[1:] < offsets[:-1]).any():
             raise self.bad(f"{base}/offsets does not fit {base}/bytes")
-        return [data[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
+        return data, offsets
 
     def bad(self, what: str) -> StoreError:
         """The error for a damaged store."""
-        return StoreError(
+        error = DamagedError(
             f"reading the store {self.path}: {what}. The file is damaged; copy it again or collect again."
         )
+        error.what = what
+        return error
 
     def _check_header(self) -> None:
         with self.reading("its header"):

@@ -95,6 +95,11 @@ class Store:
         """Where the file lies."""
         return self._file.path
 
+    @property
+    def checked(self) -> CheckedFile:
+        """The file itself, for whoever checks it."""
+        return self._file
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What the store was made from, and how far it is."""

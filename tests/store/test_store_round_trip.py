@@ -110,7 +110,7 @@ def test_the_shares_of_subsets_are_counted_example_by_example(tmp_path_factory, 
 
 def test_a_site_that_is_not_there(tmp_path):
     write_collected(tmp_path / "a.h5", made_up(np.random.default_rng(0), sites=("pre", "post")))
-    with Store(tmp_path / "a.h5", site="mid") as store, pytest.raises(StoreError, match="it holds pre, post. Choose"):
+    with Store(tmp_path / "a.h5", site="mid") as store, pytest.raises(StoreError, match=r"it holds pre, post\. Choose"):
         _ = store.layers
 
 

@@ -1,0 +1,176 @@
+"""Is a store whole and true? Everything in it is read, and everything that must agree is compared.
+
+Invariant: a store that a collection wrote has no fault; what the file alone can show to be wrong is a fault.
+Cost: reads the file twice, the second time mostly from the system's cache, and compares at some 200 MB/s; memory is one
+layer and the stored rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Bool
+from tqdm import tqdm
+
+from neurolocal.records import CASES, SIDES, Site
+from neurolocal.store.check_layer import Rows, check_layer
+from neurolocal.store.faults import Fault, Faults
+from neurolocal.store.read import TABLES, Store
+
+SLAB = 1 << 26
+"""Bytes of a dataset that are read at a time."""
+
+KNOWN = {"rows", "corpus", "tokenizer", "sample", "collect", "resume", "find", *TABLES}
+"""Groups of the root that FORMAT.md names."""
+
+
+LOOKED_AT = ("bytes", "datasets", "rows", "layers", "lists", "examples", "sampled activations", "evidence tables")
+"""What `check` counts."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` looked at, and what it found."""
+
+    looked_at: dict[str, int]
+    """How many of each of `LOOKED_AT`."""
+    faults: tuple[Fault, ...]
+    """What is wrong; none in a good store."""
+    notes: tuple[str, ...]
+    """What is no fault but worth a line: groups that this program does not know, a checkpoint."""
+
+
+def check(path: str | Path, *, progress: bool = True) -> Report:
+    """Read a store whole and compare what must agree.
+
+    Args:
+        path: the store.
+        progress: whether to show a progress bar.
+
+    Raises:
+        StoreError: no such file, or not a neurolocal store that this program reads, so there is nothing to check.
+    """
+    faults, notes, looked = Faults(), list[str](), dict[str, int](dict.fromkeys(LOOKED_AT, 0))
+    with Store(path) as store, tqdm(desc="check", unit="B", unit_scale=True, disable=not progress) as bar:
+        _read_everything(store, faults, notes, looked, bar)
+        with faults.reading("/"):
+            manifest, sites = store.manifest, store.sites
+            if not manifest["complete"]:
+                notes.append(f"a checkpoint: its collection stopped at row {manifest['rows']:,}")
+            rows = _rows(store, faults)
+            looked["rows"] = len(store.row_index)
+            for site in sites:
+                _check_site(store.path, site, rows, faults, notes, looked)
+    return Report(looked, tuple(faults.found), tuple(notes))
+
+
+def _read_everything(store: Store, faults: Faults, notes: list[str], looked: dict[str, int], bar: Any) -> None:
+    """Walk the whole file: every link, and every byte of every dataset, by which HDF5 compares its checksums."""
+    file = store.checked
+    bar.total = file.path.stat().st_size
+    waiting, seen = [""], set[int]()
+    while waiting:
+        name = waiting.pop()
+        with faults.reading(name or "/"), file.reading(name or "/"):
+            place = file.get(name) if name else file.root
+            address = h5py.h5o.get_info(place.id).addr  # pyright: ignore[reportAttributeAccessIssue]
+            if address in seen:
+                faults.add(name, "an object that has another name too", "one name an object")
+                continue
+            seen.add(address)
+            if isinstance(place, h5py.Group):
+                waiting += [f"{name}/{part}".lstrip("/") for part in sorted(place, reverse=True)]
+                if not name:
+                    notes += [f"unknown group /{part}" for part in sorted(set(place) - KNOWN)]
+                continue
+            found = file.dataset(name, None, None)
+            size = found.size * found.dtype.itemsize
+            step = max(1, SLAB * (len(found) if found.ndim else 1) // max(size, 1))
+            with file.reading(name):
+                for low in range(0, len(found) if found.ndim else 1, step):
+                    bar.update(np.asarray(found[low : low + step] if found.ndim else found[()]).nbytes)
+            looked["datasets"] += 1
+            looked["bytes"] += size
+
+
+def _rows(store: Store, faults: Faults) -> Rows | None:
+    """The stored rows, as the layers are compared with; None where they cannot be read."""
+    config, tokens = store.manifest["config"], store.manifest["tokens"]
+    with faults.reading("corpus/token_count"):
+        total = int(store.token_count.sum())
+        if (store.token_count < 0).any() or total != tokens:
+            faults.add("corpus/token_count", f"it sums to {total:,}", f"the manifest's {tokens:,} tokens, none below 0")
+    with faults.reading("rows/parts"):
+        _ = store.parts
+    with faults.reading("resume"):
+        rest = store.rest()
+        if store.manifest["complete"] and rest:
+            faults.add("resume", "text to go on with in a complete store", "none")
+        ids = rest.get("tokens", np.empty(0))
+        faults.where("resume/tokens", ids >= len(store.vocabulary.tokens), "ids of the vocabulary",
+                     what="ids beyond it", axes=("token",))  # fmt: skip
+    rows = None
+    with faults.reading("rows"):
+        stored, length = store.rows_stored
+        if len(stored) > store.manifest["rows"]:
+            faults.add("rows/index", f"{len(stored):,} rows", f"at most the manifest's {store.manifest['rows']:,}")
+        counted = _counted(stored, length, config, store.vocabulary.special)
+        rows = Rows(store.row_index, counted, np.empty(0, np.int64))
+        with faults.reading("sample"):
+            sample = store.sample
+            at, there = rows.find(sample.row)
+            faults.where("sample/row", ~there, "rows in rows/index", what="rows that are not stored", axes=("entry",))
+            out = there & ~rows.counts(at, sample.position)
+            faults.where("sample/position", out, "counted positions of their rows", what="positions that are not",
+                         axes=("entry",))  # fmt: skip
+            if len(sample.row) != min(config.get("sample", len(sample.row)), tokens):
+                faults.add("sample", f"{len(sample.row):,} positions", f"{min(config['sample'], tokens):,}")
+            rows = dataclasses.replace(rows, sample=rows.keys(at, sample.position))
+    return rows
+
+
+def _counted(
+    tokens: Any, length: Any, config: dict[str, Any], special: Bool[np.ndarray, "d_vocab"]
+) -> Bool[np.ndarray, "row pos"]:
+    """Which positions of the stored rows compete: see "Rows" in FORMAT.md."""
+    counted = np.arange(tokens.shape[1])[None] < length[:, None]
+    if config.get("skip_special"):
+        counted &= ~special[tokens]
+    if config.get("bos") == "prepend":
+        counted[:, :1] = bool(config.get("count_bos"))
+    return counted
+
+
+def _check_site(
+    path: Path, site: Site, rows: Rows | None, faults: Faults, notes: list[str], looked: dict[str, int]
+) -> None:
+    """The layers of one site, and their evidence."""
+    base = f"collect/{site}"
+    with Store(path, site=site) as store, faults.reading(base):
+        subject, wanted = store.manifest["subject"], store.manifest["config"].get("layers")
+        if wanted is None and isinstance(subject.get("n_layers"), int):
+            wanted = list(range(subject["n_layers"]))
+        if wanted is not None and store.layers != wanted:
+            faults.add(base, f"layers {store.layers}", f"{wanted}, as the manifest says")
+        for layer in store.layers:
+            with faults.reading(f"{base}/{layer}"):
+                check_layer(store, layer, rows, faults, looked)
+            looked["layers"] += 1
+            for stage in TABLES:
+                for side in (*SIDES, *CASES):
+                    place = f"{stage}/{site}/{layer}/{side}"
+                    with faults.reading(place):
+                        table = store.evidence(stage, layer, side)
+                        if table is not None:
+                            store.inputs(stage, layer, side)
+                            looked["evidence tables"] += 1
+        for stage in TABLES:
+            with faults.reading(stage):
+                if store.checked.has(f"{stage}/{site}"):
+                    strange = {*store.checked.get(f"{stage}/{site}")} - {str(layer) for layer in store.layers}
+                    notes += [f"unknown group /{stage}/{site}/{name}" for name in sorted(strange)]

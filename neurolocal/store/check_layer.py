@@ -1,0 +1,236 @@
+"""What must agree within one layer of a store: lists with rows, windows, statistics, and the sample.
+
+Invariant: each comparison follows from FORMAT.md alone, for any collection, whatever its config; see `check`.
+Cost: some ten reads of the layer's arrays in memory, and about twice their size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int, Int64
+
+from neurolocal.records import CASES, SIDES, THRESHOLDS, Side, Statistics, TopK
+from neurolocal.store.faults import Faults
+from neurolocal.store.read import Store
+
+LIST = ("neuron", "rank")
+"""Axes of a list."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the lists are compared with."""
+
+    index: Int64[np.ndarray, "row"]
+    """Number in the corpus of each stored row, ascending."""
+    counted: Bool[np.ndarray, "row pos"]
+    """Whether each position of them competes."""
+    sample: Int64[np.ndarray, "sample"]
+    """The sampled positions as keys, ascending."""
+
+    def find(self, rows: Int64[np.ndarray, "*n"]) -> tuple[Int64[np.ndarray, "*n"], Bool[np.ndarray, "*n"]]:
+        """Where rows are stored, and whether they are; 0 for those that are not."""
+        if not len(self.index):
+            return np.zeros(rows.shape, np.int64), np.zeros(rows.shape, bool)
+        at = np.minimum(np.searchsorted(self.index, rows), len(self.index) - 1)
+        there = self.index[at] == rows
+        return np.where(there, at, 0), there
+
+    def counts(self, at: Int64[np.ndarray, "*n"], position: Int[np.ndarray, "*n"]) -> Bool[np.ndarray, "*n"]:
+        """Whether positions of stored rows compete; False beyond a row."""
+        if not self.counted.size:
+            return np.zeros(at.shape, bool)
+        inside = (position >= 0) & (position < self.counted.shape[1])
+        return inside & self.counted[at, np.where(inside, position, 0)]
+
+    def keys(self, at: Int64[np.ndarray, "*n"], position: Int[np.ndarray, "*n"]) -> Int64[np.ndarray, "*n"]:
+        """One number a position, ascending by row, then position."""
+        return at * max(1, self.counted.shape[1]) + position
+
+
+def check_layer(store: Store, layer: int, rows: Rows | None, faults: Faults, looked: dict[str, int]) -> None:
+    """All of one layer.
+
+    Args:
+        store: opened at the site.
+        layer: one of its layers.
+        rows: the stored rows; None leaves out what needs them.
+        faults: what is wrong is added there.
+        looked: counts of what was looked at, added to.
+    """
+    base = f"collect/{store.site}/{layer}"
+    _check_neurons(store, layer, faults)
+    statistics = None
+    with faults.reading(f"{base}/statistics"):
+        statistics = _check_statistics(store, layer, store.statistics(layer), faults)
+    sampled = None
+    with faults.reading(f"{base}/sample"):
+        sampled = store.sampled(layer)
+        looked["sampled activations"] += sampled.size
+        if statistics is not None:
+            low, high = statistics.minimum[:, None], statistics.maximum[:, None]
+            out = np.isfinite(sampled) & ((sampled < low) | (sampled > high))
+            faults.where(
+                f"{base}/sample", out, "minimum to maximum", what="activations beyond", axes=("neuron", "entry")
+            )
+            odd = (~np.isfinite(sampled)).sum(axis=1) > statistics.nonfinite
+            faults.where(f"{base}/sample", odd, "at most `nonfinite`", what="neurons with more NaN or infinities",
+                         axes=("neuron",))  # fmt: skip
+    with faults.reading(f"{base}/cases"):
+        _check_cases(store, layer, statistics, faults)
+    with faults.reading(f"{base}/logits"):
+        _check_effects(store, layer, faults)
+    for side in store.sides(layer):
+        with faults.reading(f"{base}/{side}"):
+            top = store.top(layer, side)
+            looked["lists"] += len(top.row)
+            looked["examples"] += int((top.row >= 0).sum())
+            _check_order(f"{base}/{side}", top, side, faults)
+            if statistics is not None and side in SIDES:
+                _check_extremes(f"{base}/{side}", top, side, statistics, faults)
+            if rows is not None:
+                _check_windows(f"{base}/{side}", top, side, before=_before(store), rows=rows, faults=faults)
+                if sampled is not None:
+                    _check_against_sample(f"{base}/{side}", top, sampled, rows, faults)
+
+
+def _before(store: Store) -> int:
+    return store.manifest["config"]["before"]
+
+
+def _check_neurons(store: Store, layer: int, faults: Faults) -> None:
+    """As many neurons as the manifest says, or those that it names."""
+    place, manifest = f"collect/{store.site}/{layer}", store.manifest
+    neurons, chosen, widths = store.neurons(layer), manifest["config"].get("neurons"), manifest["subject"].get("d_mlp")
+    if chosen is not None:
+        if neurons.tolist() != chosen:
+            faults.add(f"{place}/neuron", f"{len(neurons)} neurons, other ones", "the manifest's config.neurons")
+    elif isinstance(widths, list) and layer < len(widths) and len(neurons) != widths[layer]:
+        faults.add(place, f"{len(neurons):,} neurons", f"{widths[layer]}, as the manifest's subject.d_mlp says")
+
+
+def _check_statistics(store: Store, layer: int, s: Statistics, faults: Faults) -> Statistics:
+    """Counts against each other, against the extremes, and over layers; the statistics with the count of them all."""
+    base, tokens = f"collect/{store.site}/{layer}/statistics", store.manifest["tokens"]
+    if s.count != tokens:
+        faults.add(f"{base}/count", f"{s.count:,}", f"the manifest's {tokens:,} tokens, the same in every layer")
+        s = dataclasses.replace(s, count=tokens)
+    finite = s.count - s.nonfinite
+    levels = np.array(THRESHOLDS, np.float32)[:, None]
+    unlike = ((s.positive > 0) != (s.maximum > 0)) | (s.positive > finite)
+    unlike_above = ((s.above > 0) != (s.maximum > levels)).any(axis=0)
+    rising = (np.diff(np.vstack([s.positive, s.above]), axis=0) > 0).any(axis=0)
+    for name, wrong, expected in (
+        ("fraction", ((s.fraction < 0) | (s.fraction >= 1 << 60)).any(axis=0), "0 to 2^60 - 1"),
+        ("maximum", np.isfinite(s.maximum) != (finite > 0), "finite where there is a finite position, else -inf"),
+        ("minimum", np.isfinite(s.minimum) != (finite > 0), "finite where there is a finite position, else +inf"),
+        ("minimum", (s.minimum > s.maximum) & (finite > 0), "at most the maximum"),
+        ("positive", unlike, "above 0 where the maximum is"),
+        ("above", unlike_above, "above 0 where the maximum is over the level"),
+        ("above", rising & ~unlike & ~unlike_above, "fewer at every higher level"),
+        ("histogram", (s.histogram.sum(axis=1) < s.sampled - s.nonfinite), "sums of all that was drawn and is finite"),
+    ):
+        faults.where(f"{base}/{name}", wrong, expected, what="neurons that differ", axes=("neuron",))
+    stored = store.checked.array(f"{base}/mean", "f8", shape=(len(s.maximum),))
+    off = ~np.isclose(stored, s.mean, rtol=1e-9, atol=0, equal_nan=True)
+    faults.where(f"{base}/mean", off, "the exact sum / finite positions", what="neurons that differ", axes=("neuron",))
+    return s
+
+
+def _check_cases(store: Store, layer: int, statistics: Statistics | None, faults: Faults) -> None:
+    """Every finite position is in one sign case, and a case's list is as empty as the case."""
+    base, cases = f"collect/{store.site}/{layer}", store.cases(layer)
+    if cases is None:
+        return
+    if statistics is not None:
+        off = cases.count.sum(axis=0) != statistics.count - statistics.nonfinite
+        faults.where(f"{base}/cases/count", off, "all finite positions", what="neurons that sum to something else",
+                     axes=("neuron",))  # fmt: skip
+    for number, side in enumerate(CASES):
+        used = (store.top(layer, side).row >= 0).sum(axis=1)
+        off = ((used > 0) != (cases.count[number] > 0)) | (used > cases.count[number])
+        faults.where(f"{base}/{side}", off, "examples where the case occurs, no more than it does",
+                     what="neurons without or with too many", axes=("neuron",))  # fmt: skip
+
+
+def _check_effects(store: Store, layer: int, faults: Faults) -> None:
+    """Strongest first."""
+    effects, base = store.logit_effects(layer), f"collect/{store.site}/{layer}/logits"
+    if effects is None:
+        return
+    for name, falling in (("promoted", effects.promoted_effect), ("suppressed", -effects.suppressed_effect)):
+        faults.where(f"{base}/{name}_effect", ~(falling[:, 1:] <= falling[:, :-1]), "strongest first",
+                     what="entries out of order", axes=LIST)  # fmt: skip
+
+
+def _check_order(place: str, top: TopK, side: Side, faults: Faults) -> None:
+    """Strongest first, of equals the lower row; a row once."""
+    used = top.row >= 0
+    strength = np.abs(top.activation) if side in CASES else -top.activation if side == "smallest" else top.activation
+    behind, both = strength[:, 1:] > strength[:, :-1], used[:, 1:]
+    faults.where(f"{place}/activation", behind & both, "strongest first", what="entries out of order", axes=LIST)
+    tied = both & (strength[:, 1:] == strength[:, :-1]) & (top.row[:, 1:] < top.row[:, :-1])
+    faults.where(f"{place}/row", tied, "the lower row first", what="equals out of order", axes=LIST)
+    rows = np.sort(top.row, axis=1)
+    twice = ((rows[:, 1:] == rows[:, :-1]) & (rows[:, 1:] >= 0)).any(axis=1)
+    faults.where(f"{place}/row", twice, "one example a row", what="neurons with a row twice", axes=("neuron",))
+    for name, unused in (
+        ("row", top.row[~used] != -1),
+        ("position", top.position[~used] != -1),
+        ("window", ~np.isnan(top.window[~used]).all(axis=1)),
+    ):
+        faults.where(f"{place}/{name}", unused, "-1, in windows NaN", what="unused slots with content", axes=("slot",))
+
+
+def _check_extremes(place: str, top: TopK, side: Side, statistics: Statistics, faults: Faults) -> None:
+    """The first of a list is the extreme of all finite positions, and a list is empty only where there is none."""
+    extreme, none = (statistics.maximum, -np.inf) if side == "largest" else (statistics.minimum, np.inf)
+    first = np.where(top.row[:, 0] >= 0, top.activation[:, 0], np.float32(none))
+    faults.where(f"{place}/activation", first != extreme, "the extreme in statistics",
+                 what="neurons whose first example is another", axes=("neuron",))  # fmt: skip
+
+
+def _check_windows(place: str, top: TopK, side: Side, *, before: int, rows: Rows, faults: Faults) -> None:
+    """Each example's row is stored, its position counts, its window holds it and nothing stronger."""
+    used = top.row >= 0
+    at, there = rows.find(top.row)
+    faults.where(f"{place}/row", used & ~there, "rows in rows/index", what="rows that are not stored", axes=LIST)
+    good = used & there
+    out = good & ~rows.counts(at, top.position)
+    faults.where(f"{place}/position", out, "counted positions of their rows", what="positions that are not", axes=LIST)
+    centre = np.ascontiguousarray(top.window[:, :, before]).view(np.int32)
+    other = used & (centre != np.ascontiguousarray(top.activation).view(np.int32))
+    faults.where(f"{place}/window", other, "the activation itself, bit for bit", what="windows with another middle",
+                 axes=LIST)  # fmt: skip
+    length = rows.counted.shape[1]
+    outside, stronger = np.zeros(used.shape, bool), np.zeros(used.shape, bool)
+    strength = -top.activation if side == "smallest" else top.activation
+    for j in range(top.window.shape[2]):  # column by column: a mask of all windows would be as large as they are
+        position, value = top.position + (j - before), top.window[:, :, j]
+        inside = (position >= 0) & (position < length)
+        outside |= used & ~inside & ~np.isnan(value)
+        if side in SIDES and j != before:
+            own = -value if side == "smallest" else value
+            better = (own >= strength) if j < before else (own > strength)
+            some = good & inside & better & np.isfinite(value)
+            if some.any():
+                stronger |= some & rows.counts(at, position)
+    faults.where(f"{place}/window", outside & ~out, "NaN beyond the row", what="windows with content there", axes=LIST)
+    faults.where(f"{place}/window", stronger & ~other & ~out, "the strongest of its row, of equals the first",
+                 what="examples with a stronger neighbour", axes=LIST)  # fmt: skip
+
+
+def _check_against_sample(place: str, top: TopK, sampled: np.ndarray, rows: Rows, faults: Faults) -> None:
+    """Where an example is in the sample too, both say the same."""
+    at, there = rows.find(top.row)
+    if not sampled.size or len(rows.sample) != sampled.shape[1]:
+        return
+    keys = rows.keys(at, top.position)
+    entry = np.minimum(np.searchsorted(rows.sample, keys), len(rows.sample) - 1)
+    both = (top.row >= 0) & there & (rows.sample[entry] == keys)
+    off = both & (np.take_along_axis(sampled, entry, axis=1) != top.activation)
+    faults.where(f"{place}/activation", off, "what the layer's sample holds at that position",
+                 what="examples that differ from it", axes=LIST)  # fmt: skip

@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
@@ -51,6 +52,15 @@ class Vocabulary:
     """One entry a token id, UTF-8 or a part of a character."""
     special: Bool[np.ndarray, "d_vocab"]
     """Control tokens such as BOS and EOS: they end words and are no text."""
+
+    @cached_property
+    def _joinable(self) -> tuple[list[bytes], Int64[np.ndarray, "d_vocab"]]:
+        """The tokens as they are joined to a row's text, and the bytes of each.
+
+        Control tokens are a NUL, which is no letter and cuts off characters that are not whole, as a row's end does.
+        """
+        pieces = [b"\0" if end else token for token, end in zip(self.tokens, self.special.tolist(), strict=True)]
+        return pieces, np.array([len(piece) for piece in pieces], np.int64)
 
     def text(self, tokens: Iterable[int | np.integer]) -> str:
         """The text of the ids; broken characters become U+FFFD."""
@@ -125,33 +135,25 @@ class RowWords:
     def __init__(self, vocabulary: Vocabulary, tokens: Integer[np.ndarray, "pos"]) -> None:
         """Find the words. What `word_at` would not see whole within its reach is left to it."""
         self.vocabulary, self.tokens = vocabulary, tokens
-        special = vocabulary.special[tokens]
-        # A NUL is no letter and cuts off characters that are not whole, as the end of a row does.
-        pieces = [
-            b"\0" if end else vocabulary.tokens[t] for t, end in zip(tokens.tolist(), special.tolist(), strict=True)
-        ]
-        text = b"".join(pieces).decode("utf-8", "surrogateescape")
-        spans = [match.span() for match in WORD.finditer(text)]
-        begin_char, end_char = np.array(spans, np.int64).reshape(-1, 2).T
-        self._words = [text[a:b] for a, b in spans]
-        self._spaced = [a > 0 and text[a - 1] == " " for a, _ in spans]
-        byte_of = _byte_offsets(text)
-        ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
-        starts = np.concatenate([np.zeros(1, np.int64), ends])[:-1]
-        begin, end = byte_of[begin_char], byte_of[end_char]
+        pieces, widths = vocabulary._joinable
+        data = b"".join(map(pieces.__getitem__, tokens.tolist()))
+        self._text = text = data.decode("utf-8", "surrogateescape")
+        spans = np.array([place for match in WORD.finditer(text) for place in match.span()], np.int64).reshape(-1, 2)
+        byte_of = np.arange(len(text) + 1) if len(text) == len(data) else _byte_offsets(text)
+        ends = np.cumsum(widths[tokens])
+        begin, end = byte_of[spans].T
         first = np.searchsorted(ends, begin, side="right")
         stop = np.searchsorted(ends, end, side="left") + 1
         # The last word that begins before a token's end is the token's own where it reaches past the token's start.
         last = np.searchsorted(begin, ends, side="left") - 1
-        touched = (last >= 0) & ~special
-        touched[touched] = end[last[touched]] > starts[touched]
-        self._spaced = (np.array(self._spaced, bool) & (begin > starts[first])).tolist() if spans else []
-        here = np.arange(len(tokens))[touched]
+        starts = ends - widths[tokens]
+        touched = np.flatnonzero((last >= 0) & (np.append(end, 0)[last] > starts))
         word = last[touched]
-        far = (first[word] < here - REACH) | (stop[word] > here + REACH + 1)
+        far = (first[word] < touched - REACH) | (stop[word] > touched + REACH + 1)
         number = np.full(len(tokens), _NONE)
         number[touched] = np.where(far, _FAR, word)
-        self._number, self._first, self._stop = number.tolist(), first.tolist(), stop.tolist()
+        self._number, self._spans = number.tolist(), spans.tolist()
+        self._first, self._stop, self._inside = first, stop, begin > starts[first]
 
     def __len__(self) -> int:
         """Positions of the row."""
@@ -161,7 +163,8 @@ class RowWords:
         """The word at a position, counted from 0."""
         number = self._number[position]
         if number >= 0:
-            return Word(self._words[number], self._first[number], self._stop[number], spaced=self._spaced[number])
+            spaced = bool(self._inside[number]) and self._text[self._spans[number][0] - 1] == " "
+            return Word(self.text(position), int(self._first[number]), int(self._stop[number]), spaced=spaced)
         if number == _FAR:
             return self.vocabulary.word_at(self.tokens, int(position))
         return self.vocabulary.bare_word(int(self.tokens[position]), int(position))
@@ -169,7 +172,10 @@ class RowWords:
     def text(self, position: int | np.integer) -> str:
         """The text of the word at a position, counted from 0."""
         number = self._number[position]
-        return self._words[number] if number >= 0 else self[position].text
+        if number < 0:
+            return self[position].text
+        start, stop = self._spans[number]
+        return self._text[start:stop]
 
 
 _NONE, _FAR = -1, -2
@@ -184,8 +190,6 @@ def _byte_span(text: str, start: int, stop: int) -> tuple[int, int]:
 
 def _byte_offsets(text: str) -> Int64[np.ndarray, "_"]:
     """Where each character begins in the bytes that the text was decoded from, and where the last one ends."""
-    if text.isascii():
-        return np.arange(len(text) + 1)
     code = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
     width = 1 + (code >= 0x80).astype(np.int64) + (code >= 0x800) + (code >= 0x10000)
     width[(code >= 0xDC80) & (code <= 0xDCFF)] = 1  # a byte that is no part of a character

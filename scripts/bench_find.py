@@ -12,10 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from neurolocal.errors import StoreError
 from neurolocal.provenance import Parts
 from neurolocal.records import BINS, SIDES, THRESHOLDS, LayerRecord, Place, Sample, Statistics, TopK
 from neurolocal.store import Collected, Store, StoredRows, find, write_collected
@@ -32,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
         path = Path(folder) / "made-up.h5"
         vocabulary, rows = made_up_vocabulary(rng), made_up_rows(rng)
-        layers = [(("post", i), made_up_layer(rng, vocabulary, rows)) for i in range(LAYERS)]
+        layers: list[tuple[Place, LayerRecord]] = [(("post", i), made_up_layer(rng)) for i in range(LAYERS)]
         report(vocabulary, rows, layers)
         start = time.perf_counter()
         write_collected(path, collected(vocabulary, rows, layers))
@@ -40,8 +43,7 @@ def main() -> None:
             f"store written, index included: {time.perf_counter() - start:.1f} s, {path.stat().st_size / 1e6:,.0f} MB"
         )
         print(f"peak memory of all this: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB")
-        texts = [vocabulary.tokens[i].decode() for i in rng.integers(0, VOCABULARY, 20).tolist()]
-        texts[0] = vocabulary.tokens[0].decode()
+        texts = [vocabulary.tokens[i].decode() for i in np.geomspace(1, VOCABULARY - 1, 20).astype(int).tolist()]
         times = {by: [look(path, text, word=by == "word") for text in texts] for by in ("token", "word")}
         for by, took in times.items():
             print(
@@ -56,7 +58,7 @@ def main() -> None:
         print(f"as a process of its own: median {np.median(took) * 1e3:.0f} ms")
 
 
-def report(vocabulary: Vocabulary, rows: StoredRows, layers: list[tuple[Place, LayerRecord]]) -> None:
+def report(vocabulary: Vocabulary, rows: StoredRows, layers: Sequence[tuple[Place, LayerRecord]]) -> None:
     """Build the index by itself."""
     start, builder = time.perf_counter(), IndexBuilder(("post",))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -74,8 +76,8 @@ def report(vocabulary: Vocabulary, rows: StoredRows, layers: list[tuple[Place, L
 def look(path: Path, text: str, *, word: bool) -> float:
     """Seconds to open the store and find a text."""
     start = time.perf_counter()
-    with Store(path) as store:
-        assert find(store, text, word=word)
+    with Store(path) as store, suppress(StoreError):  # where no neuron peaks on it, what is near is looked up
+        find(store, text, word=word)
     return time.perf_counter() - start
 
 
@@ -99,7 +101,7 @@ def made_up_rows(rng: np.random.Generator) -> StoredRows:
     return StoredRows(tokens, np.full(ROWS, LENGTH), np.arange(ROWS), parts)
 
 
-def made_up_layer(rng: np.random.Generator, vocabulary: Vocabulary, rows: StoredRows) -> LayerRecord:
+def made_up_layer(rng: np.random.Generator) -> LayerRecord:
     """Each neuron's examples anywhere: entries are as many as they can be. Both sides are the same."""
     activation = -np.sort(-rng.gamma(2, size=(NEURONS, K)).astype(np.float32))
     row, position = rng.integers(0, ROWS, (NEURONS, K)), rng.integers(0, LENGTH, (NEURONS, K), dtype=np.int32)
@@ -113,7 +115,7 @@ def made_up_layer(rng: np.random.Generator, vocabulary: Vocabulary, rows: Stored
     return LayerRecord(dict.fromkeys(SIDES, top), statistics, np.empty((NEURONS, 0), np.float32))
 
 
-def collected(vocabulary: Vocabulary, rows: StoredRows, layers: list[tuple[Place, LayerRecord]]) -> Collected:
+def collected(vocabulary: Vocabulary, rows: StoredRows, layers: Sequence[tuple[Place, LayerRecord]]) -> Collected:
     """All of it as a finished collection."""
     config = {"sites": ["post"], "before": BEFORE, "after": AFTER}
     manifest = {"subject": {}, "tokenizer": {}, "corpus": {}, "config": config}

@@ -27,6 +27,7 @@ from jaxtyping import Int64, Integer
 
 from neurolocal.errors import StoreError
 from neurolocal.records import LayerRecord, Place, Sample, Side, Site
+from neurolocal.store.index import Index, IndexBuilder, Keyed
 from neurolocal.words import Vocabulary
 
 FORMAT = "neurolocal-store"
@@ -78,8 +79,11 @@ def write_collected(path: Path, collected: Collected) -> None:
     with _replacing(path, copy=False) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, np.int64(VERSION)
         put_json(file, "manifest", collected.manifest)
+        index = IndexBuilder(tuple(collected.manifest["config"]["sites"]))
         for (site, layer), record in collected.layers:
             _put_record(file, f"collect/{site}/{layer}", record)
+            if collected.manifest["complete"]:
+                index.add((site, layer), record)
         rows, small = collected.rows(), len(collected.vocabulary.tokens) <= 1 << 16
         _put(file, "rows/tokens", rows.tokens.astype("<u2" if small else "<u4", copy=False))
         _put(file, "rows/length", rows.length)
@@ -90,6 +94,17 @@ def write_collected(path: Path, collected: Collected) -> None:
         _put(file, "tokenizer/special", collected.vocabulary.special.astype("u1"))
         _put_columns(file, "sample", vars(collected.sample))
         _put_columns(file, "resume", collected.rest)
+        if collected.manifest["complete"]:
+            _put_index(file, index.build(rows.tokens, rows.length, rows.index, collected.vocabulary))
+
+
+def _put_index(file: h5py.File, index: Index) -> None:
+    """What `find` looks into."""
+    for by in ("token", "word"):
+        keyed: Keyed = getattr(index, by)
+        _put(file, f"find/{by}/offsets", keyed.offsets)
+        _put_columns(file, f"find/{by}", keyed.entries._asdict())
+    _put_blobs(file, "find/word/text", [word.encode() for word in index.words])
 
 
 def _put_record(file: h5py.File, base: str, record: LayerRecord) -> None:

@@ -1,0 +1,225 @@
+"""Finding: from a token's text, or a word, to the neurons whose largest examples peak on it, strongest first.
+
+Invariant: an exact token before a word (" poly" is another token than "poly"); each number that comes out was checked
+against the store's own layers. Cost: some 20 ms on 50,000 neurons; where a store has no index (a checkpoint, an older
+store) it is built from the lists, which reads all of them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int64
+
+from neurolocal.errors import StoreError
+from neurolocal.records import Site
+from neurolocal.store.index import Entries, Index, IndexBuilder, Keyed
+from neurolocal.store.read import Store
+
+TYPES = {"site": "u1", "layer": "i4", "neuron": "i4", "examples": "i4", "strength": "f4", "activation": "f4"}
+"""The columns of an index as they are stored."""
+
+
+By = Literal["token", "word"]
+"""What an index goes by."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One neuron whose examples peak on what was looked for."""
+
+    site: Site
+    """Where the neuron is read."""
+    layer: int
+    """Index of the layer."""
+    neuron: int
+    """Index within the layer."""
+    examples: int
+    """How many of its examples peak there."""
+    strength: float
+    """Share of the |activation| of all its largest examples that falls on these, in [0, 1]."""
+    activation: float
+    """The largest activation among them."""
+    by: By
+    """Whether they peak on exactly that token, or on a token of that word."""
+
+
+def find(
+    store: Store,
+    text: str,
+    *,
+    limit: int | None = 20,
+    word: bool = False,
+    site: Site | None = None,
+    layers: Sequence[int] | None = None,
+) -> list[Found]:
+    """The neurons whose largest examples peak on a token, strongest first.
+
+    Ties go to the larger activation, then to the site that the config names first, the lower layer, the lower neuron. A
+    neuron whose examples there all have the activation 0 is not excited by them, and not listed.
+
+    Args:
+        store: an open store; all its sites are looked at, whichever it was opened for.
+        text: a token's exact text, leading space included; where no neuron peaks on such a token, a word (stripped,
+            case-folded).
+        limit: how many neurons at most; None is all.
+        word: look for the word at once.
+        site: this site alone.
+        layers: these layers alone.
+
+    Raises:
+        StoreError: no neuron of the store peaks on it (the message names what is near); the store does not hold the
+            site or a layer, or is damaged.
+    """
+    if limit is not None and limit < 1:
+        raise StoreError(f"finding {text!r} in {store.path}: a limit of {limit}. Give 1 or more.")
+    with ExitStack() as stack:
+        at: dict[Site, Store] = {s: stack.enter_context(Store(store.path, site=s)) for s in store.sites}
+        if site is not None and site not in at:
+            raise StoreError(
+                f"finding {text!r} in {store.path}: it holds the sites {', '.join(at)}, not {site}. Choose from these."
+            )
+        _require_layers([at[name] for name in at if site in (None, name)], layers)
+        index = _Stored(store) if store.checked.has("find") else _Built(at, store)
+        for by in ("word",) if word else ("token", "word"):
+            key = index.token(text) if by == "token" else index.word(text)
+            entries = None if key is None else index.entries(by, key)
+            if entries is not None and len(entries.neuron):
+                _check(entries, by=by, at=at, store=store)
+                wanted = np.ones(len(entries.neuron), bool)
+                if site is not None:
+                    wanted &= entries.site == store.sites.index(site)
+                if layers is not None:
+                    wanted &= np.isin(entries.layer, np.array(layers, np.int64))
+                columns = [column[np.flatnonzero(wanted)[:limit]].tolist() for column in entries]
+                return [Found(store.sites[row[0]], *row[1:], by=by) for row in zip(*columns, strict=True)]
+        raise StoreError(_nothing(text, index, store, word=word))
+
+
+class _Stored:
+    """The index as it stands in the file; of its columns only what is asked for is read."""
+
+    def __init__(self, store: Store) -> None:
+        self._file, self._tokens = store.checked, store.vocabulary.tokens
+        self._text, self._begins = self._file.packed("find/word/text")
+
+    def token(self, text: str) -> int | None:
+        return _token(self._tokens, text)
+
+    def word(self, text: str) -> int | None:
+        wanted, begins, data = encoded(folded(text)), self._begins, self._text
+
+        def spelt(i: int) -> bytes:
+            return data[begins[i] : begins[i + 1]]
+
+        if wanted is None:
+            return None
+        i = bisect_left(range(len(begins) - 1), wanted, key=spelt)
+        return i if i < len(begins) - 1 and spelt(i) == wanted else None
+
+    def entries(self, by: By, key: int) -> Entries:
+        keys = len(self._tokens) if by == "token" else len(self._begins) - 1
+        offsets = self._file.dataset(f"find/{by}/offsets", "i8", 1)
+        columns = {name: self._file.dataset(f"find/{by}/{name}", kind, 1) for name, kind in TYPES.items()}
+        lengths = {len(column) for column in columns.values()}
+        if len(lengths) > 1 or len(offsets) != keys + 1:
+            raise self._file.bad(f"the columns of find/{by} differ in length")
+        with self._file.reading(f"find/{by}"):
+            start, stop = offsets[key : key + 2].tolist()
+            if not 0 <= start <= stop <= lengths.pop():
+                raise self._file.bad(f"find/{by}/offsets points outside its columns")
+            return Entries(*(columns[name][start:stop] for name in Entries._fields))
+
+
+class _Built:
+    """The index of a store that holds none, made from its lists."""
+
+    def __init__(self, at: dict[Site, Store], store: Store) -> None:
+        builder = IndexBuilder(store.sites)
+        for site, opened in at.items():
+            for layer in opened.layers:
+                builder.add_lists((site, layer), opened.neurons(layer), opened.top(layer, "largest"))
+        tokens, length = store.rows_stored
+        try:
+            self._index: Index = builder.build(tokens, length, store.row_index, store.vocabulary)
+        except ValueError as error:
+            raise store.checked.bad(str(error)) from error
+        self._tokens = store.vocabulary.tokens
+
+    def token(self, text: str) -> int | None:
+        return _token(self._tokens, text)
+
+    def word(self, text: str) -> int | None:
+        word = folded(text)
+        return self._index.words.index(word) if word in self._index.words else None
+
+    def entries(self, by: By, key: int) -> Entries:
+        keyed: Keyed = getattr(self._index, by)
+        return Entries(*(column[keyed.offsets[key] : keyed.offsets[key + 1]] for column in keyed.entries))
+
+
+def folded(text: str) -> str:
+    """A text as a word is filed: stripped (unless nothing is left) and case-folded."""
+    return (text.strip() or text).casefold()
+
+
+def encoded(text: str) -> bytes | None:
+    """The text's bytes, those that are no UTF-8 as a command line passes them on; None for what cannot be encoded."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return None
+
+
+def _token(tokens: Sequence[bytes], text: str) -> int | None:
+    """The lowest id of exactly that text."""
+    wanted = encoded(text)
+    return tokens.index(wanted) if wanted is not None and wanted in tokens else None
+
+
+def _require_layers(stores: Iterable[Store], layers: Sequence[int] | None) -> None:
+    """That each layer is held at one of the sites."""
+    stores = list(stores)
+    held = {layer for store in stores for layer in store.layers}
+    if layers is not None and not held.issuperset(layers):
+        stores[0].require_layers([layer for layer in layers if layer not in held])
+
+
+def _check(entries: Entries, *, by: By, at: dict[Site, Store], store: Store) -> None:
+    """Each entry names a neuron that the store holds, and figures that can be."""
+    sites, bad = store.sites, store.checked.bad
+    strength, activation = entries.strength, entries.activation
+    if not ((strength >= 0) & (strength <= 1) & np.isfinite(activation) & (entries.examples > 0)).all():
+        raise bad(f"find/{by} holds figures that cannot be")
+    if (strength[1:] > strength[:-1]).any():
+        raise bad(f"find/{by} is not in order")
+    if (entries.site >= len(sites)).any():
+        raise bad(f"find/{by} names a site that the store does not have")
+    places = np.unique(np.stack([entries.site.astype(np.int64), entries.layer.astype(np.int64)]), axis=1)
+    for number, layer in places.T.tolist():
+        opened = at[sites[number]]
+        mine: Int64[np.ndarray, "_"] = entries.neuron[(entries.site == number) & (entries.layer == layer)]
+        if layer not in opened.layers or not np.isin(mine, opened.neurons(layer)).all():
+            raise bad(f"find/{by} names a neuron of layer {layer} at {sites[number]} that the store does not have")
+
+
+def _nothing(text: str, index: _Stored | _Built, store: Store, *, word: bool) -> str:
+    """Why nothing was found, and what is near."""
+    bare = text.strip()
+    spellings = dict.fromkeys([bare, bare.lower(), bare.capitalize(), bare.upper()])
+    near = [repr(t) for spelling in spellings for t in (f" {spelling}", spelling) if _held(index, t)]
+    what = "word" if word else "token or word"
+    step = 'Give a token with its leading space (" poly"), or one whole word.'
+    if near:
+        step = f"Near are the tokens {', '.join(near)}: give one of them{' without --word' if word else ''}."
+    return f"finding {text!r} in {store.path}: no neuron's examples peak on such a {what}. {step}"
+
+
+def _held(index: _Stored | _Built, text: str) -> bool:
+    key = index.token(text) if text.strip() else None
+    return key is not None and len(index.entries("token", key).neuron) > 0

@@ -180,7 +180,7 @@ def _choose(store: Store, n: int, rng: np.random.Generator) -> list[_Chosen]:
     """Examples at random, spread evenly over the places, in rows that are not taken yet where there are any."""
     from neurolocal.store import Store
 
-    opened = {site: Store(store.path, site=site) for site in store.sites}
+    opened: dict[Site, Store] = {site: Store(store.path, site=site) for site in store.sites}
     try:
         places: list[tuple[Site, int, Side]] = [
             (site, layer, side) for site, one in opened.items() for layer in one.layers for side in one.sides(layer)

@@ -170,7 +170,7 @@ def start(subject: Subject, config: CollectConfig) -> Progress:
                 states[site, layer] = LayerState(subject.d_mlp[layer], config, cases=cases)
             else:
                 if device.type == "cuda" and reduce is plain.reduced:
-                    reduce = torch.compile(plain.reduced, dynamic=False)
+                    reduce = plain.compiled()
                 states[site, layer] = DeviceState(
                     subject.d_mlp[layer], config, cases=cases, device=device, reduce=reduce
                 )

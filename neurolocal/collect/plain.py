@@ -9,6 +9,7 @@ synchronisation with the host.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -90,6 +91,26 @@ def reduced(x: Float[Tensor, "batch pos neuron"], mask: Bool[Tensor, "batch pos"
         case_count=torch.stack(case_count) if case_count else none[:, 0].long(),
         case_sums=torch.stack(case_sums) if case_sums else none,
     )
+
+
+def compiled() -> Reduce:
+    """`reduced`, fused by torch.compile into few kernels; plain where that cannot be done, with a warning."""
+    fast: Reduce | None = torch.compile(reduced, dynamic=False)
+
+    def reduce(x: Tensor, mask: Tensor, signs: Signs) -> Reduced:
+        nonlocal fast
+        if fast is not None:
+            try:
+                return fast(x, mask, signs)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # no compiler, no triton, a driver too old: many kinds
+                fast = None
+                said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+                warnings.warn(f"collecting without torch.compile, which failed ({said}); it is slower", stacklevel=2)
+        return reduced(x, mask, signs)
+
+    return reduce
 
 
 def update(

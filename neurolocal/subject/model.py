@@ -22,7 +22,7 @@ from neurolocal.errors import SubjectError
 from neurolocal.records import Site
 from neurolocal.subject.capture import Enough, Reader, Spot, attach
 from neurolocal.subject.probe import SITES, measured_sites, widths
-from neurolocal.subject.sites import module_paths, remembered
+from neurolocal.subject.sites import ModulePaths, module_paths, remembered
 from neurolocal.subject.tokens import encode_documents, encode_exactly, vocabulary
 from neurolocal.words import Vocabulary
 
@@ -35,8 +35,19 @@ else:
 class Subject:
     """A causal language model with MLP neurons, its tokenizer, and its name."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, name: str, path: str = "", sha256: str = "") -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, *, name: str, path: str = "", sha256: str = "",
+        paths: ModulePaths | None = None,
+    ) -> None:  # fmt: skip
         """Wrap a loaded Hugging Face model.
+
+        Args:
+            model: a causal language model.
+            tokenizer: its tokenizer.
+            name: what it is called.
+            path: where it was loaded from.
+            sha256: of its weights.
+            paths: where its modules are; None asks TransformerLens.
 
         Raises:
             SubjectError: no MLP neurons at the places that TransformerLens names.
@@ -52,7 +63,7 @@ class Subject:
         self.n_layers: int = config.num_hidden_layers
         self.d_vocab: int = config.vocab_size
         self.n_ctx: int | None = getattr(config, "max_position_embeddings", None)
-        self.paths = module_paths(model.config, self.n_layers)
+        self.paths = paths or module_paths(model.config, self.n_layers)
         self._out = [self._module(p) for p in self.paths.out]
         self.d_mlp: list[int] = remembered(model.config, "widths", lambda: widths(self), of=(self.n_layers, int))
 

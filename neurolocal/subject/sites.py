@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -72,7 +72,7 @@ def remembered(hf_config: Any, what: str, find: Callable[[], list[T]], *, of: tu
         find: finds it.
         of: its length, and what it holds.
     """
-    versions = [version(name) for name in ("transformer-lens", "transformers")]
+    versions = [_version(name) for name in ("transformer-lens", "transformers")]
     key = sha256([what, of[0], hf_config.to_json_string(use_diff=False), *versions])
     kept = cache_folder("sites") / f"{key}.json"
     with contextlib.suppress(FileNotFoundError, ValueError):
@@ -117,6 +117,13 @@ def _path(adapter: Any, name: str) -> str:
         return adapter.translate_transformer_lens_path(name)
     except (ValueError, KeyError, AttributeError):
         return ""
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # whoever says the paths himself needs no TransformerLens
+        return "absent"
 
 
 def _first_line(error: Exception) -> str:

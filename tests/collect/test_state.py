@@ -1,6 +1,7 @@
 """The collector's lists, statistics and sample against a brute-force twin, for any batch size, sharding and values."""
 
 import struct
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -350,3 +351,28 @@ def test_moments_of_a_normal_sample(rng):
     centred = (values - values.mean(0)) / values.std(0)
     np.testing.assert_allclose(s.skewness, (centred**3).mean(0), atol=1e-4)
     np.testing.assert_allclose(s.kurtosis, (centred**4).mean(0), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_compiled_is_the_same(rng):
+    """What a GPU runs: torch.compile's version of `reduced`, here on the CPU."""
+    x, gate, linear = (torch.from_numpy(rng.normal(size=(4, 33, 70)).astype(np.float32)) for _ in range(3))
+    mask, reduce = rng.random((4, 33)) < 0.9, plain.compiled()
+    case = Case(x.bfloat16(), gate.bfloat16(), linear.bfloat16(), mask, np.arange(4, dtype=np.int64))
+    device = torch.device("cpu")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="collecting without torch.compile")
+        fast = run(DeviceState(70, config(3), cases=True, device=device, reduce=reduce), case, 2)
+    identical(run(on_cpu(case, 3), case, 2), fast, sums=False)
+
+
+def test_without_a_compiler_it_goes_on(rng, monkeypatch):
+    def broken(*args):
+        raise RuntimeError("no compiler\nat all")
+
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: broken)
+    x, reduce = torch.from_numpy(rng.normal(size=(2, 5, 3)).astype(np.float32)), plain.compiled()
+    mask = torch.ones((2, 5), dtype=torch.bool)
+    with pytest.warns(UserWarning, match=r"collecting without torch.compile, which failed \(no compiler\)"):
+        found = reduce(x, mask, None)
+    assert torch.equal(found.strength, plain.reduced(x, mask, None).strength)

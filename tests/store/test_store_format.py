@@ -6,16 +6,17 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import numpy as np
 import pytest
 
 import neurolocal.store
+from neurolocal.collect.memory import expected_bytes
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Cursor
-from neurolocal.records import CASES, SIDES, VERDICTS
+from neurolocal.records import CASES, SIDES, VERDICTS, Site, histogram_edges
 from neurolocal.store import Store
 from neurolocal.store.read import TABLES, column_type
 
@@ -206,7 +207,7 @@ def names(path):
 
 
 def test_the_page_names_every_dataset(stories, store_path):
-    said = set(re.findall(r"`([a-z_/0-9]+)`", FORMAT)) | set(re.findall(r"`[a-z]+/([a-z_]+)`", FORMAT))
+    said = set(re.findall(r"`([a-z_/0-9]+)`", FORMAT)) | set(re.findall(r"`[a-z_/]+/([a-z_]+)`", FORMAT))
     for path in (stories, store_path):
         found = names(path)
         assert len(found) > 25
@@ -226,6 +227,8 @@ def test_the_page_names_every_key_column_and_choice(stories):
     for part in ("subject", "tokenizer", "corpus", "config", "versions", "cursor"):
         assert set(example[part]) == set(manifest[part]), part
     assert set(example["config"]) == {f.name for f in dataclasses.fields(CollectConfig)}
+    assert set(example["corpus"]) == set(manifest["corpus"])
+    assert example["statistics"] == manifest["statistics"]
     assert set(example["cursor"]) == set(Cursor().facts())
     types = {"f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64", "u1": "uint8"}
     for stage, table in TABLES.items():
@@ -236,18 +239,52 @@ def test_the_page_names_every_key_column_and_choice(stories):
             (line,) = [x for x in page.splitlines() if re.match(rf"\| (`\w+`, )*`{column.name}`", x)]
             kind = "strings" if column.type == "list[str]" else types[column_type(column.type)]
             assert line.split("|")[2].strip() == kind, line
-    for choice in (*VERDICTS, *SIDES):
+    for choice in (*VERDICTS, *SIDES, *CASES, *get_args(Site)):
         assert f"`{choice}`" in FORMAT
 
 
 def test_the_size_formula(store_path):
-    k, before, after = 20, 50, 10
-    assert 2 * k * (16 + 4 * (before + 1 + after)) + 72 == 10_472
+    """What the page says of a neuron's bytes is what a layer with everything holds."""
+    formula = FORMAT.split("## Size")[1].split("    sides k")[1].split("\n")[0]
+    assert (
+        formula == " (16 + 4 (before + 1 + after)) + 920 + 4 sample + 160 (sign cases) + 16 logits + 8 (neurons named)"
+    )
+
+    def size(sides, k, window, sample, logits, *, cases, named):
+        return sides * k * (16 + 4 * window) + 920 + 4 * sample + 160 * cases + 16 * logits + 8 * named
+
+    assert size(2, 20, 61, 1024, 10, cases=0, named=0) == 15_576
+    assert size(6, 20, 61, 1024, 10, cases=1, named=0) == 36_536
     with h5py.File(store_path) as opened:
         file: Any = opened
-        place = file["collect/post/2"]
-        held = 0
-        for group in place.values():
-            held += sum(d.size * d.dtype.itemsize for d in group.values() if d.shape)
+        place, held = file["collect/post/2"], 0
+        sizes: list[int] = []
+        place.visititems(
+            lambda name, d: sizes.append(d.size * d.dtype.itemsize) if isinstance(d, h5py.Dataset) and d.shape else None
+        )
+        held = sum(sizes)
         neurons, k, window = place["largest/window"].shape
-        assert held == neurons * (2 * k * (16 + 4 * window) + 72)
+        sample, logits = place["sample"].shape[1], place["logits/promoted"].shape[1]
+    assert held == neurons * size(6, k, window, sample, logits, cases=1, named=1)
+
+
+def test_the_edges_as_the_page_says():
+    up = [m * 2.0**e for e in range(-12, 12) for m in (1, 1.5)][1:]
+    assert (len(up), up[0], up[-1]) == (47, 1.5 * 2**-12, 1.5 * 2**11)
+    assert histogram_edges().tolist() == [-np.inf, *[-e for e in reversed(up)], 0.0, *up, np.inf]
+
+
+def test_the_memory_formula():
+    """The page's formula is the program's."""
+    for cases in (False, True):
+        config = CollectConfig(sites=("post", "pre"), sign_cases=cases, k=7, sample=100, before=5, after=2)
+        sides, widths, weights, d_model, vocabulary = 6 if cases else 2, [30, 50], 1000, 16, 70_000
+        n = sides * 7 * (4 * 8 + 20) + 120 + 768 + 4 * 100 + 96 * cases
+        t, e, rows = 4, 4, 300
+        kept = min(2 * 80 * sides * 7 + 100, rows) * 256 * t
+        slack = 2 * min(max(kept, 2**22 * t), rows * 256 * t)
+        batch = 8 * 256 * (4 * 50 + 8 * d_model) * e
+        assert (
+            expected_bytes(widths, config, weights=weights, d_model=d_model, d_vocab=vocabulary, rows=rows)
+            == weights + 2 * 80 * n + 2 * 50 * n + kept + slack + batch
+        )

@@ -159,7 +159,7 @@ DAMAGE: dict[str, tuple[Any, tuple[str, str, str]]] = {
         (f"{STATISTICS}/above", "neurons that differ", "over the level"),
     ),
     "above rises": (
-        lambda f: change(f, f"{STATISTICS}/above", lambda old: (old.__setitem__(1, old[1] + 90 * (old[1] > 0)), old)[1]),
+        lambda f: change(f, f"{STATISTICS}/above", lambda old: np.where(old > 0, old + 90 * np.eye(4, 1, -1), 0)),
         (f"{STATISTICS}/above", "neurons that differ", "fewer at every higher level"),
     ),
     "histogram": (

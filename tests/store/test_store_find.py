@@ -178,6 +178,11 @@ def test_a_token_comes_before_a_word(tmp_path):
     assert [(f.by, f.examples) for f in asked(path, " POLY ")] == [("word", 4)]
 
 
+def test_words_are_case_folded_and_not_only_lowered(tmp_path):
+    path = one_neuron(tmp_path / "a.h5", [b" ", "Straße".encode(), b"."], [1])
+    assert asked(path, "STRASSE") == asked(path, "straße") == [Found("post", 0, 4, 1, 1.0, 1.0, "word")]
+
+
 def test_what_is_not_found_names_what_is_near(tmp_path):
     path = one_neuron(tmp_path / "a.h5", [b" Po", b"ly", b" po", b" x"], [0, 1])
     with pytest.raises(StoreError, match=r"finding 'po' in .*such a token or word\. Near are the tokens ' Po': give"):

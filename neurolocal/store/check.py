@@ -128,8 +128,9 @@ def _rows(store: Store, faults: Faults) -> Rows | None:
             out = there & ~rows.counts(at, sample.position)
             faults.where("sample/position", out, "counted positions of their rows", what="positions that are not",
                          axes=("entry",))  # fmt: skip
-            if len(sample.row) != min(config.get("sample", len(sample.row)), tokens):
-                faults.add("sample", f"{len(sample.row):,} positions", f"{min(config['sample'], tokens):,}")
+            size = config.get("sample")
+            if isinstance(size, int) and len(sample.row) != min(size, tokens):
+                faults.add("sample", f"{len(sample.row):,} positions", f"{min(size, tokens):,}, as the config says")
             rows = dataclasses.replace(rows, sample=rows.keys(at, sample.position))
     return rows
 

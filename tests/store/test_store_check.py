@@ -196,6 +196,7 @@ DAMAGE: dict[str, tuple[Any, tuple[str, str, str]]] = {
         lambda f: change(f, "rows/parts/position", set_at(0, to=1)),
         ("rows/parts", "whose first part does not begin it", "FORMAT.md"),
     ),
+    "a smaller sample": (lambda f: settings(f, "config", sample=30), ("sample", "20 positions", "30, as the")),
     "more rows": (lambda f: settings(f, "", rows=3), ("rows/index", "rows", "the manifest's 3")),
     "a layer is missing": (
         lambda f: f.pop("collect/pre/1"),
@@ -247,6 +248,61 @@ def test_a_good_store_has_no_fault(stories):
         found: list[str] = []
         file.visititems(lambda name, place: found.append(name) if isinstance(place, h5py.Dataset) else None)
     assert looked["datasets"] == len(found)
+
+
+CONVENTIONS: dict[str, dict[str, Any]] = {
+    "documents": {"packing": "document", "sites": ("pre", "pre_linear")},
+    "documents without BOS": {"packing": "document", "bos": "none", "sign_cases": True},
+    "BOS counts": {"count_bos": True, "dtype": "bfloat16", "sign_cases": True},
+    "no special tokens": {"skip_special": True, "row_length": 40, "k": 9},
+    "BOS counts, no special tokens": {
+        "count_bos": True,
+        "skip_special": True,
+        "neurons": (3, 4, 90),
+        "dtype": "float16",
+    },
+    "a long list": {"k": 50, "sample": 0, "before": 0, "after": 0, "max_rows": 9},
+}
+
+
+@pytest.mark.parametrize("kind", CONVENTIONS)
+@pytest.mark.parametrize("odd", [False, True])
+def test_no_convention_makes_a_fault(fixtures, tmp_path, rng, kind, odd):
+    """Whatever is collected, at the end and at a checkpoint, also where activations are NaN or infinite."""
+    from neurolocal.config import CollectConfig
+    from neurolocal.run import Collection, collect_stage
+    from neurolocal.subject import load_subject
+
+    config = CollectConfig(
+        **({"row_length": 16, "k": 3, "layers": (0, 2), "sample": 30, "logits": 0} | CONVENTIONS[kind])
+    )
+    subject = load_subject(str(fixtures / "stories260k"), dtype=config.dtype)
+    if odd:
+        read = subject.read
+
+        def spoiled(tokens, readers, **more):
+            def spoil(reader):
+                def see(*xs):
+                    xs = tuple(x.clone() for x in xs)
+                    for x in xs:
+                        x[:, 3::5, 3] = float("nan")
+                        x[:, 2::3, 4] = float("inf")
+                        x[:, :, 90] = float("nan")
+                    reader(*xs)
+
+                return see
+
+            read(tokens, {layer: spoil(reader) for layer, reader in readers.items()}, **more)
+
+        subject.read = spoiled
+    words = ["cat", "dog", "Lily", "ran", "happy", "the", "ball"]
+    lines = [json.dumps({"text": " ".join(rng.choice(words, int(rng.integers(1, 40))))}) for _ in range(40)]
+    (tmp_path / "c.jsonl").write_text("\n".join(lines))
+    job = Collection(subject, tmp_path / "c.jsonl", tmp_path / "s.h5", config)
+    for stop in (iter([True]).__next__, lambda: False):
+        collect_stage(job, say=lambda line: None, stop=stop, bar=False)
+        report = check(job.store, progress=False)
+        assert [str(fault) for fault in report.faults] == []
 
 
 @pytest.mark.parametrize("kind", DAMAGE)

@@ -111,3 +111,30 @@ def test_check_of_a_damaged_store_never_breaks(stores, tmp_path, rng):
         if not report.faults:
             assert everything(path) == stores[i % 2][1]
     assert found > 15
+
+
+def test_a_full_disk_leaves_the_checkpoint_and_the_run_goes_on(fixtures, tmp_path):
+    """A collection whose last write fails: what was there is whole, and the same command ends as if nothing had been."""
+    from neurolocal.subject import load_subject
+
+    subject, config = (
+        load_subject(str(fixtures / "stories260k")),
+        CollectConfig(row_length=16, k=3, layers=(2,), sample=9),
+    )
+    lines = [json.dumps({"text": f"The cat {i} sat on the mat and the dog ran."}) for i in range(60)]
+    (tmp_path / "c.jsonl").write_text("\n".join(lines))
+    jobs = [Collection(subject, tmp_path / "c.jsonl", tmp_path / name, config) for name in ("full.h5", "whole.h5")]
+    collect_stage(jobs[0], say=lambda line: None, stop=lambda: True, bar=False)
+    before, old = jobs[0].store.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, old[1]))
+    try:
+        with pytest.raises(StoreError, match=r"writing .*full\.h5: .*untouched; make room") as caught:
+            collect_stage(jobs[0], say=lambda line: None, stop=lambda: False, bar=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert "\n" not in str(caught.value)
+    assert jobs[0].store.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.jsonl", "full.h5"]
+    for job in jobs:
+        collect_stage(job, say=lambda line: None, stop=lambda: False, bar=False)
+    assert everything(jobs[0].store) == everything(jobs[1].store)

@@ -114,7 +114,7 @@ def test_check_of_a_damaged_store_never_breaks(stores, tmp_path, rng):
 
 
 def test_a_full_disk_leaves_the_checkpoint_and_the_run_goes_on(fixtures, tmp_path):
-    """A collection whose last write fails: what was there is whole, and the same command ends as if nothing had been."""
+    """Where the last write fails, what was there is whole, and the same command ends as if nothing had been."""
     from neurolocal.subject import load_subject
 
     subject, config = (

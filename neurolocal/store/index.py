@@ -1,8 +1,8 @@
 """The index of a store: from a token, or a word, to the neurons whose largest examples peak on it.
 
 Invariant: a function of the `largest` lists, the rows and the vocabulary alone, so every writer makes the same index.
-Cost: 16 bytes an example while the lists pass by; at the end some 40 bytes for each entry (a neuron has at most k) and
-a second or two for a million examples, most of it the words of the rows that they stand in.
+Cost: 16 bytes an example while the lists pass by; at the end some 150 bytes an example more, and some 7 s for a million
+examples in 20,000 rows of 256, half of it the words of those rows (`scripts/bench_find.py`).
 """
 
 from __future__ import annotations

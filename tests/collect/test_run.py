@@ -1,6 +1,7 @@
 """A whole collection on stories260k: stopped, killed, sharded, or fed a broken file, it ends in the same bits."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -270,35 +271,87 @@ def test_the_bar_has_an_estimate(subject, corpus, tmp_path, monkeypatch):
     assert totals[len(totals) // 2] == pytest.approx(outcome.rows, rel=0.25)
 
 
+def collect_here(folder, corpus, store, every):
+    """What a killed process was doing."""
+    import torch
+
+    from neurolocal.subject import load_subject
+
+    torch.set_num_threads(1)
+    config = CollectConfig(**(CONFIG | {"layers": None, "sign_cases": True, "logits": 5}))
+    job = Collection(load_subject(folder, device="cpu"), corpus, store, config)
+    collect_stage(job, say=lambda line: None, every=every, bar=False)
+
+
 @pytest.mark.slow
-def test_killed_and_gone_on_with(fixtures, tmp_path, rng):
-    """kill -9 at any moment of a real run, twice."""
-    corpus = tmp_path / "c.jsonl"
+def test_killed_at_random_and_gone_on_with(fixtures, tmp_path, rng):
+    """20 kills and 4 politer stops at any moment of a real run with a checkpoint a batch: it ends as if left alone."""
+    corpus, path = tmp_path / "c.jsonl", tmp_path / "killed.h5"
     corpus.write_text("\n".join(lines(400)))
+    context = multiprocessing.get_context("forkserver")  # a fresh process in which torch is imported already
+    context.set_forkserver_preload(["torch", "transformers", "neurolocal.run", "neurolocal.collect.kernels"])
+    folder = str(fixtures / "stories260k")
+
+    def begin(store, *, every=0.0):
+        process = context.Process(target=collect_here, args=(folder, corpus, store, every))
+        process.start()
+        return process
+
+    def written():
+        return path.stat().st_ino if path.exists() else 0
+
+    kills, rows = 0, 0
+    for attempt in range(24):
+        running, seen, left = begin(path), written(), int(rng.integers(0, 9))
+        while left and running.is_alive():  # so many checkpoints later, and a moment that lies anywhere in the next
+            left, seen = left - (written() != seen), written()
+            time.sleep(0.002)
+        running.join(float(rng.uniform(0, 0.06) if seen else rng.uniform(0, 1.5)))
+        assert running.is_alive(), "the run was over too soon"
+        polite = attempt % 6 == 5
+        os.kill(running.pid, signal.SIGTERM if polite else signal.SIGKILL)
+        kills += not polite
+        running.join()
+        if path.exists():
+            with Store(path) as store:
+                assert store.manifest["rows"] >= rows, "what was kept is lost"
+                assert not store.manifest["complete"]
+                rows = store.manifest["rows"]
+    assert kills == 20
+    assert rows > 0
+    for store in (path, tmp_path / "whole.h5"):
+        last = begin(store, every=1000.0)
+        last.join()
+        assert last.exitcode == 0
+    found, wanted = content(path), content(tmp_path / "whole.h5")
+    assert found.keys() == wanted.keys()
+    assert [name for name in found if found[name] != wanted[name]] == []
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.jsonl", "killed.h5", "whole.h5"]
+
+
+@pytest.mark.slow
+def test_the_command_killed_and_gone_on_with(fixtures, tmp_path, rng):
+    """The same of the command line, once."""
+    corpus, path = tmp_path / "c.jsonl", tmp_path / "killed.h5"
+    corpus.write_text("\n".join(lines(60)))
     base = [
         sys.executable, "-c", "from neurolocal.cli import main; main()", "collect",
         "--subject", str(fixtures / "stories260k"), "--corpus", str(corpus), "--row-length", "32", "--k", "5",
-        "--checkpoint-seconds", "0",
+        "--checkpoint-rows", "8",
     ]  # fmt: skip
     env = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
     def start(store):
         return subprocess.Popen([*base, "--store", str(store)], env=env, stderr=subprocess.DEVNULL)
 
-    path = tmp_path / "killed.h5"
-    for _ in range(2):
-        running, before = start(path), path.stat().st_mtime_ns if path.exists() else 0
-        until = time.monotonic() + 120
-        while running.poll() is None and time.monotonic() < until:
-            if path.exists() and path.stat().st_mtime_ns != before:
-                break
-            time.sleep(0.01)
-        time.sleep(float(rng.uniform(0, 0.5)))
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-        with Store(path) as store:
-            assert store.manifest["rows"] > 0
+    running, until = start(path), time.monotonic() + 120
+    while running.poll() is None and not path.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    with Store(path) as store:
+        assert store.manifest["rows"] >= 8
+        assert not store.manifest["complete"]
     assert start(path).wait() == 0
     assert start(tmp_path / "whole.h5").wait() == 0
     assert content(path) == content(tmp_path / "whole.h5")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.jsonl", "killed.h5", "whole.h5"]

@@ -6,6 +6,7 @@ a command needs it: `--help` answers at once.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -241,6 +242,50 @@ def merge(out: Path, parts: tuple[Path, ...]) -> None:
     from neurolocal.shards import merge_stores
 
     merge_stores(out, parts, say=_say)
+
+
+@cli.command(epilog=_example("neurolocal check smol.h5 --replay 200"))
+@store_argument
+@click.option("--replay", type=click.IntRange(1), metavar="N", help="Also compute N random examples again.")
+@subject_option
+@device_option
+@seed_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def check(store: Path, replay: int | None, subject: str | None, device: str | None, seed: int, as_json: bool) -> None:
+    """Is this file whole and true? Structure, order, bounds, checksums; with --replay on the subject too."""
+    from neurolocal.checking import check_store
+
+    found = check_store(store, n=replay, subject=subject, device=device, seed=seed, say=_say)
+    if as_json:
+        click.echo(found.json())
+    if not found.ok:
+        raise SystemExit(1)
+
+
+@cli.command(epilog=_example('neurolocal find smol.h5 " poly"'))
+@store_argument
+@click.argument("text")
+@click.option("--word", is_flag=True, help="As a whole word, whatever its tokens, case and spaces.")
+@click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]")
+@click.option("--site", type=click.Choice(get_args(Site)), help="Which site.  [default: all of the store's]")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Neurons to show.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list.")
+def find(
+    store: Path, text: str, word: bool, layers: tuple[int, ...] | None, site: Any, limit: int, as_json: bool
+) -> None:
+    """The neurons whose examples peak on a token (or word), strongest first."""
+    from dataclasses import asdict
+
+    from neurolocal.store import Store
+    from neurolocal.store import find as look
+
+    with Store(store) as opened:
+        found = look(opened, text, limit=limit, word=word, site=site, layers=layers)
+        if as_json:
+            return click.echo(json.dumps([asdict(one) for one in found]))
+        from neurolocal.report.found import print_found
+
+        return print_found(found, text=text, sites=opened.sites, out=sys.stdout)
 
 
 @cli.command(epilog=_example("neurolocal similarity smol.h5 --layers 3,14,26"))

@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -37,7 +37,8 @@ CHUNK = 1 << 20
 """Bytes of a chunk, about: what reading one neuron costs, and what one checksum covers."""
 
 
-class StoredRows(NamedTuple):
+@dataclass(frozen=True)
+class StoredRows:
     """Some rows of the corpus."""
 
     tokens: Integer[np.ndarray, "row pos"]

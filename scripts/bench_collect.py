@@ -75,9 +75,8 @@ def measure(subject: Subject, bridge: Any, row_length: int, dtype: Any, options:
     config = resolved(CollectConfig(row_length=row_length, dtype=dtype, batch_size=batch_size), subject)
     with_cases = dataclasses.replace(config, sign_cases=subject.gated)
     stream = RowStream(corpus_files(options.corpus), subject.encode_documents, subject.bos, subject.eos, config)
-    began = time.process_time()
     batches = list(itertools.islice(stream.batches(), options.pairs + 1))
-    tokenising = (time.process_time() - began) / len(batches)
+    tokenising = tokenise(dataclasses.replace(stream), config)
     progress, cases = start(subject, config), start(subject, with_cases)
     times: dict[str, list[float]] = {"bare": [], "collect": [], "cases": []}
     others: dict[str, list[float]] = {name: [] for name in OTHERS}
@@ -97,6 +96,14 @@ def measure(subject: Subject, bridge: Any, row_length: int, dtype: Any, options:
     del cases
     writing, size = checkpoint(subject, progress, config, options)
     report(config, warm, others, tokenising, writing, size, subject)
+
+
+def tokenise(stream: RowStream, config: CollectConfig) -> float:
+    """Seconds that making a batch takes from the model: of processor time, shared among the cores that both use."""
+    n = max(1, 200_000 // (config.row_length * config.batch_size))
+    began = time.process_time()
+    made = len(list(itertools.islice(stream.batches(), n)))
+    return (time.process_time() - began) / made / torch.get_num_threads()
 
 
 def report(

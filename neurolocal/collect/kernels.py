@@ -5,7 +5,7 @@ bit, in sums to rounding. A list is kept as strengths (the activation for `large
 size for a sign case), strongest first; an example enters when it is stronger than the weakest, so of equals the earlier
 row stays, and within a row the earlier position. Windows lie where they were first written; `slot` says where, so that
 an entry moves a few integers, not its window.
-Cost: 0.25 ns an activation in bfloat16 and 0.4 in float32 on one Zen 4 core, where computing it takes some 35; blocks
+Cost: 0.55 ns an activation in bfloat16 and 0.65 in float32 on one Zen 4 core, where computing it takes some 35; blocks
 of 256 neurons stay in the L2 cache while the windows of the examples that enter are cut out of them.
 """
 
@@ -24,6 +24,12 @@ from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
 
 BLOCK = 256
 """Neurons scanned at a time; four rows of them are read in one go, so the accumulators are touched once in four."""
+
+PIECE = 1 << 14
+"""Positions counted at a time: a 16-bit integer holds so many."""
+
+MANY = 32
+"""Neurons of a block and row to look closer at, from which turning the block first is faster."""
 
 N_ABOVE = len(THRESHOLDS)
 LEVELS = np.array(THRESHOLDS, np.float32)
@@ -64,6 +70,20 @@ def _to_float_overload(value):
     return lambda value: np.float32(value)
 
 
+def _size(bits):
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_size, inline="always")
+def _size_overload(bits):
+    """The float of a size's bits; -inf for -1, which means none."""
+    if bits == types.int16:
+        return lambda bits: (
+            _bits_to_float(np.uint32(np.uint32(np.uint16(bits)) << np.uint32(16))) if bits >= 0 else np.float32(-np.inf)
+        )
+    return lambda bits: _bits_to_float(np.uint32(bits)) if bits >= 0 else np.float32(-np.inf)
+
+
 @numba.njit(nogil=True, error_model="numpy", inline="always")
 def _more(a, b):
     return a if a > b else b
@@ -74,15 +94,10 @@ def _less(a, b):
     return a if a < b else b
 
 
-@numba.njit(nogil=True, error_model="numpy", inline="always")
-def _one_if_above(a, level):
-    return np.float32(1) if a > level else np.float32(0)
-
-
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _scan(x, start, stop, low, n, most, least, one, two, three, four, positive, above):
-    """Add positions start..stop of one row to a block's extremes, sums of powers, and counts above the levels."""
-    zero = np.float32(0)
+def _scan(x, start, stop, low, n, most, least, powers):
+    """Add positions start..stop of one row to a block's extremes and sums of powers."""
+    one, two, three, four = powers[0], powers[1], powers[2], powers[3]
     p = start
     while p + 4 <= stop:
         x0, x1 = x[p, low : low + n], x[p + 1, low : low + n]
@@ -92,22 +107,12 @@ def _scan(x, start, stop, low, n, most, least, one, two, three, four, positive, 
             most[j] = _more(_more(_more(a, b), _more(c, d)), most[j])
             least[j] = _less(_less(_less(a, b), _less(c, d)), least[j])
             one[j] += (a + b) + (c + d)
-            positive[j] += (_one_if_above(a, zero) + _one_if_above(b, zero)) + (
-                _one_if_above(c, zero) + _one_if_above(d, zero)
-            )
         for j in range(n):
             a, b, c, d = _to_float(x0[j]), _to_float(x1[j]), _to_float(x2[j]), _to_float(x3[j])
             aa, bb, cc, dd = a * a, b * b, c * c, d * d
             two[j] += (aa + bb) + (cc + dd)
             three[j] += (aa * a + bb * b) + (cc * c + dd * d)
             four[j] += (aa * aa + bb * bb) + (cc * cc + dd * dd)
-        for t in range(N_ABOVE):
-            level, count = LEVELS[t], above[t]
-            for j in range(n):
-                a, b, c, d = _to_float(x0[j]), _to_float(x1[j]), _to_float(x2[j]), _to_float(x3[j])
-                count[j] += (_one_if_above(a, level) + _one_if_above(b, level)) + (
-                    _one_if_above(c, level) + _one_if_above(d, level)
-                )
         p += 4
     while p < stop:
         x0 = x[p, low : low + n]
@@ -119,39 +124,81 @@ def _scan(x, start, stop, low, n, most, least, one, two, three, four, positive, 
             two[j] += a * a
             three[j] += a * a * a
             four[j] += (a * a) * (a * a)
-            positive[j] += _one_if_above(a, zero)
-        for t in range(N_ABOVE):
-            level, count = LEVELS[t], above[t]
-            for j in range(n):
-                count[j] += _one_if_above(_to_float(x0[j]), level)
         p += 1
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _scan_cases(x, gate, linear, start, stop, low, n, best, count, sums):
-    """Add positions start..stop of one row to a block's largest size, count and sum in each sign case."""
-    for p in range(start, stop):
-        x0, g, u = x[p, low : low + n], gate[p, low : low + n], linear[p, low : low + n]
-        for case in range(4):
-            gate_negative, in_negative = case >= 2, case % 2 == 1
-            b, c, s = best[case], count[case], sums[case]
+def _count(bits, start, stop, low, n, levels, counts):
+    """Add to a block's counts how often positions start..stop of one row are above each level.
+
+    Floats of positive sign are in the order of their bits, and those of negative sign are negative integers: in
+    bfloat16 twice as many are compared at a time, and nothing is converted.
+    """
+    p = start
+    while p + 4 <= stop:
+        x0, x1 = bits[p, low : low + n], bits[p + 1, low : low + n]
+        x2, x3 = bits[p + 2, low : low + n], bits[p + 3, low : low + n]
+        for t in range(len(levels)):
+            level, count = levels[t], counts[t]
             for j in range(n):
-                a = _to_float(x0[j])
-                here = ((g[j] < 0) == gate_negative) & ((u[j] < 0) == in_negative)
-                b[j] = _more(np.abs(a) if here else np.float32(-np.inf), b[j])
-                c[j] += np.float32(1) if here else np.float32(0)
-                s[j] += a if here else np.float32(0)
+                count[j] += (x0[j] > level) + (x1[j] > level) + (x2[j] > level) + (x3[j] > level)
+        p += 4
+    while p < stop:
+        x0 = bits[p, low : low + n]
+        for t in range(len(levels)):
+            level, count = levels[t], counts[t]
+            for j in range(n):
+                count[j] += x0[j] > level
+        p += 1
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _scan_carefully(x, runs, d, extremes, sums, counts):
+def _scan_cases(x, bits, gate, linear, start, stop, low, n, size_bits, best, count, sums):
+    """Add positions start..stop of one row to a block's sign cases.
+
+    `best` takes the largest size in each case, as bits; `count` and `sums` how often, and with which sum, the gate is
+    negative (0), the in projection (1), both (2): the four cases follow from these and the whole.
+    """
+    none, flip = bits.dtype.type(-1), bits.dtype.type(0)
+    for p in range(start, stop):
+        x0, b0, g, u = x[p, low : low + n], bits[p, low : low + n], gate[p, low : low + n], linear[p, low : low + n]
+        for case in range(4):
+            flip_gate, flip_in = none if case >= 2 else flip, none if case % 2 == 1 else flip
+            b = best[case]
+            for j in range(n):
+                size = b0[j] & size_bits if ((g[j] ^ flip_gate) | (u[j] ^ flip_in)) >= 0 else none
+                b[j] = size if size > b[j] else b[j]
+        c0, c1, c2 = count[0], count[1], count[2]
+        for j in range(n):
+            c0[j] += g[j] < 0
+            c1[j] += u[j] < 0
+            c2[j] += (g[j] & u[j]) < 0
+        s0, s1, s2 = sums[0], sums[1], sums[2]
+        for j in range(n):
+            a = _to_float(x0[j])
+            s0[j] += a if g[j] < 0 else np.float32(0)
+            s1[j] += a if u[j] < 0 else np.float32(0)
+            s2[j] += a if (g[j] & u[j]) < 0 else np.float32(0)
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _turn(x, low, n, turned):
+    """A block of one row with each neuron's positions side by side: where many neurons need a closer look."""
+    for p0 in range(0, len(x), 32):
+        for j in range(n):
+            for p in range(p0, min(p0 + 32, len(x))):
+                turned[j, p] = x[p, low + j]
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _scan_carefully(x, runs, extremes, sums, counts):
     """One neuron of one row again, leaving out NaN and infinities; returns how many there were."""
     bad = 0
     extremes[0], extremes[1] = -np.inf, np.inf
     sums[:], counts[:] = 0, 0
     for r in range(len(runs)):
         for p in range(runs[r, 0], runs[r, 1]):
-            a = _to_float(x[p, d])
+            a = _to_float(x[p])
             if not np.isfinite(a):
                 bad += 1
                 continue
@@ -167,35 +214,35 @@ def _scan_carefully(x, runs, d, extremes, sums, counts):
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _scan_cases_carefully(x, gate, linear, runs, d, best, sums, counts):
+def _scan_cases_carefully(x, gate, linear, runs, best, sums, counts):
     """The sign cases of one neuron of one row again, leaving out NaN and infinities."""
     best[:], sums[:], counts[:] = -np.inf, 0, 0
     for r in range(len(runs)):
         for p in range(runs[r, 0], runs[r, 1]):
-            a = _to_float(x[p, d])
+            a = _to_float(x[p])
             if np.isfinite(a):
-                case = 2 * (gate[p, d] < 0) + (linear[p, d] < 0)
+                case = 2 * (gate[p] < 0) + (linear[p] < 0)
                 best[case] = _more(np.abs(a), best[case])
                 sums[case] += a
                 counts[case] += 1
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _first(x, runs, d, value):
+def _first(x, runs, value):
     """The first counted position where the neuron has this value."""
     for r in range(len(runs)):
         for p in range(runs[r, 0], runs[r, 1]):
-            if _to_float(x[p, d]) == value:
+            if _to_float(x[p]) == value:
                 return p
     return -1
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _first_of_case(x, gate, linear, runs, d, size, case):
+def _first_of_case(x, gate, linear, runs, size, case):
     """The first counted position of a sign case where the neuron has this size."""
     for r in range(len(runs)):
         for p in range(runs[r, 0], runs[r, 1]):
-            if np.abs(_to_float(x[p, d])) == size and 2 * (gate[p, d] < 0) + (linear[p, d] < 0) == case:
+            if np.abs(_to_float(x[p])) == size and 2 * (gate[p] < 0) + (linear[p] < 0) == case:
                 return p
     return -1
 
@@ -221,9 +268,11 @@ def _enter(kept, side, d, s, row, x, at, before):
         i -= 1
     strength[i], rows[i], position[i], slot[i] = s, row, at, place
     window = kept.window[side, d, place]
-    for w in range(len(window)):
-        p = at - before + w
-        window[w] = _to_float(x[p, d]) if 0 <= p < len(x) else np.nan
+    first = at - before
+    low, high = max(0, -first), min(len(window), len(x) - first)
+    window[:low], window[high:] = np.nan, np.nan
+    for w in range(low, high):
+        window[w] = _to_float(x[first + w])
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
@@ -252,46 +301,58 @@ def _draw(x, drawn, kept, low, n):
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _add_row(most, least, powers, positive, above, low, n, kept, sums, weakest, look):
+def _add_row(most, least, powers, counts, low, n, kept, sums, weakest, look):
     """Add one row of a block to the statistics; `look` says which neurons need a closer look."""
     maximum, minimum = kept.maximum[low : low + n], kept.minimum[low : low + n]
-    counted, largest, smallest = kept.positive[low : low + n], weakest[0], weakest[1]
+    largest, smallest, four = weakest[0], weakest[1], powers[3]
     for j in range(n):
-        plain = np.abs(powers[3, j]) < np.inf  # no NaN, no infinity, nothing too large for its fourth power
+        plain = np.abs(four[j]) < np.inf  # no NaN, no infinity, nothing too large for its fourth power
         maximum[j] = _more(most[j] if plain else np.float32(-np.inf), maximum[j])
         minimum[j] = _less(least[j] if plain else np.float32(np.inf), minimum[j])
-        counted[j] += np.int64(positive[j]) if plain else 0
         look[j] = (not plain) | (most[j] > largest[j]) | (-least[j] > smallest[j])
     for i in range(4):
         total, row = sums[i], powers[i]
         for j in range(n):
-            total[j] += np.float64(row[j]) if np.abs(powers[3, j]) < np.inf else 0.0
-    for t in range(N_ABOVE):
-        counted, row = kept.above[t, low : low + n], above[t]
+            total[j] += np.float64(row[j]) if np.abs(four[j]) < np.inf else 0.0
+    for t in range(1 + N_ABOVE):
+        counted = kept.positive[low : low + n] if t == 0 else kept.above[t - 1, low : low + n]
+        row = counts[t]
         for j in range(n):
-            counted[j] += np.int64(row[j]) if np.abs(powers[3, j]) < np.inf else 0
+            counted[j] += np.int64(row[j]) if np.abs(four[j]) < np.inf else 0
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _add_case_row(best, count, row_sums, fourth, low, n, kept, sums, weakest, look):
-    """The same of the sign cases."""
+def _add_case_row(best, count, row_sums, powers, positions, low, n, kept, sums, weakest, look):
+    """The same of the sign cases; see `_scan_cases`."""
+    one, four = powers[0], powers[3]
     for case in range(4):
-        counted, total, weak = kept.case_count[case, low : low + n], sums[case], weakest[2 + case]
-        b, c, s = best[case], count[case], row_sums[case]
+        b, weak = best[case], weakest[2 + case]
         for j in range(n):
-            plain = np.abs(fourth[j]) < np.inf
-            counted[j] += np.int64(c[j]) if plain else 0
-            total[j] += np.float64(s[j]) if plain else 0.0
             look[j] = look[j] | (b[j] > weak[j])
+    for j in range(n):
+        if np.abs(four[j]) < np.inf:
+            gate, linear, both = np.int64(count[0, j]), np.int64(count[1, j]), np.int64(count[2, j])
+            kept.case_count[0, low + j] += positions - gate - linear + both
+            kept.case_count[1, low + j] += linear - both
+            kept.case_count[2, low + j] += gate - both
+            kept.case_count[3, low + j] += both
+            s0, s1, s2 = np.float64(row_sums[0, j]), np.float64(row_sums[1, j]), np.float64(row_sums[2, j])
+            sums[0, j] += np.float64(one[j]) - s0 - s1 + s2
+            sums[1, j] += s1 - s2
+            sums[2, j] += s0 - s2
+            sums[3, j] += s2
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _look_closer(x, runs, row, j, low, extremes, odd, kept, sums, weakest, before):
-    """One neuron of one row whose strongest may enter a list, or that has activations which must be left out."""
+    """One neuron of one row whose strongest may enter a list, or that has activations which must be left out.
+
+    `x` is the neuron's row alone: a strided view of the batch, or a line of the turned block.
+    """
     d = low + j
     if odd:
         powers, counts = np.empty(4, np.float64), np.empty(1 + N_ABOVE, np.int64)
-        kept.nonfinite[d] += _scan_carefully(x, runs, d, extremes, powers, counts)
+        kept.nonfinite[d] += _scan_carefully(x, runs, extremes, powers, counts)
         for i in range(4):
             sums[i, j] += powers[i]
         kept.positive[d] += counts[0]
@@ -302,7 +363,7 @@ def _look_closer(x, runs, row, j, low, extremes, odd, kept, sums, weakest, befor
     for side in range(2):
         s = extremes[0] if side == 0 else -extremes[1]
         if s > weakest[side, j]:
-            _enter(kept, side, d, s, row, x, _first(x, runs, d, extremes[side]), before)
+            _enter(kept, side, d, s, row, x, _first(x, runs, extremes[side]), before)
             weakest[side, j] = kept.strength[side, d, -1]
 
 
@@ -312,39 +373,43 @@ def _look_closer_at_cases(x, gate, linear, runs, row, j, low, best, odd, kept, s
     d = low + j
     if odd:
         powers, counts = np.empty(4, np.float64), np.empty(4, np.int64)
-        _scan_cases_carefully(x, gate, linear, runs, d, best, powers, counts)
+        _scan_cases_carefully(x, gate, linear, runs, best, powers, counts)
         for case in range(4):
             sums[case, j] += powers[case]
             kept.case_count[case, d] += counts[case]
     for case in range(4):
         s = best[case]
         if s > weakest[2 + case, j]:
-            at = _first_of_case(x, gate, linear, runs, d, s, case)
+            at = _first_of_case(x, gate, linear, runs, s, case)
             _enter(kept, 2 + case, d, s, row, x, at, before)
             weakest[2 + case, j] = kept.strength[2 + case, d, -1]
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def update(x, gate, linear, batch, kept, first, last, before, cases):
+def update(x, bits, gate, linear, batch, kept, first, last, before, cases, levels, size_bits):
     """Read neurons `first` to `last` of one batch into the state of a layer; threads share a batch by neurons.
 
     Args:
         x: (batch, pos, neuron) float32, or bfloat16 seen as uint16.
-        gate, linear: (batch, pos, neuron) signed integers of the same bits as the gate's and in projection's outputs;
-            not looked at without `cases`.
+        bits: the same memory as signed integers.
+        gate, linear: (batch, pos, neuron) the same of the gate's and in projection's outputs; not looked at without
+            `cases`.
         batch: a `state.Rows`.
         kept: a `state.Kept`.
         first, last: the half-open range of neurons.
         before: positions of a window before its peak.
         cases: whether sign cases are kept.
+        levels: 0 and the thresholds as such integers.
+        size_bits: all bits but the sign.
     """
-    f32 = np.float32
-    most, least, positive = np.empty(BLOCK, f32), np.empty(BLOCK, f32), np.empty(BLOCK, f32)
-    powers, above = np.empty((4, BLOCK), f32), np.empty((N_ABOVE, BLOCK), f32)
-    best, count, row_sums = np.empty((4, BLOCK), f32), np.empty((4, BLOCK), f32), np.empty((4, BLOCK), f32)
+    f32, small = np.float32, bits.dtype
+    most, least, powers = np.empty(BLOCK, f32), np.empty(BLOCK, f32), np.empty((4, BLOCK), f32)
+    piece, counts = np.empty((1 + N_ABOVE, BLOCK), small), np.empty((1 + N_ABOVE, BLOCK), np.int32)
+    best_bits, case_piece = np.empty((4, BLOCK), small), np.empty((3, BLOCK), small)
+    best, case_counts, row_sums = np.empty((4, BLOCK), f32), np.empty((3, BLOCK), np.int32), np.empty((3, BLOCK), f32)
     sums, case_sums = np.empty((4, BLOCK), np.float64), np.empty((4, BLOCK), np.float64)
     weakest, look = np.empty((6, BLOCK), f32), np.empty(BLOCK, np.bool_)
-    extremes, case_best = np.empty(2, f32), np.empty(4, f32)
+    extremes, case_best, turned = np.empty(2, f32), np.empty(4, f32), np.empty((BLOCK, x.shape[1]), x.dtype)
     for low in range(first, last, BLOCK):
         n = min(BLOCK, last - low)
         sums[:], case_sums[:] = 0, 0
@@ -352,30 +417,58 @@ def update(x, gate, linear, batch, kept, first, last, before, cases):
             for j in range(n):
                 weakest[side, j] = kept.strength[side, low + j, -1]
         for b in range(x.shape[0]):
-            most[:], least[:], powers[:], positive[:], above[:] = -np.inf, np.inf, 0, 0, 0
-            mine, row = batch.runs[b, : batch.n_runs[b]], batch.rows[b]
+            most[:], least[:], powers[:], counts[:] = -np.inf, np.inf, 0, 0
+            mine, row, positions = batch.runs[b, : batch.n_runs[b]], batch.rows[b], 0
             for r in range(len(mine)):
-                _scan(
-                    x[b], mine[r, 0], mine[r, 1], low, n,
-                    most, least, powers[0], powers[1], powers[2], powers[3], positive, above,
-                )  # fmt: skip
-            _add_row(most, least, powers, positive, above, low, n, kept, sums, weakest, look)
+                for start in range(mine[r, 0], mine[r, 1], PIECE):
+                    stop = min(start + PIECE, mine[r, 1])
+                    piece[:] = 0
+                    _scan(x[b], start, stop, low, n, most, least, powers)
+                    _count(bits[b], start, stop, low, n, levels, piece)
+                    counts += piece
+                    positions += stop - start
+            _add_row(most, least, powers, counts, low, n, kept, sums, weakest, look)
             if cases:
-                best[:], count[:], row_sums[:] = -np.inf, 0, 0
+                best_bits[:], case_counts[:], row_sums[:] = -1, 0, 0
                 for r in range(len(mine)):
-                    _scan_cases(x[b], gate[b], linear[b], mine[r, 0], mine[r, 1], low, n, best, count, row_sums)
-                _add_case_row(best, count, row_sums, powers[3], low, n, kept, case_sums, weakest, look)
+                    for start in range(mine[r, 0], mine[r, 1], PIECE):
+                        stop = min(start + PIECE, mine[r, 1])
+                        case_piece[:] = 0
+                        _scan_cases(
+                            x[b], bits[b], gate[b], linear[b], start, stop, low, n, size_bits,
+                            best_bits, case_piece, row_sums,
+                        )  # fmt: skip
+                        case_counts += case_piece
+                for case in range(4):
+                    for j in range(n):
+                        best[case, j] = _size(best_bits[case, j])
+                _add_case_row(best, case_counts, row_sums, powers, positions, low, n, kept, case_sums, weakest, look)
+            looks = 0
+            for j in range(n):
+                looks += look[j]
+            many = looks > MANY
+            if many:
+                _turn(x[b], low, n, turned)
             for j in range(n):
                 if not look[j]:
                     continue
-                odd = not np.isfinite(powers[3, j])
+                d, odd = low + j, not np.isfinite(powers[3, j])
                 extremes[0], extremes[1] = most[j], least[j]
-                _look_closer(x[b], mine, row, j, low, extremes, odd, kept, sums, weakest, before)
-                if cases:
-                    case_best[:] = best[:, j]
-                    _look_closer_at_cases(
-                        x[b], gate[b], linear[b], mine, row, j, low, case_best, odd, kept, case_sums, weakest, before
-                    )
+                case_best[:] = best[:, j]
+                if many:
+                    _look_closer(turned[j], mine, row, j, low, extremes, odd, kept, sums, weakest, before)
+                    if cases:
+                        _look_closer_at_cases(
+                            turned[j], gate[b, :, d], linear[b, :, d], mine, row, j, low, case_best, odd, kept,
+                            case_sums, weakest, before,
+                        )  # fmt: skip
+                else:
+                    _look_closer(x[b, :, d], mine, row, j, low, extremes, odd, kept, sums, weakest, before)
+                    if cases:
+                        _look_closer_at_cases(
+                            x[b, :, d], gate[b, :, d], linear[b, :, d], mine, row, j, low, case_best, odd, kept,
+                            case_sums, weakest, before,
+                        )  # fmt: skip
         for i in range(4):
             unit = FOURTH if i == 3 else 1.0
             for j in range(n):

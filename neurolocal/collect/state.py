@@ -153,12 +153,18 @@ class LayerState:
         from neurolocal.collect.kernels import BLOCK, update
 
         x = self._own(x)
-        values = _bits(x).view(np.uint16) if x.dtype is torch.bfloat16 else x.to(torch.float32).numpy()
-        gate, linear = (_bits(self._own(t)) for t in signs) if signs is not None else (_NO_SIGNS, _NO_SIGNS)
+        values = x if x.dtype is torch.bfloat16 else x.to(torch.float32)
+        bits = _bits(values)
+        floats = bits.view(np.uint16) if x.dtype is torch.bfloat16 else values.numpy()
+        none = np.empty((1, 1, 1), bits.dtype)
+        gate, linear = (_bits(self._own(t).to(values.dtype)) for t in signs) if signs is not None else (none, none)
         batch = Rows(counted.runs, counted.n_runs, counted.rows, counted.drawn.histogram)
 
         def work(first: int, last: int) -> None:
-            update(values, gate, linear, batch, self.kept, first, last, self.before, self.cases)
+            update(
+                floats, bits, gate, linear, batch, self.kept, first, last, self.before, self.cases,
+                LEVELS[bits.dtype.str], bits.dtype.type(np.iinfo(bits.dtype).max),
+            )  # fmt: skip
 
         n = x.shape[2]
         blocks, threads = -(-n // BLOCK), torch.get_num_threads()
@@ -220,8 +226,11 @@ class LayerState:
         return (x if self._chosen is None else x[:, :, self._chosen]).contiguous()
 
 
-_NO_SIGNS = np.empty((1, 1, 1), np.int16)
-"""In the place of gate and in projection where sign cases are not kept."""
+LEVELS = {
+    "<i4": np.array([0.0, *THRESHOLDS], np.float32).view(np.int32),
+    "<i2": (np.array([0.0, *THRESHOLDS], np.float32).view(np.int32) >> 16).astype(np.int16),
+}
+"""0 and the thresholds as the integers of their bits; a bfloat16 is above a float32 if it is above its first half."""
 
 _STATISTICS = ("whole", "fraction", "minimum", "maximum", "positive", "above", "nonfinite", "histogram")
 """The arrays of `Statistics`, by the same names in a state."""

@@ -3,8 +3,8 @@
 Bare is the decoder body alone: no unembedding, scaled-dot-product attention, same dtype and rows. The two run in turn,
 batch by batch, in one process, since separate runs differ by 15 % from noise; where a batch runs the collection twice,
 without and with sign cases, the three take turns. What happens outside a batch (tokenising, checkpoints, the final
-write) is timed and added, as in a run of an hour. Lists begin empty, so the first batches, in which almost every row
-enters, are in the figure. Beside it, on some of the batches, loops as others write them:
+write) is timed and added, as in a run of an hour; so is what the first batches cost more than those of the pairs, since
+almost every row enters a list that is empty. Beside it, on some of the batches, loops as others write them:
 
 - TransformerBridge's own forward pass, bare, and with a hook on every `hook_post` that keeps a top-20 row by row;
 - one text at a time through the bridge, everything cached and moved to the host, the maximum of each neuron kept;
@@ -33,7 +33,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ from neurolocal.subject import Subject, load_subject
 
 K = 20
 RUN = 3600.0
-"""Seconds of the run that the final write is shared among."""
+"""Seconds of the run among which is shared what happens once."""
 
 OTHERS_EVERY = 6
 """The others' loops run on every so many batches: they are slow."""
@@ -75,13 +75,18 @@ def measure(subject: Subject, bridge: Any, row_length: int, dtype: Any, options:
     config = resolved(CollectConfig(row_length=row_length, dtype=dtype, batch_size=batch_size), subject)
     with_cases = dataclasses.replace(config, sign_cases=subject.gated)
     stream = RowStream(corpus_files(options.corpus), subject.encode_documents, subject.bos, subject.eos, config)
-    batches = list(itertools.islice(stream.batches(), options.pairs + 1))
+    batches = list(itertools.islice(stream.batches(), options.pairs + options.warm + 1))
     tokenising = tokenise(dataclasses.replace(stream), config)
     progress, cases = start(subject, config), start(subject, with_cases)
     times: dict[str, list[float]] = {"bare": [], "collect": [], "cases": []}
     others: dict[str, list[float]] = {name: [] for name in OTHERS}
+    filling: dict[str, list[float]] = {"collect": [], "cases": []}
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for i, batch in enumerate(batches):
+        for batch in batches[: options.warm + 1]:
+            filling["collect"].append(timed(lambda b=batch: take(subject, b, progress, config=config, pool=pool)))
+            filling["cases"].append(timed(lambda b=batch: take(subject, b, cases, config=with_cases, pool=pool)))
+        forward(subject, batches[0])
+        for i, batch in enumerate(batches[options.warm + 1 :]):
             runs: list[tuple[str, Callable[[], Any]]] = [
                 ("bare", lambda batch=batch: forward(subject, batch)),
                 ("collect", lambda batch=batch: take(subject, batch, progress, config=config, pool=pool)),
@@ -92,10 +97,27 @@ def measure(subject: Subject, bridge: Any, row_length: int, dtype: Any, options:
             if bridge is not None and i % OTHERS_EVERY == 1:
                 for name, other in OTHERS.items():
                     others[name].append(timed(partial(other, bridge, subject, batch)) / times["bare"][-1])
-    warm = {name: np.array(values[1:]) for name, values in times.items()}  # the first one compiles
     del cases
-    writing, size = checkpoint(subject, progress, config, options)
-    report(config, warm, others, tokenising, writing, size, subject)
+    outside = Outside(
+        tokenising,
+        *checkpoint(subject, progress, config, options),
+        # The first batch compiles and touches fresh memory: it is left out.
+        {name: sum(values[1:]) - len(values[1:]) * float(np.median(times[name])) for name, values in filling.items()},
+    )
+    report(config, {name: np.array(values) for name, values in times.items()}, others, outside, subject)
+
+
+class Outside(NamedTuple):
+    """What a run takes outside the batches of the pairs, in seconds."""
+
+    tokenising: float
+    """A batch."""
+    writing: float
+    """A checkpoint, and the final write."""
+    size: int
+    """Bytes of the store."""
+    filling: dict[str, float]
+    """What the batches took more while the lists were filling."""
 
 
 def tokenise(stream: RowStream, config: CollectConfig) -> float:
@@ -107,28 +129,27 @@ def tokenise(stream: RowStream, config: CollectConfig) -> float:
 
 
 def report(
-    config: CollectConfig, times: dict[str, NDArray[Any]], others: dict[str, list[float]], tokenising: float,
-    writing: float, size: int, subject: Subject,
+    config: CollectConfig, times: dict[str, NDArray[Any]], others: dict[str, list[float]], outside: Outside,
+    subject: Subject,
 ) -> None:  # fmt: skip
     """Print one row length and dtype."""
-    bare = times["bare"]
+    bare, writing = times["bare"], outside.writing
     tokens = config.row_length * config.batch_size
     checkpoints = writing / max(CHECKPOINT_SECONDS, SHARE * writing)
-    outside = tokenising / bare.mean() + checkpoints + writing / RUN
+    tokenising = outside.tokenising / bare.mean()
     print(f"\nrows of {config.row_length}, {config.dtype}, {config.batch_size} rows a batch, {len(bare)} pairs")
     print(f"  bare forward                   {tokens / np.median(bare):8,.0f} tokens/s")
-    print(f"  outside the batches: tokenising {tokenising / bare.mean():.2%}, checkpoints {checkpoints:.2%}, ", end="")
-    print(f"final write {writing / RUN:.2%} ({writing:.1f} s, {size / 2**20:,.0f} MiB)")
+    print(f"  outside the batches: tokenising {tokenising:.2%}, checkpoints {checkpoints:.2%}, ", end="")
+    print(f"final write {writing / RUN:.2%} ({writing:.1f} s, {outside.size / 2**20:,.0f} MiB)")
     for name, said in (("collect", "collection"), ("cases", "with sign cases")):
-        cost = times[name] / bare
-        third = len(cost) // 3
-        first, last = np.median(1 / cost[:third]), np.median(1 / cost[-third:])
-        print(f"  {said + ', in the batch':<30} {said_ratio(1 / cost)}  first third {first:.3f}, last {last:.3f}")
-        print(f"  {'WHOLE ' + said.upper():<30} {said_ratio(1 / (cost + outside))}")
+        cost, filling = times[name] / bare, max(0.0, outside.filling[name]) / RUN
+        print(f"  {said + ', in the batch':<30} {said_ratio(1 / cost)}")
+        whole = cost + tokenising + checkpoints + writing / RUN + filling
+        print(f"  {'WHOLE ' + said.upper():<30} {said_ratio(1 / whole)}  filling the lists {filling:.2%}")
     for name, costs in others.items():
         if costs:
             scale = subject.n_layers if name == ONE_LAYER else 1
-            print(f"  {name:<30} {1 / (scale * np.median(costs)):8.3f} of bare  ({len(costs)} pairs)")
+            print(f"  {name:<30} {1 / (scale * np.median(costs)):8.3f} of bare  ({len(costs)} pairs)", flush=True)
 
 
 def said_ratio(ratios: NDArray[Any], *, draws: int = 2000) -> str:
@@ -289,6 +310,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
     parser.add_argument("--row-lengths", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--warm", type=int, default=24, help="batches before the pairs, which fill the lists")
     parser.add_argument("--batch-tokens", type=int, default=2048, help="tokens a batch (default 2048)")
     parser.add_argument("--no-others", action="store_true", help="only our collection and the bare pass")
     parser.add_argument("--memory", action="store_true", help="measure memory instead")

@@ -25,11 +25,8 @@ from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
 BLOCK = 256
 """Neurons scanned at a time; four rows of them are read in one go, so the accumulators are touched once in four."""
 
-PIECE = 1 << 14
-"""Positions counted at a time: a 16-bit integer holds so many."""
-
-MANY = 32
-"""Neurons of a block and row to look closer at, from which turning the block first is faster."""
+PIECE = 32
+"""Positions scanned at a time: what is searched for an extreme that enters a list."""
 
 N_ABOVE = len(THRESHOLDS)
 LEVELS = np.array(THRESHOLDS, np.float32)
@@ -128,6 +125,17 @@ def _scan(x, start, stop, low, n, most, least, powers):
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
+def _keep_extremes(here_most, here_least, start, n, most, least, most_at, least_at):
+    """Add the extremes of a piece that begins at `start` to those of the row, and remember the piece."""
+    for j in range(n):
+        most_at[j] = start if here_most[j] > most[j] else most_at[j]
+        most[j] = _more(here_most[j], most[j])
+    for j in range(n):
+        least_at[j] = start if here_least[j] < least[j] else least_at[j]
+        least[j] = _less(here_least[j], least[j])
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
 def _count(bits, start, stop, low, n, levels, counts):
     """Add to a block's counts how often positions start..stop of one row are above each level.
 
@@ -182,12 +190,14 @@ def _scan_cases(x, bits, gate, linear, start, stop, low, n, size_bits, best, cou
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _turn(x, low, n, turned):
-    """A block of one row with each neuron's positions side by side: where many neurons need a closer look."""
-    for p0 in range(0, len(x), 32):
+def _keep_best(here, start, n, best, best_at):
+    """Add the largest sizes of a piece that begins at `start` to those of the row, and remember the piece."""
+    for case in range(4):
+        h, b, at = here[case], best[case], best_at[case]
         for j in range(n):
-            for p in range(p0, min(p0 + 32, len(x))):
-                turned[j, p] = x[p, low + j]
+            size = _size(h[j])
+            at[j] = start if size > b[j] else at[j]
+            b[j] = _more(size, b[j])
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
@@ -228,20 +238,20 @@ def _scan_cases_carefully(x, gate, linear, runs, best, sums, counts):
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _first(x, runs, value):
-    """The first counted position where the neuron has this value."""
+def _first(x, runs, value, near):
+    """The first counted position from `near` on where the neuron has this value."""
     for r in range(len(runs)):
-        for p in range(runs[r, 0], runs[r, 1]):
+        for p in range(max(near, runs[r, 0]), runs[r, 1]):
             if _to_float(x[p]) == value:
                 return p
     return -1
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _first_of_case(x, gate, linear, runs, size, case):
-    """The first counted position of a sign case where the neuron has this size."""
+def _first_of_case(x, gate, linear, runs, size, case, near):
+    """The first counted position of a sign case from `near` on where the neuron has this size."""
     for r in range(len(runs)):
-        for p in range(runs[r, 0], runs[r, 1]):
+        for p in range(max(near, runs[r, 0]), runs[r, 1]):
             if np.abs(_to_float(x[p])) == size and 2 * (gate[p] < 0) + (linear[p] < 0) == case:
                 return p
     return -1
@@ -344,13 +354,14 @@ def _add_case_row(best, count, row_sums, powers, positions, low, n, kept, sums, 
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _look_closer(x, runs, row, j, low, extremes, odd, kept, sums, weakest, before):
+def _look_closer(x, runs, row, j, low, extremes, near, odd, kept, sums, weakest, before):
     """One neuron of one row whose strongest may enter a list, or that has activations which must be left out.
 
-    `x` is the neuron's row alone: a strided view of the batch, or a line of the turned block.
+    `x` is the neuron's row alone; `near` is where its extremes are, or shortly before.
     """
     d = low + j
     if odd:
+        near[:] = 0
         powers, counts = np.empty(4, np.float64), np.empty(1 + N_ABOVE, np.int64)
         kept.nonfinite[d] += _scan_carefully(x, runs, extremes, powers, counts)
         for i in range(4):
@@ -363,15 +374,16 @@ def _look_closer(x, runs, row, j, low, extremes, odd, kept, sums, weakest, befor
     for side in range(2):
         s = extremes[0] if side == 0 else -extremes[1]
         if s > weakest[side, j]:
-            _enter(kept, side, d, s, row, x, _first(x, runs, extremes[side]), before)
+            _enter(kept, side, d, s, row, x, _first(x, runs, extremes[side], near[side]), before)
             weakest[side, j] = kept.strength[side, d, -1]
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _look_closer_at_cases(x, gate, linear, runs, row, j, low, best, odd, kept, sums, weakest, before):
+def _look_closer_at_cases(x, gate, linear, runs, row, j, low, best, near, odd, kept, sums, weakest, before):
     """The same of the sign cases."""
     d = low + j
     if odd:
+        near[:] = 0
         powers, counts = np.empty(4, np.float64), np.empty(4, np.int64)
         _scan_cases_carefully(x, gate, linear, runs, best, powers, counts)
         for case in range(4):
@@ -380,7 +392,7 @@ def _look_closer_at_cases(x, gate, linear, runs, row, j, low, best, odd, kept, s
     for case in range(4):
         s = best[case]
         if s > weakest[2 + case, j]:
-            at = _first_of_case(x, gate, linear, runs, s, case)
+            at = _first_of_case(x, gate, linear, runs, s, case, near[case])
             _enter(kept, 2 + case, d, s, row, x, at, before)
             weakest[2 + case, j] = kept.strength[2 + case, d, -1]
 
@@ -409,7 +421,9 @@ def update(x, bits, gate, linear, batch, kept, first, last, before, cases, level
     best, case_counts, row_sums = np.empty((4, BLOCK), f32), np.empty((3, BLOCK), np.int32), np.empty((3, BLOCK), f32)
     sums, case_sums = np.empty((4, BLOCK), np.float64), np.empty((4, BLOCK), np.float64)
     weakest, look = np.empty((6, BLOCK), f32), np.empty(BLOCK, np.bool_)
-    extremes, case_best, turned = np.empty(2, f32), np.empty(4, f32), np.empty((BLOCK, x.shape[1]), x.dtype)
+    extremes, case_best, near = np.empty(2, f32), np.empty(4, f32), np.empty(4, np.int64)
+    here_most, here_least = np.empty(BLOCK, f32), np.empty(BLOCK, f32)
+    most_at, least_at, best_at = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32), np.empty((4, BLOCK), np.int32)
     for low in range(first, last, BLOCK):
         n = min(BLOCK, last - low)
         sums[:], case_sums[:] = 0, 0
@@ -418,57 +432,44 @@ def update(x, bits, gate, linear, batch, kept, first, last, before, cases, level
                 weakest[side, j] = kept.strength[side, low + j, -1]
         for b in range(x.shape[0]):
             most[:], least[:], powers[:], counts[:] = -np.inf, np.inf, 0, 0
+            most_at[:], least_at[:] = 0, 0
             mine, row, positions = batch.runs[b, : batch.n_runs[b]], batch.rows[b], 0
             for r in range(len(mine)):
+                positions += mine[r, 1] - mine[r, 0]
                 for start in range(mine[r, 0], mine[r, 1], PIECE):
                     stop = min(start + PIECE, mine[r, 1])
-                    piece[:] = 0
-                    _scan(x[b], start, stop, low, n, most, least, powers)
+                    here_most[:], here_least[:], piece[:] = -np.inf, np.inf, 0
+                    _scan(x[b], start, stop, low, n, here_most, here_least, powers)
+                    _keep_extremes(here_most, here_least, np.int32(start), n, most, least, most_at, least_at)
                     _count(bits[b], start, stop, low, n, levels, piece)
                     counts += piece
-                    positions += stop - start
             _add_row(most, least, powers, counts, low, n, kept, sums, weakest, look)
             if cases:
-                best_bits[:], case_counts[:], row_sums[:] = -1, 0, 0
+                best[:], best_at[:], case_counts[:], row_sums[:] = -np.inf, 0, 0, 0
                 for r in range(len(mine)):
                     for start in range(mine[r, 0], mine[r, 1], PIECE):
                         stop = min(start + PIECE, mine[r, 1])
-                        case_piece[:] = 0
+                        best_bits[:], case_piece[:] = -1, 0
                         _scan_cases(
                             x[b], bits[b], gate[b], linear[b], start, stop, low, n, size_bits,
                             best_bits, case_piece, row_sums,
                         )  # fmt: skip
+                        _keep_best(best_bits, np.int32(start), n, best, best_at)
                         case_counts += case_piece
-                for case in range(4):
-                    for j in range(n):
-                        best[case, j] = _size(best_bits[case, j])
                 _add_case_row(best, case_counts, row_sums, powers, positions, low, n, kept, case_sums, weakest, look)
-            looks = 0
-            for j in range(n):
-                looks += look[j]
-            many = looks > MANY
-            if many:
-                _turn(x[b], low, n, turned)
             for j in range(n):
                 if not look[j]:
                     continue
                 d, odd = low + j, not np.isfinite(powers[3, j])
-                extremes[0], extremes[1] = most[j], least[j]
-                case_best[:] = best[:, j]
-                if many:
-                    _look_closer(turned[j], mine, row, j, low, extremes, odd, kept, sums, weakest, before)
-                    if cases:
-                        _look_closer_at_cases(
-                            turned[j], gate[b, :, d], linear[b, :, d], mine, row, j, low, case_best, odd, kept,
-                            case_sums, weakest, before,
-                        )  # fmt: skip
-                else:
-                    _look_closer(x[b, :, d], mine, row, j, low, extremes, odd, kept, sums, weakest, before)
-                    if cases:
-                        _look_closer_at_cases(
-                            x[b, :, d], gate[b, :, d], linear[b, :, d], mine, row, j, low, case_best, odd, kept,
-                            case_sums, weakest, before,
-                        )  # fmt: skip
+                extremes[0], extremes[1], near[0], near[1] = most[j], least[j], most_at[j], least_at[j]
+                _look_closer(x[b, :, d], mine, row, j, low, extremes, near, odd, kept, sums, weakest, before)
+                if cases:
+                    for case in range(4):
+                        case_best[case], near[case] = best[case, j], best_at[case, j]
+                    _look_closer_at_cases(
+                        x[b, :, d], gate[b, :, d], linear[b, :, d], mine, row, j, low, case_best, near, odd, kept,
+                        case_sums, weakest, before,
+                    )  # fmt: skip
         for i in range(4):
             unit = FOURTH if i == 3 else 1.0
             for j in range(n):

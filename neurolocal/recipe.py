@@ -34,6 +34,8 @@ class Recipe:
     """Text."""
     store: Path
     """The HDF5 file; the reports are written beside it."""
+    tokenizer: str | None = None
+    """Tokenizer folder or name, where the subject brings none."""
     layers: tuple[int, ...] | None = None
     """Layers to analyse, of those collected; None is all."""
     vectors: str = "glove"
@@ -86,7 +88,7 @@ def read_recipe(path: Path) -> Recipe:
     configs = {name: _config(make, found.get(name, {}), f"{path}: [{name}]") for name, make in parts.items()}
     run = _typed(run, get_type_hints(Recipe), f"{path}: [run]")
     here = path.parent
-    for name in ("subject", "vectors", "llm"):
+    for name in ("subject", "tokenizer", "vectors", "llm"):
         if name in run and (here / str(run[name])).exists():
             run[name] = str(here / str(run[name]))
     run |= {"corpus": here / run["corpus"], "store": here / run["store"], "config": RunConfig(**configs)}
@@ -128,14 +130,15 @@ def _collect(recipe: Recipe, say: Say) -> bool:
 
     corpus_files(recipe.corpus)
     config = recipe.config.collect
-    subject = load_subject(recipe.subject, dtype=config.dtype, device=recipe.device)
+    subject = load_subject(recipe.subject, dtype=config.dtype, device=recipe.device, tokenizer=recipe.tokenizer)
     outcome = collect_stage(Collection(subject, recipe.corpus, recipe.store, config), say=say, replace=True)
     return outcome is None or outcome.complete
 
 
 def _bench(recipe: Recipe, say: Say) -> stages.Bench:
     return stages.Bench(
-        recipe.store, recipe.layers, subject=recipe.subject, vectors=recipe.vectors, llm=recipe.llm,
+        recipe.store, recipe.layers, subject=recipe.subject, tokenizer=recipe.tokenizer,
+        vectors=recipe.vectors, llm=recipe.llm,
         device=recipe.device, say=say,
     )  # fmt: skip
 

@@ -59,6 +59,8 @@ class Bench:
     """Which of the store's sites; None is its first."""
     subject: str | None = None
     """None is the one that the store names."""
+    tokenizer: str | None = None
+    """Tokenizer folder or name, where the subject brings none; None is the one that the store names."""
     vectors: str = "glove"
     """`glove`, `corpus`, or a file of word vectors."""
     llm: str | None = None
@@ -123,7 +125,10 @@ class Bench:
 
         there = self.open.manifest
         subject = load_subject(
-            self.subject or there["subject"]["path"], dtype=there["config"]["dtype"], device=self.device
+            self.subject or there["subject"]["path"],
+            dtype=there["config"]["dtype"],
+            device=self.device,
+            tokenizer=self.tokenizer or there["tokenizer"].get("path"),
         )
         for what, own, stored in (
             ("weights", subject.sha256, there["subject"]["sha256"]),

@@ -30,7 +30,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +40,7 @@ from numpy.typing import NDArray
 
 from neurolocal.collect import CHECKPOINT_SECONDS, Progress, resolved, start
 from neurolocal.collect.loop import SHARE, take
+from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Batch, RowStream, corpus_files
 from neurolocal.demo import sample_corpus
@@ -81,18 +81,21 @@ def measure(subject: Subject, bridge: Any, row_length: int, dtype: Any, options:
     times: dict[str, list[float]] = {"bare": [], "collect": [], "cases": []}
     others: dict[str, list[float]] = {name: [] for name in OTHERS}
     filling: dict[str, list[float]] = {"collect": [], "cases": []}
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with Workers(torch.get_num_threads()) as workers:
         for batch in batches[: options.warm + 1]:
-            filling["collect"].append(timed(lambda b=batch: take(subject, b, progress, config=config, pool=pool)))
-            filling["cases"].append(timed(lambda b=batch: take(subject, b, cases, config=with_cases, pool=pool)))
+            filling["collect"].append(timed(lambda b=batch: take(subject, b, progress, config=config, workers=workers)))
+            if not options.no_cases:
+                take_cases = partial(take, config=with_cases, workers=workers)
+                filling["cases"].append(timed(partial(take_cases, subject, batch, cases)))
         forward(subject, batches[0])
         for i, batch in enumerate(batches[options.warm + 1 :]):
             runs: list[tuple[str, Callable[[], Any]]] = [
                 ("bare", lambda batch=batch: forward(subject, batch)),
-                ("collect", lambda batch=batch: take(subject, batch, progress, config=config, pool=pool)),
-                ("cases", lambda batch=batch: take(subject, batch, cases, config=with_cases, pool=pool)),
-            ]
-            for name, run in runs[i % 3 :] + runs[: i % 3]:
+                ("collect", lambda batch=batch: take(subject, batch, progress, config=config, workers=workers)),
+                ("cases", lambda batch=batch: take(subject, batch, cases, config=with_cases, workers=workers)),
+            ][: 2 if options.no_cases else 3]
+            turn = i % len(runs)
+            for name, run in runs[turn:] + runs[:turn]:
                 times[name].append(timed(run))
             if bridge is not None and i % OTHERS_EVERY == 1:
                 for name, other in OTHERS.items():
@@ -102,7 +105,7 @@ def measure(subject: Subject, bridge: Any, row_length: int, dtype: Any, options:
         tokenising,
         *checkpoint(subject, progress, config, options),
         # The first batch compiles and touches fresh memory: it is left out.
-        {name: sum(values[1:]) - len(values[1:]) * float(np.median(times[name])) for name, values in filling.items()},
+        {name: sum(v[1:]) - len(v[1:]) * float(np.median(times[name])) for name, v in filling.items() if v},
     )
     report(config, {name: np.array(values) for name, values in times.items()}, others, outside, subject)
 
@@ -142,6 +145,8 @@ def report(
     print(f"  outside the batches: tokenising {tokenising:.2%}, checkpoints {checkpoints:.2%}, ", end="")
     print(f"final write {writing / RUN:.2%} ({writing:.1f} s, {outside.size / 2**20:,.0f} MiB)")
     for name, said in (("collect", "collection"), ("cases", "with sign cases")):
+        if not len(times[name]):
+            continue
         cost, filling = times[name] / bare, max(0.0, outside.filling[name]) / RUN
         print(f"  {said + ', in the batch':<30} {said_ratio(1 / cost)}")
         whole = cost + tokenising + checkpoints + writing / RUN + filling
@@ -313,6 +318,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warm", type=int, default=24, help="batches before the pairs, which fill the lists")
     parser.add_argument("--batch-tokens", type=int, default=2048, help="tokens a batch (default 2048)")
     parser.add_argument("--no-others", action="store_true", help="only our collection and the bare pass")
+    parser.add_argument("--no-cases", action="store_true", help="without the series with sign cases")
     parser.add_argument("--memory", action="store_true", help="measure memory instead")
     parser.add_argument("--rows", type=int, default=400, help="rows of the run that measures memory")
     return parser.parse_args()

@@ -19,7 +19,6 @@ import tempfile
 import time
 import types
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +47,7 @@ from neurolocal.collect.loop import SHARE, take
 from neurolocal.collect.rows import KeptRows
 from neurolocal.collect.sample import Sampler
 from neurolocal.collect.state import DeviceState, State
+from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Batch, Cursor
 from neurolocal.provenance import Parts
@@ -141,12 +141,14 @@ def measure(subject: Subject, shape: str, row_length: int, options: argparse.Nam
         ways["with sign cases"] = (cases, on_device(subject, cases, reduce))
     rng = np.random.default_rng(0)
     times: dict[str, list[float]] = {name: [] for name in ("bare", *ways)}
-    with ThreadPoolExecutor(1) as pool:
+    with Workers(1) as workers:
         for i in range(options.pairs + 3):
             batch = random_batch(rng, i, batch_size, row_length, subject.d_vocab)
             runs: list[tuple[str, Callable[[], Any]]] = [("bare", lambda batch=batch: forward(subject, batch))]
             for name, (chosen, progress) in ways.items():
-                runs.append((name, lambda c=chosen, p=progress, b=batch: take(subject, b, p, config=c, pool=pool)))
+                runs.append(
+                    (name, lambda c=chosen, p=progress, b=batch: take(subject, b, p, config=c, workers=workers))
+                )
             turn = i % len(runs)
             for name, run in runs[turn:] + runs[:turn]:
                 times[name].append(timed(run, subject.device))

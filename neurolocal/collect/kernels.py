@@ -25,8 +25,11 @@ from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
 BLOCK = 256
 """Neurons scanned at a time; four rows of them are read in one go, so the accumulators are touched once in four."""
 
-PIECE = 32
+PIECE = 64
 """Positions scanned at a time: what is searched for an extreme that enters a list."""
+
+FULL = 1 << 14
+"""Positions that a 16-bit integer counts before it is emptied into a larger one."""
 
 N_ABOVE = len(THRESHOLDS)
 LEVELS = np.array(THRESHOLDS, np.float32)
@@ -158,6 +161,16 @@ def _count(bits, start, stop, low, n, levels, counts):
             for j in range(n):
                 count[j] += x0[j] > level
         p += 1
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _empty_into(small, large, n):
+    """Add small counts to large ones, and set them to 0."""
+    for t in range(len(small)):
+        some, total = small[t], large[t]
+        for j in range(n):
+            total[j] += some[j]
+            some[j] = 0
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
@@ -434,28 +447,38 @@ def update(x, bits, gate, linear, batch, kept, first, last, before, cases, level
             most[:], least[:], powers[:], counts[:] = -np.inf, np.inf, 0, 0
             most_at[:], least_at[:] = 0, 0
             mine, row, positions = batch.runs[b, : batch.n_runs[b]], batch.rows[b], 0
+            piece[:], since = 0, 0
             for r in range(len(mine)):
                 positions += mine[r, 1] - mine[r, 0]
                 for start in range(mine[r, 0], mine[r, 1], PIECE):
                     stop = min(start + PIECE, mine[r, 1])
-                    here_most[:], here_least[:], piece[:] = -np.inf, np.inf, 0
+                    here_most[:], here_least[:] = -np.inf, np.inf
                     _scan(x[b], start, stop, low, n, here_most, here_least, powers)
                     _keep_extremes(here_most, here_least, np.int32(start), n, most, least, most_at, least_at)
                     _count(bits[b], start, stop, low, n, levels, piece)
-                    counts += piece
+                    since += PIECE
+                    if since >= FULL:
+                        _empty_into(piece, counts, n)
+                        since = 0
+            _empty_into(piece, counts, n)
             _add_row(most, least, powers, counts, low, n, kept, sums, weakest, look)
             if cases:
-                best[:], best_at[:], case_counts[:], row_sums[:] = -np.inf, 0, 0, 0
+                best[:], best_at[:], case_counts[:], row_sums[:], since = -np.inf, 0, 0, 0, 0
+                case_piece[:] = 0
                 for r in range(len(mine)):
                     for start in range(mine[r, 0], mine[r, 1], PIECE):
                         stop = min(start + PIECE, mine[r, 1])
-                        best_bits[:], case_piece[:] = -1, 0
+                        best_bits[:] = -1
                         _scan_cases(
                             x[b], bits[b], gate[b], linear[b], start, stop, low, n, size_bits,
                             best_bits, case_piece, row_sums,
                         )  # fmt: skip
                         _keep_best(best_bits, np.int32(start), n, best, best_at)
-                        case_counts += case_piece
+                        since += PIECE
+                        if since >= FULL:
+                            _empty_into(case_piece, case_counts, n)
+                            since = 0
+                _empty_into(case_piece, case_counts, n)
                 _add_case_row(best, case_counts, row_sums, powers, positions, low, n, kept, case_sums, weakest, look)
             for j in range(n):
                 if not look[j]:

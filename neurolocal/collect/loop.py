@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,6 +24,7 @@ from neurolocal.collect import plain
 from neurolocal.collect.rows import KeptRows
 from neurolocal.collect.sample import Sampler
 from neurolocal.collect.state import Counted, DeviceState, LayerState, State
+from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, CorpusError
 from neurolocal.provenance import Parts
@@ -236,9 +236,9 @@ def collect(
         total=config.max_rows, initial=progress.rows, unit="row", desc="collect", disable=not bar, smoothing=0.1
     )
     try:
-        with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool, shown:
+        with Workers(torch.get_num_threads()) as workers, shown:
             for batch in batches:
-                take(subject, batch, progress, config=config, pool=pool)
+                take(subject, batch, progress, config=config, workers=workers)
                 shown.update(len(batch.rows))
                 shown.total = _expected(progress, config) or shown.total
                 shown.set_postfix_str(f"{progress.n_tokens:,} tokens", refresh=False)
@@ -263,9 +263,7 @@ def collect(
     )
 
 
-def take(
-    subject: Subject, batch: Batch, progress: Progress, *, config: CollectConfig, pool: ThreadPoolExecutor
-) -> None:
+def take(subject: Subject, batch: Batch, progress: Progress, *, config: CollectConfig, workers: Workers) -> None:
     """Take one batch into the collection."""
     own = config.sites or ()
     mask = counted_positions(batch, config, special=subject.vocabulary.special)
@@ -279,7 +277,7 @@ def take(
         def see(*x: Tensor) -> None:
             for i, state, site in mine:
                 cases = (x[signs[0]], x[signs[1]]) if signs is not None and site == "post" else None
-                state.update(x[i], cases, counted, pool)
+                state.update(x[i], cases, counted, workers)
 
         return see
 

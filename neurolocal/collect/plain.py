@@ -40,7 +40,7 @@ class State:
     positive: Int64[Tensor, "neuron"]
     above: Int64[Tensor, "threshold neuron"]
     nonfinite: Int64[Tensor, "neuron"]
-    histogram: Int64[Tensor, "neuron bin"]
+    histogram: Int32[Tensor, "neuron bin"]
     case_count: Int64[Tensor, "4 case_neuron"]
     case_whole: Int64[Tensor, "4 case_neuron"]
     case_fraction: Int64[Tensor, "4 case_neuron"]
@@ -193,10 +193,10 @@ def _add_exactly(
     fraction.copy_(more & MASK)
 
 
-def _draw(histogram: Int64[Tensor, "neuron bin"], x: Float32[Tensor, "drawn neuron"]) -> None:
+def _draw(histogram: Int32[Tensor, "neuron bin"], x: Float32[Tensor, "drawn neuron"]) -> None:
     """Count the drawn positions in the bins of `records.histogram_edges`."""
     bits = x.contiguous().view(torch.int32)
     size = bits & 0x7FFFFFFF
     i = ((size >> 22) - ((127 - 12) << 1)).clamp(0, BINS // 2 - 1)
     bin_ = torch.where((bits < 0) & (size > 0), BINS // 2 - 1 - i, BINS // 2 + i).long()
-    histogram.scatter_add_(1, bin_.T, x.isfinite().T.long())
+    histogram.scatter_add_(1, bin_.T, x.isfinite().T.int())

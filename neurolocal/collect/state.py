@@ -7,7 +7,6 @@ Cost: see "Memory" in FORMAT.md; with k = 20, windows of 61 and a sample of 1,02
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from neurolocal.collect import plain
 from neurolocal.collect.sample import Drawn, Sampler
+from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS, CaseStatistics, LayerRecord, Side, Statistics, TopK
 
@@ -75,7 +75,7 @@ class Kept(NamedTuple):
     nonfinite: np.ndarray
     """(neuron,) int64."""
     histogram: np.ndarray
-    """(neuron, bin) int64."""
+    """(neuron, bin) int32: half the memory, which is what a batch waits for; full after 3 x 10^10 tokens."""
     case_count: np.ndarray
     """(4, neuron) int64; without neurons where cases are not kept."""
     case_whole: np.ndarray
@@ -101,7 +101,7 @@ class Rows(NamedTuple):
 class State(Protocol):
     """What the loop asks of a layer's state, wherever it lies."""
 
-    def update(self, x: Activations, signs: plain.Signs, counted: Counted, pool: ThreadPoolExecutor) -> None:
+    def update(self, x: Activations, signs: plain.Signs, counted: Counted, workers: Workers) -> None:
         """Take in one batch; `signs` are the gate's and in projection's outputs where sign cases are kept."""
         ...
 
@@ -142,13 +142,13 @@ class LayerState:
             positive=np.zeros(n, np.int64),
             above=np.zeros((len(THRESHOLDS), n), np.int64),
             nonfinite=np.zeros(n, np.int64),
-            histogram=np.zeros((n, BINS), np.int64),
+            histogram=np.zeros((n, BINS), np.int32),
             case_count=np.zeros((4, n_cases), np.int64),
             case_whole=np.zeros((4, n_cases), np.int64),
             case_fraction=np.zeros((4, n_cases), np.int64),
         )
 
-    def update(self, x: Activations, signs: plain.Signs, counted: Counted, pool: ThreadPoolExecutor) -> None:
+    def update(self, x: Activations, signs: plain.Signs, counted: Counted, workers: Workers) -> None:
         """Take in one batch of activations."""
         from neurolocal.collect.kernels import BLOCK, update
 
@@ -167,13 +167,8 @@ class LayerState:
             )  # fmt: skip
 
         n = x.shape[2]
-        blocks, threads = -(-n // BLOCK), torch.get_num_threads()
-        step = -(-blocks // threads) * BLOCK
-        parts = [(low, min(low + step, n)) for low in range(0, n, step)]
-        others: list[Future[None]] = [pool.submit(work, *part) for part in parts[1:]]
-        work(*parts[0])
-        for other in others:
-            other.result()
+        step = -(-n // (BLOCK * workers.n)) * BLOCK
+        workers.run(work, [(low, min(low + step, n)) for low in range(0, n, step)])
         self.count += counted.total
         self.sampled += len(batch.drawn)
         if len(counted.drawn.slots):
@@ -196,6 +191,7 @@ class LayerState:
             activation[unused] = np.nan
             lists[side] = TopK(activation, kept.row[i].copy(), kept.position[i].copy(), window)
         columns = {name: getattr(kept, name).copy() for name in _STATISTICS}
+        columns["histogram"] = kept.histogram.astype(np.int64)
         cases = (kept.case_count, kept.case_whole, kept.case_fraction)
         return LayerRecord(
             lists,
@@ -257,7 +253,7 @@ class DeviceState:
         self._config, self._d_mlp, self._cases = config, d_mlp, cases
         self._load(self._empty())
 
-    def update(self, x: Activations, signs: plain.Signs, counted: Counted, pool: ThreadPoolExecutor) -> None:
+    def update(self, x: Activations, signs: plain.Signs, counted: Counted, workers: Workers) -> None:
         """Take in one batch of activations."""
         if self._chosen is not None:
             x, signs = x[:, :, self._chosen], signs and (signs[0][:, :, self._chosen], signs[1][:, :, self._chosen])

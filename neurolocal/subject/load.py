@@ -60,6 +60,7 @@ def load_subject(
     name = None if config is None else config.get("tokenizer_name")
     words = find_tokenizer(folder, name=name, given=tokenizer)
     subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
+    subject.tokenizer_path = None if tokenizer is None else str(tokenizer)
     subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # else transformers drew it at random
     return subject
 

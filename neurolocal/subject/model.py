@@ -54,6 +54,8 @@ class Subject:
         """
         self.model, self.tokenizer = model, tokenizer
         self.name, self.path, self.sha256 = name, path, sha256
+        self.tokenizer_path: str | None = None
+        """Where the tokenizer was loaded from, where the user said so."""
         self.unembeds = True
         """False where the files lack the unembedding, so that what stands in its place means nothing."""
         self.body: torch.nn.Module = model.base_model
@@ -138,7 +140,8 @@ class Subject:
         """What names the tokenizer, for a manifest."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         vocab = backend.to_str() if backend is not None else self.tokenizer.get_vocab()
-        return {"sha256": sha256(vocab), "bos": self.bos, "eos": self.eos, "size": len(self.tokenizer)}
+        named = {"path": self.tokenizer_path} if self.tokenizer_path is not None else {}
+        return {"sha256": sha256(vocab), "bos": self.bos, "eos": self.eos, "size": len(self.tokenizer), **named}
 
     @torch.inference_mode()
     def read(

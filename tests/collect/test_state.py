@@ -1,9 +1,9 @@
 """The collector's lists, statistics and sample against a brute-force twin, for any batch size, sharding and values."""
 
 import inspect
+import os
 import struct
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from neurolocal.collect import plain
 from neurolocal.collect.merge import merge
 from neurolocal.collect.sample import Sampler, hashes, merge_samples
 from neurolocal.collect.state import Counted, DeviceState, LayerState
+from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.records import (
     BINS,
@@ -27,7 +28,7 @@ from neurolocal.records import (
     histogram_edges,
 )
 
-POOL = ThreadPoolExecutor(2)
+POOL = Workers(2)
 BEFORE, AFTER, SEED = 3, 2, 5
 
 
@@ -378,3 +379,22 @@ def test_without_a_compiler_it_goes_on(rng, monkeypatch):
     with pytest.warns(UserWarning, match=r"collecting without torch.compile, which failed \(no compiler\)"):
         found = reduce(x, mask, None)
     assert torch.equal(found.strength, plain.reduced(x, mask, None).strength)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_workers_do_every_part_and_tell_errors(n):
+    done = []
+    with Workers(n) as workers:
+        for _ in range(5):
+            workers.run(lambda low, high: done.append((low, high)), [(i, i + 1) for i in range(n)])
+        assert sorted(done) == sorted((i, i + 1) for i in range(n) for _ in range(5))
+
+        def broken(low, high):
+            raise ValueError(low)
+
+        with pytest.raises(ValueError, match="0"):
+            workers.run(broken, [(0, 1)])
+    assert os.sched_getaffinity(0) == BEFORE_ALL, "the calling thread was bound to some cores"
+
+
+BEFORE_ALL = os.sched_getaffinity(0)

@@ -25,7 +25,7 @@ def table(stage: str, kind: Any) -> str:
             says[field.target.id] = " ".join(str(text.value.value).split())  # type: ignore[union-attr]
     lines = [f"**[{stage}]**", "", "| setting | default | meaning |", "| --- | --- | --- |"]
     for field in dataclasses.fields(kind):
-        none = "all" if " all" in says[field.name].partition("None")[2] else "by the model"
+        none = "by the model" if "model" in says[field.name].partition("None")[2] else "all"
         default = none if field.default is None else f"`{field.default}`"
         lines.append(f"| `{field.name}` | {default} | {says[field.name]} |")
     return "\n".join(lines)

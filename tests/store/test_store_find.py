@@ -95,7 +95,7 @@ def without_index(path):
 def collection(rng, *, ties=False, **more):
     """Rows of awkward tokens, and lists over them; with `ties` few different activations, some of them 0."""
     rows = StoredRows(rng.integers(0, len(TOKENS), (5, 9)), rng.integers(3, 10, 5), np.arange(0, 50, 10), {})
-    rows = rows._replace(parts=parts_of(rng).columns())
+    rows = dataclasses.replace(rows, parts=parts_of(rng).columns())
     made = made_up(rng, vocabulary=VOCABULARY, token_count=np.ones(len(TOKENS), np.int64), rows=rows, rest={}, **more)
     for _, record in made.layers:
         lists = top(rng, len(record.sample), k=6)

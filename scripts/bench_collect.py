@@ -260,14 +260,17 @@ OTHERS: dict[str, Callable[[Any, Subject, Batch], None]] = {
 
 def memory(options: argparse.Namespace) -> None:
     """Resident memory at 10 % and at the end of a run, beside what FORMAT.md's formula says."""
+    import neurolocal.collect.kernels  # noqa: F401  the compiler belongs to what Python and its packages take
     from neurolocal.collect.memory import expected_bytes
 
-    before = resident()
     config = CollectConfig(
         row_length=options.row_lengths[0], dtype=options.dtypes[0], max_rows=options.rows, sample=1024,
         batch_size=max(1, options.batch_tokens // options.row_lengths[0]),
     )  # fmt: skip
     subject = load_subject(options.subject, dtype=config.dtype)
+    weights = sum(p.numel() * p.element_size() for p in subject.model.parameters())
+    forward(subject, short_batch(subject, config))  # what a first pass loads and sets up
+    before = resident() - weights
     seen: list[int] = []
 
     def look() -> bool:
@@ -278,14 +281,24 @@ def memory(options: argparse.Namespace) -> None:
         job = Collection(subject, options.corpus, Path(folder) / "store.h5", config)
         collect_stage(job, say=print, stop=look)
     early, late, peak = seen[len(seen) // 10], seen[-1], max(*seen, high_water())
-    weights = sum(p.numel() * p.element_size() for p in subject.model.parameters())
     expected = before + expected_bytes(
         subject.d_mlp, resolved(config, subject), weights=weights, d_vocab=subject.d_vocab,
         d_model=subject.model.config.get_text_config().hidden_size,
     )  # fmt: skip
     mib = [f"{n / 2**20:,.0f}" for n in (before, early, late, peak, expected)]
-    print(f"MiB: imports {mib[0]}; at 10 % {mib[1]}, at the end {mib[2]} ({late / early - 1:+.1%}); ", end="")
+    print(
+        f"MiB: Python and packages {mib[0]}; at 10 % {mib[1]}, at the end {mib[2]} ({late / early - 1:+.1%}); ", end=""
+    )
     print(f"peak {mib[3]}, expected {mib[4]} ({peak / expected - 1:+.1%})")
+
+
+def short_batch(subject: Subject, config: CollectConfig) -> Batch:
+    """One short row."""
+    stream = RowStream(
+        corpus_files(sample_corpus()), subject.encode_documents, subject.bos, subject.eos,
+        dataclasses.replace(config, row_length=16, batch_size=1, max_rows=1),
+    )  # fmt: skip
+    return next(stream.batches())
 
 
 def resident() -> int:

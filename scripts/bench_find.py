@@ -49,6 +49,8 @@ def main() -> None:
             print(
                 f"find by {by}: median {np.median(took) * 1e3:.0f} ms, largest {max(took) * 1e3:.0f} ms, with opening"
             )
+        took = [read_one(path, int(layer), int(n)) for layer, n in rng.integers(0, LAYERS, (20, 2))]
+        print(f"open, and read one neuron: median {np.median(took) * 1e3:.0f} ms, largest {max(took) * 1e3:.0f} ms")
         command = "import sys; from neurolocal.store import Store, find; print(find(Store(sys.argv[1]), sys.argv[2]))"
         took = []
         for text in texts[:5]:
@@ -71,6 +73,14 @@ def report(vocabulary: Vocabulary, rows: StoredRows, layers: Sequence[tuple[Plac
     size = sum(column.nbytes for keyed in (index.token, index.word) for column in keyed.entries) / 1e6
     print(f"index: {took:.1f} s, {n[0]:,} entries by token, {n[1]:,} by {len(index.words):,} words, {size:.0f} MB")
     print(f"index: peak memory rose by at most {more:,.0f} MiB")
+
+
+def read_one(path: Path, layer: int, neuron: int) -> float:
+    """Seconds to open the store and read a neuron's examples."""
+    start = time.perf_counter()
+    with Store(path) as store:
+        store.examples(layer, neuron)
+    return time.perf_counter() - start
 
 
 def look(path: Path, text: str, *, word: bool) -> float:

@@ -1,6 +1,6 @@
 """The vocabulary of the project as frozen types, with shapes and units.
 
-Invariant: imports nothing of ours and no heavy package, so every room may use it. Arrays are numpy, little-endian;
+Invariant: imports no heavy package and nothing of ours but `kinds`, so any room may use it. Arrays: numpy, little-endian;
 `neuron` is the index within a layer, `k` the length of a list, `window` the positions before + 1 + after the peak.
 A neuron table (the evidence of a stage for one layer) is columns of equal length, one row a neuron, with the column
 `neuron` saying which: stages that look at some neurons only hold only those.
@@ -9,30 +9,17 @@ A neuron table (the evidence of a stage for one layer) is columns of equal lengt
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Integer
 
-Site = Literal["post", "mid", "pre", "pre_linear"]
-"""Where in an MLP a neuron is read, in TransformerLens's names.
-
-`post`: the input of the MLP's out projection. `mid`: after SoLU, before its LayerNorm (`solu_ln` models only). `pre`:
-before the activation function (of a gated MLP, the gate projection's output). `pre_linear`: the in projection's output
-(gated MLPs only).
-"""
-
-Side = Literal["largest", "smallest", "gate+_in+", "gate+_in-", "gate-_in+", "gate-_in-"]
-"""Which of a neuron's activations a list of examples holds: one end of them all, or of a gated neuron the strongest
-|activation| where its gate and its in projection have these signs (a sign case)."""
-
-SIDES: tuple[Side, Side] = ("largest", "smallest")
-
-CASES: tuple[Side, Side, Side, Side] = ("gate+_in+", "gate+_in-", "gate-_in+", "gate-_in-")
-"""The sign cases of a gated neuron, by number: 2 x (gate is negative) + (in is negative); +0 counts as +, -0 as -."""
-
-Place = tuple[Site, int]
-"""A site and a layer."""
+from neurolocal.kinds import CASES as CASES
+from neurolocal.kinds import SIDES as SIDES
+from neurolocal.kinds import VERDICTS as VERDICTS
+from neurolocal.kinds import Place as Place
+from neurolocal.kinds import Side as Side
+from neurolocal.kinds import Site as Site
+from neurolocal.kinds import Verdict as Verdict
 
 THRESHOLDS: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0)
 """Activations above which firing is counted, beside 0."""
@@ -49,12 +36,6 @@ def histogram_edges() -> Float64[np.ndarray, "97"]:
     octaves = np.ldexp(1.0, np.arange(-12, 12))
     up = np.stack([octaves, 1.5 * octaves], axis=1).ravel()[1:]
     return np.concatenate([[-np.inf], -up[::-1], [0.0], up, [np.inf]])
-
-
-Verdict = Literal["concept", "token", "form", "context", "dead", "unclear"]
-"""What the evidence says a neuron stands for; see `neurolocal.verdict`."""
-
-VERDICTS: tuple[Verdict, ...] = ("concept", "token", "form", "context", "dead", "unclear")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import click
 import pytest
 from small_run import neurolocal, write_corpus, write_vectors
 
-from neurolocal.cli import Numbers, Shard, cli, main
+from neurolocal.cli import cli, main
+from neurolocal.options import Numbers, Shard
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -10,6 +10,7 @@ import pytest
 import neurolocal
 
 HEAVY = (
+    "numpy",
     "torch",
     "gensim",
     "llama_cpp",
@@ -39,12 +40,16 @@ def heavy_after(code: str) -> list[str]:
     [
         "import neurolocal",
         "import neurolocal.cli",
-        "from neurolocal import Example, CollectConfig, NeurolocalError, Vocabulary",
+        "from neurolocal import NeurolocalError",
         "import neurolocal\ndir(neurolocal)",
     ],
 )
 def test_importing_loads_nothing_heavy(code: str) -> None:
     assert heavy_after(code) == []
+
+
+def test_the_vocabulary_needs_numpy_alone() -> None:
+    assert heavy_after("from neurolocal import Example, CollectConfig, Vocabulary") == ["numpy"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["collect", "--help"], ["report", "--help"], []])

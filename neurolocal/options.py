@@ -1,0 +1,95 @@
+"""What the commands' options share: kinds of values (`0,3,5-7`, `post,pre`, `0/4`) and the options of many commands.
+
+Invariant: imports click alone; see `cli`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import click
+
+from neurolocal.kinds import Site
+
+
+class Numbers(click.ParamType):
+    """`0,3,5-7` -> (0, 3, 5, 6, 7)."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        found: set[int] = set()
+        for part in str(value).split(","):
+            match = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", part.strip())
+            numbers = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
+            if not numbers:
+                self.fail(f"{value!r}: give numbers and ranges, for example 0,3,5-7", param, ctx)
+            found.update(numbers)
+        return tuple(sorted(found))
+
+
+class Sites(click.ParamType):
+    """`post,pre` -> ("post", "pre")."""
+
+    name = "sites"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Site, ...]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        found = tuple(part.strip() for part in str(value).split(","))
+        if not set(found) <= set(get_args(Site)):
+            self.fail(f"{value!r}: give some of {', '.join(get_args(Site))}, for example post,pre", param, ctx)
+        return cast("tuple[Site, ...]", found)
+
+
+class Shard(click.ParamType):
+    """`0/4` -> (0, 4)."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([0-9]+)/([0-9]+)", str(value))
+        if not match or int(match[1]) >= int(match[2]):
+            self.fail(f"{value!r}: give I/N with I from 0 to N-1, for example 0/4", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+store_argument = click.argument("store", type=click.Path(path_type=Path))
+
+
+def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every evidence stage has."""
+    for option in (
+        click.option("--method", type=click.Choice(["default", "notebook"]), default="default", show_default=True,
+                     help="How: our own way, or the original notebook's, step by step."),
+        click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]"),
+        click.option("--site", type=click.Choice(get_args(Site)), help="Which site.  [default: the store's first]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+site_option = click.option(
+    "--site", type=click.Choice(get_args(Site)), help="Which of the store's sites.  [default: its first]"
+)
+vectors_option = click.option(
+    "--vectors",
+    default="glove",
+    show_default=True,
+    help="Word vectors: glove, corpus (FastText trained on it), or a file.",
+)
+subject_option = click.option(
+    "--subject", help="Model folder, .gguf or cached name.  [default: the one the store names]"
+)
+device_option = click.option("--device", help="Torch device.  [default: cuda where there is one, else cpu]")
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Seed of whatever is drawn.")

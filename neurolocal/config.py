@@ -98,6 +98,8 @@ class SimilarityConfig:
     """Frequency bins from which the random words are drawn, of equal width in log count."""
     level: float = 0.05
     """q at or under which a neuron is kept (default method)."""
+    phrases: Literal["none", "mean", "doc2vec"] = "mean"
+    """What is compared of whole windows: nothing, mean vectors, or these and Doc2Vec trained on the corpus (slow)."""
     threshold: float = 0.6
     """Score at or above which a neuron is kept (notebook method)."""
     seed: int = 0
@@ -119,6 +121,18 @@ class PerturbationConfig:
     """Nearest words tried an example."""
     controls: int = 5
     """Random words of the same frequency tried an example."""
+    grades: int = 1
+    """Words tried an example at each of three distances between neighbours and controls."""
+    variants: int = 2
+    """Spelling variants of the word tried an example."""
+    forms: int = 2
+    """Other capitals and spacings of the word tried an example."""
+    spelled: int = 2
+    """Random words with the spelling that the neuron's words share tried an example, where they share one."""
+    reach: int = 2
+    """New words like all of the neuron's words tried an example."""
+    elsewhere: int = 2
+    """Other contexts that the word is tried in, beside alone after BOS (once where this is 1 or more)."""
     screen: int | None = None
     """Test only the neurons of a layer with this many best similarity p values; None tests all."""
     permutations: int = 1000

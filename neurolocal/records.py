@@ -1,6 +1,6 @@
 """The vocabulary of the project as frozen types, with shapes and units.
 
-Invariant: imports no heavy package and nothing of ours but `kinds`, so any room may use it. Arrays: numpy, little-endian;
+Invariant: imports no heavy package and nothing of ours but `kinds`, so any room may use it. Arrays are numpy's;
 `neuron` is the index within a layer, `k` the length of a list, `window` the positions before + 1 + after the peak.
 A neuron table (the evidence of a stage for one layer) is columns of equal length, one row a neuron, with the column
 `neuron` saying which: stages that look at some neurons only hold only those.
@@ -236,6 +236,46 @@ class SimilarityTable:
     """Benjamini-Hochberg over the neurons of the layer that have a p."""
     kept: Bool[np.ndarray, "n"]
     """Passed the method's own screen (default: q under the config's level; notebook: score >= 0.6)."""
+    n_tokens: Int64[np.ndarray, "n"]
+    """Distinct peak tokens, as they stand."""
+    token_repetition: Float32[np.ndarray, "n"]
+    """Share of the examples on the commonest peak token; beside `repetition`, evidence for `token`."""
+    form: list[str]
+    """The spelling that the peak words share most beyond chance, as `neurolocal.forms` names it; empty: none."""
+    form_share: Float32[np.ndarray, "n"]
+    """Share of the distinct peak words that have it; NaN where there is none."""
+    form_p: Float64[np.ndarray, "n"]
+    """Probability that as many random words of the same frequency share any spelling as much; NaN: under two words."""
+    form_q: Float64[np.ndarray, "n"]
+    """Benjamini-Hochberg over the neurons of the layer that have a `form_p`."""
+    phrase_score: Float32[np.ndarray, "n"]
+    """Mean cosine over pairs of the windows' mean vectors, the peak words left out; NaN where not measured."""
+    phrase_z: Float32[np.ndarray, "n"]
+    """(phrase_score - mean of random windows of the corpus) / their standard deviation."""
+    phrase_p: Float64[np.ndarray, "n"]
+    """Share of random sets of windows that score as high, the observed one counted in."""
+    phrase_q: Float64[np.ndarray, "n"]
+    """Benjamini-Hochberg over the neurons of the layer that have a `phrase_p`."""
+    document_score: Float32[np.ndarray, "n"]
+    """The same as `phrase_score` of Doc2Vec vectors of the whole windows; NaN where not asked for."""
+    document_z: Float32[np.ndarray, "n"]
+    """The same as `phrase_z` of these."""
+    document_p: Float64[np.ndarray, "n"]
+    """The same as `phrase_p` of these."""
+
+
+KINDS = (
+    *("original", "neighbour", "control", "grade1", "grade2", "grade3"),
+    *("variant", "form", "spelled", "reach", "alone", "elsewhere"),
+)
+"""What stands in an example's place, relative to its peak word:
+
+`original` the word itself, run again: the reference of the others; `neighbour` a near word; `control` a random word as
+frequent; `grade1` to `grade3` words between these, ever farther by cosine; `variant` a spelling variant (plural,
+inflection); `form` the word in other capitals or spacing; `spelled` a random word with the spelling that the neuron's
+words share; `reach` a word like all of the neuron's words and none of them; `alone` the word after BOS, without its
+context; `elsewhere` the word in another row's context.
+"""
 
 
 @dataclass(frozen=True)
@@ -247,7 +287,7 @@ class SubstituteTable:
     rank: Int32[np.ndarray, "s"]
     """Rank of the example whose peak word was replaced."""
     kind: list[str]
-    """`neighbour`, `control`, or `original` (the word itself, run again: the reference of the others)."""
+    """One of `KINDS`."""
     word: list[str]
     """The text that stood there, as tokenised (leading space kept)."""
     cosine: Float32[np.ndarray, "s"]
@@ -286,6 +326,31 @@ class PerturbationTable:
     """Benjamini-Hochberg over the tested neurons of the layer."""
     score: Float32[np.ndarray, "n"]
     """Notebook method: its average score, in activation units; default method: `half - control_half`."""
+    n_controls: Int32[np.ndarray, "n"]
+    """Controls tested, over all examples."""
+    grade1: Float32[np.ndarray, "n"]
+    """Mean of activation / original over the words a little farther than the neighbours; NaN where none was tested."""
+    grade2: Float32[np.ndarray, "n"]
+    """The same, farther."""
+    grade3: Float32[np.ndarray, "n"]
+    """The same, farther still; `control_relative` ends the dose-response curve that `relative` begins."""
+    dose: Float32[np.ndarray, "n"]
+    """Spearman's rank correlation of cosine and activation within an example, over neighbours, grades and controls;
+    the mean over examples."""
+    variant_half: Float32[np.ndarray, "n"]
+    """Share of spelling variants that keep half."""
+    form_half: Float32[np.ndarray, "n"]
+    """Share of other capitals and spacings of the word itself that keep half."""
+    spelled_half: Float32[np.ndarray, "n"]
+    """Share of random words with the neuron's shared spelling that keep half; NaN where it has none."""
+    n_reach: Int32[np.ndarray, "n"]
+    """New words tested that are like all of the neuron's words."""
+    reach_half: Float32[np.ndarray, "n"]
+    """Share of these that keep half: how far the concept reaches beyond the examples."""
+    alone: Float32[np.ndarray, "n"]
+    """Mean of activation / original of the peak words alone after BOS."""
+    elsewhere_half: Float32[np.ndarray, "n"]
+    """Share of other contexts in which the peak words keep half."""
     substitutes: SubstituteTable
     """Every substitute, for whoever wants to see."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -115,18 +115,26 @@ class Vocabulary:
         return RowWords(self, tokens)
 
     def word_counts(self, rows: Iterable[Integer[np.ndarray, "_"]]) -> Counter[str]:
-        """How often each case-folded word occurs in the rows; tokens without letters count as `word_at` names them."""
+        """How often each word occurs in the rows, as it stands; tokens without letters count as `word_at` names them."""
         counts: Counter[str] = Counter()
         bare = np.zeros(len(self.tokens), np.int64)
         for tokens in rows:
             plain = b"".join(b"\x00" if self.special[t] else self.tokens[int(t)] for t in tokens)
-            counts.update(w.casefold() for w in WORD.findall(plain.decode("utf-8", "replace")))
+            counts.update(WORD.findall(plain.decode("utf-8", "replace")))
             np.add.at(bare, tokens, 1)
         for i in np.flatnonzero(bare).tolist():
             own = self.tokens[i].decode("utf-8", "replace")
             if not self.special[i] and "\ufffd" not in own and not WORD.search(own):
-                counts[(own.strip() or own).casefold()] += int(bare[i])
+                counts[own.strip() or own] += int(bare[i])
         return counts
+
+
+def folded(counts: Mapping[str, int]) -> Counter[str]:
+    """The counts of case-folded words."""
+    total: Counter[str] = Counter()
+    for word, count in counts.items():
+        total[word.casefold()] += count
+    return total
 
 
 class RowWords:

@@ -225,13 +225,13 @@ def find(
 @click.option("--draws", type=int, default=1000, show_default=True, help="Random word sets a neuron is compared with.")
 @seed_option
 def similarity(
-    store: Path, layers: tuple[int, ...] | None, site: Any, method: Any, vectors: str, draws: int, seed: int
+    store: Path, layers: tuple[int, ...] | None, site: Any, sides: Any, method: Any, vectors: str, draws: int, seed: int
 ) -> None:
     """Do a neuron's top tokens belong together?"""
     from neurolocal import stages
     from neurolocal.config import SimilarityConfig
 
-    bench = _bench(store, layers, site=site, vectors=vectors)
+    bench = _bench(store, layers, site=site, sides=sides, vectors=vectors)
     stages.similarity(bench, SimilarityConfig(method=method, draws=draws, seed=seed))
 
 
@@ -247,26 +247,26 @@ def similarity(
 @click.option("--screen", type=int, help="Test only that many neurons a layer, most coherent first.")
 @seed_option
 def perturbation(
-    store: Path, layers: tuple[int, ...] | None, site: Any, subject: str | None, vectors: str, device: str | None,
-    **config: Any,
+    store: Path, layers: tuple[int, ...] | None, site: Any, sides: Any, subject: str | None, vectors: str,
+    device: str | None, **config: Any,
 ) -> None:  # fmt: skip
     """Does the activation follow the concept when the word is replaced?"""
     from neurolocal import stages
     from neurolocal.config import PerturbationConfig
 
-    bench = _bench(store, layers, site=site, vectors=vectors, subject=subject, device=device)
+    bench = _bench(store, layers, site=site, sides=sides, vectors=vectors, subject=subject, device=device)
     stages.perturbation(bench, PerturbationConfig(**config))
 
 
 @cli.command(epilog=_example("neurolocal verdict smol.h5 --layers 14"))
 @store_argument
 @stage_options
-def verdict(store: Path, layers: tuple[int, ...] | None, site: Any, method: Any) -> None:
+def verdict(store: Path, layers: tuple[int, ...] | None, site: Any, sides: Any, method: Any) -> None:
     """Evidence -> verdict and rank of every neuron."""
     from neurolocal import stages
     from neurolocal.config import VerdictConfig
 
-    stages.verdict(_bench(store, layers, site=site), VerdictConfig(), method=method)
+    stages.verdict(_bench(store, layers, site=site, sides=sides), VerdictConfig(), method=method)
 
 
 @cli.command(epilog=_example("neurolocal summary smol.h5 --layers 14 --llm qwen.gguf --limit 100"))
@@ -277,14 +277,14 @@ def verdict(store: Path, layers: tuple[int, ...] | None, site: Any, method: Any)
 @click.option("--limit", type=int, default=50, show_default=True, help="Neurons a layer, best evidence first.")
 @seed_option
 def summary(
-    store: Path, layers: tuple[int, ...] | None, site: Any, method: Any, vectors: str, llm: str | None, limit: int,
-    seed: int,
+    store: Path, layers: tuple[int, ...] | None, site: Any, sides: Any, method: Any, vectors: str, llm: str | None,
+    limit: int, seed: int,
 ) -> None:  # fmt: skip
     """What would a person call it? A local LLM describes the best neurons."""
     from neurolocal import stages
     from neurolocal.config import SummaryConfig
 
-    bench = _bench(store, layers, site=site, vectors=vectors, llm=llm)
+    bench = _bench(store, layers, site=site, sides=sides, vectors=vectors, llm=llm)
     stages.summary(bench, SummaryConfig(method=method, limit=limit, seed=seed))
 
 

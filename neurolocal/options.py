@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 
 import click
 
-from neurolocal.kinds import Site
+from neurolocal.kinds import CASES, SIDES, Side, Site
 
 
 class Numbers(click.ParamType):
@@ -49,6 +49,23 @@ class Sites(click.ParamType):
         return cast("tuple[Site, ...]", found)
 
 
+class Sides(click.ParamType):
+    """`largest,gate+_in+` -> ("largest", "gate+_in+"); `ends` and `cases` are the two ends and the sign cases."""
+
+    name = "sides"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Side, ...]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        groups = {"ends": SIDES, "cases": CASES}
+        parts = [part.strip() for part in str(value).split(",")]
+        found = [side for part in parts for side in groups.get(part, (part,))]
+        if not set(found) <= set(get_args(Side)):
+            self.fail(f"{value!r}: give some of {', '.join(get_args(Side))}, ends, cases", param, ctx)
+        return cast("tuple[Side, ...]", tuple(dict.fromkeys(found)))
+
+
 class Shard(click.ParamType):
     """`0/4` -> (0, 4)."""
 
@@ -74,6 +91,8 @@ def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="How: our own way, or the original notebook's, step by step."),
         click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]"),
         click.option("--site", type=click.Choice(get_args(Site)), help="Which site.  [default: the store's first]"),
+        click.option("--side", "sides", type=Sides(), default="ends", show_default=True,
+                     help="Lists: largest, smallest, gate+_in+, …; ends: the first two, cases: the sign cases."),
     ):  # fmt: skip
         command = option(command)
     return command

@@ -33,19 +33,19 @@ from neurolocal.config import (
     sha256,
 )
 from neurolocal.errors import StoreError
-from neurolocal.records import Example, PerturbationTable, Side, SimilarityTable, Site, VerdictTable
+from neurolocal.records import SIDES, Example, PerturbationTable, Side, SimilarityTable, Site, VerdictTable
 
 if TYPE_CHECKING:
     from neurolocal.similarity import Vectors
     from neurolocal.store import Store
     from neurolocal.subject import Subject
-    from neurolocal.summary import LLM, Description
+    from neurolocal.summary import LLM
 
 FLUSH = 30.0
 """Seconds of finished layers that a kill may cost; writing copies the store."""
 
-SIDE: Side = "largest"
-"""The side that evidence is gathered for."""
+FACTS = "facts"
+"""The entry of a table's inputs that tells about them and does not decide whether it is made again."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Bench:
     """Layers to look at; None is all that were collected."""
     site: Site | None = None
     """Which of the store's sites; None is its first."""
+    sides: tuple[Side, ...] = SIDES
+    """Which lists to look at, each by itself: the two ends, sign cases."""
     subject: str | None = None
     """None is the one that the store names."""
     tokenizer: str | None = None
@@ -76,6 +78,21 @@ class Bench:
 
         return Store(self.store, site=self.site)
 
+    def require_sides(self, layer: int) -> tuple[Side, ...]:
+        """The sides asked for.
+
+        Raises:
+            StoreError: a sign case that was not collected.
+        """
+        there = self.open.sides(layer)
+        missing = [side for side in self.sides if side not in there]
+        if missing:
+            raise StoreError(
+                f"looking at {', '.join(missing)} of layer {layer}: {self.store} holds {', '.join(there)}. "
+                "Collect with --sign-cases, or choose another --side."
+            )
+        return self.sides
+
     @cached_property
     def collection(self) -> str:
         """Hash of what the examples depend on."""
@@ -90,7 +107,7 @@ class Bench:
 
     @cached_property
     def word_counts(self) -> Counter[str]:
-        """How often each case-folded word occurs in the stored rows."""
+        """How often each word occurs in the stored rows, as it stands in the text."""
         return self.open.vocabulary.word_counts(self.open.iter_rows())
 
     @cached_property
@@ -113,6 +130,16 @@ class Bench:
         if self.vectors == "corpus":
             return {"name": "corpus", "sha256": sha256(["fasttext", self.collection])}
         return {"name": self.loaded_vectors.name, "sha256": self.loaded_vectors.sha256}
+
+    @cached_property
+    def vector_facts(self) -> dict[str, Any]:
+        """What the vectors know: their agreement with people's judgements, and how much of the corpus."""
+        from neurolocal.similarity import vector_facts
+
+        facts = vector_facts(self.loaded_vectors, self.word_counts)
+        for warning in facts.get("warnings", ()):
+            self.say(f"vectors: {warning}")
+        return facts
 
     @cached_property
     def loaded_subject(self) -> Subject:
@@ -161,27 +188,32 @@ class Bench:
 
 Table = TypeVar("Table", SimilarityTable, PerturbationTable, VerdictTable)
 
-Work = Callable[[int], Any]
-"""Layer -> table."""
+Work = Callable[[int, Side], Any]
+"""Layer, side -> table."""
 
 
 def similarity(bench: Bench, config: SimilarityConfig) -> None:
     """Do the top tokens belong together?"""
 
-    def work(layer: int) -> SimilarityTable:
+    def work(layer: int, side: Side) -> SimilarityTable:
         from neurolocal.similarity import notebook_similarity
         from neurolocal.similarity import similarity as default
 
-        examples = bench.open.example_lists(layer, SIDE)
+        examples = bench.open.example_lists(layer, side)
         vocabulary, vectors = bench.open.vocabulary, bench.loaded_vectors
         if config.method == "notebook":
             table = notebook_similarity(examples, vocabulary, vectors, config=config, progress=bench.bar)
         else:
-            counts, bar = bench.word_counts, bench.bar
-            table = default(examples, vocabulary, vectors, word_counts=counts, config=config, progress=bar)
+            table = default(
+                examples, vocabulary, vectors, word_counts=bench.word_counts, rows=bench.open.iter_rows, config=config,
+                progress=bench.bar,
+            )  # fmt: skip
         return _named(table, bench.open.neurons(layer))
 
-    _each_layer(bench, "similarity", lambda layer: _made_from(bench, config, vectors=bench.vectors_name), work)
+    def made_from(layer: int, side: Side) -> dict[str, Any]:
+        return _made_from(bench, config, vectors=bench.vectors_name)
+
+    _each_layer(bench, "similarity", made_from, work, facts=lambda: bench.vector_facts)
 
 
 def perturbation(bench: Bench, config: PerturbationConfig) -> None:
@@ -192,27 +224,27 @@ def perturbation(bench: Bench, config: PerturbationConfig) -> None:
     """
     from neurolocal.perturbation import notebook_perturb, perturb
 
-    def made_from(layer: int) -> dict[str, Any]:
+    def made_from(layer: int, side: Side) -> dict[str, Any]:
         screened = config.screen is not None or config.method == "notebook"
         return _made_from(
             bench,
             config,
             vectors=bench.vectors_name,
             subject=bench.open.manifest["subject"]["sha256"],
-            **({"similarity": _hash_of(bench, "similarity", layer)} if screened else {}),
+            **({"similarity": _hash_of(bench, "similarity", layer, side)} if screened else {}),
         )
 
-    def work(layer: int) -> PerturbationTable:
+    def work(layer: int, side: Side) -> PerturbationTable:
         from neurolocal.subject.packed import Packed
 
-        lists = dict(zip(bench.open.neurons(layer).tolist(), bench.open.example_lists(layer, SIDE), strict=True))
-        neurons: Mapping[int, list[Example]] = {n: lists[n] for n in _screened(bench, layer, config, list(lists))}
+        lists = dict(zip(bench.open.neurons(layer).tolist(), bench.open.example_lists(layer, side), strict=True))
+        neurons: Mapping[int, list[Example]] = {n: lists[n] for n in _screened(bench, layer, side, config, list(lists))}
         subject = Packed(bench.loaded_subject, site=bench.open.site)
         if config.method == "notebook":
             return notebook_perturb(neurons, subject, bench.loaded_vectors, layer, progress=bench.bar)
         return perturb(
             neurons, bench.open.row, subject, bench.loaded_vectors, layer,
-            word_counts=bench.word_counts, config=config, side=SIDE, progress=bench.bar,
+            word_counts=bench.word_counts, config=config, side=side, progress=bench.bar,
         )  # fmt: skip
 
     _each_layer(bench, "perturbation", made_from, work)
@@ -223,17 +255,17 @@ def verdict(bench: Bench, config: VerdictConfig, *, method: Method = "default") 
     from neurolocal.verdict import peak_words
     from neurolocal.verdict import verdict as decide
 
-    def made_from(layer: int) -> dict[str, Any]:
-        earlier = {stage: _hash_of(bench, stage, layer) for stage in ("similarity", "perturbation")}
+    def made_from(layer: int, side: Side) -> dict[str, Any]:
+        earlier = {stage: _hash_of(bench, stage, layer, side) for stage in ("similarity", "perturbation")}
         return _made_from(bench, config, method=method, **earlier)
 
-    def work(layer: int) -> Any:
+    def work(layer: int, side: Side) -> Any:
         vocabulary, neurons = bench.open.vocabulary, bench.open.neurons(layer)
         table = decide(
             bench.open.statistics(layer),
-            _numbered(bench.open.evidence("similarity", layer, SIDE), neurons),
-            _numbered(bench.open.evidence("perturbation", layer, SIDE), neurons),
-            peaks=[peak_words(one, vocabulary) for one in bench.open.example_lists(layer, SIDE)],
+            _numbered(bench.open.evidence("similarity", layer, side), neurons),
+            _numbered(bench.open.evidence("perturbation", layer, side), neurons),
+            peaks=[peak_words(one, vocabulary) for one in bench.open.example_lists(layer, side)],
             config=config,
             method=method,
         )
@@ -248,20 +280,21 @@ def summary(bench: Bench, config: SummaryConfig) -> None:
     A stop goes on with the next neuron: what was described lies in a journal beside the store until the layer is done.
     """
     from neurolocal.summary import describe, table
+    from neurolocal.summary.journal import Journal
 
     llm: LLM | None = None
 
-    def made_from(layer: int) -> dict[str, Any]:
+    def made_from(layer: int, side: Side) -> dict[str, Any]:
         return _made_from(
             bench,
             config,
             llm=bench.llm_name,
             vectors=bench.vectors_name,
-            perturbation=_hash_of(bench, "perturbation", layer),
-            neurons=sha256(_best(bench, layer, config)),
+            perturbation=_hash_of(bench, "perturbation", layer, side),
+            neurons=sha256(_best(bench, layer, side, config)),
         )
 
-    def work(layer: int) -> Any:
+    def work(layer: int, side: Side) -> Any:
         nonlocal llm
         if bench.llm is not None and llm is None:
             from neurolocal.summary import load_llm
@@ -270,11 +303,12 @@ def summary(bench: Bench, config: SummaryConfig) -> None:
             bench.say(f"summary: {llm}")
         elif bench.llm is None:
             bench.say("summary: no --llm given, so descriptions come from token counts alone")
-        order = _best(bench, layer, config)
-        journal = _Journal(bench.store.with_name(f"{bench.store.name}.summary-{layer}.jsonl"), made_from(layer))
+        order = _best(bench, layer, side, config)
+        name = f"{bench.store.name}.summary-{layer}{'' if side == 'largest' else '-' + side}.jsonl"
+        journal = Journal(bench.store.with_name(name), made_from(layer, side))
         left = [n for n in order if n not in journal.rows]
         describe(
-            _neurons(bench, layer, left),
+            _neurons(bench, layer, side, left),
             llm,
             vocabulary=bench.open.vocabulary,
             config=config,
@@ -295,48 +329,18 @@ def summary(bench: Bench, config: SummaryConfig) -> None:
             llm.close()
 
 
-class _Journal:
-    """Described neurons of a layer that is not done, one JSON line each, the first line naming what they are made from.
-
-    A line cut short by a kill is left out; a journal of other inputs is begun anew.
-    """
-
-    def __init__(self, path: Path, made_from: Mapping[str, Any]) -> None:
-        from neurolocal.summary import Description
-
-        self.path, self.rows = path, dict[int, Description]()
-        head = json.dumps({"made_from": sha256(dict(made_from))})
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        whole = []
-        if lines and lines[0] == head:
-            for line in lines[1:]:
-                try:
-                    row = Description(**json.loads(line))
-                except (ValueError, TypeError):
-                    break
-                self.rows[row.neuron] = row
-                whole.append(line)
-        path.write_text("\n".join([head, *whole]) + "\n", encoding="utf-8")
-
-    def add(self, row: Description) -> None:
-        """Keep one more."""
-        self.rows[row.neuron] = row
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row._asdict()) + "\n")
-
-
-def _neurons(bench: Bench, layer: int, chosen: list[int]) -> list[Any]:
+def _neurons(bench: Bench, layer: int, side: Side, chosen: list[int]) -> list[Any]:
     from neurolocal.perturbation import notebook_tokens
     from neurolocal.summary import Neuron
 
-    tested: PerturbationTable | None = bench.open.evidence("perturbation", layer, SIDE)
-    made = bench.open.inputs("perturbation", layer, SIDE) or {}
+    tested: PerturbationTable | None = bench.open.evidence("perturbation", layer, side)
+    made = bench.open.inputs("perturbation", layer, side) or {}
     notebook = tested is not None and made.get("config", {}).get("method") == "notebook"
     tokens = notebook_tokens(tested) if tested is not None and notebook else {}
     return [
         Neuron(
             n,
-            bench.open.examples(layer, n, SIDE),
+            bench.open.examples(layer, n, side),
             None if tested is None or notebook else tested.substitutes,
             tokens.get(n, ()),
         )
@@ -344,10 +348,10 @@ def _neurons(bench: Bench, layer: int, chosen: list[int]) -> list[Any]:
     ]
 
 
-def _best(bench: Bench, layer: int, config: SummaryConfig) -> list[int]:
+def _best(bench: Bench, layer: int, side: Side, config: SummaryConfig) -> list[int]:
     """The neurons to describe: best verdict first, else most coherent first, else by number; never dead ones."""
-    ranked = bench.open.evidence("verdict", layer, SIDE)
-    coherent: SimilarityTable | None = bench.open.evidence("similarity", layer, SIDE)
+    ranked = bench.open.evidence("verdict", layer, side)
+    coherent: SimilarityTable | None = bench.open.evidence("similarity", layer, side)
     if ranked is not None:
         alive = [i for i in np.argsort(ranked.rank) if ranked.verdict[i] != "dead" and ranked.score[i] > 0]
         order = [int(ranked.neuron[i]) for i in alive]
@@ -358,10 +362,10 @@ def _best(bench: Bench, layer: int, config: SummaryConfig) -> list[int]:
     return order[: config.limit]
 
 
-def _screened(bench: Bench, layer: int, config: PerturbationConfig, neurons: list[int]) -> list[int]:
+def _screened(bench: Bench, layer: int, side: Side, config: PerturbationConfig, neurons: list[int]) -> list[int]:
     if config.screen is None and config.method == "default":
         return neurons
-    coherent: SimilarityTable | None = bench.open.evidence("similarity", layer, SIDE)
+    coherent: SimilarityTable | None = bench.open.evidence("similarity", layer, side)
     if coherent is None:
         raise StoreError(
             f"perturbation of layer {layer}: the choice of neurons rests on similarity, which {bench.store} does not "
@@ -384,11 +388,18 @@ def _numbered(table: Table | None, neurons: Int64[np.ndarray, "neuron"]) -> Tabl
     return None if table is None else dataclasses.replace(table, neuron=np.searchsorted(neurons, table.neuron))
 
 
-def _each_layer(bench: Bench, stage: str, made_from: Callable[[int], dict[str, Any]], work: Work) -> None:
-    """Do a stage for the layers that need it, writing now and then."""
+def _each_layer(
+    bench: Bench,
+    stage: str,
+    made_from: Callable[[int, Side], dict[str, Any]],
+    work: Work,
+    *,
+    facts: Callable[[], dict[str, Any]] | None = None,
+) -> None:
+    """Do a stage for the layers and sides that need it, writing now and then."""
     from neurolocal.store import add_evidence
 
-    layers = bench.open.require_layers(None if bench.layers is None else list(bench.layers))
+    chosen = bench.open.require_layers(None if bench.layers is None else list(bench.layers))
     finished: list[tuple[str, int, Side, Any, dict[str, Any]]] = []
     reused, last = [], time.monotonic()
 
@@ -399,30 +410,37 @@ def _each_layer(bench: Bench, stage: str, made_from: Callable[[int], dict[str, A
             bench.__dict__.pop("open", None)  # from now on the new file
 
     try:
-        for layer in layers:
-            new, old = json.loads(canonical(made_from(layer))), bench.open.inputs(stage, layer, SIDE)
+        places: list[tuple[int, Side]] = [(layer, side) for layer in chosen for side in bench.require_sides(layer)]
+        for layer, side in places:
+            new, old = json.loads(canonical(made_from(layer, side))), _inputs(bench, stage, layer, side)
             if old == new:
                 reused.append(layer)
                 continue
             if old is not None:
-                bench.say(f"{stage}: layer {layer} again, since {'; '.join(differences(old, new)[:3])}")
-            finished.append((stage, layer, SIDE, work(layer), new))
+                bench.say(f"{stage}: layer {layer}, {side} again, since {'; '.join(differences(old, new)[:3])}")
+            table = work(layer, side)
+            finished.append((stage, layer, side, table, new if facts is None else new | {FACTS: facts()}))
             if time.monotonic() - last > FLUSH:
                 write()
                 last = time.monotonic()
     finally:
         write()
     if reused:
-        bench.say(
-            f"{stage}: layers {', '.join(map(str, reused))} are there and their inputs are unchanged; not done again"
-        )
+        numbers = ", ".join(map(str, dict.fromkeys(reused)))
+        bench.say(f"{stage}: layers {numbers} are there and their inputs are unchanged; not done again")
+
+
+def _inputs(bench: Bench, stage: str, layer: int, side: Side) -> dict[str, Any] | None:
+    """What decides whether a table is made again."""
+    made = bench.open.inputs(stage, layer, side)
+    return None if made is None else {name: value for name, value in made.items() if name != FACTS}
 
 
 def _made_from(bench: Bench, config: Any, **more: Any) -> dict[str, Any]:
     return {"collection": bench.collection, "config": dataclasses.asdict(config), **more}
 
 
-def _hash_of(bench: Bench, stage: str, layer: int) -> str | None:
+def _hash_of(bench: Bench, stage: str, layer: int, side: Side) -> str | None:
     """What names an earlier stage's table: the hash of what it was made from."""
-    made = bench.open.inputs(stage, layer, SIDE)
+    made = _inputs(bench, stage, layer, side)
     return None if made is None else sha256(made)

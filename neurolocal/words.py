@@ -115,7 +115,7 @@ class Vocabulary:
         return RowWords(self, tokens)
 
     def word_counts(self, rows: Iterable[Integer[np.ndarray, "_"]]) -> Counter[str]:
-        """How often each word occurs in the rows, as it stands; tokens without letters count as `word_at` names them."""
+        """How often each word occurs in the rows, as it stands; what has no letters counts as `word_at` names it."""
         counts: Counter[str] = Counter()
         bare = np.zeros(len(self.tokens), np.int64)
         for tokens in rows:

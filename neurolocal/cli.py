@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from neurolocal.errors import NeurolocalError
-from neurolocal.kinds import Side, Site
+from neurolocal.kinds import Site
 from neurolocal.options import (
     Numbers,
     Shard,
     Sites,
     device_option,
     seed_option,
+    side_option,
     site_option,
     stage_options,
     store_argument,
@@ -258,15 +259,40 @@ def perturbation(
     stages.perturbation(bench, PerturbationConfig(**config))
 
 
-@cli.command(epilog=_example("neurolocal verdict smol.h5 --layers 14"))
+@cli.command(epilog=_example("neurolocal verdict smol.h5 --layers 14 --explain"))
 @store_argument
 @stage_options
-def verdict(store: Path, layers: tuple[int, ...] | None, site: Any, sides: Any, method: Any) -> None:
-    """Evidence -> verdict and rank of every neuron."""
+@click.option("--level", type=click.FloatRange(0, 1), help="q at or under which evidence counts.")
+@click.option("--repetition", type=click.FloatRange(0, 1), help="Share of examples on one word for a `token`.")
+@click.option("--half", type=click.FloatRange(0, 1), help="Share of substitutes that must keep half to hold.")
+@click.option("--shared", type=click.FloatRange(0, 1), help="Share of words with one spelling for a `form`.")
+@click.option("--elsewhere", type=click.FloatRange(0, 1), help="Share of other contexts under which it is `context`.")
+@click.option("--dead", type=click.FloatRange(0), help="Largest |activation| of a `dead` neuron.")
+@click.option("--explain", is_flag=True, help="Also print what each threshold does to the counts.")
+@click.option("--json", "as_json", is_flag=True, help="With --explain: a JSON list.")
+def verdict(
+    store: Path, layers: tuple[int, ...] | None, site: Any, sides: Any, method: Any, explain: bool, as_json: bool,
+    **thresholds: float | None,
+) -> None:  # fmt: skip
+    """Evidence -> verdict and rank of every neuron.
+
+    Thresholds that are not given have the defaults of the README's table.
+    """
     from neurolocal import stages
     from neurolocal.config import VerdictConfig
 
-    stages.verdict(_bench(store, layers, site=site, sides=sides), VerdictConfig(), method=method)
+    bench = _bench(store, layers, site=site, sides=sides)
+    config = VerdictConfig(**{name: value for name, value in thresholds.items() if value is not None})
+    stages.verdict(bench, config, method=method)
+    if explain:
+        from neurolocal.report.effects import print_effects
+
+        found = stages.explain(bench, config)
+        if as_json:
+            listed = [{"layer": at[0], "side": at[1], **e._asdict()} for at, effects in found.items() for e in effects]
+            click.echo(json.dumps(listed))
+        for (layer, side), effects in found.items() if not as_json else ():
+            print_effects(effects, title=f"layer {layer} · {side} · verdicts by threshold", out=sys.stdout)
 
 
 @cli.command(epilog=_example("neurolocal summary smol.h5 --layers 14 --llm qwen.gguf --limit 100"))
@@ -300,9 +326,11 @@ def summary(
 @click.option("--csv", "kind", flag_value="csv", help="One line a neuron.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page there.")
 @site_option
+@side_option
 def report(
-    store: Path, layers: tuple[int, ...] | None, limit: int | None, kind: str | None, html: Path | None, site: Any
-) -> None:
+    store: Path, layers: tuple[int, ...] | None, limit: int | None, kind: str | None, html: Path | None, site: Any,
+    side: Any,
+) -> None:  # fmt: skip
     """The neurons by rank: a table, --json, --csv, or --html PAGE."""
     from neurolocal import report as reports
     from neurolocal.store import Store
@@ -310,14 +338,14 @@ def report(
     with Store(store, site=site) as opened:
         chosen = opened.require_layers(None if layers is None else list(layers))
         if layers is None:
-            judged = [layer for layer in chosen if opened.inputs("verdict", layer) is not None]
+            judged = [layer for layer in chosen if opened.inputs("verdict", layer, side) is not None]
             chosen = judged or chosen
         if html is not None:
-            reports.write_page(opened, chosen, path=html)
+            reports.write_page(opened, chosen, path=html, side=side)
             return _say(f"report: {html}")
-        rows = reports.report_rows(opened, chosen, limit=limit if kind is None else limit or None)
+        rows = reports.report_rows(opened, chosen, side=side, limit=limit if kind is None else limit or None)
         if kind == "json":
-            return click.echo(reports.report_json(opened, rows), nl=False)
+            return click.echo(reports.report_json(opened, rows, side=side), nl=False)
         if kind == "csv":
             return click.echo(reports.report_csv(rows), nl=False)
         return reports.print_table(rows, out=sys.stdout, limit=30 if limit is None else limit)
@@ -327,7 +355,7 @@ def report(
 @store_argument
 @click.argument("layer", type=int)
 @click.argument("neuron", type=int)
-@click.option("--side", type=click.Choice(get_args(Side)), default="largest", show_default=True, help="Which list.")
+@side_option
 @site_option
 @click.option("--limit", type=click.IntRange(0), help="Examples to show.  [default: all]")
 def show(store: Path, layer: int, neuron: int, side: Any, site: Any, limit: int | None) -> None:

@@ -180,7 +180,11 @@ class VerdictConfig:
     repetition: float = 0.8
     """Share of examples on one word from which a neuron is a `token`."""
     half: float = 0.5
-    """Share of neighbours that must keep half of the activation for a `concept`."""
+    """Share of substitutes that must keep half of the activation to `hold`."""
+    shared: float = 0.8
+    """Share of the distinct words that must share a spelling for a `form`."""
+    elsewhere: float = 0.25
+    """Share of other contexts in which the word must keep half; under it the token alone does not do it: `context`."""
     dead: float = 1e-6
     """Largest |activation| under which a neuron is `dead`."""
 

@@ -101,6 +101,9 @@ def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
 site_option = click.option(
     "--site", type=click.Choice(get_args(Site)), help="Which of the store's sites.  [default: its first]"
 )
+side_option = click.option(
+    "--side", type=click.Choice(get_args(Side)), default="largest", show_default=True, help="Which list."
+)
 vectors_option = click.option(
     "--vectors",
     default="glove",

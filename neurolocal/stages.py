@@ -33,13 +33,14 @@ from neurolocal.config import (
     sha256,
 )
 from neurolocal.errors import StoreError
-from neurolocal.records import SIDES, Example, PerturbationTable, Side, SimilarityTable, Site, VerdictTable
+from neurolocal.records import SIDES, Example, PerturbationTable, Side, SimilarityTable, Site, Statistics, VerdictTable
 
 if TYPE_CHECKING:
     from neurolocal.similarity import Vectors
     from neurolocal.store import Store
     from neurolocal.subject import Subject
     from neurolocal.summary import LLM
+    from neurolocal.thresholds import Effect
 
 FLUSH = 30.0
 """Seconds of finished layers that a kill may cost; writing copies the store."""
@@ -252,7 +253,6 @@ def perturbation(bench: Bench, config: PerturbationConfig) -> None:
 
 def verdict(bench: Bench, config: VerdictConfig, *, method: Method = "default") -> None:
     """Evidence -> verdict and rank, from whatever evidence the store holds."""
-    from neurolocal.verdict import peak_words
     from neurolocal.verdict import verdict as decide
 
     def made_from(layer: int, side: Side) -> dict[str, Any]:
@@ -260,18 +260,39 @@ def verdict(bench: Bench, config: VerdictConfig, *, method: Method = "default") 
         return _made_from(bench, config, method=method, **earlier)
 
     def work(layer: int, side: Side) -> Any:
-        vocabulary, neurons = bench.open.vocabulary, bench.open.neurons(layer)
-        table = decide(
-            bench.open.statistics(layer),
-            _numbered(bench.open.evidence("similarity", layer, side), neurons),
-            _numbered(bench.open.evidence("perturbation", layer, side), neurons),
-            peaks=[peak_words(one, vocabulary) for one in bench.open.example_lists(layer, side)],
-            config=config,
-            method=method,
-        )
-        return _named(table, neurons)
+        table = decide(*_known(bench, layer, side), peaks=_peaks(bench, layer, side), config=config, method=method)
+        return _named(table, bench.open.neurons(layer))
 
     _each_layer(bench, "verdict", made_from, work)
+
+
+def explain(bench: Bench, config: VerdictConfig) -> dict[tuple[int, Side], list[Effect]]:
+    """By layer and side, what each threshold does to the verdicts of the default method."""
+    from neurolocal.thresholds import explain as effects
+    from neurolocal.verdict import gather
+
+    return {
+        (layer, side): effects(gather(*_known(bench, layer, side), _peaks(bench, layer, side)), config)
+        for layer in bench.open.require_layers(None if bench.layers is None else list(bench.layers))
+        for side in bench.require_sides(layer)
+    }
+
+
+def _known(bench: Bench, layer: int, side: Side) -> tuple[Statistics, SimilarityTable | None, PerturbationTable | None]:
+    """The evidence of a layer's neurons, numbered as they were collected."""
+    neurons = bench.open.neurons(layer)
+    return (
+        bench.open.statistics(layer),
+        _numbered(bench.open.evidence("similarity", layer, side), neurons),
+        _numbered(bench.open.evidence("perturbation", layer, side), neurons),
+    )
+
+
+def _peaks(bench: Bench, layer: int, side: Side) -> list[Counter[str]]:
+    from neurolocal.verdict import peak_words
+
+    vocabulary = bench.open.vocabulary
+    return [peak_words(one, vocabulary) for one in bench.open.example_lists(layer, side)]
 
 
 def summary(bench: Bench, config: SummaryConfig) -> None:

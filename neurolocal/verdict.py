@@ -1,17 +1,20 @@
 """Evidence -> verdict and rank: stated rules, top down, each with the figures that decided it.
 
-The first rule that applies to a neuron decides:
+The first rule that applies to a neuron decides (`hold` = keep half of the activation in `config.half` of the cases):
 
 1. `dead`     its largest |activation| lies under `config.dead`, or nothing was ever counted.
-2. `token`    one word, in any spelling, holds `config.repetition` of its examples, and controls don't keep it active.
-3. `form`     `SHARED` of its words share a spelling and coherence is not significant. (Punctuation, white space
-              and digits are forms whatever their vectors say.) Controls don't keep it active.
-4. `concept`  similarity q and perturbation q are at or under `config.level`, neighbours keep half of the activation in
-              `config.half` of the cases, controls in fewer. Where perturbation has not been asked about the layer,
-              similarity decides alone, and the reason says so; where it has, a neuron that it has no figures for
-              (screened out, or no word that can be replaced) is no concept.
-5. `context`  neighbours and controls both keep it active: whatever decides stands around the word, not in it.
-6. `unclear`  the rest; the reason says what was missing.
+2. `form`     its words share a spelling beyond chance (q at or under `config.level`, `config.shared` of the words), and
+              random words with that spelling hold; of capitals, the same word in other capitals does not. Where
+              perturbation has not tested it: coherence is not significant. Punctuation, white space and digits are
+              forms whatever their vectors say, unless any word holds.
+3. `context`  random words hold, too: whatever decides stands around the word, not in it.
+4. `token`    one word, in any spelling, has `config.repetition` of its examples, and holds in other contexts. Where it
+              keeps half in fewer than `config.elsewhere` of them: `context`, the token alone does not do it.
+5. `concept`  similarity q and perturbation q are at or under `config.level`, near words hold and random ones do not.
+              Where perturbation has not been asked about the layer, similarity decides alone, and the reason says so;
+              where it has, a neuron that it has no figures for (screened out, or no word that can be replaced) is none.
+6. `context`  its words keep half in fewer than `config.elsewhere` of other contexts.
+7. `unclear`  the rest; the reason says what was missing.
 
 Invariant: a neuron's verdict depends on its own evidence alone; a figure that is missing or NaN never counts as
 evidence. Cost: some 30 us a neuron.
@@ -24,11 +27,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, isnan, nan
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from neurolocal.config import Method, VerdictConfig
+from neurolocal.forms import characters
 from neurolocal.records import Example, PerturbationTable, SimilarityTable, Statistics, VerdictTable
 from neurolocal.words import Vocabulary
 
@@ -37,15 +42,6 @@ FLOOR = 0.3
 
 HALFWAY = 4.0
 """z at which the coherence term of the score is 1/2: chance alone gives it to 1 neuron in 30,000."""
-
-SHARED = 0.8
-"""Share of the words that must share a spelling for a `form`."""
-
-MANY = 5
-"""Distinct words, at least, before what their letters share is more than chance."""
-
-SHORTEST_AFFIX = 2
-"""Letters of a beginning or ending, at least: a single shared letter is too common to be a form."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +62,24 @@ class Evidence:
     """Its q value over the layer."""
     known: int | None = None
     """Distinct peak words that have a vector; None where similarity has not looked at the neuron."""
+    form: str = ""
+    """The spelling that the words share most beyond chance, as `neurolocal.forms` names it."""
+    form_share: float = nan
+    """Share of the words that have it."""
+    form_q: float = nan
+    """Its q value over the layer."""
     half: float = nan
     """Share of neighbours that keep half of the activation."""
     control_half: float = nan
     """The same of the controls."""
     perturbation_q: float = nan
     """q value over the layer of neighbours against controls."""
+    form_half: float = nan
+    """Share of other capitals and spacings of the word that keep half."""
+    spelled_half: float = nan
+    """Share of random words with the shared spelling that keep half."""
+    elsewhere_half: float = nan
+    """Share of other contexts in which the word keeps half."""
     asked: bool = False
     """Whether perturbation has looked at the layer at all."""
 
@@ -103,11 +111,11 @@ def verdict(
     0.3 up.
     """
     assert len(peaks) == len(statistics.maximum), (len(peaks), len(statistics.maximum))
-    evidence = _gather(statistics, similarity, perturbation, peaks)
+    evidence = gather(statistics, similarity, perturbation, peaks)
     if method == "notebook":
         verdicts, reasons, score = _notebook(evidence, similarity, perturbation, config)
     else:
-        decided = [_decide(e, config) for e in evidence]
+        decided = [decide(e, config) for e in evidence]
         verdicts, reasons = [v for v, _ in decided], [r for _, r in decided]
         score = np.array([_score(e, v) for e, v in zip(evidence, verdicts, strict=True)], dtype=np.float64)
     stored = score.astype(np.float32)
@@ -125,67 +133,23 @@ def spelling(word: str) -> str:
     return folded.removesuffix("'s") or folded
 
 
-def shared_form(words: Mapping[str, int]) -> str | None:
-    """What the spelling of at least `SHARED` of the words has in common, in words; None where nothing.
-
-    Kinds of characters are counted by examples, from two distinct words up; letters are compared over distinct
-    words (case-folded for beginnings and endings), from `MANY` up.
-    """
+def made_of(words: Mapping[str, int], share: float) -> str | None:
+    """What at least that share of the examples peaks on, where it is not letters, in words; None where nothing."""
     total = sum(words.values())
-    if len(words) < 2:
-        return None
-    for name, holds in _KINDS:
-        n = sum(count for word, count in words.items() if holds(word))
-        if n >= SHARED * total:
+    for kind, name in (("space", "white space"), ("symbols", "punctuation"), ("digits", "digits")):
+        n = sum(count for word, count in words.items() if characters(word) == kind)
+        if len(words) > 1 and n >= share * total:
             return f"{name} in {n} of {total} examples"
-    if len(words) < MANY:
-        return None
-    n = sum(1 for w in words if sum(c.isalpha() for c in w) >= 2 and w.isupper())
-    if n >= SHARED * len(words):
-        return f"{n} of {len(words)} words in capitals"
-    stems = sorted({spelling(w) for w in words if any(c.isalpha() for c in w)})
-    if len(stems) >= MANY:
-        beginning, n = _affix(stems, SHARED * len(stems))
-        ending, m = _affix([s[::-1] for s in stems], SHARED * len(stems))
-        if beginning or ending:
-            first = len(beginning) >= len(ending)
-            part, n = ("begin " + _quote(beginning), n) if first else ("end " + _quote(ending[::-1]), m)
-            return f"{n} of {len(stems)} words {part}"
-    n = sum(1 for w in words if w[:1].isupper())
-    return f"{n} of {len(words)} words with a capital first" if n >= SHARED * len(words) else None
+    return None
 
 
-def _is_space(word: str) -> bool:
-    return not word.strip()
-
-
-def _is_symbol(word: str) -> bool:
-    return bool(word.strip()) and not any(c.isalnum() for c in word)
-
-
-def _is_number(word: str) -> bool:
-    return any(c.isdigit() for c in word) and not any(c.isalpha() for c in word)
-
-
-_KINDS = (("white space", _is_space), ("punctuation", _is_symbol), ("digits", _is_number))
-
-
-def _affix(stems: list[str], least: float) -> tuple[str, int]:
-    """The longest beginning that at least `least` of the stems have, and how many have it; ("", 0) where none."""
-    best, number, size = "", 0, SHORTEST_AFFIX
-    while True:
-        ranked = Counter(s[:size] for s in stems if len(s) >= size).most_common()
-        if not ranked or ranked[0][1] < least:
-            return best, number
-        (best, number), size = ranked[0], size + 1
-
-
-def _gather(
+def gather(
     statistics: Statistics,
     similarity: SimilarityTable | None,
     perturbation: PerturbationTable | None,
     peaks: Sequence[Mapping[str, int]],
 ) -> list[Evidence]:
+    """What is known of each neuron of a layer; arguments as of `verdict`."""
     finite = statistics.count - statistics.nonfinite
     magnitude = np.maximum(np.abs(statistics.minimum), np.abs(statistics.maximum)).astype(np.float64)
     magnitude = np.where(finite > 0, magnitude, 0.0)
@@ -193,30 +157,30 @@ def _gather(
     of_perturbation = _rows(perturbation)
     gathered = []
     for neuron, words in enumerate(peaks):
-        figures: dict[str, float] = {}
-        known = None
+        figures: dict[str, Any] = {}
         if similarity is not None and (i := of_similarity.get(neuron)) is not None:
-            figures |= {"z": float(similarity.z[i]), "coherence_q": float(similarity.q[i])}
-            known = int(similarity.n_known[i])
+            figures = {name: float(getattr(similarity, column)[i]) for name, column in _OF_SIMILARITY.items()}
+            figures |= {"known": int(similarity.n_known[i]), "form": similarity.form[i]}
         if perturbation is not None and (i := of_perturbation.get(neuron)) is not None:
-            figures["half"] = float(perturbation.half[i])
-            figures["control_half"] = float(perturbation.control_half[i])
-            figures["perturbation_q"] = float(perturbation.q[i])
-        n = int(finite[neuron])
-        gathered.append(
-            Evidence(
-                words, statistics.count, n, float(magnitude[neuron]), known=known,
-                asked=perturbation is not None, **figures,
-            )
-        )  # fmt: skip
+            figures |= {name: float(getattr(perturbation, column)[i]) for name, column in _OF_PERTURBATION.items()}
+        n, asked = int(finite[neuron]), perturbation is not None
+        gathered.append(Evidence(words, statistics.count, n, float(magnitude[neuron]), asked=asked, **figures))
     return gathered
+
+
+_OF_SIMILARITY = {"z": "z", "coherence_q": "q", "form_share": "form_share", "form_q": "form_q"}
+_OF_PERTURBATION = {
+    "perturbation_q": "q",
+    **{name: name for name in ("half", "control_half", "form_half", "spelled_half", "elsewhere_half")},
+}
 
 
 def _rows(table: SimilarityTable | PerturbationTable | None) -> dict[int, int]:
     return {} if table is None else {int(neuron): i for i, neuron in enumerate(table.neuron)}
 
 
-def _decide(e: Evidence, config: VerdictConfig) -> tuple[str, str]:
+def decide(e: Evidence, config: VerdictConfig) -> tuple[str, str]:
+    """The verdict of one neuron, and the figures that decided it."""
     for name, rule in _RULES:
         reason = rule(e, config)
         if reason is not None:
@@ -232,9 +196,42 @@ def _dead(e: Evidence, config: VerdictConfig) -> str | None:
     return f"largest |activation| {e.magnitude:.2g} over {e.finite:,} positions, under {config.dead:g}"
 
 
+def _form(e: Evidence, config: VerdictConfig) -> str | None:
+    made = made_of(e.words, config.shared)
+    if made is not None:
+        return None if _any_word(e, config) else f"{_words(e)}, {made}, {_coherence(e)}{_and_reach(e)}"
+    if not (e.form_q <= config.level and e.form_share >= config.shared):
+        return None
+    if isnan(e.spelled_half):
+        decides = not _coherent(e, config) and not _any_word(e, config)
+    elif e.form.startswith("capital"):
+        decides = e.spelled_half >= config.half > e.form_half
+    else:
+        decides = e.spelled_half >= config.half and not e.control_half >= config.half
+    said = f", others of that spelling {_percent(e.spelled_half)}" if not isnan(e.spelled_half) else ""
+    shared = f"{_percent(e.form_share)} of them {_quote(e.form)} (q = {e.form_q:.2g})"
+    return f"{_words(e)}, {shared}, {_coherence(e)}{_and_reach(e)}{said}" if decides else None
+
+
+def _any_word_will_do(e: Evidence, config: VerdictConfig) -> str | None:
+    if not _any_word(e, config):
+        return None
+    return f"any word will do: neighbours hold {_percent(e.half)}, controls {_percent(e.control_half)}, {_words(e)}"
+
+
 def _token(e: Evidence, config: VerdictConfig) -> str | None:
+    said = _one_word(e, config)
+    return None if said is None or _only_here(e, config) else f"{said}{_and_reach(e)}{_and_elsewhere(e)}"
+
+
+def _token_in_context(e: Evidence, config: VerdictConfig) -> str | None:
+    said = _one_word(e, config)
+    return f"{said}, but not by itself{_and_elsewhere(e)}" if said is not None and _only_here(e, config) else None
+
+
+def _one_word(e: Evidence, config: VerdictConfig) -> str | None:
     total = sum(e.words.values())
-    if not total or _held_by_context(e, config):
+    if not total:
         return None
     families: Counter[str] = Counter()
     for word, count in e.words.items():
@@ -244,15 +241,7 @@ def _token(e: Evidence, config: VerdictConfig) -> str | None:
         return None
     spellings = sum(1 for word in e.words if spelling(word) == stem)
     kinds = f", in {spellings} spellings" if spellings > 1 else ""
-    return f"{_quote(stem)} in {n} of {total} examples{kinds}{_and_reach(e)}"
-
-
-def _form(e: Evidence, config: VerdictConfig) -> str | None:
-    form = None if _held_by_context(e, config) else shared_form(e.words)
-    meaningless = form is not None and form.startswith(("punctuation", "white space", "digits"))
-    if form is None or (_coherent(e, config) and not meaningless):
-        return None
-    return f"{_words(e)}, {form}, {_coherence(e)}{_and_reach(e)}"
+    return f"{_quote(stem)} in {n} of {total} examples{kinds}"
 
 
 def _concept(e: Evidence, config: VerdictConfig) -> str | None:
@@ -267,15 +256,15 @@ def _concept(e: Evidence, config: VerdictConfig) -> str | None:
 
 
 def _context(e: Evidence, config: VerdictConfig) -> str | None:
-    if not _held_by_context(e, config):
-        return None
-    return f"any word will do: neighbours hold {_percent(e.half)}, controls {_percent(e.control_half)}, {_words(e)}"
+    return f"{_words(e)}, but not by themselves{_and_elsewhere(e)}{_and_reach(e)}" if _only_here(e, config) else None
 
 
 _RULES: tuple[tuple[str, Callable[[Evidence, VerdictConfig], str | None]], ...] = (
     ("dead", _dead),
-    ("token", _token),
     ("form", _form),
+    ("context", _any_word_will_do),
+    ("token", _token),
+    ("context", _token_in_context),
     ("concept", _concept),
     ("context", _context),
 )
@@ -294,8 +283,12 @@ def _coherent(e: Evidence, config: VerdictConfig) -> bool:
     return e.coherence_q <= config.level and not e.z <= 0
 
 
-def _held_by_context(e: Evidence, config: VerdictConfig) -> bool:
-    return e.half >= config.half and e.control_half >= config.half
+def _any_word(e: Evidence, config: VerdictConfig) -> bool:
+    return e.control_half >= config.half and not e.half < config.half
+
+
+def _only_here(e: Evidence, config: VerdictConfig) -> bool:
+    return e.elsewhere_half < config.elsewhere
 
 
 def _words(e: Evidence) -> str:
@@ -319,6 +312,10 @@ def _and_reach(e: Evidence) -> str:
         return ""
     q = "" if isnan(e.perturbation_q) else f" (q = {e.perturbation_q:.2g})"
     return f", neighbours hold {_percent(e.half)}, controls {_percent(e.control_half)}{q}"
+
+
+def _and_elsewhere(e: Evidence) -> str:
+    return "" if isnan(e.elsewhere_half) else f", held in {_percent(e.elsewhere_half)} of other contexts"
 
 
 def _quote(text: str) -> str:

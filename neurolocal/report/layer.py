@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite, nan
 
 from neurolocal.errors import StoreError
@@ -94,40 +95,89 @@ class Layer:
 
     def figures(self, neuron: int) -> list[Figure]:
         """What similarity and perturbation measured, each beside its null; empty where neither did."""
-        made = []
-        if neuron in self.rows["similarity"]:
-            score, mean, sd, z, p, q = (
-                self.figure("similarity", c, neuron) for c in ("score", "null_mean", "null_sd", "z", "p", "q")
-            )
-            null = f"random words {fixed(mean)} ± {fixed(sd)}" if isfinite(mean) else ""
-            made.append(Figure("coherence", fixed(score), null, tests(z=z, p=p, q=q), score, mean))
-        if neuron in self.rows["perturbation"]:
-            p, q = (self.figure("perturbation", c, neuron) for c in ("p", "q"))
-            for name, column in (("keep half", "half"), ("keep all", "held"), ("mean activation", "relative")):
-                value, null = (self.figure("perturbation", c, neuron) for c in (column, f"control_{column}"))
-                beside = f"controls {percent(null)}" if isfinite(null) else ""
-                shown = tests(p=p, q=q) if column == "half" else ""
-                made.append(Figure(f"neighbours {name}", percent(value), beside, shown, value, null))
-            auc = self.figure("perturbation", "auc", neuron)
-            made.append(Figure("neighbour above control", fixed(auc), "chance 0.50", "", auc, 0.5))
+        return [*self._of_words(neuron), *self._of_substitutes(neuron)]
+
+    def _of_words(self, neuron: int) -> list[Figure]:
+        if neuron not in self.rows["similarity"]:
+            return []
+        score, mean, sd, z, p, q = (
+            self.figure("similarity", c, neuron) for c in ("score", "null_mean", "null_sd", "z", "p", "q")
+        )
+        null = f"random words {fixed(mean)} ± {fixed(sd)}" if isfinite(mean) else ""
+        made = [Figure("coherence", fixed(score), null, tests(z=z, p=p, q=q), score, mean)]
+        form = self.text("similarity", "form", neuron)
+        share, p, q = (self.figure("similarity", f"form_{c}", neuron) for c in ("share", "p", "q"))
+        if form:
+            made.append(Figure(f"spelling: {form}", percent(share), "", tests(p=p, q=q), share, nan))
+        for name, stem in (("contexts alike", "phrase"), ("texts alike (Doc2Vec)", "document")):
+            score, z, p = (self.figure("similarity", f"{stem}_{c}", neuron) for c in ("score", "z", "p"))
+            if isfinite(score):
+                made.append(Figure(name, fixed(score), "", tests(z=z, p=p), score, nan))
         return made
 
-    def substitutes(self, neuron: int, kind: str, *, limit: int = 12) -> list[Substitute]:
-        """Distinct words of a kind (`neighbour`, `control`) that were tried, most activating first."""
-        if self.perturbation is None or neuron not in self.rows["perturbation"]:
+    def _of_substitutes(self, neuron: int) -> list[Figure]:
+        if neuron not in self.rows["perturbation"]:
             return []
-        tried = self.perturbation.substitutes
-        here = [int(i) for i in (tried.neuron == neuron).nonzero()[0]]
+        made, (p, q) = [], (self.figure("perturbation", c, neuron) for c in ("p", "q"))
+        for name, column in (("keep half", "half"), ("keep all", "held"), ("mean activation", "relative")):
+            value, null = (self.figure("perturbation", c, neuron) for c in (column, f"control_{column}"))
+            beside = f"controls {percent(null)}" if isfinite(null) else ""
+            shown = tests(p=p, q=q) if column == "half" else ""
+            made.append(Figure(f"neighbours {name}", percent(value), beside, shown, value, null))
+        auc = self.figure("perturbation", "auc", neuron)
+        made.append(Figure("neighbour above control", fixed(auc), "chance 0.50", "", auc, 0.5))
+        dose = self.figure("perturbation", "dose", neuron)
+        if isfinite(dose):
+            curve = [percent(self.figure("perturbation", c, neuron)) for c in CURVE]
+            made.append(Figure("nearer words, more activation", fixed(dose), " → ".join(curve), "", dose, 0.0))
+        for name, column in HALVES:
+            value = self.figure("perturbation", column, neuron)
+            if isfinite(value):
+                made.append(Figure(name, percent(value), "", "", value, nan))
+        return made
+
+    def substitutes(self, neuron: int, *kinds: str, limit: int = 12, lowest: bool = False) -> list[Substitute]:
+        """Distinct words of some kinds (of `records.KINDS`) that were tried, most (or least) activating first."""
+        here = self._tried.get(neuron, [])
+        tried = self.perturbation.substitutes if self.perturbation is not None else None
+        if tried is None or not here:
+            return []
         originals = {int(tried.rank[i]): float(tried.activation[i]) for i in here if tried.kind[i] == "original"}
         best: dict[str, float] = {}
         for i in here:
-            if tried.kind[i] == kind:
+            if tried.kind[i] in kinds:
                 original = originals.get(int(tried.rank[i]), nan)
                 relative = float(tried.activation[i]) / original if original else nan
                 word = tried.word[i].strip() or tried.word[i]
                 best[word] = max(best.get(word, relative), relative)
-        order = sorted(best.items(), key=lambda item: (not isfinite(item[1]), -item[1], item[0]))
+        sign = 1 if lowest else -1
+        order = sorted(best.items(), key=lambda item: (not isfinite(item[1]), sign * item[1], item[0]))
         return [Substitute(word, relative) for word, relative in order[:limit]]
+
+    @cached_property
+    def _tried(self) -> dict[int, list[int]]:
+        """Where each neuron's substitutes stand in the table."""
+        found: dict[int, list[int]] = {}
+        for i, neuron in enumerate(self.perturbation.substitutes.neuron.tolist() if self.perturbation else ()):
+            found.setdefault(neuron, []).append(i)
+        return found
+
+
+CURVE = ("relative", "grade1", "grade2", "grade3", "control_relative")
+"""The dose-response curve: columns of mean activation / original, from near words to random ones."""
+
+HALVES = (
+    ("spelling variants keep half", "variant_half"),
+    ("other capitals and spacings keep half", "form_half"),
+    ("random words so spelled keep half", "spelled_half"),
+    ("new words of the kind keep half", "reach_half"),
+    ("other contexts keep half", "elsewhere_half"),
+    ("alone, mean activation", "alone"),
+)
+"""Names and columns of what else was put in the peak word's place."""
+
+MEANT = ("neighbour", "grade1", "grade2", "grade3", "reach")
+"""Kinds of substitutes that were chosen for what they mean."""
 
 
 def read_layer(store: StoreReader, layer: int, *, side: Side = "largest", whole: bool = True) -> Layer:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from neurolocal.errors import StoreError
 from neurolocal.records import CASES, THRESHOLDS, Example, Side
-from neurolocal.report.layer import Layer, chosen_layers, number, percent, read_layer
+from neurolocal.report.layer import MEANT, Layer, chosen_layers, number, percent, read_layer
 from neurolocal.report.reading import StoreReader
 from neurolocal.report.rows import NeuronRow, neuron_row
 from neurolocal.report.spans import SHADES, Span, spans
@@ -77,8 +77,14 @@ def _evidence(screen: Console, read: Layer, row: NeuronRow) -> None:
     screen.print(
         Padding(grid if figures else Text("none yet: neither similarity nor perturbation"), (0, 0, 0, 2), expand=False)
     )
-    for kind, name in (("neighbour", "neighbours"), ("control", "controls")):
-        tried = read.substitutes(row.neuron, kind)
+    for name, tried in (
+        ("raise it", [s for s in read.substitutes(row.neuron, *MEANT) if s.relative > 1]),
+        ("neighbours", read.substitutes(row.neuron, "neighbour")),
+        ("lower it", [s for s in read.substitutes(row.neuron, "neighbour", "reach", lowest=True) if s.relative < 0.5]),
+        ("new words", read.substitutes(row.neuron, "reach")),
+        ("variants", read.substitutes(row.neuron, "variant", "form")),
+        ("controls", read.substitutes(row.neuron, "control")),
+    ):
         if tried:
             said = ", ".join(f"{visible(s.word, limit=24)} {percent(s.relative)}" for s in tried)
             screen.print(Padding(Text.assemble((f"{name}  ", "dim"), said), (0, 0, 0, 2), expand=False))

@@ -18,7 +18,7 @@ from typing import Any
 
 from neurolocal.records import VERDICTS, Side
 from neurolocal.report.file import write_whole
-from neurolocal.report.layer import STAGES, Layer, chosen_layers, read_layer
+from neurolocal.report.layer import HALVES, MEANT, STAGES, Layer, chosen_layers, read_layer
 from neurolocal.report.reading import StoreReader
 from neurolocal.report.visible import plain
 
@@ -62,6 +62,31 @@ class NeuronRow:
     perturbation_control_half: float
     """The same of random controls."""
     perturbation_q: float
+    repetition: float
+    """Share of the examples on the commonest peak word."""
+    form: str
+    """The spelling that the peak words share most beyond chance; empty: none."""
+    form_q: float
+    phrase_z: float
+    """How alike the contexts are, against random windows of the corpus."""
+    dose: float
+    """Rank correlation of nearness and activation over the substitutes."""
+    variant_half: float
+    """Share of spelling variants that keep half of the activation."""
+    form_half: float
+    """Share of other capitals and spacings of the word itself that do."""
+    spelled_half: float
+    """Share of random words with the shared spelling that do."""
+    reach_half: float
+    """Share of new words, like all of the neuron's, that do."""
+    elsewhere_half: float
+    """Share of other contexts in which the words do."""
+    alone: float
+    """Mean activation / original of the words alone after BOS."""
+    raises: dict[str, float]
+    """Substitutes with more activation than the word they replaced: activation / original, strongest first."""
+    lowers: dict[str, float]
+    """Near words with less than half of it: the same, weakest first."""
 
 
 def report_rows(
@@ -105,6 +130,15 @@ def neuron_row(read: Layer, neuron: int) -> NeuronRow:
         perturbation_half=read.figure("perturbation", "half", neuron),
         perturbation_control_half=read.figure("perturbation", "control_half", neuron),
         perturbation_q=read.figure("perturbation", "q", neuron),
+        form=read.text("similarity", "form", neuron) or "",
+        **{c: read.figure("similarity", c, neuron) for c in ("repetition", "form_q", "phrase_z")},
+        **{c: read.figure("perturbation", c, neuron) for c in ("dose", *(c for _, c in HALVES))},
+        raises={plain(s.word): s.relative for s in read.substitutes(neuron, *MEANT) if s.relative > 1},
+        lowers={
+            plain(s.word): s.relative
+            for s in read.substitutes(neuron, "neighbour", "reach", lowest=True)
+            if s.relative < 0.5
+        },
     )
 
 

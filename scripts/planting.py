@@ -1,11 +1,10 @@
 """A copy of SmolLM2 in which neurons of early layers fire on chosen words: the known truth of bench_planted.py.
 
-A neuron's gate row becomes a linear detector, fitted to the MLP's input over running text: near 1 at the chosen words,
-near -1/2 elsewhere, every word of a set counting the same. Its in row becomes the direction along which all inputs are
-about 1, so the activation follows the detector; in the pairs it is a second detector, so that the neuron fires only
-where both do. The out column becomes zero: what is planted in one layer does not disturb the next.
-Fitted on the first rows of the corpus in two rounds: the second adds where the first fired and should not have. Whether
-a neuron fires as it should is measured on the other rows.
+A neuron's gate row and its in row become two linear detectors of the chosen words, fitted to its input over running
+text: near 1 where it should fire, every word of a set counting the same, near -1/2 elsewhere. It fires where both do.
+They are fitted in turns: each learns from the places where the two together were wrong before. The out column becomes
+zero, so what is planted in one layer does not disturb the next.
+Fitted on the first rows of the corpus; whether a neuron fires as it should is measured on the other rows.
 """
 
 from __future__ import annotations
@@ -27,14 +26,23 @@ from neurolocal.words import WORD
 SCALE = 8.0
 """Of the gate row: the detector's 0 and 1 become 0 and 8, where SiLU is nearly straight."""
 
+CHUNK = 1 << 16
+"""Positions handled at once."""
+
 LEAST = 3
 """Occurrences of a word of a set, at least."""
 
 OFTEN = 40
 """Occurrences of a word that is planted alone, at least: its list of examples must be filled."""
 
+ROUNDS = 6
+"""Turns in which one of the two detectors learns from the mistakes of both."""
+
 HARD = 256
-"""Places where a detector fires wrongly that the second round learns from, at most, the worst of each row."""
+"""Mistakes that a turn adds, at most: the worst one of each row."""
+
+WRONG = 0.3
+"""Share of the median activation where it should fire from which firing elsewhere is a mistake."""
 
 SETS = Path(__file__).parent / "planted.toml"
 
@@ -202,136 +210,86 @@ def inputs(
             handle.remove()
 
 
-@dataclass
-class Moments:
-    """What the detectors of a layer are fitted to."""
-
-    total: torch.Tensor
-    """Sum over tokens of the sum of inputs, shape (d_vocab, d_model)."""
-    second: torch.Tensor
-    """Sum of x x^T over all positions."""
-    before: dict[int, tuple[torch.Tensor, torch.Tensor, float]]
-    """By token that stands before: weighted sum of x and of x x^T at whole words, and the weights' sum."""
-
-
-def moments(
-    subject: Subject, rows: np.ndarray, layers: Sequence[int], *, firsts: Sequence[int], allowed: np.ndarray
-) -> dict[int, Moments]:
-    """One pass over the rows. After a given token every distinct word counts the same."""
-    from tqdm import tqdm
-
-    d = subject.model.config.hidden_size
-    found = {
-        i: Moments(
-            torch.zeros(subject.d_vocab, d), torch.zeros(d, d),
-            {t: (torch.zeros(d), torch.zeros(d, d), 0.0) for t in firsts},
-        )
-        for i in layers
-    }  # fmt: skip
-    following = {t: np.bincount(rows[:, 1:][rows[:, :-1] == t], minlength=subject.d_vocab) for t in firsts}
-    bar = tqdm(total=len(rows), desc="planting: moments", unit="row")
-    for part, kept in inputs(subject, rows, layers):
-        ids = torch.from_numpy(rows[part, 1:].astype(np.int64)).reshape(-1)
-        previous = rows[part, :-1].reshape(-1)
-        for i, x in kept.items():
-            flat = x[:, 1:].reshape(-1, d)
-            found[i].total.index_add_(0, ids, flat)
-            found[i].second += flat.T @ flat
-            for t in firsts:
-                at = np.flatnonzero((previous == t) & allowed[ids.numpy()])
-                if not len(at):
-                    continue
-                weight = torch.from_numpy(1.0 / following[t][ids.numpy()[at]]).float()
-                some = flat[torch.from_numpy(at)]
-                mean, second, n = found[i].before[t]
-                found[i].before[t] = (
-                    mean + weight @ some,
-                    second + (some * weight[:, None]).T @ some,
-                    n + float(weight.sum()),
-                )
-        bar.update(part.stop - part.start)
-    bar.close()
-    return found
-
-
 class Fitter:
-    """Solves for the detectors of one layer."""
+    """Fits the detectors of one layer to inputs that are kept in memory, 2 bytes a number."""
 
-    def __init__(self, found: Moments, counts: np.ndarray, *, ridge: float = 1e-3, weight: float = 0.9) -> None:
-        seen = np.flatnonzero(counts >= 2)
-        self.means = found.total.double() / torch.from_numpy(np.maximum(counts, 1)).double()[:, None]
-        types = self.means[torch.from_numpy(seen)]
-        n = float(counts.sum())
+    def __init__(self, x: torch.Tensor, rows: np.ndarray, *, ridge: float = 1e-3, weight: float = 0.9) -> None:
+        """Take the inputs, shape (row, pos, d_model), of the rows."""
+        self.x, self.rows, self.weight = x.reshape(-1, x.shape[-1]), rows, weight
+        ids = torch.from_numpy(rows.reshape(-1).astype(np.int64))
+        d, n_types = self.x.shape[1], int(ids.max()) + 1
+        total, count = torch.zeros(n_types, d), torch.bincount(ids, minlength=n_types)
+        second = torch.zeros(d, d)
+        for begin in range(0, len(ids), CHUNK):
+            some = self.x[begin : begin + CHUNK].float()
+            total.index_add_(0, ids[begin : begin + CHUNK], some)
+            second += some.T @ some
+        types = (total / count.clamp(min=1)[:, None])[count >= 2]
         # Half of the background is running text, half the distinct tokens: rare ones must stay silent too.
-        self.second = found.second.double() / n / 2 + types.T @ types / len(types) / 2
-        self.mean = found.total.double().sum(0) / n / 2 + types.mean(0) / 2
-        self.second += ridge * self.second.diagonal().mean() * torch.eye(len(self.second), dtype=torch.float64)
-        self.before = found.before
-        self.weight = weight
-        self.none = torch.empty(0, len(self.mean))
+        self.mean = (total.sum(0) / len(ids) + types.mean(0)).double() / 2
+        self.second = (second / len(ids) + types.T @ types / len(types)).double() / 2
+        self.second += ridge * self.second.diagonal().mean() * torch.eye(d, dtype=torch.float64)
 
-    def constant(self) -> torch.Tensor:
-        """The direction along which every input is about 1."""
-        return torch.linalg.solve(self.second, self.mean)
+    def fit(self, found: Sequence[Plant], allowed: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both detectors of every plant, each of shape (plant, d_model)."""
+        from tqdm import tqdm
 
-    def words(self, tokens: Sequence[int], hard: torch.Tensor) -> torch.Tensor:
-        """1 at each word's mean input, -1/2 elsewhere and at the hard inputs."""
-        own = self.means[torch.tensor(sorted(tokens))]
-        return self._solve(own.mean(0), own.T @ own / len(own), hard)
+        where = [hits(p, self.rows, allowed) for p in found]
+        positive = [self._moments(np.flatnonzero(hit)) for hit, _ in where]
+        pair = [torch.stack([self._solve(*own, [])[0] for own in positive]).float() for _ in range(2)]
+        hard: list[list[list[torch.Tensor]]] = [[[] for _ in found] for _ in pair]
+        for turn in tqdm(range(ROUNDS), desc="planting: turns"):
+            learner = 1 - turn % 2
+            wrong = self._mistakes(pair, where, first=turn == 0)
+            for i, places in enumerate(wrong):
+                hard[learner][i].append(places)
+                pair[learner][i] = self._solve(*positive[i], hard[learner][i])[0].float()
+        return pair[0], pair[1]
 
-    def after(self, token: int, hard: torch.Tensor) -> torch.Tensor:
-        """1 at any word behind the token, -1/2 elsewhere and at the hard inputs."""
-        mean, second, n = self.before[token]
-        return self._solve(mean.double() / n, second.double() / n, hard)
+    def _moments(self, at: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and second moment of the inputs there, every token counting the same."""
+        ids = self.rows.reshape(-1)[at]
+        weight = torch.from_numpy(1.0 / np.bincount(ids)[ids]).double()
+        x = self.x[torch.from_numpy(at)].double()
+        return weight @ x / weight.sum(), (x * weight[:, None]).T @ x / weight.sum()
 
-    def detector(self, plant: Plant, seen: np.ndarray, hard: torch.Tensor) -> torch.Tensor:
-        """Of a plant's words, or of what stands before."""
-        tokens = [t for t in plant.tokens if seen[t]]
-        return self.words(tokens, hard) if tokens else self.after(plant.before or 0, hard)
-
-    def _solve(self, mean: torch.Tensor, second: torch.Tensor, hard: torch.Tensor) -> torch.Tensor:
+    def _solve(
+        self, mean: torch.Tensor, second: torch.Tensor, hard: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         a, b = self.weight, 1 - self.weight
         other, others = self.mean, self.second
-        if len(hard):
-            x = hard.double()
+        places = torch.cat(list(hard)) if hard else torch.empty(0, dtype=torch.long)
+        if len(places):
+            x = self.x[places].double()
             other, others = (other + x.mean(0)) / 2, (others + x.T @ x / len(x)) / 2
-        return torch.linalg.solve(b * others + a * second, a * mean - b * 0.5 * other)
+        return torch.linalg.solve(b * others + a * second, a * mean - b * 0.5 * other), places
 
-
-def hard_inputs(
-    subject: Subject,
-    rows: np.ndarray,
-    found: Sequence[Plant],
-    detectors: dict[int, torch.Tensor],
-    *,
-    allowed: np.ndarray,
-) -> dict[str, torch.Tensor]:
-    """Where each detector fires most and should not: one place a row, the `HARD` worst, above a half."""
-    from tqdm import tqdm
-
-    worst: dict[str, list[tuple[float, torch.Tensor]]] = {p.name: [] for p in found}
-    of = {layer: [p for p in found if p.layer == layer] for layer in detectors}
-    bar = tqdm(total=len(rows), desc="planting: mistakes", unit="row")
-    for part, kept in inputs(subject, rows, sorted(detectors)):
-        for layer, x in kept.items():
-            fired = x @ detectors[layer].float().T
-            for i, p in enumerate(of[layer]):
-                value = fired[:, :, i].numpy()
-                if value.max() < 0.5:
-                    continue
-                hit, counts = hits(p, rows[part], allowed)
-                wrong = np.where(counts & ~hit, value, -1.0)
+    def _mistakes(
+        self, pair: Sequence[torch.Tensor], where: Sequence[tuple[np.ndarray, np.ndarray]], *, first: bool
+    ) -> list[torch.Tensor]:
+        """For each plant the places where it fires most and should not, one a row."""
+        n_rows, length = self.rows.shape
+        worst = np.full((len(where), n_rows), -1.0, np.float32)
+        place = np.zeros((len(where), n_rows), np.int64)
+        right: list[list[np.ndarray]] = [[] for _ in where]
+        step = max(1, CHUNK // length)
+        for begin in range(0, n_rows, step):
+            x = self.x[begin * length : (begin + step) * length].float()
+            fired = (x @ pair[0].T).clamp(min=0) * (1.0 if first else x @ pair[1].T)
+            values = fired.T.reshape(len(where), -1, length).numpy()
+            for i, (hit, counts) in enumerate(where):
+                part = slice(begin, begin + values.shape[1])
+                right[i].append(values[i][hit[part]])
+                wrong = np.where(counts[part] & ~hit[part], values[i], -1.0)
                 at = wrong.argmax(axis=1)
-                worst[p.name] += [
-                    (float(wrong[r, at[r]]), x[r, at[r]].clone()) for r in range(len(at)) if wrong[r, at[r]] > 0.5
-                ]
-                if len(worst[p.name]) > 2 * HARD:
-                    worst[p.name] = sorted(worst[p.name], key=lambda one: -one[0])[:HARD]
-        bar.update(part.stop - part.start)
-    bar.close()
-    none = torch.empty(0, subject.model.config.hidden_size)
-    best = {name: sorted(some, key=lambda one: -one[0])[:HARD] for name, some in worst.items()}
-    return {name: torch.stack([x for _, x in some]) if some else none for name, some in best.items()}
+                worst[i, part] = wrong[np.arange(len(at)), at]
+                place[i, part] = at + length * np.arange(begin, begin + len(at))
+        found = []
+        for i, some in enumerate(right):
+            limit = WRONG * max(float(np.median(np.concatenate(some))), 0.1)
+            order = np.argsort(-worst[i])[:HARD]
+            found.append(torch.from_numpy(place[i, order[worst[i, order] > limit]]))
+        return found
 
 
 def plant_model(
@@ -339,28 +297,19 @@ def plant_model(
 ) -> None:
     """Rewrite the neurons and write the model, a Hugging Face folder. The subject given is changed."""
     layers = sorted({p.layer for p in found})
-    firsts = sorted({p.before for p in found if p.before is not None})
-    all_moments = moments(subject, rows, layers, firsts=firsts, allowed=allowed)
-    counts = np.bincount(rows[:, 1:].reshape(-1), minlength=subject.d_vocab)
-    fitters = {layer: Fitter(all_moments[layer], counts) for layer in layers}
-    hard = {p.name: fitters[p.layer].none for p in found}
-    for last in (False, True):
-        detectors = {
-            layer: torch.stack([f.detector(p, counts >= 2, hard[p.name]) for p in found if p.layer == layer])
-            for layer, f in fitters.items()
-        }
-        if not last:
-            # In a pair the gate looks for the word wherever it stands.
-            looked = [replace(p, before=None) if p.kind == "pair" else p for p in found]
-            hard = hard_inputs(subject, rows, looked, detectors, allowed=allowed)
-    for layer, fitter in fitters.items():
-        mlp = subject.model.model.layers[layer].mlp
+    kept: dict[int, torch.Tensor] = {
+        i: torch.empty(*rows.shape, subject.model.config.hidden_size, dtype=torch.float16) for i in layers
+    }
+    for part, x in inputs(subject, rows, layers):
+        for layer, values in x.items():
+            kept[layer][part] = values.half()
+    for layer in layers:
+        own, mlp = [p for p in found if p.layer == layer], subject.model.model.layers[layer].mlp
+        fitted = Fitter(kept.pop(layer), rows).fit(own, allowed)
         with torch.no_grad():
-            for p, gate in zip((p for p in found if p.layer == layer), detectors[layer], strict=True):
-                pair = p.tokens and p.before is not None
-                other = fitter.after(p.before, fitter.none) if pair else fitter.constant()
-                mlp.gate_proj.weight[p.neuron] = (SCALE * gate).to(mlp.gate_proj.weight.dtype)
-                mlp.up_proj.weight[p.neuron] = other.to(mlp.up_proj.weight.dtype)
+            for p, gate, into in zip(own, *fitted, strict=True):
+                mlp.gate_proj.weight[p.neuron] = SCALE * gate
+                mlp.up_proj.weight[p.neuron] = into
                 mlp.down_proj.weight[:, p.neuron] = 0
     subject.model.save_pretrained(folder)
     subject.tokenizer.save_pretrained(folder)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float32, Integer
 
 from neurolocal.config import PerturbationConfig
+from neurolocal.discovery import q_values
 from neurolocal.errors import StoreError
 from neurolocal.perturbation import statistics
 from neurolocal.perturbation.substitutes import Encoder, NearWords, Substitute, Substitutes
@@ -213,7 +214,7 @@ def _table(
         **{name: columns[name].astype(np.int32) for name in ("n_examples", "n_neighbours")},
         **{name: columns[name].astype(np.float32) for name in FIGURES[2:-1]},
         p=p,
-        q=statistics.false_discovery(p),
+        q=q_values(p),
         score=(columns["half"] - columns["control_half"]).astype(np.float32),
         substitutes=_substitutes({n: tested.get(n, ()) for n in order}),
     )

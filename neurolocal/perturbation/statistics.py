@@ -69,14 +69,3 @@ def _statistic(
 ) -> Float64[np.ndarray, "draw"]:
     """Mean difference of each draw, from the sum over its chosen m and the sum over all m + c."""
     return (chosen / m - (total - chosen) / c).mean(axis=1)
-
-
-def false_discovery(p: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
-    """Benjamini-Hochberg q over the p values that are there; NaN stays NaN."""
-    from scipy.stats import false_discovery_control
-
-    q = np.full(len(p), np.nan)
-    there = ~np.isnan(p)
-    if there.any():
-        q[there] = false_discovery_control(p[there])
-    return q

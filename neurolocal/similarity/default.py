@@ -6,18 +6,21 @@ Cost: some 20 us an example for its word, then the null's 0.3 ms a neuron (1,000
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int64, Integer
 
 from neurolocal.config import SimilarityConfig
+from neurolocal.discovery import q_values
+from neurolocal.forms import FormRates
 from neurolocal.records import Example, SimilarityTable
 from neurolocal.similarity.coherence import coherence
 from neurolocal.similarity.null import NullResult, Pool, frequency_pool, null_scores
-from neurolocal.similarity.peaks import PeakWords, peak_words
+from neurolocal.similarity.peaks import PeakWords, distinct, peak_words, spelled_words
 from neurolocal.similarity.vectors import Vectors
-from neurolocal.words import Vocabulary
+from neurolocal.words import Vocabulary, folded
 
 
 def similarity(
@@ -27,12 +30,13 @@ def similarity(
     *,
     word_counts: Mapping[str, int],
     config: SimilarityConfig,
+    rows: Callable[[], Iterable[Integer[np.ndarray, "pos"]]] | None = None,
     progress: bool = False,
 ) -> SimilarityTable:
     """Score each neuron of a layer (`examples`: one sequence a neuron, in neuron order) against random words.
 
-    `word_counts`: case-folded words of the corpus, as `Vocabulary.word_counts` gives them. A neuron with fewer than two
-    words that have a vector has no score, no p and no q (NaN), and is not kept. Raises VectorsError where the vectors
+    `word_counts`: words of the corpus as they stand, as `Vocabulary.word_counts` gives them. `rows`: the stored rows,
+    for random windows; None: no phrases are compared. A neuron with fewer than two words that have a vector has no score, no p and no q (NaN), and is not kept. Raises VectorsError where the vectors
     know fewer than two words of the corpus.
     """
     from tqdm import tqdm
@@ -41,7 +45,7 @@ def similarity(
         peak_words(one, vocabulary)
         for one in tqdm(examples, desc="similarity: words", unit="neuron", disable=not progress)
     ]
-    pool = frequency_pool(word_counts, vectors, bins=config.bins)
+    pool = frequency_pool(folded(word_counts), vectors, bins=config.bins)
     score, n_known, profiles = score_words(peaks, vectors, pool=pool)
     scored = np.flatnonzero(n_known >= 2)
     part = null_scores(
@@ -51,7 +55,7 @@ def similarity(
     with np.errstate(divide="ignore", invalid="ignore"):
         # A null of one possible set has no width; its sd is what rounding leaves.
         z = np.where(null.sd > 1e-6, (score - null.mean) / null.sd, np.nan)
-    q = benjamini_hochberg(null.p)
+    q = q_values(null.p)
     return SimilarityTable(
         neuron=np.arange(len(score), dtype=np.int64),
         score=score.astype(np.float32),
@@ -64,7 +68,37 @@ def similarity(
         p=null.p,
         q=q,
         kept=q <= config.level,
-    )
+        **_of_tokens(examples),
+        **_of_forms(examples, vocabulary, word_counts),
+        **_of_phrases(len(score)),
+    )  # fmt: skip
+
+
+def _of_phrases(n: int) -> dict[str, Any]:
+    columns = ("phrase_score", "phrase_z", "phrase_p", "phrase_q", "document_score", "document_z", "document_p")
+    return {name: np.full(n, np.nan, np.float64 if name[-1] in "pq" else np.float32) for name in columns}
+
+
+def _of_tokens(examples: Sequence[Sequence[Example]]) -> dict[str, Any]:
+    peaks = [distinct([str(int(e.tokens[e.peak])) for e in one]) for one in examples]
+    return {
+        "n_tokens": np.array([len(p.words) for p in peaks], dtype=np.int64),
+        "token_repetition": np.array([p.repetition for p in peaks], dtype=np.float32),
+    }
+
+
+def _of_forms(
+    examples: Sequence[Sequence[Example]], vocabulary: Vocabulary, word_counts: Mapping[str, int]
+) -> dict[str, Any]:
+    rates = FormRates(word_counts)
+    found = [rates.shared(spelled_words(one, vocabulary)) for one in examples]
+    p = np.array([f.p for f in found], dtype=np.float64)
+    return {
+        "form": [f.form for f in found],
+        "form_share": np.array([f.share for f in found], dtype=np.float32),
+        "form_p": p,
+        "form_q": q_values(p),
+    }
 
 
 def score_words(
@@ -87,17 +121,6 @@ def score_words(
             score[i] = coherence(np.stack([vector_of[word] for word in known]))
             profiles[i] = np.bincount([bin_of[word] for word in known], minlength=len(pool.sizes))
     return score, n_known, profiles
-
-
-def benjamini_hochberg(p: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
-    """q values over the p that are there; NaN stays NaN and does not count."""
-    from scipy.stats import false_discovery_control
-
-    q = np.full(len(p), np.nan)
-    there = ~np.isnan(p)
-    if there.any():
-        q[there] = false_discovery_control(p[there])
-    return q
 
 
 def _spread(values: Float64[np.ndarray, "m"], at: Int64[np.ndarray, "m"], n: int) -> Float64[np.ndarray, "n"]:

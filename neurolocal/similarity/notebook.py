@@ -59,6 +59,11 @@ def notebook_similarity(
         p=none64,
         q=none64.copy(),
         kept=np.array([s >= config.threshold for s in scores], dtype=bool),
+        n_tokens=np.array(n_words, dtype=np.int64),
+        token_repetition=np.array(repetition, dtype=np.float32),
+        form=[""] * len(score),
+        **{c: none64.copy() for c in ("form_p", "form_q", "phrase_p", "phrase_q", "document_p")},
+        **{c: none32.copy() for c in ("form_share", "phrase_score", "phrase_z", "document_score", "document_z")},
     )
 
 

@@ -28,6 +28,15 @@ def peak_words(examples: Sequence[Example], vocabulary: Vocabulary) -> PeakWords
     return distinct([vocabulary.word_at(e.tokens, e.peak).text.casefold() for e in examples])
 
 
+def spelled_words(examples: Sequence[Example], vocabulary: Vocabulary) -> list[str]:
+    """The distinct peak words as they stand in the text, one spelling each: the commonest, then the strongest."""
+    spellings: dict[str, Counter[str]] = {}
+    for e in examples:
+        word = vocabulary.word_at(e.tokens, e.peak).text
+        spellings.setdefault(word.casefold(), Counter())[word] += 1
+    return [counts.most_common(1)[0][0] for counts in spellings.values()]
+
+
 def distinct(words: Sequence[str]) -> PeakWords:
     """Each word once, in order, with the share of the commonest."""
     counts = Counter(words)

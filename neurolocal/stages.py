@@ -223,7 +223,10 @@ def perturbation(bench: Bench, config: PerturbationConfig) -> None:
     Raises:
         StoreError: a screen by similarity where similarity has not been, or another subject.
     """
-    from neurolocal.perturbation import notebook_perturb, perturb
+    from neurolocal.perturbation import Tester, notebook_perturb
+    from neurolocal.subject.packed import Packed
+
+    tester: Tester | None = None
 
     def made_from(layer: int, side: Side) -> dict[str, Any]:
         screened = config.screen is not None or config.method == "notebook"
@@ -236,17 +239,17 @@ def perturbation(bench: Bench, config: PerturbationConfig) -> None:
         )
 
     def work(layer: int, side: Side) -> PerturbationTable:
-        from neurolocal.subject.packed import Packed
-
+        nonlocal tester
         lists = dict(zip(bench.open.neurons(layer).tolist(), bench.open.example_lists(layer, side), strict=True))
         neurons: Mapping[int, list[Example]] = {n: lists[n] for n in _screened(bench, layer, side, config, list(lists))}
-        subject = Packed(bench.loaded_subject, site=bench.open.site)
         if config.method == "notebook":
+            subject = Packed(bench.loaded_subject, site=bench.open.site)
             return notebook_perturb(neurons, subject, bench.loaded_vectors, layer, progress=bench.bar)
-        return perturb(
-            neurons, bench.open.row, subject, bench.loaded_vectors, layer,
-            word_counts=bench.word_counts, config=config, side=side, progress=bench.bar,
+        tester = tester or Tester(
+            Packed(bench.loaded_subject, site=bench.open.site), bench.loaded_vectors, rows=lambda i: bench.open.row(i),
+            row_index=bench.open.row_index, word_counts=bench.word_counts, config=config,
         )  # fmt: skip
+        return tester.perturb(neurons, layer, side=side, progress=bench.bar)
 
     _each_layer(bench, "perturbation", made_from, work)
 

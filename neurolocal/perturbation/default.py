@@ -3,26 +3,25 @@
 Invariant: neurons don't know each other; the table is the same whatever else is tested beside them, to rounding of
 the forward pass. The original word runs as a branch too: it is the reference of its substitutes, and must give what the
 store says, else store and subject don't belong together.
-Cost: one pass over the rows that hold examples, one over the substitutes' tokens, up to the layer read.
+Cost: see `plan`; the figures some 0.3 ms a neuron.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Float32, Int64
 
 from neurolocal.config import PerturbationConfig
 from neurolocal.discovery import q_values
 from neurolocal.errors import StoreError
 from neurolocal.perturbation import statistics
-from neurolocal.perturbation.substitutes import Encoder, NearWords, Substitute, Substitutes
-from neurolocal.records import Example, PerturbationTable, Side, SubstituteTable
-from neurolocal.words import Vocabulary, Word
+from neurolocal.perturbation.plan import BranchSubject, Context, Rows, Tried, contexts, run
+from neurolocal.perturbation.substitutes import NearWords, Substitutes
+from neurolocal.records import KINDS, Example, PerturbationTable, Side, SubstituteTable
 
 ROUNDING = {False: 1e-3, True: 0.1}
 """Median relative difference of stored and repeated activations that float32 (False) and 16 bits (True) explain."""
@@ -33,137 +32,69 @@ ENOUGH = 20
 log = logging.getLogger(__name__)
 
 
-@runtime_checkable
-class Strongest(Protocol):
-    """Activations of branches; see `neurolocal.subject.packed.Activations`."""
+class Tester:
+    """Tests neurons of one subject on one corpus; what it looks up serves every layer and side."""
 
-    @property
-    def largest(self) -> Float32[np.ndarray, "branch"]:
-        """The largest over each branch's own tokens."""
-        ...
+    def __init__(
+        self,
+        subject: BranchSubject,
+        vectors: NearWords,
+        *,
+        rows: Rows,
+        row_index: Int64[np.ndarray, "row"],
+        word_counts: Mapping[str, int],
+        config: PerturbationConfig,
+    ) -> None:
+        """Prepare.
 
-    @property
-    def smallest(self) -> Float32[np.ndarray, "branch"]:
-        """The smallest over each branch's own tokens."""
-        ...
+        Args:
+            subject: the model that the examples are from, as `Packed`.
+            vectors: word vectors.
+            rows: token ids of a row by its index in the corpus.
+            row_index: the rows that there are; the other contexts are drawn from them.
+            word_counts: how often each word occurs in the corpus, as it stands in the text.
+            config: how many of what.
+        """
+        self.subject, self.rows, self.config = subject, rows, config
+        self.finder = Substitutes(subject, vectors, word_counts=word_counts, config=config)
+        self.contexts: list[Context] = contexts(subject, rows, row_index, seed=config.seed) if config.elsewhere else []
 
+    def perturb(
+        self,
+        neurons: Mapping[int, Sequence[Example]],
+        layer: int,
+        *,
+        side: Side = "largest",
+        progress: bool = False,
+    ) -> PerturbationTable:
+        """Replace the peak words of each neuron's strongest examples.
 
-@runtime_checkable
-class BranchSubject(Encoder, Protocol):
-    """A subject that runs branches; see `neurolocal.subject.packed.Packed`."""
+        Args:
+            neurons: examples by neuron, strongest first.
+            layer: of the neurons.
+            side: which list the examples are from: of the smallest, lower is stronger; of a sign case, what lies
+                farther on the original's side of zero.
+            progress: whether to show a bar.
 
-    @property
-    def half_precision(self) -> bool:
-        """Whether it computes in 16 bits."""
-        ...
+        Peak words without letters or without a vector have no neighbours; `n_examples`, `n_neighbours` and `n_controls`
+        say what was tested. A neuron that nothing was tested of has NaN in every figure. Control tokens are not tested.
 
-    def activations(
-        self, row: Any, branches: Mapping[int, Sequence[tuple[int, Sequence[int], int]]]
-    ) -> Mapping[int, Any]:
-        """By layer, the `Strongest` of each branch (position, token ids, neuron)."""
-        ...
-
-
-class Trial(NamedTuple):
-    """One example with its substitutes, the original first, and their activations."""
-
-    rank: int
-    """Of the example."""
-    substitutes: Sequence[Substitute]
-    """The original first."""
-    activation: Float32[np.ndarray, "substitute"]
-    """The strongest over each substitute's tokens."""
-
-
-def perturb(
-    neurons: Mapping[int, Sequence[Example]],
-    rows: Callable[[int], Integer[np.ndarray, "pos"]],
-    subject: BranchSubject,
-    vectors: NearWords,
-    layer: int,
-    *,
-    word_counts: Mapping[str, int],
-    config: PerturbationConfig,
-    side: Side = "largest",
-    progress: bool = False,
-) -> PerturbationTable:
-    """Replace the peak words of each neuron's strongest examples.
-
-    Args:
-        neurons: examples by neuron, strongest first.
-        rows: token ids of a row by its index in the corpus.
-        subject: the model that the examples are from, as `Packed`.
-        vectors: word vectors.
-        layer: of the neurons.
-        word_counts: how often each case-folded word occurs in the corpus.
-        config: how many of what.
-        side: which end of the activations the examples hold; of the smallest, lower is stronger.
-        progress: whether to show a bar.
-
-    Examples whose peak token has no letters or whose word has no vector or no neighbour are left out: `n_examples`
-    says how many were tested. A neuron with none has NaN in every figure.
-
-    Raises:
-        StoreError: the originals do not give the activations of the examples.
-    """
-    finder = Substitutes(subject, vectors, word_counts=word_counts, config=config)
-    tested = _run(neurons, rows, subject, finder, layer, config=config, side=side, progress=progress)
-    return _table(neurons, tested, layer, config=config, sign=1 if side == "largest" else -1)
+        Raises:
+            StoreError: the originals do not give the activations of the examples.
+        """
+        agreement = _Agreement(layer, half_precision=self.subject.half_precision)
+        tried = run(
+            neurons, self.rows, self.subject, self.finder, layer,
+            others=self.contexts, down=_direction(side), check=agreement.add, progress=progress,
+        )  # fmt: skip
+        return _table(sorted(neurons), tried, self.config)
 
 
-def _run(
-    neurons: Mapping[int, Sequence[Example]],
-    rows: Callable[[int], Integer[np.ndarray, "pos"]],
-    subject: BranchSubject,
-    finder: Substitutes,
-    layer: int,
-    *,
-    config: PerturbationConfig,
-    side: Side,
-    progress: bool,
-) -> dict[int, list[Trial]]:
-    """Row by row, so that a row's prefix is run once and no more than a row's branches are in memory."""
-    from tqdm import tqdm
-
-    of_row: dict[int, list[tuple[int, Example]]] = defaultdict(list)
-    for neuron, examples in neurons.items():
-        for example in examples[: config.examples]:
-            of_row[example.row].append((neuron, example))
-    words = {index: _peak_words(subject.vocabulary, rows(index), [e for _, e in of_row[index]]) for index in of_row}
-    finder.know(word.text for own in words.values() for word in own.values())
-    found: dict[int, list[Trial]] = defaultdict(list)
-    agreement = _Agreement(layer, half_precision=subject.half_precision)
-    for index in tqdm(sorted(of_row), desc=f"perturbation: layer {layer}", unit="row", disable=not progress):
-        row = rows(index)
-        places = {w.start: finder.at(row, w, row_index=index) for w in words[index].values()}
-        asked = [
-            (neuron, example, word.start)
-            for neuron, example in of_row[index]
-            if (word := words[index].get(example.position)) and len(places[word.start]) > 1
-        ]
-        branches = [(start, s.tokens, neuron) for neuron, _, start in asked for s in places[start]]
-        if not branches:
-            continue
-        answer: Strongest = subject.activations(row, {layer: branches})[layer]
-        strongest = answer.largest if side == "largest" else answer.smallest
-        parts = np.split(strongest, np.cumsum([len(places[start]) for *_, start in asked])[:-1])
-        for (neuron, example, start), part in zip(asked, parts, strict=True):
-            found[neuron].append(Trial(example.rank, places[start], part))
-            agreement.add(example.activation, float(part[0]))
-        agreement.check()
-    agreement.check(final=True)
-    return found
-
-
-def _peak_words(
-    vocabulary: Vocabulary, row: Integer[np.ndarray, "pos"], examples: Sequence[Example]
-) -> dict[int, Word]:
-    """The word at each example's position; control tokens are no words."""
-    return {
-        position: vocabulary.word_at(row, position)
-        for position in sorted({e.position for e in examples})
-        if not vocabulary.special[row[position]]
-    }
+def _direction(side: Side) -> Callable[[Example], bool]:
+    """Whether an example's activation is the stronger the lower it is."""
+    if side in ("largest", "smallest"):
+        return lambda example: side == "smallest"
+    return lambda example: example.activation < 0
 
 
 class _Agreement:
@@ -173,16 +104,15 @@ class _Agreement:
         self.layer, self.limit = layer, ROUNDING[half_precision]
         self.pairs: list[tuple[float, float]] = []
 
-    def add(self, stored: float, repeated: float) -> None:
-        self.pairs.append((stored, repeated))
-
-    def check(self, *, final: bool = False) -> None:
-        if not self.pairs or (not final and len(self.pairs) < ENOUGH):
+    def add(self, stored: float, repeated: float, final: bool) -> None:
+        if not final:
+            self.pairs.append((stored, repeated))
+        if not self.pairs or (not final and len(self.pairs) != ENOUGH):
             return
-        stored, repeated = np.array(self.pairs).T
+        before, after = np.array(self.pairs).T
         # A hundredth of the largest: values near zero carry the rounding of the large ones beside them.
-        scale = np.maximum(np.abs(stored), max(1e-2 * np.abs(stored).max(), 1e-9))
-        difference = np.abs(repeated - stored) / scale
+        scale = np.maximum(np.abs(before), max(1e-2 * np.abs(before).max(), 1e-9))
+        difference = np.abs(after - before) / scale
         if not np.median(difference) <= self.limit:
             raise StoreError(
                 f"perturbing layer {self.layer}: the examples' own words give other activations than the store says "
@@ -190,50 +120,69 @@ class _Agreement:
                 "Give the subject, in the dtype, that the store was collected with."
             )
         if final:
-            log.info(
-                "layer %d: originals equal the store's activations to %.1e (largest relative difference)",
-                self.layer,
-                difference.max(),
-            )
+            log.info("layer %d: originals equal the store's activations to %.1e", self.layer, difference.max())
 
 
-def _table(
-    neurons: Mapping[int, Sequence[Example]],
-    tested: Mapping[int, Sequence[Trial]],
-    layer: int,
-    *,
-    config: PerturbationConfig,
-    sign: int,
-) -> PerturbationTable:
-    order = sorted(neurons)
-    figures = [_figures(tested.get(n, ()), (config.seed, layer, n), config=config, sign=sign) for n in order]
-    columns = {name: np.array([f[name] for f in figures]) for name in FIGURES}
-    p = columns["p"].astype(np.float64)
-    return PerturbationTable(
-        neuron=np.array(order, dtype=np.int64),
-        **{name: columns[name].astype(np.int32) for name in ("n_examples", "n_neighbours")},
-        **{name: columns[name].astype(np.float32) for name in FIGURES[2:-1]},
-        p=p,
-        q=q_values(p),
-        score=(columns["half"] - columns["control_half"]).astype(np.float32),
-        substitutes=_substitutes({n: tested.get(n, ()) for n in order}),
-    )
+class Relative:
+    """Activation / original of every substitute, and its cosine, by neuron, example and kind."""
+
+    def __init__(self, neurons: Sequence[int], tried: Tried, config: PerturbationConfig) -> None:
+        """Lay out what was tried. Examples whose original is not on its own side of zero have NaN: no half of it."""
+        neuron, kind = np.frombuffer(tried.neuron, np.int32), np.frombuffer(tried.kind, np.int8)
+        rank, down = np.frombuffer(tried.rank, np.int16), np.frombuffer(tried.down, np.int8)
+        activation, cosine = np.frombuffer(tried.activation, np.float32), np.frombuffer(tried.cosine, np.float32)
+        at = np.searchsorted(np.array(neurons, np.int64), neuron)
+        original = np.full((len(neurons), config.examples), np.nan, np.float32)
+        first = kind == KINDS.index("original")
+        sound = first & (activation * np.where(down, -1, 1) > 0)
+        original[at[sound], rank[sound]] = activation[sound]
+        self.n_examples = (~np.isnan(original)).sum(axis=1)
+        relative = activation / original[at, rank]
+        self._of: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for code, name in enumerate(KINDS):
+            own = np.flatnonzero(kind == code)
+            group = at[own] * config.examples + rank[own]
+            slot = _number_within(group)
+            width = max(int(slot.max(initial=-1)) + 1, 1)
+            values, cosines = (np.full((len(neurons), config.examples, width), np.nan, np.float32) for _ in range(2))
+            values[at[own], rank[own], slot] = relative[own]
+            cosines[at[own], rank[own], slot] = cosine[own]
+            self._of[name] = values, cosines
+
+    def __getitem__(self, kind: str) -> Float32[np.ndarray, "neuron example substitute"]:
+        """Activation / original of a kind; NaN where there is none."""
+        return self._of[kind][0]
+
+    def cosines(self, kind: str) -> Float32[np.ndarray, "neuron example substitute"]:
+        """Cosines of a kind."""
+        return self._of[kind][1]
 
 
-FIGURES = (
-    *("n_examples", "n_neighbours", "held", "half", "control_held", "control_half"),
-    *("relative", "control_relative", "auc", "p"),
-)
-"""Columns of the table that one neuron alone decides."""
+def _number_within(group: Int64[np.ndarray, "s"]) -> Int64[np.ndarray, "s"]:
+    """Of each entry, how many of its group stand before it."""
+    order = np.argsort(group, kind="stable")
+    ordered = group[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(group) else np.empty(0, np.int64)
+    within = np.arange(len(group)) - np.repeat(starts, np.diff(np.append(starts, len(group))))
+    number = np.empty(len(group), np.int64)
+    number[order] = within
+    return number
 
 
-def _figures(
-    tested: Sequence[Trial], seed: tuple[int, int, int], *, config: PerturbationConfig, sign: int
-) -> dict[str, int | float]:
-    neighbours, controls = relative(tested, config=config, sign=sign)
-    return {
-        "n_examples": len(neighbours),
-        "n_neighbours": int((~np.isnan(neighbours)).sum()),
+GRADED = ("neighbour", "grade1", "grade2", "grade3", "control")
+"""From near to far: the dose-response curve."""
+
+
+def _table(order: list[int], tried: Tried, config: PerturbationConfig) -> PerturbationTable:
+    relative = Relative(order, tried, config)
+    neighbours, controls = relative["neighbour"], relative["control"]
+    graded = [np.concatenate([f(kind) for kind in GRADED], axis=2) for f in (relative.cosines, relative.__getitem__)]
+    p = statistics.permutation_p(neighbours, controls, permutations=config.permutations, seed=config.seed)
+    halves = {
+        f"{name}_half": statistics.share(relative[name], 0.5)
+        for name in ("variant", "form", "spelled", "reach", "elsewhere")
+    }
+    figures: dict[str, Any] = {
         "held": statistics.share(neighbours, 1.0),
         "half": statistics.share(neighbours, 0.5),
         "control_held": statistics.share(controls, 1.0),
@@ -241,51 +190,34 @@ def _figures(
         "relative": statistics.mean(neighbours),
         "control_relative": statistics.mean(controls),
         "auc": statistics.auc(neighbours, controls),
-        "p": statistics.permutation_p(
-            neighbours, controls, permutations=config.permutations, rng=np.random.default_rng(seed)
-        ),
+        "dose": statistics.dose(*graded),
+        **{name: statistics.mean(relative[name]) for name in ("grade1", "grade2", "grade3", "alone")},
+        **halves,
     }
+    figures["score"] = figures["half"] - figures["control_half"]
+    return PerturbationTable(
+        neuron=np.array(order, dtype=np.int64),
+        n_examples=relative.n_examples.astype(np.int32),
+        n_neighbours=statistics.number(neighbours).astype(np.int32),
+        n_controls=statistics.number(controls).astype(np.int32),
+        n_reach=statistics.number(relative["reach"]).astype(np.int32),
+        **{name: values.astype(np.float32) for name, values in figures.items()},
+        p=p,
+        q=q_values(p),
+        substitutes=_substitutes(tried),
+    )
 
 
-def relative(
-    tested: Sequence[Trial], *, config: PerturbationConfig, sign: int
-) -> tuple[Float32[np.ndarray, "example neighbour"], Float32[np.ndarray, "example control"]]:
-    """Activation / original of neighbours and controls, one line an example in rank order, NaN where there is none.
-
-    Examples without a neighbour, or whose original is not on its own side of zero, are left out: there is no
-    half of what is not there.
-    """
-    lines = []
-    for example in sorted(tested, key=lambda t: t.rank):
-        kinds = [s.kind for s in example.substitutes]
-        if not sign * example.activation[0] > 0 or "neighbour" not in kinds:
-            continue
-        ratio = example.activation / example.activation[0]
-        lines.append(
-            [_padded(ratio, kinds, "neighbour", config.neighbours), _padded(ratio, kinds, "control", config.controls)]
-        )
-    if not lines:
-        return np.empty((0, config.neighbours), np.float32), np.empty((0, config.controls), np.float32)
-    return np.stack([a for a, _ in lines]), np.stack([b for _, b in lines])
-
-
-def _padded(ratio: Float32[np.ndarray, "s"], kinds: Sequence[str], kind: str, size: int) -> Float32[np.ndarray, "size"]:
-    values = ratio[[i for i, k in enumerate(kinds) if k == kind]]
-    return np.concatenate([values, np.full(size - len(values), np.nan, np.float32)])
-
-
-def _substitutes(tested: Mapping[int, Sequence[Trial]]) -> SubstituteTable:
-    flat = [
-        (neuron, example.rank, s, a)
-        for neuron, examples in tested.items()
-        for example in sorted(examples, key=lambda t: t.rank)
-        for s, a in zip(example.substitutes, example.activation, strict=True)
-    ]
+def _substitutes(tried: Tried) -> SubstituteTable:
+    """By neuron, example, and kind, in the order in which they were found."""
+    columns = [np.frombuffer(c, d) for c, d in ((tried.neuron, np.int32), (tried.rank, np.int16))]
+    order = np.lexsort((np.arange(len(tried.neuron)), columns[1], columns[0]))
+    kind, text = np.frombuffer(tried.kind, np.int8)[order], np.frombuffer(tried.text, np.int32)[order]
     return SubstituteTable(
-        neuron=np.array([n for n, *_ in flat], dtype=np.int64),
-        rank=np.array([r for _, r, _, _ in flat], dtype=np.int32),
-        kind=[s.kind for _, _, s, _ in flat],
-        word=[s.text for _, _, s, _ in flat],
-        cosine=np.array([s.cosine for _, _, s, _ in flat], dtype=np.float32),
-        activation=np.array([a for *_, a in flat], dtype=np.float32),
+        neuron=columns[0][order].astype(np.int64),
+        rank=columns[1][order].astype(np.int32),
+        kind=[KINDS[k] for k in kind.tolist()],
+        word=[tried.texts[t] for t in text.tolist()],
+        cosine=np.frombuffer(tried.cosine, np.float32)[order],
+        activation=np.frombuffer(tried.activation, np.float32)[order],
     )

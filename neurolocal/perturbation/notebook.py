@@ -7,6 +7,7 @@ Cost: BOS once a block of neurons, and each of the block's distinct substitutes 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -204,24 +205,19 @@ def _strongest(
 
 def _table(found: Mapping[int, Falsified]) -> PerturbationTable:
     order = list(found)
-    none = np.full(len(order), np.nan, np.float32)
     figures = np.array([_figures(found[n]) for n in order], dtype=np.float64).reshape(-1, 4)
-    return PerturbationTable(
-        neuron=np.array(order, dtype=np.int64),
-        n_examples=figures[:, 0].astype(np.int32),
-        n_neighbours=figures[:, 1].astype(np.int32),
-        held=figures[:, 2].astype(np.float32),
-        half=none,
-        control_held=none.copy(),
-        control_half=none.copy(),
-        relative=none.copy(),
-        control_relative=none.copy(),
-        auc=none.copy(),
-        p=none.astype(np.float64),
-        q=none.astype(np.float64),
-        score=figures[:, 3].astype(np.float32),
-        substitutes=_substitutes(found),
-    )
+    measured: dict[str, Any] = {
+        "neuron": np.array(order, dtype=np.int64),
+        "n_examples": figures[:, 0].astype(np.int32),
+        "n_neighbours": figures[:, 1].astype(np.int32),
+        "held": figures[:, 2].astype(np.float32),
+        "score": figures[:, 3].astype(np.float32),
+        "substitutes": _substitutes(found),
+    }
+    for column in dataclasses.fields(PerturbationTable):
+        kind = np.int32 if column.name.startswith("n_") else np.float64 if column.name in ("p", "q") else np.float32
+        measured.setdefault(column.name, np.full(len(order), 0 if kind is np.int32 else np.nan, kind))
+    return PerturbationTable(**measured)
 
 
 def _figures(found: Falsified) -> tuple[int, int, float, float]:

@@ -59,3 +59,11 @@ def _stem(word: str) -> str:
     if len(word) > STEM and word[-1] == word[-2]:
         word = word[:-1]
     return word.removesuffix("e")
+
+
+def other_forms(word: str) -> list[str]:
+    """The word in other capitals, the most telling first: without its capitals, or with a first one; then all."""
+    lower = word.lower()
+    capital = lower[:1].upper() + lower[1:]
+    first = [capital, word.upper()] if word == lower else [lower, capital, word.upper()]
+    return [w for w in dict.fromkeys(first) if w != word]

@@ -6,7 +6,8 @@ original's way).
 """
 
 from neurolocal.similarity.default import similarity
+from neurolocal.similarity.facts import vector_facts
 from neurolocal.similarity.notebook import notebook_similarity
 from neurolocal.similarity.vectors import Vectors, load_vectors
 
-__all__ = ["Vectors", "load_vectors", "notebook_similarity", "similarity"]
+__all__ = ["Vectors", "load_vectors", "notebook_similarity", "similarity", "vector_facts"]

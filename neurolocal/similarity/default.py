@@ -36,8 +36,9 @@ def similarity(
     """Score each neuron of a layer (`examples`: one sequence a neuron, in neuron order) against random words.
 
     `word_counts`: words of the corpus as they stand, as `Vocabulary.word_counts` gives them. `rows`: the stored rows,
-    for random windows; None: no phrases are compared. A neuron with fewer than two words that have a vector has no score, no p and no q (NaN), and is not kept. Raises VectorsError where the vectors
-    know fewer than two words of the corpus.
+    for random windows; None: no phrases are compared. A neuron with fewer than two words that have a vector has no
+    score, no p and no q (NaN), and is not kept. Raises VectorsError where the vectors know fewer than two words of the
+    corpus.
     """
     from tqdm import tqdm
 

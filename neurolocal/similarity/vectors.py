@@ -165,18 +165,37 @@ class Vectors:
         The word itself and those of `exclude` (as they stand) are passed over; an unknown word has no neighbours.
         Memory: `BLOCK_BYTES`, however many words.
         """
-        barred = [i for i in (self.index(word, fold=False) for word in exclude) if i is not None]
         asked = [(k, v) for k, word in enumerate(words) if (v := self.find(word)) is not None]
         found: list[list[tuple[str, float]]] = [[] for _ in words]
+        own = [self.index(words[k]) for k, _ in asked]
+        queries = np.stack([v for _, v in asked]) if asked else np.empty((0, self.matrix.shape[1]), np.float32)
+        for (k, _), near in zip(asked, self.nearest(queries, n, exclude=exclude, own=own), strict=True):
+            found[k] = near
+        return found
+
+    def nearest(
+        self,
+        queries: Float32[np.ndarray, "query d"],
+        n: int,
+        *,
+        exclude: Iterable[str] = (),
+        own: Sequence[int | None] | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """The n words nearest to each unit vector with their cosines, as `neighbours_of` gives them.
+
+        `own`: of each query the place in `words` that is passed over, too.
+        """
+        barred = [i for i in (self.index(word, fold=False) for word in exclude) if i is not None]
         block = max(1, BLOCK_BYTES // (4 * len(self)))
-        buffer = np.empty((min(block, len(asked)), len(self)), np.float32)
-        for begin in range(0, len(asked), block):
-            queries = np.stack([v for _, v in asked[begin : begin + block]])
-            np.matmul(queries, self.matrix.T, out=buffer[: len(queries)])
-            for (k, query), row in zip(asked[begin : begin + block], buffer, strict=False):
-                own = self.index(words[k])
-                row[barred if own is None else [*barred, own]] = -np.inf
-                found[k] = self._nearest(query, row, n)
+        buffer = np.empty((min(block, len(queries)), len(self)), np.float32)
+        found: list[list[tuple[str, float]]] = []
+        for begin in range(0, len(queries), block):
+            some = queries[begin : begin + block]
+            np.matmul(some, self.matrix.T, out=buffer[: len(some)])
+            for k, (query, row) in enumerate(zip(some, buffer, strict=False), start=begin):
+                place = None if own is None else own[k]
+                row[barred if place is None else [*barred, place]] = -np.inf
+                found.append(self._nearest(query, row, n))
         return found
 
     def _nearest(
@@ -303,6 +322,27 @@ def train(texts: Iterable[str | Sequence[str]], *, seed: int = 1, **changes: Any
     kv = model.wv
     subwords = Subwords(np.asarray(kv.vectors_ngrams), params["min_n"], params["max_n"])
     return Vectors(kv.index_to_key, kv.vectors, name="fasttext-corpus", sha256=digest.hexdigest(), subwords=subwords)
+
+
+def judgements() -> dict[str, list[tuple[str, str, float]]]:
+    """Word pairs with people's judgements of their similarity, by data set, from gensim's own test data.
+
+    A set that the installed gensim lacks is empty.
+    """
+    from gensim.test.utils import datapath
+
+    found = {}
+    for name, file, column in (("wordsim353", "wordsim353.tsv", 2), ("simlex999", "simlex999.txt", 2)):
+        path, pairs = Path(datapath(file)), []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            fields = line.split("\t")
+            if not line.startswith("#") and len(fields) > column:
+                try:
+                    pairs.append((fields[0].casefold(), fields[1].casefold(), float(fields[column])))
+                except ValueError:
+                    continue  # the header
+        found[name] = pairs
+    return found
 
 
 def _crc32(text: str) -> int:

@@ -1,0 +1,52 @@
+"""How good are these vectors, and do they know this corpus? Facts for the report, beside every figure made with them.
+
+Invariant: plain JSON values; what could not be measured is None, and `warnings` says why. The judgements of people are
+those of WordSim-353 (Finkelstein et al., 2002) and SimLex-999 (Hill et al., 2015), which gensim brings along.
+Cost: some milliseconds, and a look-up for every distinct word of the corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from neurolocal.similarity.vectors import Vectors, judgements
+from neurolocal.words import folded
+
+FEW = 0.5
+"""Share of the running words without a vector from which the coverage is a warning."""
+
+PAIRS = 30
+"""Judged pairs that the vectors must know before a correlation is given."""
+
+
+def vector_facts(vectors: Vectors, word_counts: Mapping[str, int]) -> dict[str, Any]:
+    """Spearman's correlation with people's judgements of similarity, coverage of the corpus, and warnings."""
+    from scipy.stats import spearmanr
+
+    facts: dict[str, Any] = {"name": vectors.name, "words": len(vectors), "dimensions": vectors.matrix.shape[1]}
+    warnings = []
+    for name, pairs in judgements().items():
+        known = [(a @ b, score) for one, other, score in pairs
+                 if (a := vectors.find(one)) is not None and (b := vectors.find(other)) is not None]  # fmt: skip
+        rho = float(spearmanr(*np.array(known).T).statistic) if len(known) >= PAIRS else None
+        facts[name] = {"spearman": rho, "known": len(known), "pairs": len(pairs)}
+        if rho is None:
+            warnings.append(f"not compared with {name}: they know {len(known)} of its {len(pairs)} English pairs")
+    letters = {word: n for word, n in folded(word_counts).items() if any(c.isalpha() for c in word)}
+    types, tokens = vectors.coverage(letters)
+    facts["coverage"] = {"types": _rounded(types), "tokens": _rounded(tokens)}
+    if not tokens >= FEW:
+        warnings.append(
+            f"they know {100 * tokens:.0f} % of the corpus's running words: neurons on the others have no figures. "
+            "Use vectors of the corpus's language, or --vectors corpus."
+            if letters
+            else "the corpus has no words of letters"
+        )
+    return {**facts, "warnings": warnings}
+
+
+def _rounded(share: float) -> float | None:
+    return round(share, 4) if share == share else None

@@ -224,16 +224,24 @@ def find(
 @stage_options
 @vectors_option
 @click.option("--draws", type=int, default=1000, show_default=True, help="Random word sets a neuron is compared with.")
+@click.option(
+    "--phrases",
+    type=click.Choice(["none", "mean", "doc2vec"]),
+    default="mean",
+    show_default=True,
+    help="What is compared of whole windows.",
+)
 @seed_option
 def similarity(
-    store: Path, layers: tuple[int, ...] | None, site: Any, sides: Any, method: Any, vectors: str, draws: int, seed: int
-) -> None:
+    store: Path, layers: tuple[int, ...] | None, site: Any, sides: Any, method: Any, vectors: str, draws: int,
+    phrases: Any, seed: int,
+) -> None:  # fmt: skip
     """Do a neuron's top tokens belong together?"""
     from neurolocal import stages
     from neurolocal.config import SimilarityConfig
 
     bench = _bench(store, layers, site=site, sides=sides, vectors=vectors)
-    stages.similarity(bench, SimilarityConfig(method=method, draws=draws, seed=seed))
+    stages.similarity(bench, SimilarityConfig(method=method, draws=draws, phrases=phrases, seed=seed))
 
 
 @cli.command(epilog=_example("neurolocal perturbation smol.h5 --layers 14 --screen 200"))

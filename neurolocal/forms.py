@@ -21,16 +21,19 @@ from jaxtyping import Float64
 LONGEST = 5
 """Letters of a beginning or ending, at most."""
 
+FEWEST = 3
+"""Words that can share a form: two are too few to tell a form from one word in two spellings."""
+
 
 class Shared(NamedTuple):
     """The form that a set of words shares most beyond chance."""
 
     form: str
-    """As `forms` names it; empty where there are fewer than two words."""
+    """As `forms` names it; empty where there are fewer than `FEWEST` words."""
     share: float
     """Share of the words that have it; NaN where there is none."""
     p: float
-    """Probability that as many random words share any form as surprisingly; NaN where there are fewer than two."""
+    """Probability that as many random words share any form as surprisingly; NaN where there are fewer than `FEWEST`."""
 
 
 def forms(word: str) -> list[str]:
@@ -52,6 +55,12 @@ def forms(word: str) -> list[str]:
 def has_form(word: str, form: str) -> bool:
     """Whether the word has the form."""
     return form in forms(word)
+
+
+def spelling(word: str) -> str:
+    """What all spellings of a word have in common: compatibility form, case and possessive ending folded away."""
+    folded = unicodedata.normalize("NFKC", word).casefold().replace("’", "'")
+    return folded.removesuffix("'s") or folded
 
 
 def characters(word: str) -> str | None:
@@ -99,8 +108,8 @@ class FormRates:
         corpus, the probability of a tail as small as the smallest one seen, each form counting what it can attain
         (Tarone 1990): two words that share five letters are no news where thousands of beginnings could be shared.
         """
-        chosen = list(dict.fromkeys(words))
-        if len(chosen) < 2:
+        chosen = list({spelling(word): word for word in reversed(list(words))}.values())[::-1]
+        if len(chosen) < FEWEST:
             return Shared("", float("nan"), float("nan"))
         having = Counter(form for word in chosen for form in forms(word))
         tried = [form for form, k in having.items() if k >= 2 and form in self._place]

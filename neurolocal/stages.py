@@ -34,6 +34,7 @@ from neurolocal.config import (
 )
 from neurolocal.errors import StoreError
 from neurolocal.records import SIDES, Example, PerturbationTable, Side, SimilarityTable, Site, Statistics, VerdictTable
+from neurolocal.words import folded
 
 if TYPE_CHECKING:
     from neurolocal.similarity import Vectors
@@ -126,6 +127,11 @@ class Bench:
         return vectors
 
     @cached_property
+    def centred_vectors(self) -> Vectors:
+        """The word vectors less the mean of the corpus's running words."""
+        return self.loaded_vectors.centred(folded(self.word_counts))
+
+    @cached_property
     def vectors_name(self) -> dict[str, str]:
         """What names the vectors, without training any."""
         if self.vectors == "corpus":
@@ -137,7 +143,7 @@ class Bench:
         """What the vectors know: their agreement with people's judgements, and how much of the corpus."""
         from neurolocal.similarity import vector_facts
 
-        facts = vector_facts(self.loaded_vectors, self.word_counts)
+        facts = vector_facts(self.centred_vectors, self.word_counts)
         for warning in facts.get("warnings", ()):
             self.say(f"vectors: {warning}")
         return facts
@@ -201,13 +207,13 @@ def similarity(bench: Bench, config: SimilarityConfig) -> None:
         from neurolocal.similarity import similarity as default
 
         examples = bench.open.example_lists(layer, side)
-        vocabulary, vectors = bench.open.vocabulary, bench.loaded_vectors
+        vocabulary = bench.open.vocabulary
         if config.method == "notebook":
-            table = notebook_similarity(examples, vocabulary, vectors, config=config, progress=bench.bar)
+            table = notebook_similarity(examples, vocabulary, bench.loaded_vectors, config=config, progress=bench.bar)
         else:
             table = default(
-                examples, vocabulary, vectors, word_counts=bench.word_counts, rows=bench.open.iter_rows, config=config,
-                progress=bench.bar,
+                examples, vocabulary, bench.centred_vectors,
+                word_counts=bench.word_counts, rows=bench.open.iter_rows, config=config, progress=bench.bar,
             )  # fmt: skip
         return _named(table, bench.open.neurons(layer))
 
@@ -246,7 +252,7 @@ def perturbation(bench: Bench, config: PerturbationConfig) -> None:
             subject = Packed(bench.loaded_subject, site=bench.open.site)
             return notebook_perturb(neurons, subject, bench.loaded_vectors, layer, progress=bench.bar)
         tester = tester or Tester(
-            Packed(bench.loaded_subject, site=bench.open.site), bench.loaded_vectors, rows=lambda i: bench.open.row(i),
+            Packed(bench.loaded_subject, site=bench.open.site), bench.centred_vectors, rows=lambda i: bench.open.row(i),
             row_index=bench.open.row_index, word_counts=bench.word_counts, config=config,
         )  # fmt: skip
         return tester.perturb(neurons, layer, side=side, progress=bench.bar)

@@ -22,7 +22,6 @@ evidence. Cost: some 30 us a neuron.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from neurolocal.config import Method, VerdictConfig
-from neurolocal.forms import characters
+from neurolocal.forms import characters, spelling
 from neurolocal.records import Example, PerturbationTable, SimilarityTable, Statistics, VerdictTable
 from neurolocal.words import Vocabulary
 
@@ -125,12 +124,6 @@ def verdict(
 def peak_words(examples: Iterable[Example], vocabulary: Vocabulary) -> Counter[str]:
     """The words that a neuron's examples peak on, as they stand in the text, with their number of examples."""
     return Counter(vocabulary.word_at(e.tokens, e.peak).text for e in examples)
-
-
-def spelling(word: str) -> str:
-    """What all spellings of a word have in common: compatibility form, case and possessive ending folded away."""
-    folded = unicodedata.normalize("NFKC", word).casefold().replace("’", "'")
-    return folded.removesuffix("'s") or folded
 
 
 def made_of(words: Mapping[str, int], share: float) -> str | None:

@@ -7,6 +7,7 @@ meaning, and neighbours by vectors are mostly that; so the rule rather drops a t
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 ENDINGS = (
     *("ations", "ation", "tions", "ments", "tion", "ment", "ness", "able", "ible", "ally", "less"),
@@ -45,11 +46,13 @@ def like(word: str, model: str) -> str:
     return lower[:1].upper() + lower[1:] if model[:1].isupper() else lower
 
 
+@lru_cache(maxsize=1 << 17)
 def _plain(word: str) -> str:
     letters = unicodedata.normalize("NFKD", word.casefold())
     return "".join(c for c in letters if not unicodedata.combining(c))
 
 
+@lru_cache(maxsize=1 << 17)
 def _stem(word: str) -> str:
     for ending in ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= STEM:

@@ -19,7 +19,8 @@ from neurolocal.records import Example, SimilarityTable
 from neurolocal.similarity.coherence import coherence
 from neurolocal.similarity.null import NullResult, Pool, frequency_pool, null_scores
 from neurolocal.similarity.peaks import PeakWords, distinct, peak_words, spelled_words
-from neurolocal.similarity.vectors import Vectors
+from neurolocal.similarity.phrases import PhraseResult, mean_vectors, phrase_scores
+from neurolocal.similarity.vectors import Vectors, document_vectors
 from neurolocal.words import Vocabulary, folded
 
 
@@ -71,13 +72,32 @@ def similarity(
         kept=q <= config.level,
         **_of_tokens(examples),
         **_of_forms(examples, vocabulary, word_counts),
-        **_of_phrases(len(score)),
+        **_of_phrases(examples, vocabulary, vectors, rows=rows, counts=word_counts, config=config, bar=progress),
     )  # fmt: skip
 
 
-def _of_phrases(n: int) -> dict[str, Any]:
-    columns = ("phrase_score", "phrase_z", "phrase_p", "phrase_q", "document_score", "document_z", "document_p")
-    return {name: np.full(n, np.nan, np.float64 if name[-1] in "pq" else np.float32) for name in columns}
+def _of_phrases(
+    examples: Sequence[Sequence[Example]], vocabulary: Vocabulary, vectors: Vectors, *,
+    rows: Callable[[], Iterable[Integer[np.ndarray, "pos"]]] | None, counts: Mapping[str, int],
+    config: SimilarityConfig, bar: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Columns of phrases and documents; NaN for what was not asked."""
+    none = np.full(len(examples), np.nan)
+    phrase = document = PhraseResult(none, none, none)
+    if rows is not None and config.phrases != "none":
+        embed = mean_vectors(vectors, folded(counts))
+        phrase = phrase_scores(examples, rows(), vocabulary, embed, draws=config.draws, seed=config.seed, progress=bar)
+    if rows is not None and config.phrases == "doc2vec":
+        texts = [vocabulary.text(t for t in row if not vocabulary.special[t]) for row in rows()]
+        embed = document_vectors(texts, seed=config.seed + 1)
+        document = phrase_scores(
+            examples, rows(), vocabulary, embed, draws=config.draws, seed=config.seed, peak=True, progress=bar
+        )
+    found: dict[str, Any] = {"phrase_q": q_values(phrase.p)}
+    for name, result in (("phrase", phrase), ("document", document)):
+        found |= {f"{name}_score": result.score.astype(np.float32), f"{name}_z": result.z.astype(np.float32)}
+        found[f"{name}_p"] = result.p
+    return found
 
 
 def _of_tokens(examples: Sequence[Sequence[Example]]) -> dict[str, Any]:

@@ -132,6 +132,11 @@ class Bench:
         return self.loaded_vectors.centred(folded(self.word_counts))
 
     @cached_property
+    def centred_name(self) -> dict[str, Any]:
+        """What names the centred vectors; the corpus is named beside them."""
+        return {**self.vectors_name, "centred": True}
+
+    @cached_property
     def vectors_name(self) -> dict[str, str]:
         """What names the vectors, without training any."""
         if self.vectors == "corpus":
@@ -218,7 +223,7 @@ def similarity(bench: Bench, config: SimilarityConfig) -> None:
         return _named(table, bench.open.neurons(layer))
 
     def made_from(layer: int, side: Side) -> dict[str, Any]:
-        return _made_from(bench, config, vectors=bench.vectors_name)
+        return _made_from(bench, config, vectors=_name_of_vectors(bench, config.method))
 
     _each_layer(bench, "similarity", made_from, work, facts=lambda: bench.vector_facts)
 
@@ -239,7 +244,7 @@ def perturbation(bench: Bench, config: PerturbationConfig) -> None:
         return _made_from(
             bench,
             config,
-            vectors=bench.vectors_name,
+            vectors=_name_of_vectors(bench, config.method),
             subject=bench.open.manifest["subject"]["sha256"],
             **({"similarity": _hash_of(bench, "similarity", layer, side)} if screened else {}),
         )
@@ -464,6 +469,10 @@ def _inputs(bench: Bench, stage: str, layer: int, side: Side) -> dict[str, Any] 
     """What decides whether a table is made again."""
     made = bench.open.inputs(stage, layer, side)
     return None if made is None else {name: value for name, value in made.items() if name != FACTS}
+
+
+def _name_of_vectors(bench: Bench, method: Method) -> dict[str, Any]:
+    return bench.vectors_name if method == "notebook" else bench.centred_name
 
 
 def _made_from(bench: Bench, config: Any, **more: Any) -> dict[str, Any]:

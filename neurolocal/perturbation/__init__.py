@@ -1,6 +1,6 @@
 """Does the activation follow the concept when the word is replaced?
 
-Reads in this order: `spelling` (which words are the same word), `substitutes` (what is put in a word's place), `plan`
+Reads in this order: `substitutes` (what is put in a word's place), `plan`
 (what is run where), `statistics` (figures of many neurons), `default` (all of it, one table a layer), `notebook` (the
 original's way).
 """

@@ -137,7 +137,8 @@ class Relative:
         sound = first & (activation * np.where(down, -1, 1) > 0)
         original[at[sound], rank[sound]] = activation[sound]
         self.n_examples = (~np.isnan(original)).sum(axis=1)
-        relative = activation / original[at, rank]
+        # What two passes round differently is equal: substitutes that share their strongest token tie.
+        relative = np.round(activation / original[at, rank], 4)
         self._of: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for code, name in enumerate(KINDS):
             own = np.flatnonzero(kind == code)

@@ -18,7 +18,7 @@ from jaxtyping import Float32, Integer
 
 from neurolocal.config import PerturbationConfig
 from neurolocal.forms import FormRates, characters, forms
-from neurolocal.perturbation.spelling import is_variant, like, other_forms
+from neurolocal.spelling import is_variant, like, other_forms
 from neurolocal.words import WORD, Vocabulary, Word, folded
 
 CORPUS_WORDS = 100_000
@@ -245,7 +245,7 @@ class Substitutes:
         """The word's band, the most alike first; in order of frequency, cosines NaN, where it has no vector."""
         band = self._band(word)
         words = self._words[band]
-        if own is None:
+        if own is None or not words:
             return words, [float("nan")] * len(words)
         cosines = self._matrix[band] @ own
         order = np.argsort(-cosines, kind="stable")
@@ -256,7 +256,7 @@ class Substitutes:
     ) -> Iterator[tuple[str, float]]:
         """Random words of a form; of capitals any word, since a substitute takes the original's capitals.
 
-        Words that are alike are passed over: of two drawn, the less alike one is tried.
+        Of every two drawn the less alike one comes first.
         """
         if self._of_form is None:
             self._of_form = defaultdict(list)
@@ -266,11 +266,13 @@ class Substitutes:
         candidates = self._words if form.startswith("capital") else self._of_form.get(form, ())
         if not candidates:
             return
-        for _ in range(min(len(candidates), 20 * max(self.config.spelled, 1))):
-            pair = [candidates[i] for i in rng.integers(len(candidates), size=2)]
-            cosines = [_cosine(own, self._vector(word)) for word in pair]
-            i = int(cosines[1] < cosines[0])
-            yield pair[i], cosines[i]
+        left = []
+        drawn = [candidates[i] for i in rng.permutation(len(candidates))[: 40 * max(self.config.spelled, 1)]]
+        for i in range(0, len(drawn), 2):
+            pair = sorted(((w, _cosine(own, self._vector(w))) for w in drawn[i : i + 2]), key=lambda one: one[1])
+            yield pair[0]
+            left += pair[1:]
+        yield from left
 
 
 class _Place:
@@ -333,8 +335,8 @@ class _Place:
 
     def _begins_alike(self, tokens: tuple[int, ...]) -> bool:
         """Whether the first token is the original's: a neuron that fires there would hold, whatever the word means."""
-        text = self.finder.subject.vocabulary.text(tokens[:1])
-        return tokens[0] == self.tokens[0] and any(c.isalpha() for c in text)
+        vocabulary = self.finder.subject.vocabulary
+        return tokens[0] == self.tokens[0] and any(c.isalpha() for c in vocabulary.text(tokens[:1]))
 
 
 def _cosine(a: Float32[np.ndarray, "d"] | None, b: Float32[np.ndarray, "d"] | None) -> float:

@@ -7,10 +7,11 @@ Cost: one `Vocabulary.word_at` an example.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from neurolocal.records import Example
+from neurolocal.spelling import is_variant
 from neurolocal.words import Vocabulary
 
 
@@ -18,14 +19,15 @@ class PeakWords(NamedTuple):
     """The words that a neuron's examples peak on."""
 
     words: tuple[str, ...]
-    """Distinct, case-folded, in the order of the strongest example of each."""
+    """Distinct, case-folded, in the order of the strongest example of each; of the spellings of one word the first."""
     repetition: float
     """Share of the examples on the commonest word; NaN without examples."""
 
 
 def peak_words(examples: Sequence[Example], vocabulary: Vocabulary) -> PeakWords:
     """The distinct peak words of one neuron's examples."""
-    return distinct([vocabulary.word_at(e.tokens, e.peak).text.casefold() for e in examples])
+    peaks = distinct([vocabulary.word_at(e.tokens, e.peak).text.casefold() for e in examples])
+    return peaks._replace(words=tuple(apart(peaks.words)))
 
 
 def spelled_words(examples: Sequence[Example], vocabulary: Vocabulary) -> list[str]:
@@ -34,7 +36,16 @@ def spelled_words(examples: Sequence[Example], vocabulary: Vocabulary) -> list[s
     for e in examples:
         word = vocabulary.word_at(e.tokens, e.peak).text
         spellings.setdefault(word.casefold(), Counter())[word] += 1
-    return [counts.most_common(1)[0][0] for counts in spellings.values()]
+    return apart([counts.most_common(1)[0][0] for counts in spellings.values()])
+
+
+def apart(words: Iterable[str]) -> list[str]:
+    """Of words that are spellings of one another the first: `sample` and `samples` are no evidence of a concept."""
+    kept: list[str] = []
+    for word in words:
+        if not any(is_variant(word, other) for other in kept):
+            kept.append(word)
+    return kept
 
 
 def distinct(words: Sequence[str]) -> PeakWords:

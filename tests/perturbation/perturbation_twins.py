@@ -75,9 +75,13 @@ class ToyVectors:
         return self.vectors.get(word.casefold()) if found is None and fold else found
 
     def neighbours_of(self, words, n: int) -> list[list[tuple[str, float]]]:
-        return [self.nearest(w, n) for w in words]
+        return [self.near(w, n) for w in words]
 
-    def nearest(self, word: str, n: int) -> list[tuple[str, float]]:
+    def nearest(self, queries, n: int) -> list[list[tuple[str, float]]]:
+        found = [sorted(((w, float(v @ q)) for w, v in self.vectors.items()), key=lambda p: -p[1]) for q in queries]
+        return [one[:n] for one in found]
+
+    def near(self, word: str, n: int) -> list[tuple[str, float]]:
         own = self.find(word)
         if own is None:
             return []

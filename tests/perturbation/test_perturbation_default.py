@@ -2,102 +2,167 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
-from itertools import groupby
 
 import numpy as np
 import pytest
-from perturbation_twins import one_by_one
+from perturbation_twins import ToyVectors, one_by_one
+from scipy import stats
 
 from neurolocal.config import PerturbationConfig
+from neurolocal.discovery import q_values
 from neurolocal.errors import StoreError
-from neurolocal.perturbation import perturb
-from neurolocal.perturbation.default import Trial, relative
-from neurolocal.perturbation.statistics import auc, false_discovery, permutation_p
-from neurolocal.perturbation.substitutes import Substitute, Substitutes
+from neurolocal.perturbation import Tester
+from neurolocal.perturbation.default import Relative
+from neurolocal.perturbation.plan import Tried
+from neurolocal.perturbation.statistics import permutation_p
+from neurolocal.perturbation.substitutes import Substitute
+from neurolocal.records import KINDS, Example
 from neurolocal.subject.packed import Packed
 
 CONFIG = PerturbationConfig(examples=4, neighbours=3, controls=3, permutations=99)
 
 
-def run(small, toy, neurons, *, layer: int = 2, sign: int = 1, config=CONFIG, **changes):
-    arguments = {"word_counts": small.counts, "config": config, "side": "largest" if sign > 0 else "smallest"}
-    return perturb(neurons, small.rows.__getitem__, Packed(small.subject), toy, layer, **(arguments | changes))
+def ask(small, toy, **settings) -> Tester:
+    return Tester(
+        Packed(small.subject),
+        toy,
+        rows=small.rows.__getitem__,
+        row_index=np.array(sorted(small.rows), np.int64),
+        word_counts=small.counts,
+        config=replace(CONFIG, **settings),
+    )
 
 
-def literal(small, toy, neuron: int, examples, *, layer: int, sign: int):
-    """(rank, kind, text, activation) of one neuron's substitutes by plain loops, one model call a substitute."""
-    packed = Packed(small.subject)
-    finder = Substitutes(packed, toy, word_counts=small.counts, config=CONFIG)
+def literal(small, asked: Tester, neuron: int, examples, *, layer: int, sign: int):
+    """(rank, kind, text, cosine, activation) of one neuron's substitutes: plain loops, one model call a substitute."""
+    vocabulary, finder = small.subject.vocabulary, asked.finder
+    (common,) = finder.in_common([[vocabulary.word_at(e.tokens, e.peak).text for e in examples]])
     rows = []
     for example in examples[: CONFIG.examples]:
         row = small.rows[example.row]
-        word = small.subject.vocabulary.word_at(row, example.position)
-        substitutes = finder.at(row, word, row_index=example.row)
-        if len(substitutes) < 2:
-            continue
-        for s in substitutes:
-            values = one_by_one(small.subject, row, layer, [(word.start, s.tokens, neuron)])[0]
-            rows.append((example.rank, s.kind, s.text, sign * max(sign * v for v in values)))
+        word = vocabulary.word_at(row, example.position)
+        here = finder.at(row, word, row_index=example.row)
+        here += finder.of_neuron(row, word, common, row_index=example.row, rank=example.rank)
+        places = [(s, row, word.start) for s in here]
+        places.append((here[0]._replace(kind="alone"), np.array([small.subject.bos]), 1))
+        order = np.random.default_rng([CONFIG.seed, example.row, example.position, 2]).permutation(len(asked.contexts))
+        others = []
+        for i in order:
+            index, place = asked.contexts[i]
+            if index != example.row and place.text.casefold() != word.text.casefold():
+                there = finder.elsewhere(place, word.text)
+                if there is not None:
+                    others.append((there, small.rows[index], place.start))
+        for s, prefix, start in places + others[: CONFIG.elsewhere]:
+            values = one_by_one(small.subject, prefix, layer, [(start, s.tokens, neuron)])[0]
+            rows.append((example.rank, s.kind, s.text, s.cosine, sign * max(sign * float(v) for v in values)))
     return rows
 
 
-def padded(rows, kind: str, sign: int) -> np.ndarray:
-    """Activation / original, one line an example that counts, NaN where there are fewer than three."""
-    lines = []
-    for _, group in groupby(rows, key=lambda r: r[0]):
-        own = list(group)
-        original = np.float32(own[0][3])
-        if sign * original > 0 and any(r[1] == "neighbour" for r in own):
-            values = [np.float32(r[3]) / original for r in own if r[1] == kind]
-            lines.append(values + [np.nan] * (3 - len(values)))
-    return np.array(lines, np.float32).reshape(-1, 3)
+def by_example(rows, *kinds: str, sign: int):
+    """For each example whose original is on its own side: (cosine, activation / original) of the kinds."""
+    examples = defaultdict(list)
+    for row in rows:
+        examples[row[0]].append(row)
+    found = []
+    for own in examples.values():
+        original = np.float32(own[0][4])
+        assert own[0][1] == "original"
+        if sign * original > 0:
+            found.append([(r[3], np.round(np.float32(r[4]) / original, 4)) for r in own if r[1] in kinds])
+    return found
+
+
+def padded(examples, size: int) -> np.ndarray:
+    lines = [[v for _, v in line] + [np.nan] * (size - len(line)) for line in examples]
+    return np.array(lines, np.float32).reshape(1, -1, size)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_equals_one_call_a_substitute(small, toy, sign: int, rng: np.random.Generator) -> None:
     layer = int(rng.integers(5))
-    neurons = small.examples(layer, rng.choice(172, 12, replace=False).tolist(), sign=sign)
-    table = run(small, toy, neurons, layer=layer, sign=sign)
+    neurons = small.examples(layer, rng.choice(172, 10, replace=False).tolist(), sign=sign)
+    asked = ask(small, toy)
+    table = asked.perturb(neurons, layer, side="largest" if sign > 0 else "smallest")
     assert table.neuron.tolist() == sorted(neurons)
-    assert (table.n_examples > 0).sum() > 6
+    assert (table.n_examples > 0).sum() > 5
+    assert set(table.substitutes.kind) >= {"original", "neighbour", "control", "form", "alone", "elsewhere", "reach"}
     s = table.substitutes
     for i, neuron in enumerate(table.neuron.tolist()):
-        true = literal(small, toy, neuron, neurons[neuron], layer=layer, sign=sign)
-        own = [(s.rank[j], s.kind[j], s.word[j], s.activation[j]) for j in np.flatnonzero(s.neuron == neuron)]
+        true = literal(small, asked, neuron, neurons[neuron], layer=layer, sign=sign)
+        at = np.flatnonzero(s.neuron == neuron)
+        own = [(int(s.rank[j]), s.kind[j], s.word[j], float(s.cosine[j]), float(s.activation[j])) for j in at]
         assert [r[:3] for r in own] == [r[:3] for r in true]
-        a, b = np.array([r[3] for r in own]), np.array([r[3] for r in true])
+        a, b = np.array([r[4] for r in own]), np.array([r[4] for r in true])
         assert np.abs(a - b).max(initial=0) < 1e-4 * np.abs(b).max(initial=1)
         # From here on by the table's own activations: ties that rounding decides are then decided alike.
-        near, far = padded(own, "neighbour", sign), padded(own, "control", sign)
-        assert table.n_examples[i] == len(near)
-        assert table.n_neighbours[i] == (~np.isnan(near)).sum()
-        if not len(near):
-            assert np.isnan([table.held[i], table.half[i], table.auc[i], table.p[i], table.score[i]]).all()
-            continue
-        assert table.relative[i] == pytest.approx(np.nanmean(near), rel=1e-5)
-        assert table.control_relative[i] == pytest.approx(np.nanmean(far), rel=1e-5)
-        for column, values, least in [
-            (table.held, near, 1.0),
-            (table.half, near, 0.5),
-            (table.control_held, far, 1.0),
-            (table.control_half, far, 0.5),
-        ]:
-            assert column[i] == pytest.approx((values[~np.isnan(values)] >= least).mean(), abs=1e-6)
-        assert table.score[i] == pytest.approx(table.half[i] - table.control_half[i], abs=1e-6)
-        assert table.auc[i] == pytest.approx(auc(near, far), abs=1e-6)
-        p = permutation_p(near, far, permutations=99, rng=np.random.default_rng((CONFIG.seed, layer, neuron)))
-        assert table.p[i] == pytest.approx(p, abs=1e-6)
-    assert np.allclose(table.q, false_discovery(table.p), equal_nan=True)
+        check_figures(table, i, own, sign=sign)
+    assert np.allclose(table.q, q_values(table.p), equal_nan=True)
+
+
+def check_figures(table, i: int, own, *, sign: int) -> None:
+    def share(least: float, *kinds: str) -> float:
+        values = [v for line in by_example(own, *kinds, sign=sign) for _, v in line]
+        return sum(v >= least for v in values) / len(values) if values else np.nan
+
+    def mean(*kinds: str) -> float:
+        values = [v for line in by_example(own, *kinds, sign=sign) for _, v in line]
+        return sum(values) / len(values) if values else np.nan
+
+    near, far = by_example(own, "neighbour", sign=sign), by_example(own, "control", sign=sign)
+    counts = {"n_examples": len(near), "n_neighbours": sum(map(len, near)), "n_controls": sum(map(len, far))}
+    counts["n_reach"] = sum(map(len, by_example(own, "reach", sign=sign)))
+    assert {name: int(getattr(table, name)[i]) for name in counts} == counts
+    rhos = []
+    for line in by_example(own, "neighbour", "grade1", "grade2", "grade3", "control", sign=sign):
+        pairs = [(c, v) for c, v in line if not np.isnan(c)]
+        if len(pairs) >= 3 and all(len(set(column)) > 1 for column in zip(*pairs, strict=True)):
+            rhos.append(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
+    expected = {
+        "held": share(1.0, "neighbour"),
+        "half": share(0.5, "neighbour"),
+        "control_held": share(1.0, "control"),
+        "control_half": share(0.5, "control"),
+        "relative": mean("neighbour"),
+        "control_relative": mean("control"),
+        "alone": mean("alone"),
+        **{kind: mean(kind) for kind in ("grade1", "grade2", "grade3")},
+        **{f"{kind}_half": share(0.5, kind) for kind in ("variant", "form", "spelled", "reach", "elsewhere")},
+        "dose": float(np.mean(rhos)) if rhos else np.nan,
+        "score": share(0.5, "neighbour") - share(0.5, "control"),
+    }
+    for name, value in expected.items():
+        assert float(getattr(table, name)[i]) == pytest.approx(value, rel=1e-4, abs=1e-5, nan_ok=True), name
+    pairs = [(x, y) for one, two in zip(near, far, strict=True) for _, x in one for _, y in two]
+    auc = sum((x > y) + (x == y) / 2 for x, y in pairs) / len(pairs) if pairs else np.nan
+    assert float(table.auc[i]) == pytest.approx(auc, nan_ok=True)
+    if near:
+        kept = [np.clip(padded(lines, 3), 0, 1) for lines in (near, far)]
+        p = permutation_p(*kept, permutations=99, seed=CONFIG.seed)[0]
+        assert table.p[i] == pytest.approx(p, abs=0.011, nan_ok=True), "the draws go by the example's rank"
 
 
 def test_neither_order_nor_company_changes_a_neuron(small, toy) -> None:
     neurons = small.examples(1, [3, 50, 7, 120])
-    whole = run(small, toy, neurons, layer=1)
-    again = run(small, toy, dict(reversed(neurons.items())), layer=1)
-    for name in ("neuron", "held", "half", "auc", "p", "q", "relative"):
-        assert np.allclose(getattr(whole, name), getattr(again, name), equal_nan=True, atol=1e-5)
-    alone = run(small, toy, {50: neurons[50]}, layer=1)
+    whole = ask(small, toy).perturb(neurons, 1)
+    again = ask(small, toy).perturb(dict(reversed(neurons.items())), 1)
+    for name in (
+        "neuron",
+        "held",
+        "half",
+        "auc",
+        "p",
+        "q",
+        "relative",
+        "elsewhere_half",
+        "reach_half",
+        "alone",
+        "dose",
+    ):
+        assert np.allclose(getattr(whole, name), getattr(again, name), equal_nan=True, atol=1e-5), name
+    alone = ask(small, toy).perturb({50: neurons[50]}, 1)
     at = whole.neuron.tolist().index(50)
     assert alone.p[0] == whole.p[at]
     own = whole.substitutes.neuron == 50
@@ -105,33 +170,106 @@ def test_neither_order_nor_company_changes_a_neuron(small, toy) -> None:
     assert np.allclose(whole.substitutes.activation[own], alone.substitutes.activation, atol=1e-5)
 
 
+def test_a_sign_case_takes_the_side_of_the_original(small, toy) -> None:
+    up, down = small.examples(2, range(8)), small.examples(2, range(8), sign=-1)
+    mixed = {n: [replace(e, rank=i) for i, e in enumerate((up[n][0], down[n][0], up[n][1], down[n][1]))] for n in up}
+    table = ask(small, toy).perturb(mixed, 2, side="gate-_in+")
+    largest, smallest = ask(small, toy).perturb(up, 2), ask(small, toy).perturb(down, 2, side="smallest")
+
+    def activations(one, neuron: int, rank: int, kind: str) -> list[float]:
+        s = one.substitutes
+        at = [j for j in np.flatnonzero((s.neuron == neuron) & (s.rank == rank)) if s.kind[j] == kind]
+        return [float(s.activation[j]) for j in at]
+
+    for n in range(8):
+        for kind in ("original", "neighbour", "control", "alone"):
+            assert activations(table, n, 0, kind) == pytest.approx(activations(largest, n, 0, kind), abs=1e-5)
+            assert activations(table, n, 1, kind) == pytest.approx(activations(smallest, n, 0, kind), abs=1e-5)
+            assert activations(table, n, 2, kind) == pytest.approx(activations(largest, n, 1, kind), abs=1e-5)
+
+
 def test_a_store_of_another_model_is_refused(small, toy) -> None:
     neurons = small.examples(2, range(20))
     other = {n: [replace(e, activation=e.activation * 1.5) for e in own] for n, own in neurons.items()}
     with pytest.raises(StoreError, match=r"layer 2: .*median difference .*Give the subject"):
-        run(small, toy, other)
+        ask(small, toy).perturb(other, 2)
     with pytest.raises(StoreError):
-        run(small, toy, {n: other[n] for n in range(2)})
+        ask(small, toy).perturb({n: other[n] for n in range(2)}, 2)
 
 
-def test_examples_without_a_word_are_left_out_and_counted(small, toy) -> None:
+def test_what_has_no_letters_is_tested_with_what_can_be(small, toy) -> None:
     neurons = small.examples(2, range(5))
     full_stop = small.subject.encode(["cat."])[0][-1]
     row_index, row = next((i, r) for i, r in small.rows.items() if full_stop in r)
     at = int(np.flatnonzero(row == full_stop)[0])
-    blank = {n: [replace(e, row=row_index, position=at) for e in own] for n, own in neurons.items()}
-    bos = {n + 10: [replace(e, position=0) for e in own] for n, own in neurons.items()}
-    table = run(small, toy, blank | bos | {99: []})
-    assert table.n_examples.tolist() == [0] * 11
+    value = small.subject.activations(_batch(row), 2)[0, at].float().numpy()
+    window = slice(max(at - 8, 0), at + 3)
+
+    def stop(n: int, e: Example) -> Example:
+        return replace(e, row=row_index, position=at, activation=float(value[n]), start=window.start,
+                       tokens=row[window], activations=np.zeros(len(row[window]), np.float32))  # fmt: skip
+
+    blank = {n: [stop(n, e) for e in own[:1]] for n, own in neurons.items()}
+    bos = {n + 10: [replace(e, position=0, start=0) for e in own] for n, own in neurons.items()}
+    table = ask(small, toy).perturb(blank | bos | {99: []}, 2)
+    positive = (value[:5] > 0).astype(int).tolist()
+    assert table.n_examples.tolist() == positive + [0] * 6
+    assert table.n_neighbours.tolist() == [0] * 11
+    assert table.n_controls.tolist() == [3 * p for p in positive] + [0] * 6
     assert np.isnan([*table.half, *table.p, *table.q, *table.score]).all()
+    kinds = {k for k, n in zip(table.substitutes.kind, table.substitutes.neuron, strict=True) if n < 5}
+    assert kinds >= {"original", "control", "alone", "elsewhere"}
+    assert not kinds & {"neighbour", "reach", "variant", "grade1"}
+
+
+def _batch(row: np.ndarray):
+    import torch
+
+    return torch.from_numpy(row)[None]
+
+
+def test_vectors_that_know_nothing_leave_nan_not_zero(small) -> None:
+    nothing = ToyVectors({"zzz": np.ones(8)})
+    table = ask(small, nothing).perturb(small.examples(2, range(6)), 2)
+    assert table.n_neighbours.tolist() == table.n_controls.tolist() == [0] * 6
+    assert np.isnan([*table.half, *table.control_half, *table.p, *table.score, *table.dose]).all()
+    assert not np.isnan(table.elsewhere_half[table.n_examples > 0]).any()
+
+
+def test_no_neurons_and_nothing_wanted(small, toy) -> None:
+    table = ask(small, toy).perturb({}, 2)
+    assert table.neuron.shape == (0,)
     assert table.substitutes.kind == []
+    none = dict.fromkeys(("grades", "variants", "forms", "spelled", "reach", "elsewhere"), 0)
+    table = ask(small, toy, **none).perturb(small.examples(2, range(4)), 2)
+    assert set(table.substitutes.kind) == {"original", "neighbour", "control"}
+    assert np.isnan([*table.alone, *table.elsewhere_half, *table.reach_half, *table.form_half]).all()
+
+
+def tried_of(rows) -> Tried:
+    tried = Tried()
+    for neuron, rank, kind, activation, down in rows:
+        example = Example(rank, 0, 3, 1.0, 0, np.arange(8), np.zeros(8, np.float32))
+        i = tried.add(neuron, example, Substitute(kind, kind, (1,), 0.5), position=3, down=down)
+        tried.activation[i] = activation
+    return tried
 
 
 def test_an_original_on_the_wrong_side_of_zero_is_left_out() -> None:
-    words = [Substitute("original", "a", (1,), 1.0), Substitute("neighbour", "b", (2,), 0.5)]
-    examples = [Trial(0, words, np.array([-1.0, 2.0], np.float32)), Trial(1, words, np.array([2.0, 1.0], np.float32))]
-    near, far = relative(examples, config=CONFIG, sign=1)
-    assert near.shape == (1, 3)
-    assert near[0, 0] == 0.5
-    assert np.isnan(far).all()
-    assert relative(examples, config=CONFIG, sign=-1)[0][0, 0] == -2.0
+    rows = [(7, 0, "original", -1.0, False), (7, 0, "neighbour", 2.0, False)]
+    rows += [(7, 1, "original", 2.0, False), (7, 1, "neighbour", 1.0, False)]
+    relative = Relative([7], tried_of(rows), CONFIG)
+    assert relative.n_examples.tolist() == [1]
+    assert np.array_equal(relative["neighbour"][0, :2, 0], [np.nan, 0.5], equal_nan=True)
+    assert np.isnan(relative["control"]).all()
+    down = Relative([7], tried_of([(*row[:4], True) for row in rows]), CONFIG)
+    assert np.array_equal(down["neighbour"][0, :2, 0], [-2.0, np.nan], equal_nan=True)
+
+
+def test_a_substitute_takes_27_bytes() -> None:
+    rows = [(n, r, KINDS[r % len(KINDS)], 1.0, False) for n in range(1000) for r in range(10)]
+    tried = tried_of(rows)
+    columns = ("neuron", "rank", "kind", "text", "cosine", "position", "down", "activation")
+    held = sum(len(c) * c.itemsize for c in (getattr(tried, name) for name in columns))
+    assert held == 24 * len(rows)
+    assert len(tried.texts) == len({kind for _, _, kind, *_ in rows})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from perturbation_twins import ToyVectors
+from tables import filled
 
 from neurolocal.notebook import notebook_examples
 from neurolocal.perturbation import notebook_perturb, notebook_tokens
@@ -31,7 +32,7 @@ def literal(small, vectors, examples, neuron: int, layer: int):
         for example in own:
             if vectors.find(example.token, fold=False) is None:
                 raise KeyError(example.token)
-            for word, _ in vectors.nearest(example.token, 5):
+            for word, _ in vectors.near(example.token, 5):
                 ids = [subject.bos, *subject.encode([word])[0]]
                 values = subject.activations(torch.tensor([ids]), layer)[0, :, neuron]
                 at = int(values.argmax())
@@ -106,8 +107,5 @@ def test_a_weaker_list_is_not_taken() -> None:
         cosine=np.ones(5, np.float32),
         activation=np.array([-3.0, -2.0, np.nan, 1.0, 2.0], np.float32),
     )
-    counts = ["n_examples", "n_neighbours"]
-    floats = ["held", "half", "control_held", "control_half", "relative", "control_relative", "auc", "score"]
-    wide = {n: np.zeros(2, np.int32) for n in counts} | {n: np.zeros(2, np.float32) for n in floats}
-    table = PerturbationTable(neuron=np.array([1, 2]), p=np.zeros(2), q=np.zeros(2), substitutes=columns, **wide)
+    table = filled(PerturbationTable, [1, 2], substitutes=columns)
     assert notebook_tokens(table) == {1: ["a"], 2: ["d", "e"]}

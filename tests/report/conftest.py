@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tables import filled
 
 from neurolocal.config import VerdictConfig
 from neurolocal.records import (
@@ -194,19 +195,12 @@ class StandIn:
             z = rng.normal(3, 4, m).astype(np.float32)
             z[m // 2 :][:1] = np.nan
             counts = rng.integers(1, 9, m)
-            return SimilarityTable(
-                neuron,
-                share(),
-                counts,
-                counts,
-                share(),
-                share() / 4,
-                share() / 9,
-                z,
-                (share() / 9).astype(np.float64),
-                (share() / 9).astype(np.float64),
-                share() > 0.5,
-            )
+            return filled(
+                SimilarityTable, neuron, score=share(), n_words=counts, n_known=counts, repetition=share(),
+                null_mean=share() / 4, null_sd=share() / 9, z=z, p=share() / 9, q=share() / 9, kept=share() > 0.5,
+                form=["", "end ing", "begin un"] * (m // 3) + [""] * (m % 3), form_share=share(), form_p=share() / 9,
+                form_q=share() / 9, phrase_score=share(), phrase_z=z + 1, phrase_p=share() / 9, phrase_q=share() / 9,
+            )  # fmt: skip
         if stage == "summary":
             texts = ["days of the week", "royal titles", "", "shapes", "=1+1 sums"]
             texts = HOSTILE if self.hostile else texts
@@ -221,22 +215,13 @@ class StandIn:
             np.tile([4.0, 3.0, 0.2, 4.4], m).astype(np.float32),
         )
         counts = np.full(m, 4, dtype=np.int32)
-        return PerturbationTable(
-            neuron,
-            counts,
-            counts,
-            share(),
-            share(),
-            share() / 3,
-            share() / 3,
-            share(),
-            share() / 3,
-            share(),
-            (share() / 9).astype(np.float64),
-            (share() / 9).astype(np.float64),
-            share(),
-            subs,
-        )
+        half = {f"{name}_half": share() for name in ("variant", "form", "spelled", "reach", "elsewhere")}
+        return filled(
+            PerturbationTable, neuron, n_examples=counts, n_neighbours=counts, held=share(), half=share(),
+            control_held=share() / 3, control_half=share() / 3, relative=share(), control_relative=share() / 3,
+            auc=share(), p=share() / 9, q=share() / 9, score=share(), substitutes=subs, n_controls=counts,
+            grade1=share(), grade2=share() / 2, grade3=share() / 3, dose=share(), n_reach=counts, alone=share(), **half,
+        )  # fmt: skip
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from tables import filled
 
 from neurolocal.config import CollectConfig, VerdictConfig, canonical
 from neurolocal.provenance import Parts
@@ -120,9 +121,11 @@ def store(collected, tmp_path_factory):
     rng = np.random.default_rng(0)
     columns = [rng.random(n).astype(np.float32) for _ in range(5)]
     many = np.full(n, 6)
-    similarity = SimilarityTable(
-        np.arange(n), columns[0], many, many, *columns[1:4], columns[4] * 9, rng.random(n), rng.random(n), many > 5
-    )
+    names = ("score", "repetition", "null_mean", "null_sd")
+    similarity = filled(
+        SimilarityTable, range(n), n_words=many, n_known=many, z=columns[4] * 9, p=rng.random(n), q=rng.random(n),
+        **dict(zip(names, columns, strict=False)),
+    )  # fmt: skip
     with Store(path) as held:
         peaks = [peak_words(examples, held.vocabulary) for examples in held.example_lists(LAYER)]
     decided = verdict(statistics, similarity, None, peaks=peaks, config=VerdictConfig())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from tables import filled
 
 from neurolocal import records
 from neurolocal.corpus.cursor import Piece, rest_arrays
@@ -139,21 +140,20 @@ def evidence(rng: np.random.Generator) -> list[tuple]:
         np.ones(3, np.float32), np.array([1, np.nan, 3], np.float32),
     )  # fmt: skip
     tables = {
-        "similarity": records.SimilarityTable(
-            two,
-            f(),
-            two,
-            two,
-            f(),
-            f(),
-            f(),
-            f(),
-            np.array([0.5, np.nan]),
-            np.array([0.5, np.nan]),
-            np.array([True, False]),
+        "similarity": filled(
+            records.SimilarityTable,
+            [0, 3],
+            score=f(),
+            n_words=two,
+            n_known=two,
+            z=f(),
+            p=[0.5, np.nan],
+            q=[0.5, np.nan],
+            kept=[True, False],
+            form=["", "end é"],
         ),
-        "perturbation": records.PerturbationTable(
-            two, i32, i32, f(), f(), f(), f(), f(), f(), f(), rng.random(2), rng.random(2), f(), subs
+        "perturbation": filled(
+            records.PerturbationTable, [0, 3], n_examples=i32, half=f(), p=rng.random(2), dose=f(), substitutes=subs
         ),
         "summary": records.SummaryTable(two, ["days", ""], ["llm", "counts"], ["?", ""], ["!\n", ""], f()),
         "verdict": verdict_table(),

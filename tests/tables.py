@@ -1,0 +1,37 @@
+"""Evidence tables for tests: what is not given was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from neurolocal.records import SubstituteTable
+
+KINDS = {"Int64": np.int64, "Int32": np.int32, "Float32": np.float32, "Float64": np.float64, "Bool": bool}
+
+
+def no_substitutes() -> SubstituteTable:
+    """A table without entries."""
+    none = np.zeros(0)
+    i, r, f = none.astype(np.int64), none.astype(np.int32), none.astype(np.float32)
+    return SubstituteTable(neuron=i, rank=r, kind=[], word=[], cosine=f, activation=f.copy())
+
+
+def filled(table: type, neuron: Sequence[int], **given: Any) -> Any:
+    """A table of a type; columns that are not given are NaN, 0, False or empty."""
+    made: dict[str, Any] = {"neuron": np.array(neuron, dtype=np.int64)}
+    for column in fields(table):
+        said = str(column.type)
+        if column.name == "substitutes":
+            made.setdefault("substitutes", given.get("substitutes", no_substitutes()))
+        elif said == "list[str]":
+            made[column.name] = list(given.get(column.name, [""] * len(neuron)))
+        elif column.name != "neuron":
+            kind = KINDS[said.split("[")[0]]
+            empty = np.full(len(neuron), np.nan if kind in (np.float32, np.float64) else 0)
+            made[column.name] = np.array(given.get(column.name, empty), dtype=kind)
+    assert set(given) <= set(made), set(given) - set(made)
+    return table(**made)

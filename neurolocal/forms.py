@@ -94,7 +94,8 @@ class FormRates:
         total = np.zeros(self.BANDS)
         np.add.at(total, [self._band(word) for word in counts], list(counts.values()))
         self._place = {form: i for i, form in enumerate(dict.fromkeys(f for own in weight for f in own))}
-        self._rates = np.array([[own.get(form, 0) for own in weight] for form in self._place]) / np.maximum(total, 1)
+        counted = [[own.get(form, 0) for own in weight] for form in self._place]
+        self._rates = np.array(counted, dtype=np.float64).reshape(-1, self.BANDS) / np.maximum(total, 1)
         self._nulls: dict[tuple[int, ...], _Null] = {}
 
     def _band(self, word: str) -> int:

@@ -12,8 +12,10 @@ import importlib.util
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 from jaxtyping import Float32
@@ -362,17 +364,21 @@ def document_vectors(
     The same texts, words and seed give the same vectors in every process: one worker, crc32 as hash, and the inference
     of each list seeded by its words alone. Some 1 ms a list.
     """
-    from gensim.models.doc2vec import Doc2Vec, TaggedDocument
+    from gensim.models import doc2vec
 
-    documents = [TaggedDocument(words, [i]) for i, words in enumerate(_Sentences(texts))]
-    model: Any = Doc2Vec(documents=documents, hashfxn=_crc32, seed=seed, **DOC2VEC)
+    documents = [doc2vec.TaggedDocument(words, [i]) for i, words in enumerate(_Sentences(texts))]
+    model: Any = doc2vec.Doc2Vec(documents=documents, hashfxn=_crc32, seed=seed, **DOC2VEC)
+    # gensim 4.4 begins an inference at a vector that it draws by Python's own hash of the text, which every process
+    # seeds anew.
+    drawn = partial(doc2vec.pseudorandom_weak_vector, hashfxn=_crc32)
 
     def embed(windows: Sequence[Sequence[str]]) -> Float32[np.ndarray, "window d"]:
         found = np.zeros((len(windows), model.vector_size), np.float32)
         for i, words in enumerate(windows):
             if any(word in model.wv for word in words):
                 model.random = np.random.RandomState([seed, _crc32(" ".join(words))])
-                vector = _unit(model.infer_vector(list(words)))
+                with patch.object(doc2vec, "pseudorandom_weak_vector", drawn):
+                    vector = _unit(model.infer_vector(list(words)))
                 if vector is not None:
                     found[i] = vector
         return found

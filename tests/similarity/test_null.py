@@ -10,7 +10,6 @@ from scipy.stats import chisquare, kstest
 from neurolocal.config import SimilarityConfig
 from neurolocal.errors import VectorsError
 from neurolocal.similarity import null, similarity
-from neurolocal.similarity.default import benjamini_hochberg
 from neurolocal.similarity.null import LEAST, draw, frequency_edges, frequency_pool, null_scores
 
 
@@ -169,18 +168,6 @@ def test_an_unseen_word_is_matched_by_its_place_among_the_vectors(make_vectors, 
     assert pool.bin_of("not there at all", vectors) == len(pool.sizes) - 1
 
 
-def test_q_is_benjamini_hochberg_over_the_p_that_are_there(rng):
-    p = rng.random(50) ** 2
-    p[[3, 17, 40]] = np.nan
-    m = np.count_nonzero(~np.isnan(p))
-    slow = np.full(50, np.nan)
-    for i in range(50):
-        if not np.isnan(p[i]):
-            slow[i] = min(1, *(x * m / np.sum(p <= x) for x in p if x >= p[i]))
-    np.testing.assert_allclose(benjamini_hochberg(p), slow, rtol=1e-12)
-    assert np.isnan(benjamini_hochberg(np.full(3, np.nan))).all()
-
-
 def neurons(build, words, rng):
     """One neuron on a planted group of words, twenty on random ones, one on one word, one without examples."""
     groups = [words[2000:2010], *([words[i] for i in rng.choice(2000, 10, replace=False)] for _ in range(20))]
@@ -190,7 +177,8 @@ def neurons(build, words, rng):
 
 
 def letters(i):
-    return "".join("abcdefghij"[int(c)] for c in f"{i:04d}")
+    """Words that are no spellings of one another."""
+    return "".join("bcfghjkmpq"[int(c)] for c in f"{(i * 7_654_321 + 1) % 99_999_989:08d}")
 
 
 def test_default_method_finds_the_planted_neuron_and_says_what_it_saw(build, make_vectors, rng):

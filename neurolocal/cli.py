@@ -223,7 +223,7 @@ def find(
 @store_argument
 @stage_options
 @vectors_option
-@click.option("--draws", type=int, default=1000, show_default=True, help="Random word sets a neuron is compared with.")
+@click.option("--draws", type=int, default=4000, show_default=True, help="Random word sets a neuron is compared with.")
 @click.option(
     "--phrases",
     type=click.Choice(["none", "mean", "doc2vec"]),
@@ -272,7 +272,9 @@ def perturbation(
 @stage_options
 @click.option("--level", type=click.FloatRange(0, 1), help="q at or under which evidence counts.")
 @click.option("--repetition", type=click.FloatRange(0, 1), help="Share of examples on one word for a `token`.")
-@click.option("--half", type=click.FloatRange(0, 1), help="Share of substitutes that must keep half to hold.")
+@click.option("--near", type=click.FloatRange(0, 1), help="Share of near words that must keep half to hold.")
+@click.option("--strong", type=click.FloatRange(0), help="z of a concept whose near words do not hold.")
+@click.option("--half", type=click.FloatRange(0, 1), help="Share of random words that keep half: any word will do.")
 @click.option("--shared", type=click.FloatRange(0, 1), help="Share of words with one spelling for a `form`.")
 @click.option("--elsewhere", type=click.FloatRange(0, 1), help="Share of other contexts under which it is `context`.")
 @click.option("--dead", type=click.FloatRange(0), help="Largest |activation| of a `dead` neuron.")

@@ -92,7 +92,7 @@ class SimilarityConfig:
 
     method: Method = "default"
     """`default`: distinct words against a frequency-matched null; `notebook`: mean over all pairs, self-pairs in."""
-    draws: int = 1000
+    draws: int = 4000
     """Random word sets a neuron is compared with; the smallest p is 1 / (draws + 1)."""
     bins: int = 15
     """Frequency bins from which the random words are drawn, of equal width in log count."""
@@ -179,9 +179,13 @@ class VerdictConfig:
     """q at or under which similarity or perturbation counts as evidence."""
     repetition: float = 0.8
     """Share of examples on one word from which a neuron is a `token`."""
+    near: float = 0.1
+    """Share of near words (or words so spelled) that must keep half of the activation, beside a q that counts."""
+    strong: float = 6.0
+    """z of coherence from which words are a `concept` though near words do not hold: a closed list."""
     half: float = 0.5
-    """Share of substitutes that must keep half of the activation to `hold`."""
-    shared: float = 0.8
+    """Share of random words that keep half of the activation from which any word will do: `context`."""
+    shared: float = 0.7
     """Share of the distinct words that must share a spelling for a `form`."""
     elsewhere: float = 0.25
     """Share of other contexts in which the word must keep half; under it the token alone does not do it: `context`."""

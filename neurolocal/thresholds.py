@@ -18,8 +18,10 @@ from neurolocal.verdict import Evidence, decide
 VALUES: dict[str, tuple[float, ...]] = {
     "level": (0.001, 0.01, 0.05, 0.1, 0.2),
     "repetition": (0.6, 0.7, 0.8, 0.9, 1.0),
+    "near": (0.02, 0.05, 0.1, 0.2, 0.5),
+    "strong": (3.0, 4.0, 6.0, 8.0, 12.0),
     "half": (0.3, 0.4, 0.5, 0.6, 0.7),
-    "shared": (0.6, 0.7, 0.8, 0.9, 1.0),
+    "shared": (0.5, 0.6, 0.7, 0.8, 0.9),
     "elsewhere": (0.0, 0.1, 0.25, 0.4, 0.5),
     "dead": (0.0, 1e-6, 1e-3, 1e-2, 1e-1),
 }

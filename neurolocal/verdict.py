@@ -1,19 +1,22 @@
 """Evidence -> verdict and rank: stated rules, top down, each with the figures that decided it.
 
-The first rule that applies to a neuron decides (`hold` = keep half of the activation in `config.half` of the cases):
+The first rule that applies to a neuron decides. A q value *counts* at or under `config.level`; *coherent* is a
+similarity q that counts; near words *hold* where their perturbation q counts and `config.near` of them keep half of the
+activation, more than of random words.
 
 1. `dead`     its largest |activation| lies under `config.dead`, or nothing was ever counted.
-2. `form`     its words share a spelling beyond chance (q at or under `config.level`, `config.shared` of the words), and
-              random words with that spelling hold; of capitals, the same word in other capitals does not. Where
-              perturbation has not tested it: coherence is not significant. Punctuation, white space and digits are
-              forms whatever their vectors say, unless any word holds.
-3. `context`  random words hold, too: whatever decides stands around the word, not in it.
-4. `token`    one word, in any spelling, has `config.repetition` of its examples, and holds in other contexts. Where it
-              keeps half in fewer than `config.elsewhere` of them: `context`, the token alone does not do it.
-5. `concept`  similarity q and perturbation q are at or under `config.level`, near words hold and random ones do not.
-              Where perturbation has not been asked about the layer, similarity decides alone, and the reason says so;
-              where it has, a neuron that it has no figures for (screened out, or no word that can be replaced) is none.
-6. `context`  its words keep half in fewer than `config.elsewhere` of other contexts.
+2. `form`     `config.shared` of its words share a spelling (its q counts), and that is what it follows: random words so
+              spelled keep half in `config.near` of the cases, more than near words, twice as often as random words.
+              Words that are not coherent need less: those so spelled fire no less than near ones; of capitals, they
+              fire more than the word itself in other capitals. Punctuation, white space and digits are forms whatever
+              their vectors say.
+3. `context`  random words keep half in `config.half` of the cases: what decides stands around the word, not in it.
+4. `context`  its words keep half in fewer than `config.elsewhere` of other contexts: by themselves they do not do it.
+5. `token`    one word, in any spelling, has `config.repetition` of its examples, and near words do not hold.
+6. `concept`  its words are coherent and near words hold; or near words do not, but coherence has a z of
+              `config.strong`: a closed list. Where perturbation has not been asked about the layer, coherence decides
+              alone, and the reason says so; where it has, a neuron that it has no figures for (screened out, or no
+              word that can be replaced) is none.
 7. `unclear`  the rest; the reason says what was missing.
 
 Invariant: a neuron's verdict depends on its own evidence alone; a figure that is missing or NaN never counts as
@@ -102,8 +105,8 @@ def verdict(
     `peaks[neuron]` maps a neuron's peak words to their number of examples (see `peak_words`); it may be empty. Tables
     may hold any of the neurons in any order. The score of the default method is
 
-        score = (concept + r) / 2,   r = sqrt(c * h) where perturbation was measured, else c / 2
-        c = z / (z + 4) of coherence's z (0 under 0 or unknown),   h = half - control_half (0 under 0)
+        score = (concept + r) / 2,   r = c (1 + h) / 2
+        c = z / (z + 4) of coherence's z (0 under 0 or unknown),   h = half - control_half (0 under 0 or unknown)
 
     with `concept` 1 or 0, so concepts lie in [0.5, 1] and come first; dead neurons have 0. Notebook method
     (`method="notebook"`): of the neurons that similarity kept, average score / the layer's largest; `concept` from
@@ -193,17 +196,24 @@ def _form(e: Evidence, config: VerdictConfig) -> str | None:
     made = made_of(e.words, config.shared)
     if made is not None:
         return None if _any_word(e, config) else f"{_words(e)}, {made}, {_coherence(e)}{_and_reach(e)}"
-    if not (e.form_q <= config.level and e.form_share >= config.shared):
+    if not (e.form_q <= config.level and e.form_share >= config.shared and _follows_form(e, config)):
         return None
-    if isnan(e.spelled_half):
-        decides = not _coherent(e, config) and not _any_word(e, config)
-    elif e.form.startswith("capital"):
-        decides = e.spelled_half >= config.half > e.form_half
-    else:
-        decides = e.spelled_half >= config.half and not e.control_half >= config.half
-    said = f", others of that spelling {_percent(e.spelled_half)}" if not isnan(e.spelled_half) else ""
     shared = f"{_percent(e.form_share)} of them {_quote(e.form)} (q = {e.form_q:.2g})"
-    return f"{_words(e)}, {shared}, {_coherence(e)}{_and_reach(e)}{said}" if decides else None
+    said = "" if isnan(e.spelled_half) else f", others so spelled {_percent(e.spelled_half)}"
+    return f"{_words(e)}, {shared}, {_coherence(e)}{_and_reach(e)}{said}"
+
+
+def _follows_form(e: Evidence, config: VerdictConfig) -> bool:
+    """Whether the activation follows the spelling; not measured counts as no evidence against it."""
+    near = 0.0 if isnan(e.half) else e.half
+    random = 0.0 if isnan(e.control_half) else e.control_half
+    if isnan(e.spelled_half):
+        return not _coherent(e, config) and not _any_word(e, config)
+    if e.form.startswith("capital"):
+        return not _coherent(e, config) and e.form_half < max(e.spelled_half, near)
+    if e.spelled_half >= config.near and e.spelled_half > near and e.spelled_half > 2 * random:
+        return True
+    return not _coherent(e, config) and e.spelled_half >= max(near, random)
 
 
 def _any_word_will_do(e: Evidence, config: VerdictConfig) -> str | None:
@@ -214,12 +224,9 @@ def _any_word_will_do(e: Evidence, config: VerdictConfig) -> str | None:
 
 def _token(e: Evidence, config: VerdictConfig) -> str | None:
     said = _one_word(e, config)
-    return None if said is None or _only_here(e, config) else f"{said}{_and_reach(e)}{_and_elsewhere(e)}"
-
-
-def _token_in_context(e: Evidence, config: VerdictConfig) -> str | None:
-    said = _one_word(e, config)
-    return f"{said}, but not by itself{_and_elsewhere(e)}" if said is not None and _only_here(e, config) else None
+    if said is None or _near_words_hold(e, config):
+        return None
+    return f"{said}{_and_reach(e)}{_and_elsewhere(e)}"
 
 
 def _one_word(e: Evidence, config: VerdictConfig) -> str | None:
@@ -237,29 +244,33 @@ def _one_word(e: Evidence, config: VerdictConfig) -> str | None:
     return f"{_quote(stem)} in {n} of {total} examples{kinds}"
 
 
+def _context(e: Evidence, config: VerdictConfig) -> str | None:
+    if not _only_here(e, config):
+        return None
+    said = _one_word(e, config) or _words(e)
+    return f"{said}, but not by itself{_and_elsewhere(e)}{_and_reach(e)}"
+
+
 def _concept(e: Evidence, config: VerdictConfig) -> str | None:
     if not _coherent(e, config):
         return None
-    if e.tested:
-        holds = e.perturbation_q <= config.level and e.half >= config.half > e.control_half
-        return f"{_words(e)}, {_coherence(e)}{_and_reach(e)}" if holds else None
-    if e.asked:
+    said = f"{_words(e)}, {_coherence(e)}"
+    if not e.asked:
+        return f"{said}; by similarity alone, perturbation has not been asked"
+    if not e.tested:
         return None
-    return f"{_words(e)}, {_coherence(e)}; by similarity alone, perturbation has not been asked"
-
-
-def _context(e: Evidence, config: VerdictConfig) -> str | None:
-    return f"{_words(e)}, but not by themselves{_and_elsewhere(e)}{_and_reach(e)}" if _only_here(e, config) else None
+    if _near_words_hold(e, config):
+        return f"{said}{_and_reach(e)}"
+    return f"{said}{_and_reach(e)}: a closed list" if e.z >= config.strong else None
 
 
 _RULES: tuple[tuple[str, Callable[[Evidence, VerdictConfig], str | None]], ...] = (
     ("dead", _dead),
     ("form", _form),
     ("context", _any_word_will_do),
-    ("token", _token),
-    ("context", _token_in_context),
-    ("concept", _concept),
     ("context", _context),
+    ("token", _token),
+    ("concept", _concept),
 )
 
 
@@ -276,8 +287,12 @@ def _coherent(e: Evidence, config: VerdictConfig) -> bool:
     return e.coherence_q <= config.level and not e.z <= 0
 
 
+def _near_words_hold(e: Evidence, config: VerdictConfig) -> bool:
+    return e.perturbation_q <= config.level and e.half >= config.near and e.half > e.control_half
+
+
 def _any_word(e: Evidence, config: VerdictConfig) -> bool:
-    return e.control_half >= config.half and not e.half < config.half
+    return e.control_half >= config.half
 
 
 def _only_here(e: Evidence, config: VerdictConfig) -> bool:
@@ -327,7 +342,7 @@ def _score(e: Evidence, name: str) -> float:
     z = max(e.z, 0.0) if not isnan(e.z) else 0.0
     c = 1.0 if z == inf else z / (z + HALFWAY)
     h = e.half - e.control_half
-    r = c / 2 if isnan(h) else float(np.sqrt(c * min(max(h, 0.0), 1.0)))
+    r = c * (1.0 + (0.0 if isnan(h) else min(max(h, 0.0), 1.0))) / 2
     return (1 + r) / 2 if name == "concept" else min(r, 0.999) / 2
 
 

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=root / "data" / "sample.jsonl.zst")
     parser.add_argument("--vectors", default="glove")
     parser.add_argument("--neurons", type=int, default=50_000)
-    parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--draws", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     cased = corpus_counts(args.corpus)

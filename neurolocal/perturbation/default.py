@@ -178,8 +178,8 @@ def _table(order: list[int], tried: Tried, config: PerturbationConfig) -> Pertur
     relative = Relative(order, tried, config)
     neighbours, controls = relative["neighbour"], relative["control"]
     graded = [np.concatenate([f(kind) for kind in GRADED], axis=2) for f in (relative.cosines, relative.__getitem__)]
-    # From none of it to all of it: far below zero at one word says no more than silence does.
-    kept = [np.clip(values, 0.0, 1.0) for values in (neighbours, controls)]
+    # What is tested is what is said: who keeps half. Means would call every trace of likeness significant.
+    kept = [np.where(np.isnan(values), np.nan, values >= 0.5) for values in (neighbours, controls)]
     p = statistics.permutation_p(*kept, permutations=config.permutations, seed=config.seed)
     halves = {
         f"{name}_half": statistics.share(relative[name], 0.5)

@@ -2,12 +2,13 @@
 
 import os
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import filled
 
 from neurolocal.config import VerdictConfig
 from neurolocal.records import (
@@ -17,9 +18,9 @@ from neurolocal.records import (
     PerturbationTable,
     SimilarityTable,
     Statistics,
-    SubstituteTable,
 )
-from neurolocal.verdict import FLOOR, peak_words, shared_form, spelling, verdict
+from neurolocal.thresholds import VALUES, explain
+from neurolocal.verdict import FLOOR, gather, made_of, peak_words, verdict
 from neurolocal.words import Vocabulary
 
 CONFIG = VerdictConfig()
@@ -45,38 +46,14 @@ def statistics(maximum, count=1000, minimum=None, nonfinite=None):
     )
 
 
-def columns(table, neuron, **given_columns):
-    """A table of the given type; columns that are not given are 0."""
-    n = len(neuron)
-    made = {}
-    for field in fields(table):
-        if field.name == "substitutes":
-            empty = np.zeros(0)
-            made["substitutes"] = SubstituteTable(
-                empty.astype(np.int64),
-                empty.astype(np.int32),
-                [],
-                [],
-                empty.astype(np.float32),
-                empty.astype(np.float32),
-            )
-            continue
-        dtype = {"kept": bool, "neuron": np.int64, "n_words": np.int64, "n_known": np.int64}.get(field.name, np.float32)
-        dtype = np.float64 if field.name in ("p", "q") else np.int32 if field.name.startswith("n_ex") else dtype
-        dtype = np.int32 if field.name == "n_neighbours" else dtype
-        value = neuron if field.name == "neuron" else given_columns.get(field.name, np.zeros(n))
-        made[field.name] = np.array(value, dtype=dtype)
-    return table(**made)
-
-
 def similarity(z, q, neuron=None, **rest):
     neuron = range(len(z)) if neuron is None else neuron
-    return columns(SimilarityTable, list(neuron), z=z, q=q, **{"n_known": [5] * len(z), **rest})
+    return filled(SimilarityTable, list(neuron), z=z, q=q, **{"n_known": [5] * len(z), **rest})
 
 
 def perturbation(half, control_half, q, neuron=None, **rest):
     neuron = range(len(half)) if neuron is None else neuron
-    return columns(PerturbationTable, list(neuron), half=half, control_half=control_half, q=q, **rest)
+    return filled(PerturbationTable, list(neuron), half=half, control_half=control_half, q=q, **rest)
 
 
 def one(words, sim=None, per=None, *, maximum=3.0, **rest):
@@ -111,38 +88,89 @@ def test_just_under_the_share_is_no_token():
     assert one({"poly": 15, "P": 5})[0] != "token"
 
 
-def test_one_word_that_controls_keep_active_is_context():
+def test_a_word_whose_near_words_hold_is_more_than_a_token():
+    words, coherent = {"said": 17, "asked": 2, "cried": 1}, similarity([9], [0.001])
+    assert one(words, coherent, perturbation([0.3], [0.0], [0.001]))[0] == "concept"
+    assert one(words, coherent, perturbation([0.05], [0.0], [0.001]))[0] == "token"
+    assert one(words, coherent, perturbation([0.3], [0.0], [0.2]))[0] == "token"
+
+
+def test_a_word_that_fires_in_its_context_alone_is_context():
+    here = perturbation([0.0], [0.0], [1.0], elsewhere_half=[0.2])
+    name, reason, _ = one({"been": 20}, None, here)
+    assert name == "context"
+    assert reason.startswith("“been” in 20 of 20 examples, but not by itself, held in 20 % of other contexts")
+    there = perturbation([0.0], [0.0], [1.0], elsewhere_half=[0.25])
+    name, reason, _ = one({"been": 20}, None, there)
+    assert (name, reason[-34:]) == ("token", "(q = 1), held in 25 % of other contexts"[-34:])
+    coherent = similarity([9.1], [0.001])
+    assert one(DAYS, coherent, perturbation([0.7], [0.0], [0.001], elsewhere_half=[0.1]))[0] == "context"
+    assert one(DAYS, coherent, perturbation([0.7], [0.0], [0.001], elsewhere_half=[0.9]))[0] == "concept"
+
+
+def test_where_random_words_keep_half_any_word_will_do():
     name, reason, _ = one({"the": 20}, None, perturbation([0.9], [0.8], [0.2]))
     assert name == "context"
     assert reason == "any word will do: neighbours hold 90 %, controls 80 %, 1 distinct word"
+    assert one({"the": 20}, None, perturbation([np.nan], [0.5], [np.nan]))[0] == "context"
+    assert one(DAYS, similarity([9.1], [0.001]), perturbation([0.9], [0.5], [0.001]))[0] == "context"
+
+
+VERBS = dict.fromkeys(["running", "seeing", "going", "asking", "telling"], 4)
+ING = {"form": ["end ing"], "form_share": [1.0], "form_q": [1e-6]}
+
+
+def test_a_shared_spelling_is_form_unless_its_words_cohere():
+    assert one(VERBS, similarity([0.3], [0.8], **ING))[:2] == (
+        "form",
+        "5 distinct words, 100 % of them “end ing” (q = 1e-06), coherence z = 0.3 (q = 0.8)",
+    )
+    assert one(VERBS, similarity([9.1], [0.001], **ING))[0] == "concept"
+    assert one(VERBS, similarity([0.3], [0.8], **(ING | {"form_q": [0.06]})))[0] == "unclear"
+    assert one(VERBS, similarity([0.3], [0.8], **(ING | {"form_share": [0.69]})))[0] == "unclear"
+    assert one(VERBS)[0] == "unclear"
+
+
+@pytest.mark.parametrize(
+    ("coherent", "half", "control", "spelled", "expected"),
+    [
+        (True, 0.1, 0.0, 0.4, "form"),  # others so spelled do it, near words less
+        (True, 0.4, 0.0, 0.4, "concept"),  # near words do it as well
+        (True, 0.2, 0.0, 0.05, "concept"),  # the spelling does nothing
+        (True, 0.0, 0.2, 0.4, "concept"),  # no more than twice the random words: the coherent words are a closed list
+        (False, 0.0, 0.0, 0.05, "form"),
+        (False, 0.1, 0.0, 0.05, "unclear"),
+    ],
+)
+def test_a_shared_spelling_must_be_what_the_activation_follows(coherent, half, control, spelled, expected):
+    sim = similarity([9.1], [0.001], **ING) if coherent else similarity([0.1], [0.8], **ING)
+    assert one(VERBS, sim, perturbation([half], [control], [0.001], spelled_half=[spelled]))[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("coherent", "other_capitals", "expected"), [(False, 0.1, "form"), (False, 0.6, "unclear"), (True, 0.1, "concept")]
+)
+def test_capitals_are_a_form_where_others_do_not_do(coherent, other_capitals, expected):
+    capitals = {"form": ["capital all"], "form_share": [1.0], "form_q": [1e-6]}
+    sim = similarity([9.1], [0.001], **capitals) if coherent else similarity([0.1], [0.8], **capitals)
+    tested = perturbation([0.4], [0.3], [0.001], spelled_half=[0.5], form_half=[other_capitals])
+    assert one(dict.fromkeys(["NASA", "USA", "GPU"], 6), sim, tested)[0] == expected
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["running", "seeing", "going", "asking", "king", "oak"], "5 of 6 words end “ing”"),
-        (["preset", "prefix", "PREtend", "prevent", "Preface"], "5 of 5 words begin “pre”"),
-        (["NASA", "USA", "GPU", "BBC", "ok"], "4 of 5 words in capitals"),
-        (["12", "1984", "7", "x"], None),
-        (["12", "1984", "7", "3", "x"], "digits in 4 of 5 examples"),
+        (["12", "1984", "7", "x"], "digits in 3 of 4 examples"),
+        (["12", "1984", "x", "y"], None),
         ([",", ";"], "punctuation in 2 of 2 examples"),
         (["\n", " ", "\t"], "white space in 3 of 3 examples"),
-        (["Anna", "Boston", "Carl", "Delhi", "Ed"], "5 of 5 words with a capital first"),
+        ([","], None),
         (["cat", "house", "tree", "sky", "moon"], None),
+        ([], None),
     ],
 )
-def test_shared_spelling(words, says):
-    assert shared_form(dict.fromkeys(words, 1)) == says
-
-
-def test_shared_spelling_is_form_unless_it_coheres():
-    words = dict.fromkeys(["running", "seeing", "going", "asking", "telling"], 4)
-    assert one(words, similarity([0.3], [0.8]))[:2] == (
-        "form",
-        "5 distinct words, 5 of 5 words end “ing”, coherence z = 0.3 (q = 0.8)",
-    )
-    assert one(words, similarity([9.1], [0.001]))[0] == "concept"
-    assert one(words)[:2] == ("form", "5 distinct words, 5 of 5 words end “ing”, coherence not measured")
+def test_what_is_not_letters(words, says):
+    assert made_of(dict.fromkeys(words, 1), 0.7) == says
 
 
 def test_punctuation_is_form_even_where_its_vectors_cohere():
@@ -153,7 +181,15 @@ def test_concept_needs_both_and_says_the_figures():
     name, reason, score = one(DAYS, similarity([9.1], [0.001]), perturbation([0.71], [0.08], [0.004]))
     assert name == "concept"
     assert reason == ("8 distinct words, coherence z = 9.1 (q = 0.001), neighbours hold 71 %, controls 8 % (q = 0.004)")
-    assert score == pytest.approx((1 + (9.1 / 13.1 * 0.63) ** 0.5) / 2)
+    assert score == pytest.approx((1 + 9.1 / 13.1 * 1.63 / 2) / 2)
+
+
+def test_coherence_beyond_doubt_is_a_closed_list():
+    silent = perturbation([0.0], [0.0], [1.0])
+    name, reason, _ = one(DAYS, similarity([6.0], [0.001]), silent)
+    assert name == "concept"
+    assert reason.endswith(": a closed list")
+    assert one(DAYS, similarity([5.9], [0.001]), silent)[0] == "unclear"
 
 
 @pytest.mark.parametrize(
@@ -162,8 +198,9 @@ def test_concept_needs_both_and_says_the_figures():
         ((9.1, 0.06), (0.71, 0.08, 0.004)),
         ((9.1, np.nan), (0.71, 0.08, 0.004)),
         ((-3.0, 0.01), (0.71, 0.08, 0.004)),
-        ((9.1, 0.001), (0.49, 0.08, 0.004)),
-        ((9.1, 0.001), (0.71, 0.08, 0.06)),
+        ((5.1, 0.001), (0.09, 0.08, 0.004)),
+        ((5.1, 0.001), (0.71, 0.08, 0.06)),
+        ((5.1, 0.001), (0.3, 0.31, 0.004)),
         ((9.1, 0.001), (0.3, np.nan, np.nan)),
     ],
 )
@@ -172,10 +209,6 @@ def test_one_failing_figure_makes_it_unclear(sim, per):
     assert name == "unclear"
     assert "distinct words" in reason
     assert score < 0.5
-
-
-def test_both_holding_is_context_not_concept():
-    assert one(DAYS, similarity([9.1], [0.001]), perturbation([0.9], [0.5], [0.001]))[0] == "context"
 
 
 def test_without_perturbation_similarity_decides_and_says_so():
@@ -209,11 +242,6 @@ def test_reason_is_one_short_line_whatever_the_word():
     assert "\n" not in reason
     assert "\u202e" not in reason
     assert len(reason) < 120
-
-
-def test_spellings():
-    assert {spelling(w) for w in ["Lily", "LILY", "Lily's", "lily’s", "ｌｉｌｙ"]} == {"lily"}
-    assert spelling("'s") == "'s"
 
 
 def test_peak_words_counts_whole_words():
@@ -261,16 +289,29 @@ def random_layer(seed, n):
     some, other = rng.permutation(n)[: n // 2 + 1], rng.permutation(n)[: n // 2 + 1]
     z = holed(-5, 20, len(some))
     z[rng.random(len(some)) < 0.1] = np.inf
-    sim = similarity(z, holed(0, 0.2, len(some)), neuron=some, kept=rng.random(len(some)) < 0.7)
+    spelled = {
+        "form": rng.choice(["", "end ing", "capital first"], len(some)).tolist(),
+        "form_share": holed(0.5, 1, len(some)),
+        "form_q": holed(0, 0.1, len(some)),
+    }
+    sim = similarity(z, holed(0, 0.2, len(some)), neuron=some, kept=rng.random(len(some)) < 0.7, **spelled)
     shares = [holed(0, 1, len(other)), holed(0, 1, len(other)), holed(0, 0.2, len(other))]
-    per = perturbation(*shares, neuron=other, score=holed(-1, 4, len(other)))
+    more = {f"{name}_half": holed(0, 1, len(other)) for name in ("form", "spelled", "elsewhere")}
+    per = perturbation(*shares, neuron=other, score=holed(-1, 4, len(other)), **more)
     return stats, sim, per, peaks
 
 
 def shuffled(table, rng):
     order = rng.permutation(len(table.neuron))
     held = {f.name: getattr(table, f.name) for f in fields(table)}
-    return type(table)(**{k: v if k == "substitutes" else v[order] for k, v in held.items()})
+    return type(table)(**{k: picked(v, order) for k, v in held.items()})
+
+
+def picked(column, order):
+    """The entries of a column; the substitutes as they are."""
+    if isinstance(column, list):
+        return [column[i] for i in order]
+    return column[order] if isinstance(column, np.ndarray) else column
 
 
 @settings(max_examples=60, deadline=None)
@@ -307,8 +348,24 @@ def test_a_verdict_depends_on_the_neurons_own_evidence_alone():
         for table in (sim, per):
             here = table.neuron == i
             held = {f.name: getattr(table, f.name) for f in fields(table)}
-            cut.append(type(table)(**{k: v if k == "substitutes" else v[here] for k, v in held.items()}))
+            cut.append(type(table)(**{k: picked(v, np.flatnonzero(here)) for k, v in held.items()}))
             cut[-1].neuron[:] = 0
         table = verdict(alone, cut[0], cut[1], peaks=[peaks[i]], config=CONFIG)
         assert (table.verdict[0], table.reason[0]) == (whole.verdict[i], whole.reason[i])
         assert table.score[0] == whole.score[i]
+
+
+def test_explain_moves_one_threshold_at_a_time_and_counts_every_neuron():
+    seed = int.from_bytes(os.urandom(4), "little")
+    print(f"seed {seed}")
+    stats, sim, per, peaks = random_layer(seed, 60)
+    effects = explain(gather(stats, sim, per, peaks), CONFIG)
+    assert {e.threshold for e in effects} == {f.name for f in fields(VerdictConfig)} == set(VALUES)
+    now = verdict(stats, sim, per, peaks=peaks, config=CONFIG).verdict
+    for effect in effects:
+        config = replace(CONFIG, **{effect.threshold: effect.value})
+        then = verdict(stats, sim, per, peaks=peaks, config=config).verdict
+        assert effect.counts == {v: then.count(v) for v in VERDICTS}
+        assert effect.moved == sum(a != b for a, b in zip(now, then, strict=True))
+        assert effect.chosen == (getattr(CONFIG, effect.threshold) == effect.value)
+    assert sum(e.chosen for e in effects) == len(VALUES)

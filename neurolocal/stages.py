@@ -456,7 +456,8 @@ def _each_layer(
                 reused.append(layer)
                 continue
             if old is not None:
-                bench.say(f"{stage}: layer {layer}, {side} again, since {'; '.join(differences(old, new)[:3])}")
+                where = f"layer {layer}" if side == "largest" else f"layer {layer}, {side},"
+                bench.say(f"{stage}: {where} again, since {'; '.join(differences(old, new)[:3])}")
             table = work(layer, side)
             finished.append((stage, layer, side, table, new if facts is None else new | {FACTS: facts()}))
             if time.monotonic() - last > FLUSH:

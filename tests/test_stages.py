@@ -16,6 +16,7 @@ from neurolocal import stages
 from neurolocal.config import CollectConfig, PerturbationConfig, SimilarityConfig, SummaryConfig, VerdictConfig
 from neurolocal.errors import LLMError, NeurolocalError, StoreError
 from neurolocal.stages import Bench
+from neurolocal.summary.journal import Journal
 
 COLLECT = CollectConfig(row_length=48, k=5, max_rows=24, before=6, after=3)
 SIMILARITY = SimilarityConfig(draws=30)
@@ -48,6 +49,7 @@ class Talk(list[str]):
     def bench(self, here: Path, **more: Any) -> Bench:
         self.clear()
         given = {"layers": LAYERS, "vectors": str(here / "vectors.txt"), "device": "cpu", "bar": False} | more
+        given.setdefault("sides", ("largest",))
         return Bench(here / "store.h5", say=self.append, **given)
 
 
@@ -110,6 +112,36 @@ def test_a_verdict_follows_its_evidence(here: Path, talk: Talk) -> None:
     stages.verdict(talk.bench(here), VerdictConfig())
     assert "unchanged" in talk[0]
     assert sorted(table(here, "verdict", 1)["rank"].tolist()) == list(range(172))
+
+
+def test_both_ends_have_evidence_of_their_own(here: Path, talk: Talk) -> None:
+    from neurolocal.store import Store
+
+    config = dataclasses.replace(PERTURBATION, screen=None)
+    for sides in (("largest",), ("largest", "smallest")):
+        bench = talk.bench(here, sides=sides, layers=(1,))
+        stages.similarity(bench, SIMILARITY)
+        stages.perturbation(bench, config)
+        stages.verdict(bench, VerdictConfig())
+    assert len([line for line in talk if "layers 1 are there" in line]) == 3, "the largest side is done again"
+    with Store(here / "store.h5") as store:
+        for stage in ("similarity", "perturbation", "verdict"):
+            ends = [store.evidence(stage, 1, side) for side in ("largest", "smallest")]
+            assert not equal(*(dataclasses.asdict(end) for end in ends))
+        originals = [
+            store.evidence("perturbation", 1, side).substitutes.activation[0] for side in ("largest", "smallest")
+        ]
+        assert originals[1] < 0 < originals[0]
+        facts = store.inputs("similarity", 1, "smallest")["facts"]
+    assert facts["name"] == "vectors.txt, centred"
+    assert facts["coverage"]["tokens"] > 0.5
+
+
+def test_a_sign_case_that_was_not_collected_is_refused(here: Path, talk: Talk) -> None:
+    with pytest.raises(
+        StoreError, match=r"gate-_in- of layer 1: .* holds largest, smallest\. Collect with --sign-cases"
+    ):
+        stages.similarity(talk.bench(here, sides=("gate-_in-",)), SIMILARITY)
 
 
 def test_perturbation_of_the_screened(here: Path, talk: Talk) -> None:
@@ -192,7 +224,7 @@ class KilledError(Exception):
 
 def killed_after(n: int, monkeypatch) -> list[int]:
     """A journal that stops the run behind its n-th line; the neurons it took."""
-    add, taken = stages._Journal.add, []
+    add, taken = Journal.add, []
 
     def once(self, row) -> None:
         if len(taken) == n:
@@ -200,7 +232,7 @@ def killed_after(n: int, monkeypatch) -> list[int]:
         add(self, row)
         taken.append(row.neuron)
 
-    monkeypatch.setattr(stages._Journal, "add", once)
+    monkeypatch.setattr(Journal, "add", once)
     return taken
 
 

@@ -45,7 +45,7 @@ def print_table(
         shown = [row for row in held if not row.score < least][:limit]
         counts = ", ".join(f"{n:,} {name}" for name, n in verdict_counts(held).items())
         head = f"layer {layer} · {len(held):,} neurons · {counts or 'no verdict yet'}"
-        screen.print(Text(("\n" if i else "") + head, style="bold"))
+        screen.print(Text(("\n" if i else "") + head, style="bold"), no_wrap=True, overflow="ellipsis")
         screen.print(_table(shown, wide=screen.width >= WIDE))
         if len(shown) < len(held):
             screen.print(Text(f"{len(held) - len(shown):,} more are not shown", style="dim"))

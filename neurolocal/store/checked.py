@@ -135,11 +135,18 @@ class CheckedFile:
             raise self.bad(f"{what} cannot be read ({type(error).__name__}: {ascii(said)[1:-1]})") from error
 
     def texts(self, base: str, name: str) -> list[str]:
-        """A list of strings."""
+        """A list of strings, or with an `index` the strings that it names."""
         group = self.get(base)
         if not isinstance(group, h5py.Group):
             raise self.bad(f"{base} is no group")
-        return [b.decode("utf-8", "replace") for b in self.blobs(group, name)]
+        found = [b.decode("utf-8", "replace") for b in self.blobs(group, name)]
+        where = f"{base.rstrip('/')}/{name}/index"
+        if not self.has(where):
+            return found
+        index = self.array(where, "u4", ndim=1)
+        if index.size and int(index.max()) >= len(found):
+            raise self.bad(f"{where} names a string that {base}/{name} does not have")
+        return [found[i] for i in index.tolist()]
 
     def blobs(self, group: h5py.Group, name: str) -> list[bytes]:
         """A list of byte strings: see "Strings" in FORMAT.md."""

@@ -155,7 +155,7 @@ def _put_table(group: h5py.Group, table: Any) -> None:
         elif isinstance(value, np.ndarray):
             _put(group, column.name, value.astype("u1") if value.dtype == bool else value)
         else:
-            _put_blobs(group, column.name, [str(text).encode("utf-8", "replace") for text in value])
+            _put_column(group, column.name, [str(text).encode("utf-8", "replace") for text in value])
 
 
 def _put_columns(file: h5py.Group, base: str, columns: Mapping[str, Any]) -> None:
@@ -214,6 +214,15 @@ def _put_blobs(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
     """Byte strings of any content: all bytes in a row, and where each begins."""
     _put(group, f"{name}/bytes", np.frombuffer(b"".join(blobs), dtype="u1"))
     _put(group, f"{name}/offsets", np.cumsum([0, *map(len, blobs)], dtype="<i8"))
+
+
+def _put_column(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
+    """A table's column of strings: where most are repeated, each once and which of them every entry is."""
+    places = {blob: i for i, blob in enumerate(dict.fromkeys(blobs))}
+    repeated = 2 * len(places) <= len(blobs)
+    _put_blobs(group, name, list(places) if repeated else blobs)
+    if repeated:
+        _put(group, f"{name}/index", np.array([places[blob] for blob in blobs], dtype="<u4"))
 
 
 class _Disk(io.FileIO):

@@ -136,8 +136,8 @@ def evidence(rng: np.random.Generator) -> list[tuple]:
     two, f = np.array([0, 3]), lambda: rng.normal(size=2).astype(np.float32)
     i32 = np.array([2, 1], np.int32)
     subs = records.SubstituteTable(
-        np.array([0, 3, 3]), np.zeros(3, np.int32), ["original", "neighbour", "control"], [" a", "\x00", "é"],
-        np.ones(3, np.float32), np.array([1, np.nan, 3], np.float32),
+        np.array([0, 3, 3, 3]), np.zeros(4, np.int32), ["original", "original", "control", "control"],
+        [" a", "\x00", "é", "b"], np.ones(4, np.float32), np.array([1, np.nan, 3, 4], np.float32),
     )  # fmt: skip
     tables = {
         "similarity": filled(

@@ -241,7 +241,7 @@ def test_a_good_store_has_no_fault(stories):
     assert looked["lists"] == 172 * (2 * 6 + 2 * 2)
     assert looked["examples"] > 172 * 2 * 4 * 4
     assert looked["sampled activations"] == 4 * 172 * 20
-    assert looked["evidence tables"] == 1
+    assert looked["evidence tables"] == 2
     assert looked["bytes"] > 0.7 * stories.stat().st_size
     assert looked["rows"] > 5
     with h5py.File(stories) as file:

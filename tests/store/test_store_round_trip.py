@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_twins import BEFORE, NEURONS, evidence, made_up, verdict_table
+from tables import filled
 
 from neurolocal import records
 from neurolocal.errors import StoreError
@@ -285,3 +286,34 @@ def test_a_file_system_that_refuses_leaves_the_old_store(store_path, limit):
     assert [p.name for p in store_path.parent.iterdir()] == ["a.h5"]
     write_collected(store_path, made_up(np.random.default_rng(5)))
     Store(store_path).close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(words=st.lists(ANY_TEXT, min_size=1, max_size=5), times=st.integers(1, 6), seed=SEEDS)
+def test_strings_that_are_repeated_are_kept_once_and_read_the_same(tmp_path_factory, words, times, seed):
+    path = tmp_path_factory.mktemp("s") / "a.h5"
+    write_collected(path, made_up(np.random.default_rng(seed)))
+    column = [w.encode("utf-8", "replace").decode() for w in words] * times
+    n = len(column)
+    subs = records.SubstituteTable(
+        np.zeros(n, np.int64), np.zeros(n, np.int32), column, column[::-1], np.zeros(n, np.float32),
+        np.zeros(n, np.float32),
+    )  # fmt: skip
+    table = filled(records.PerturbationTable, [0], substitutes=subs)
+    add_evidence(path, [("perturbation", 0, "largest", table, {})], site="post")
+    with Store(path) as store:
+        same(store.evidence("perturbation", 0), table)
+    with h5py.File(path) as file:
+        kind = file["perturbation/post/0/largest/substitutes/kind"]
+        assert ("index" in kind) == (2 * len(set(column)) <= n)
+        assert len(kind["offsets"]) - 1 == (len(set(column)) if "index" in kind else n)
+
+
+def test_an_index_beyond_the_strings_is_refused(tmp_path):
+    path = tmp_path / "a.h5"
+    write_collected(path, made_up(np.random.default_rng(1)))
+    add_evidence(path, evidence(np.random.default_rng(3)), site="post")
+    with h5py.File(path, "r+") as file:
+        file["perturbation/post/2/largest/substitutes/kind/index"][1] = 2
+    with Store(path) as store, pytest.raises(StoreError, match=r"kind/index names a string that .*kind does not have"):
+        store.evidence("perturbation", 2)

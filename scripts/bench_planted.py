@@ -99,7 +99,7 @@ def make(args: argparse.Namespace) -> list[Plant]:
     known = args.folder / "planted.json"
     if known.exists():
         listed = json.loads(known.read_text())
-        return [Plant(**{k: frozenset(v) if isinstance(v, list) else v for k, v in p.items()}) for p in listed]
+        return [read_plant(p) for p in listed]
     subject = load_subject("smollm2", dtype="float32")
     rows = corpus_rows(subject, args.corpus, args.rows)
     words = whole_words(subject, rows)
@@ -114,6 +114,11 @@ def make(args: argparse.Namespace) -> list[Plant]:
     listed = [{k: sorted(v) if isinstance(v, frozenset) else v for k, v in asdict(p).items()} for p in made]
     known.write_text(json.dumps(listed))
     return made
+
+
+def read_plant(listed: dict[str, Any]) -> Plant:
+    """A plant as it was written."""
+    return Plant(**{name: frozenset(v) if isinstance(v, list) else v for name, v in listed.items()})
 
 
 def command(*arguments: object) -> float:
@@ -161,8 +166,9 @@ def table(store: Path, layers: Sequence[int]) -> dict[tuple[int, int], dict[str,
 
 MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {
     "verdict score": lambda f: f["verdict.score"],
+    "similarity's own score": lambda f: f["similarity.score"],
     "coherence alone (z)": lambda f: f["similarity.z"],
-    "perturbation alone (half - control half)": lambda f: f.get("perturbation.score", np.nan),
+    "perturbation's own score": lambda f: f.get("perturbation.score", np.nan),
     "perturbation alone (AUC)": lambda f: f.get("perturbation.auc", np.nan),
     "perturbation alone (dose)": lambda f: f.get("perturbation.dose", np.nan),
     "reach": lambda f: f.get("perturbation.reach_half", np.nan),

@@ -1,8 +1,8 @@
 """How good are these vectors, and do they know this corpus? Facts for the report, beside every figure made with them.
 
 Invariant: plain JSON values; what could not be measured is None, beside how many of the English pairs are known. The
-judgements of people are those of WordSim-353 (Finkelstein et al., 2002) and SimLex-999 (Hill et al., 2015), which gensim
-brings along. Cost: some milliseconds, and a look-up for every distinct word of the corpus.
+judgements of people are those of WordSim-353 (Finkelstein et al., 2002) and SimLex-999 (Hill et al., 2015), which
+gensim brings along. Cost: some milliseconds, and a look-up for every distinct word of the corpus.
 """
 
 from __future__ import annotations

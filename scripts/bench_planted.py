@@ -118,7 +118,8 @@ def make(args: argparse.Namespace) -> list[Plant]:
 
 def read_plant(listed: dict[str, Any]) -> Plant:
     """A plant as it was written."""
-    return Plant(**{name: frozenset(v) if isinstance(v, list) else v for name, v in listed.items()})
+    fields: dict[str, Any] = {name: frozenset(v) if isinstance(v, list) else v for name, v in listed.items()}
+    return Plant(**fields)
 
 
 def command(*arguments: object) -> float:

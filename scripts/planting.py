@@ -115,7 +115,7 @@ def plants(words: Words, *, spare: int, seed: int) -> list[Plant]:
         for i in range(spare)
     ]
     made += [
-        Plant(w, "token", i % 2 == 1, frozenset([of[w]]))
+        Plant(f"word {w}", "token", i % 2 == 1, frozenset([of[w]]))
         for i, w in enumerate(
             w for w in sorted(set(sets["tokens"]["words"].split())) if w in of and words.counts[of[w]] >= OFTEN
         )

@@ -1,0 +1,85 @@
+"""What bench_planted.py takes for the truth: its word sets, which neurons they become, and where these should fire."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from neurolocal.forms import has_form
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture
+def planting(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import planting
+
+    sys.modules.pop("planting")
+    return planting
+
+
+def words_of(planting: ModuleType, sets: dict):
+    """Every word of the sets and 3,000 made-up ones, as tokens with counts."""
+    every = {w for text in sets["concepts"].values() for w in text.split()} | set(sets["tokens"]["words"].split())
+    every |= set(sets["contexts"]["after"].split()) | {
+        w.strip() for p in sets["contexts"]["pairs"] for w in p.split("|")
+    }
+    letters = "abcdefghij"
+    every |= {"x" + "".join(letters[int(c)] for c in f"{i:04d}") + e for i in range(1000) for e in ("tion", "ing", "s")}
+    text = dict(enumerate(sorted(w for w in every if " " not in w)))
+    return planting.Words(text, {i: 3 + (i * 37) % 900 for i in text})
+
+
+def test_the_sets_are_what_the_bench_says_they_are(planting) -> None:
+    sets = tomllib.loads(planting.SETS.read_text(encoding="utf-8"))
+    lists = [text.split() for text in sets["concepts"].values()]
+    assert len(lists) >= 60
+    assert all(len(words) >= 8 and len(words) == len(set(words)) for words in lists)
+    words = words_of(planting, sets)
+    made = planting.plants(words, spare=30, seed=1)
+    of = {p.name: p for p in made}
+    assert len(of) == len(made), "a name stands twice"
+    concepts = [p for p in made if p.kind == "concept"]
+    assert len(concepts) >= 60
+    for p in concepts:
+        other = of[f"random for {p.name}"]
+        assert p.final == other.final
+        assert len(p.tokens) == len(other.tokens)
+        assert not p.tokens & other.tokens
+        counts = [sorted(words.counts[t] for t in q.tokens) for q in (p, other)]
+        assert np.median(np.abs(np.log(np.array(counts[0]) / np.array(counts[1])))) < 0.25
+    for kind in ("concept", "random", "spare", "token", "form", "after", "pair"):
+        halves = [p.final for p in made if p.kind == kind]
+        assert abs(2 * sum(halves) - len(halves)) <= 1, f"{kind}: half of the sets stay unopened"
+    for p in made:
+        if p.form:
+            assert all(has_form(words.text[t], p.form) for t in p.tokens)
+    assert {p.truth for p in made} == {"concept", "unclear", "token", "form", "context"}
+
+
+def test_where_a_plant_should_fire_equals_a_plain_loop(planting, rng: np.random.Generator) -> None:
+    rows = rng.integers(0, 12, (40, 30))
+    allowed = np.arange(12) % 3 > 0
+    plants = [
+        planting.Plant("words", "concept", False, frozenset({1, 4}), blind=frozenset({5})),
+        planting.Plant("after", "after", False, before=2, blind_before=frozenset({3})),
+        planting.Plant("pair", "pair", False, frozenset({7}), before=2, blind_before=frozenset({3})),
+    ]
+    for p in plants:
+        hit, counts = planting.hits(p, rows, allowed)
+        for r, row in enumerate(rows):
+            for i, token in enumerate(row):
+                before = row[i - 1] if i else -1
+                due = (token in p.tokens if p.tokens else allowed[token]) and p.before in (None, before)
+                told = i > 0 and token not in p.blind
+                if p.before is not None:
+                    told = told and before not in p.blind_before
+                    told = told and (bool(p.tokens) or allowed[token] or before != p.before)
+                assert counts[r, i] == told
+                assert hit[r, i] == (due and told)

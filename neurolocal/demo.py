@@ -45,6 +45,7 @@ def run_demo(out: Path, *, max_rows: int, limit: int, say: Callable[[str], None]
         corpus=sample_corpus(),
         store=out / "store.h5",
         layers=LAYERS,
+        sides=("largest",),
         llm=str(embedded_gguf()),
         config=RunConfig(
             collect=CollectConfig(dtype="bfloat16", max_rows=max_rows, logits=0),  # they would take 45 s

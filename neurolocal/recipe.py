@@ -20,6 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from neurolocal import stages
 from neurolocal.config import Method, RunConfig
 from neurolocal.errors import ConfigError, LLMError, NeurolocalError
+from neurolocal.kinds import SIDES, Side
 
 Say = Callable[[str], None]
 
@@ -38,6 +39,8 @@ class Recipe:
     """Tokenizer folder or name, where the subject brings none."""
     layers: tuple[int, ...] | None = None
     """Layers to analyse, of those collected; None is all."""
+    sides: tuple[Side, ...] = SIDES
+    """Lists to analyse, each by itself: `largest`, `smallest`, sign cases."""
     vectors: str = "glove"
     """`glove`, `corpus` or a file."""
     llm: str | None = None
@@ -137,7 +140,7 @@ def _collect(recipe: Recipe, say: Say) -> bool:
 
 def _bench(recipe: Recipe, say: Say) -> stages.Bench:
     return stages.Bench(
-        recipe.store, recipe.layers, subject=recipe.subject, tokenizer=recipe.tokenizer,
+        recipe.store, recipe.layers, sides=recipe.sides, subject=recipe.subject, tokenizer=recipe.tokenizer,
         vectors=recipe.vectors, llm=recipe.llm,
         device=recipe.device, say=say,
     )  # fmt: skip

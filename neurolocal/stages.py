@@ -149,6 +149,7 @@ class Bench:
         from neurolocal.similarity import vector_facts
 
         facts = vector_facts(self.centred_vectors, self.word_counts)
+        self.say(f"vectors: {facts['said']}")
         for warning in facts.get("warnings", ()):
             self.say(f"vectors: {warning}")
         return facts

@@ -94,7 +94,7 @@ def page(
             f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
             "base-uri 'none'; form-action 'none'"
         ),
-        facts=_facts(store.manifest),
+        facts=[*_facts(store.manifest), *_vectors(store, [s.layer for s in summaries], side)],
         provenance=json.dumps({**report_object(store, listed, side=side), "neurons": len(listed)}, indent=1),
         side=side,
         summaries=summaries,
@@ -106,14 +106,21 @@ def page(
     )
 
 
+def _vectors(store: StoreReader, layers: Iterable[int], side: Side) -> list[tuple[str, str]]:
+    """How good the word vectors were, where similarity has said it."""
+    made = (store.inputs("similarity", layer, side) for layer in layers)
+    said = {str(facts["said"]) for one in made if one and "said" in (facts := one.get("facts") or {})}
+    return [("word vectors", line) for line in sorted(said)]
+
+
 def _card(read: Layer, row: NeuronRow) -> Card:
-    s, neuron = read.statistics, row.neuron
-    finite = s.count - int(s.nonfinite[neuron])
+    s, neuron, at = read.statistics, row.neuron, read.index[row.neuron]
+    finite = s.count - int(s.nonfinite[at])
     said = f"{s.count:,} positions"
     if finite:
-        said += f", positive at {percent(int(s.positive[neuron]) / finite)}"
-        said += f", mean {number(float(s.mean[neuron]))} ± {number(float(s.variance[neuron]) ** 0.5)}"
-        said += f", {number(float(s.minimum[neuron]))} to {number(float(s.maximum[neuron]))}"
+        said += f", positive at {percent(int(s.positive[at]) / finite)}"
+        said += f", mean {number(float(s.mean[at]))} ± {number(float(s.variance[at]) ** 0.5)}"
+        said += f", {number(float(s.minimum[at]))} to {number(float(s.maximum[at]))}"
     return Card(
         row,
         read.figures(neuron),

@@ -23,7 +23,7 @@ PAIRS = 30
 
 
 def vector_facts(vectors: Vectors, word_counts: Mapping[str, int]) -> dict[str, Any]:
-    """Spearman's correlation with people's judgements of similarity, coverage of the corpus, and warnings."""
+    """Spearman's correlation with people's judgements of similarity, coverage, a line that says so, and warnings."""
     from scipy.stats import rankdata
 
     facts: dict[str, Any] = {"name": vectors.name, "words": len(vectors), "dimensions": vectors.matrix.shape[1]}
@@ -43,7 +43,18 @@ def vector_facts(vectors: Vectors, word_counts: Mapping[str, int]) -> dict[str, 
             if letters
             else "the corpus has no words of letters"
         )
-    return {**facts, "warnings": warnings}
+    return {**facts, "said": _said(facts), "warnings": warnings}
+
+
+def _said(facts: Mapping[str, Any]) -> str:
+    """The facts as one line for a person."""
+    parts = []
+    for name in ("wordsim353", "simlex999"):
+        rho, known, pairs = (facts[name][key] for key in ("spearman", "known", "pairs"))
+        parts.append(f"{name} {'not comparable' if rho is None else f'{rho:.2f}'} ({known} of {pairs} pairs known)")
+    tokens = facts["coverage"]["tokens"]
+    share = "none" if tokens is None else f"{100 * tokens:.0f} %"
+    return f"{facts['name']}: Spearman with people's judgements: {', '.join(parts)}; {share} of running words known"
 
 
 def _rounded(share: float) -> float | None:

@@ -11,13 +11,13 @@ activation, more than of random words.
               fire more than the word itself in other capitals. Punctuation, white space and digits are forms whatever
               their vectors say.
 3. `context`  random words keep half in `config.half` of the cases: what decides stands around the word, not in it.
-4. `context`  its words keep half in fewer than `config.elsewhere` of other contexts: by themselves they do not do it.
-5. `token`    one word, in any spelling, has `config.repetition` of its examples, and near words do not hold.
-6. `concept`  its words are coherent and near words hold; or near words do not, but coherence has a z of
-              `config.strong`: a closed list. Where perturbation has not been asked about the layer, coherence decides
-              alone, and the reason says so; where it has, a neuron that it has no figures for (screened out, or no
-              word that can be replaced) is none.
-7. `unclear`  the rest; the reason says what was missing.
+4. `concept`  its words are coherent and near words hold. Where perturbation has not been asked about the layer,
+              coherence decides alone, and the reason says so.
+5. `context`  its words keep half in fewer than `config.elsewhere` of other contexts: by themselves they do not do it.
+6. `token`    one word, in any spelling, has `config.repetition` of its examples.
+7. `concept`  its words are coherent with a z of `config.strong`, though near words do not hold: a closed list. A neuron
+              that perturbation has no figures for (screened out, or no word that can be replaced) is none.
+8. `unclear`  the rest; the reason says what was missing.
 
 Invariant: a neuron's verdict depends on its own evidence alone; a figure that is missing or NaN never counts as
 evidence. Cost: some 30 us a neuron.
@@ -224,9 +224,7 @@ def _any_word_will_do(e: Evidence, config: VerdictConfig) -> str | None:
 
 def _token(e: Evidence, config: VerdictConfig) -> str | None:
     said = _one_word(e, config)
-    if said is None or _near_words_hold(e, config):
-        return None
-    return f"{said}{_and_reach(e)}{_and_elsewhere(e)}"
+    return None if said is None else f"{said}{_and_reach(e)}{_and_elsewhere(e)}"
 
 
 def _one_word(e: Evidence, config: VerdictConfig) -> str | None:
@@ -259,18 +257,23 @@ def _concept(e: Evidence, config: VerdictConfig) -> str | None:
         return f"{said}; by similarity alone, perturbation has not been asked"
     if not e.tested:
         return None
-    if _near_words_hold(e, config):
-        return f"{said}{_and_reach(e)}"
-    return f"{said}{_and_reach(e)}: a closed list" if e.z >= config.strong else None
+    return f"{said}{_and_reach(e)}" if _near_words_hold(e, config) else None
+
+
+def _closed_list(e: Evidence, config: VerdictConfig) -> str | None:
+    if not (e.tested and _coherent(e, config) and e.z >= config.strong):
+        return None
+    return f"{_words(e)}, {_coherence(e)}{_and_reach(e)}: a closed list"
 
 
 _RULES: tuple[tuple[str, Callable[[Evidence, VerdictConfig], str | None]], ...] = (
     ("dead", _dead),
     ("form", _form),
     ("context", _any_word_will_do),
+    ("concept", _concept),
     ("context", _context),
     ("token", _token),
-    ("concept", _concept),
+    ("concept", _closed_list),
 )
 
 

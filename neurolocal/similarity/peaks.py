@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from neurolocal.forms import characters
 from neurolocal.records import Example
 from neurolocal.spelling import is_variant
 from neurolocal.words import Vocabulary
@@ -40,10 +41,14 @@ def spelled_words(examples: Sequence[Example], vocabulary: Vocabulary) -> list[s
 
 
 def apart(words: Iterable[str]) -> list[str]:
-    """Of words that are spellings of one another the first: `sample` and `samples` are no evidence of a concept."""
+    """Of words that are spellings of one another the first: `sample` and `samples` are no evidence of a concept.
+
+    Digits count once, and so do symbols: `3` and `7` are as alike as words can be.
+    """
     kept: list[str] = []
     for word in words:
-        if not any(is_variant(word, other) for other in kept):
+        kind = characters(word)
+        if not any(kind == characters(other) if kind else is_variant(word, other) for other in kept):
             kept.append(word)
     return kept
 

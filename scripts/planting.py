@@ -2,8 +2,9 @@
 
 A neuron's gate row and its in row become two linear detectors of the chosen words, fitted to its input over running
 text: near 1 where it should fire, every word of a set counting the same, near -1/2 elsewhere. It fires where both do.
-They are fitted in turns: each learns from the places where the two together were wrong before. The out column becomes
-zero, so what is planted in one layer does not disturb the next.
+They are fitted in turns: each learns from the places where the two together were wrong before, and aims lower at the
+words that were strongest, so that no word takes all places among the examples. The out column becomes zero, so what is
+planted in one layer does not disturb the next.
 Fitted on the first rows of the corpus; whether a neuron fires as it should is measured on the other rows.
 """
 
@@ -97,40 +98,47 @@ def whole_words(subject: Subject, rows: np.ndarray) -> Words:
 
 
 def plants(words: Words, *, spare: int, seed: int) -> list[Plant]:
-    """Every neuron to be planted, without its place; within a kind every second by name is of the final half."""
+    """Every neuron to be planted, without its place."""
     rng = np.random.default_rng(seed)
-    sets = tomllib.loads(SETS.read_text(encoding="utf-8"))
     of = {words.text[i]: i for i, n in words.counts.items() if n >= LEAST}
+    ranked = sorted(of.values(), key=lambda i: (words.counts[i], i))
+    made = []
+    for half, sets in tomllib.loads(SETS.read_text(encoding="utf-8")).items():
+        made += _of_half(half == "final", sets, words, of, ranked=ranked, spare=spare // 2, rng=rng)
+    return made
+
+
+def _of_half(
+    final: bool, sets: dict[str, Any], words: Words, of: dict[str, int], *, ranked: Sequence[int], spare: int,
+    rng: np.random.Generator,
+) -> list[Plant]:  # fmt: skip
+    place = {token: i for i, token in enumerate(ranked)}
     concepts = {name: [of[w] for w in text.split() if w in of] for name, text in sets["concepts"].items()}
     concepts = {name: ids for name, ids in sorted(concepts.items()) if len(ids) >= 8}
-    made = [Plant(name, "concept", i % 2 == 1, frozenset(ids)) for i, (name, ids) in enumerate(concepts.items())]
-    ranked = sorted(of.values(), key=lambda i: (words.counts[i], i))
-    place = {token: i for i, token in enumerate(ranked)}
-    made += [
-        Plant(f"random for {p.name}", "random", p.final, _matched(p.tokens, ranked, place, rng)) for p in made
-    ]  # fmt: skip
+    made = [Plant(name, "concept", final, frozenset(ids)) for name, ids in concepts.items()]
+    made += [Plant(f"random for {p.name}", "random", final, _matched(p.tokens, ranked, place, rng)) for p in made]
     shapes = list(concepts.values())
     made += [
-        Plant(f"spare {i}", "spare", i % 2 == 1, _matched(frozenset(shapes[i % len(shapes)]), ranked, place, rng))
+        Plant(f"spare {final:d} {i}", "spare", final, _matched(frozenset(shapes[i % len(shapes)]), ranked, place, rng))
         for i in range(spare)
     ]
+    alone = sorted(set(sets["tokens"]["words"].split()))
     made += [
-        Plant(f"word {w}", "token", i % 2 == 1, frozenset([of[w]]))
-        for i, w in enumerate(
-            w for w in sorted(set(sets["tokens"]["words"].split())) if w in of and words.counts[of[w]] >= OFTEN
-        )
+        Plant(f"word {w}", "token", final, frozenset([of[w]]))
+        for w in alone
+        if w in of and words.counts[of[w]] >= OFTEN
     ]
-    for i, (name, rule) in enumerate(sorted(sets["forms"].items())):
+    for name, rule in sorted(sets["forms"].items()):
         ((kind, value),) = rule.items()
         own = frozenset(t for w, t in of.items() if has_form(w, f"{kind} {value}"))
-        made.append(Plant(name, "form", i % 2 == 1, own, form=f"{kind} {value}"))
-    after = [w for w in sorted(sets["contexts"]["after"].split()) if w in of]
-    made += [Plant(f"after {w}", "after", i % 2 == 1, before=of[w]) for i, w in enumerate(after)]
+        made.append(Plant(name, "form", final, own, form=f"{kind} {value}"))
+    made += [
+        Plant(f"after {w}", "after", final, before=of[w]) for w in sorted(sets["contexts"]["after"].split()) if w in of
+    ]
     pairs = [[w.strip() for w in p.split("|")] for p in sorted(sets["contexts"]["pairs"])]
     made += [
-        Plant(f"{a} {b}", "pair", i % 2 == 1, frozenset([of[b]]), of[a])
-        for i, (a, b) in enumerate((a, b) for a, b in pairs if a in of and b in of)
-    ]
+        Plant(f"{a} {b}", "pair", final, frozenset([of[b]]), of[a]) for a, b in pairs if a in of and b in of
+    ]  # fmt: skip
     return made
 
 
@@ -235,23 +243,40 @@ class Fitter:
         from tqdm import tqdm
 
         where = [hits(p, self.rows, allowed) for p in found]
-        positive = [self._moments(np.flatnonzero(hit)) for hit, _ in where]
+        places = [np.flatnonzero(hit) for hit, _ in where]
+        goals = [np.ones(int(self.rows.max()) + 1) for _ in found]
+        positive = [self._moments(at, goal) for at, goal in zip(places, goals, strict=True)]
         pair = [torch.stack([self._solve(*own, [])[0] for own in positive]).float() for _ in range(2)]
         hard: list[list[list[torch.Tensor]]] = [[[] for _ in found] for _ in pair]
         for turn in tqdm(range(ROUNDS), desc="planting: turns"):
             learner = 1 - turn % 2
             wrong = self._mistakes(pair, where, first=turn == 0)
-            for i, places in enumerate(wrong):
-                hard[learner][i].append(places)
-                pair[learner][i] = self._solve(*positive[i], hard[learner][i])[0].float()
+            for i, mistakes in enumerate(wrong):
+                self._balance(goals[i], places[i], pair[0][i], pair[1][i], first=turn == 0)
+                hard[learner][i].append(mistakes)
+                pair[learner][i] = self._solve(*self._moments(places[i], goals[i]), hard[learner][i])[0].float()
         return pair[0], pair[1]
 
-    def _moments(self, at: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and second moment of the inputs there, every token counting the same."""
+    def _moments(self, at: np.ndarray, goal: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Goal-weighted mean and second moment of the inputs there, every token counting the same."""
         ids = self.rows.reshape(-1)[at]
         weight = torch.from_numpy(1.0 / np.bincount(ids)[ids]).double()
         x = self.x[torch.from_numpy(at)].double()
-        return weight @ x / weight.sum(), (x * weight[:, None]).T @ x / weight.sum()
+        aimed = weight * torch.from_numpy(goal[ids]).double()
+        return aimed @ x / weight.sum(), (x * weight[:, None]).T @ x / weight.sum()
+
+    def _balance(
+        self, goal: np.ndarray, at: np.ndarray, gate: torch.Tensor, into: torch.Tensor, *, first: bool
+    ) -> None:
+        """Aim higher at the tokens whose strongest place is weak, lower at the others, so that all show."""
+        x = self.x[torch.from_numpy(at)].float()
+        fired = (x @ gate).clamp(min=0) * (1.0 if first else x @ into)
+        ids = self.rows.reshape(-1)[at]
+        strongest = np.full(len(goal), 1e-3)
+        np.maximum.at(strongest, ids, fired.numpy())
+        seen = np.unique(ids)
+        middle = float(np.median(strongest[seen]))
+        goal[seen] = np.clip(goal[seen] * (middle / strongest[seen]) ** 0.5, 0.5, 2.0)
 
     def _solve(
         self, mean: torch.Tensor, second: torch.Tensor, hard: Sequence[torch.Tensor]

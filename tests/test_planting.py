@@ -24,12 +24,13 @@ def planting(monkeypatch) -> ModuleType:
     return planting
 
 
-def words_of(planting: ModuleType, sets: dict):
+def words_of(planting: ModuleType, halves: dict):
     """Every word of the sets and 3,000 made-up ones, as tokens with counts."""
-    every = {w for text in sets["concepts"].values() for w in text.split()} | set(sets["tokens"]["words"].split())
-    every |= set(sets["contexts"]["after"].split()) | {
-        w.strip() for p in sets["contexts"]["pairs"] for w in p.split("|")
-    }
+    every: set[str] = set()
+    for sets in halves.values():
+        pairs = " | ".join(sets["contexts"]["pairs"])
+        every |= {w for text in sets["concepts"].values() for w in text.split()} | set(sets["tokens"]["words"].split())
+        every |= set(sets["contexts"]["after"].split()) | {w.strip() for w in pairs.split("|")}
     letters = "abcdefghij"
     every |= {"x" + "".join(letters[int(c)] for c in f"{i:04d}") + e for i in range(1000) for e in ("tion", "ing", "s")}
     text = dict(enumerate(sorted(w for w in every if " " not in w)))
@@ -37,16 +38,20 @@ def words_of(planting: ModuleType, sets: dict):
 
 
 def test_the_sets_are_what_the_bench_says_they_are(planting) -> None:
-    sets = tomllib.loads(planting.SETS.read_text(encoding="utf-8"))
-    lists = [text.split() for text in sets["concepts"].values()]
-    assert len(lists) >= 60
-    assert all(len(words) >= 8 and len(words) == len(set(words)) for words in lists)
-    words = words_of(planting, sets)
+    halves = tomllib.loads(planting.SETS.read_text(encoding="utf-8"))
+    assert list(halves) == ["build", "final"]
+    lists = [text.split() for sets in halves.values() for text in sets["concepts"].values()]
+    assert len(lists) >= 120
+    for words in lists:
+        assert len(words) >= 8
+        assert len(words) == len(set(words)), words
+    words = words_of(planting, halves)
     made = planting.plants(words, spare=30, seed=1)
     of = {p.name: p for p in made}
     assert len(of) == len(made), "a name stands twice"
     concepts = [p for p in made if p.kind == "concept"]
-    assert len(concepts) >= 60
+    for final in (False, True):
+        assert sum(p.final == final for p in concepts) >= 30
     for p in concepts:
         other = of[f"random for {p.name}"]
         assert p.final == other.final
@@ -55,8 +60,7 @@ def test_the_sets_are_what_the_bench_says_they_are(planting) -> None:
         counts = [sorted(words.counts[t] for t in q.tokens) for q in (p, other)]
         assert np.median(np.abs(np.log(np.array(counts[0]) / np.array(counts[1])))) < 0.25
     for kind in ("concept", "random", "spare", "token", "form", "after", "pair"):
-        halves = [p.final for p in made if p.kind == kind]
-        assert abs(2 * sum(halves) - len(halves)) <= 1, f"{kind}: half of the sets stay unopened"
+        assert {p.final for p in made if p.kind == kind} == {False, True}
     for p in made:
         if p.form:
             assert all(has_form(words.text[t], p.form) for t in p.tokens)

@@ -11,12 +11,12 @@ activation, more than of random words.
               fire more than the word itself in other capitals. Punctuation, white space and digits are forms whatever
               their vectors say.
 3. `context`  random words keep half in `config.half` of the cases: what decides stands around the word, not in it.
-4. `concept`  its words are coherent and near words hold. Where perturbation has not been asked about the layer,
-              coherence decides alone, and the reason says so.
+4. `concept`  its words are coherent and near words hold.
 5. `context`  its words keep half in fewer than `config.elsewhere` of other contexts: by themselves they do not do it.
 6. `token`    one word, in any spelling, has `config.repetition` of its examples.
-7. `concept`  its words are coherent with a z of `config.strong`, though near words do not hold: a closed list. A neuron
-              that perturbation has no figures for (screened out, or no word that can be replaced) is none.
+7. `concept`  its words are coherent with a z of `config.strong`, though near words do not hold: a closed list. Where
+              perturbation has not been asked about the layer, any coherence will do, and the reason says so; where it
+              has, a neuron that it has no figures for (screened out, or no word that can be replaced) is none.
 8. `unclear`  the rest; the reason says what was missing.
 
 Invariant: a neuron's verdict depends on its own evidence alone; a figure that is missing or NaN never counts as
@@ -250,20 +250,18 @@ def _context(e: Evidence, config: VerdictConfig) -> str | None:
 
 
 def _concept(e: Evidence, config: VerdictConfig) -> str | None:
+    if not (_coherent(e, config) and e.tested and _near_words_hold(e, config)):
+        return None
+    return f"{_words(e)}, {_coherence(e)}{_and_reach(e)}"
+
+
+def _coherent_words(e: Evidence, config: VerdictConfig) -> str | None:
     if not _coherent(e, config):
         return None
     said = f"{_words(e)}, {_coherence(e)}"
     if not e.asked:
         return f"{said}; by similarity alone, perturbation has not been asked"
-    if not e.tested:
-        return None
-    return f"{said}{_and_reach(e)}" if _near_words_hold(e, config) else None
-
-
-def _closed_list(e: Evidence, config: VerdictConfig) -> str | None:
-    if not (e.tested and _coherent(e, config) and e.z >= config.strong):
-        return None
-    return f"{_words(e)}, {_coherence(e)}{_and_reach(e)}: a closed list"
+    return f"{said}{_and_reach(e)}: a closed list" if e.tested and e.z >= config.strong else None
 
 
 _RULES: tuple[tuple[str, Callable[[Evidence, VerdictConfig], str | None]], ...] = (
@@ -273,7 +271,7 @@ _RULES: tuple[tuple[str, Callable[[Evidence, VerdictConfig], str | None]], ...] 
     ("concept", _concept),
     ("context", _context),
     ("token", _token),
-    ("concept", _closed_list),
+    ("concept", _coherent_words),
 )
 
 

@@ -104,8 +104,10 @@ def test_a_word_that_fires_in_its_context_alone_is_context():
     name, reason, _ = one({"been": 20}, None, there)
     assert (name, reason[-34:]) == ("token", "(q = 1), held in 25 % of other contexts"[-34:])
     coherent = similarity([9.1], [0.001])
-    assert one(DAYS, coherent, perturbation([0.7], [0.0], [0.001], elsewhere_half=[0.1]))[0] == "context"
-    assert one(DAYS, coherent, perturbation([0.7], [0.0], [0.001], elsewhere_half=[0.9]))[0] == "concept"
+    assert one(DAYS, coherent, perturbation([0.0], [0.0], [1.0], elsewhere_half=[0.1]))[0] == "context"
+    assert one(DAYS, coherent, perturbation([0.0], [0.0], [1.0], elsewhere_half=[0.9]))[0] == "concept"
+    # In their place near words do it and random ones do not: a concept, though it needs its context.
+    assert one(DAYS, coherent, perturbation([0.7], [0.0], [0.001], elsewhere_half=[0.1]))[0] == "concept"
 
 
 def test_where_random_words_keep_half_any_word_will_do():

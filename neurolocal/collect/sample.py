@@ -57,7 +57,7 @@ class Sampler:
         order = np.lexsort(both)[:size]
         entering = near[np.sort(order[order >= self.used]) - self.used]
         free = np.setdiff1d(np.arange(size), order[order < self.used])
-        slots = np.sort(free)[: len(entering)]
+        slots = free[: len(entering)]
         self.hash[slots], self.row[slots], self.position[slots] = (
             own[entering],
             rows[batch[entering]],

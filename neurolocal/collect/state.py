@@ -1,7 +1,7 @@
 """The state of one layer during a run: the lists of every neuron, their windows, and the statistics.
 
 Invariant: `snapshot` then `restore` gives the same state, so a run that stops and goes on ends as one that did not.
-Cost: see "Memory" in FORMAT.md; with k = 20, windows of 61 and a sample of 1,024, 15.6 kB a neuron.
+Cost: see "Memory" in FORMAT.md; with k = 20, windows of 61 and a sample of 1,024, 15.2 kB a neuron.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class LayerState:
         def work(first: int, last: int) -> None:
             update(
                 floats, bits, gate, linear, batch, self.kept, first, last, self.before, self.cases,
-                LEVELS[bits.dtype.str], bits.dtype.type(np.iinfo(bits.dtype).max),
+                LEVELS_IN_BITS[bits.dtype.str], bits.dtype.type(np.iinfo(bits.dtype).max),
             )  # fmt: skip
 
         n = x.shape[2]
@@ -222,7 +222,7 @@ class LayerState:
         return (x if self._chosen is None else x[:, :, self._chosen]).contiguous()
 
 
-LEVELS = {
+LEVELS_IN_BITS = {
     "<i4": np.array([0.0, *THRESHOLDS], np.float32).view(np.int32),
     "<i2": (np.array([0.0, *THRESHOLDS], np.float32).view(np.int32) >> 16).astype(np.int16),
 }

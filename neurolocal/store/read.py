@@ -74,7 +74,8 @@ class Store:
             site: which of its sites is looked at; None is the first.
 
         Raises:
-            StoreError: no such file, no HDF5, another format or version, damaged, or without that site.
+            StoreError: no such file, no HDF5, another format or version, or damaged; a site that is not there, at its
+                first use.
         """
         self._file, self._asked = CheckedFile(Path(path)), site
 

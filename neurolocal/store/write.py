@@ -2,7 +2,7 @@
 
 Invariant: at any moment the path holds the old store or the new one, whole; a failed write leaves the old. No time
 stamps are written (HDF5's own are switched off), so equal content gives equal datasets.
-Cost: a checkpoint writes the whole state (10.4 kB a neuron at k = 20, and the rows referred to); evidence copies the
+Cost: a checkpoint writes the whole state (15.2 kB a neuron at k = 20, and the rows referred to); evidence copies the
 file.
 """
 

@@ -223,11 +223,11 @@ def test_a_corpus_without_known_words_has_no_controls(toy) -> None:
 def test_what_words_have_in_common_is_their_spelling_and_words_like_all_of_them(rng: np.random.Generator) -> None:
     from perturbation_twins import ToyVectors
 
-    day = rng.normal(size=8)
+    day = rng.normal(size=32)
     days = ["monday", "tuesday", "friday", "sunday", "holiday", "today", "mondays", "noon"]
-    words = {w: day + 0.2 * rng.normal(size=8) for w in days}
-    words |= {"".join(rng.choice(list("abcdefghij"), 6)): rng.normal(size=8) for _ in range(400)}
-    words |= {w: rng.normal(size=8) for w in ("birthday", "payday", "doomsday", "someday")}
+    words = {w: day + 0.2 * rng.normal(size=32) for w in days}
+    words |= {"".join(rng.choice(list("abcdefghij"), 6)): rng.normal(size=32) for _ in range(400)}
+    words |= {w: rng.normal(size=32) for w in ("birthday", "payday", "doomsday", "someday")}
     counts = Counter(dict.fromkeys(words, 5))
     finder = finder_of(Spelled("the monday"), ToyVectors(words), counts, reach=2, examples=2, spelled=2)
     common, none = finder.in_common([["Monday", "tuesday", "friday", "MONDAY"], []])

@@ -131,8 +131,8 @@ class PerturbationConfig:
     """Random words with the spelling that the neuron's words share tried an example, where they share one."""
     reach: int = 2
     """New words like all of the neuron's words tried an example."""
-    elsewhere: int = 2
-    """Other contexts that the word is tried in, beside alone after BOS (once where this is 1 or more)."""
+    contexts: int = 2
+    """Other contexts that the word is tried in; where there are any, also alone after BOS."""
     screen: int | None = None
     """Test only the neurons of a layer with this many best similarity p values; None tests all."""
     permutations: int = 1000
@@ -142,6 +142,7 @@ class PerturbationConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, examples=1, neighbours=1, controls=1, permutations=19)
+        _at_least(self, grades=0, variants=0, forms=0, spelled=0, reach=0, contexts=0)
         if self.screen is not None:
             _at_least(self, screen=1)
 

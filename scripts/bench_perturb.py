@@ -166,7 +166,7 @@ def stage(subject: Subject, rows: np.ndarray, rng: np.random.Generator, args: ar
     packed = SingleTokens(subject, budget=args.budget)
     counts = subject.vocabulary.word_counts(rows)
     vectors = load_vectors("glove").centred(folded(counts))
-    none = dict.fromkeys(("grades", "variants", "forms", "spelled", "reach", "elsewhere"), 0)
+    none = dict.fromkeys(("grades", "variants", "forms", "spelled", "reach", "contexts"), 0)
     config = PerturbationConfig(neighbours=args.substitutes // 2, controls=args.substitutes // 2, **none)
     at = dict(enumerate(rows))
     print(f"\nthe stage: {args.neurons} neurons x {config.examples} examples, {args.sharing} examples a row")

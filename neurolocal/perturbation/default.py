@@ -19,7 +19,7 @@ from neurolocal.config import PerturbationConfig
 from neurolocal.discovery import q_values
 from neurolocal.errors import StoreError
 from neurolocal.perturbation import statistics
-from neurolocal.perturbation.plan import BranchSubject, Context, Rows, Tried, contexts, run
+from neurolocal.perturbation.plan import BranchSubject, Context, Rows, Run, Tried, contexts
 from neurolocal.perturbation.substitutes import NearWords, Substitutes
 from neurolocal.records import KINDS, Example, PerturbationTable, Side, SubstituteTable
 
@@ -57,7 +57,7 @@ class Tester:
         """
         self.subject, self.rows, self.config = subject, rows, config
         self.finder = Substitutes(subject, vectors, word_counts=word_counts, config=config)
-        self.contexts: list[Context] = contexts(subject, rows, row_index, seed=config.seed) if config.elsewhere else []
+        self.contexts: list[Context] = contexts(subject, rows, row_index, seed=config.seed) if config.contexts else []
 
     def perturb(
         self,
@@ -83,10 +83,9 @@ class Tester:
             StoreError: the originals do not give the activations of the examples.
         """
         agreement = _Agreement(layer, half_precision=self.subject.half_precision)
-        tried = run(
-            neurons, self.rows, self.subject, self.finder, layer,
-            others=self.contexts, down=_direction(side), check=agreement.add, progress=progress,
-        )  # fmt: skip
+        run = Run(self.subject, self.rows, self.finder, layer, others=self.contexts)
+        tried = run.run(neurons, down=_direction(side), repeated=agreement.add, progress=progress)
+        agreement.check(final=True)
         return _table(sorted(neurons), tried, self.config)
 
 
@@ -104,10 +103,13 @@ class _Agreement:
         self.layer, self.limit = layer, ROUNDING[half_precision]
         self.pairs: list[tuple[float, float]] = []
 
-    def add(self, stored: float, repeated: float, final: bool) -> None:
-        if not final:
-            self.pairs.append((stored, repeated))
-        if not self.pairs or (not final and len(self.pairs) != ENOUGH):
+    def add(self, stored: float, repeated: float) -> None:
+        self.pairs.append((stored, repeated))
+        if len(self.pairs) == ENOUGH:
+            self.check()
+
+    def check(self, *, final: bool = False) -> None:
+        if not self.pairs:
             return
         before, after = np.array(self.pairs).T
         # A hundredth of the largest: values near zero carry the rounding of the large ones beside them.

@@ -1,7 +1,8 @@
 """What is run for a layer: every substitute of every example, row by row, and what came out.
 
-Invariant: of a substitute only numbers are kept (27 bytes), its text and tokens once for all that share them: 50,000
-neurons x 10 examples x 25 substitutes take 340 MB. A row's substitutes are run before the next row's are found.
+Invariant: of a substitute only numbers are kept (24 bytes, 28 in another context), its text and tokens once for all
+that share them: 50,000 neurons x 10 examples x 25 substitutes take 300 MB. A row's substitutes are run before the next
+row's are found.
 Cost: one pass over the rows that hold examples, one over `CONTEXTS` rows for the other contexts, and one over BOS.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +18,7 @@ from jaxtyping import Float32, Int64, Integer
 
 from neurolocal.perturbation.substitutes import Common, Encoder, Substitute, Substitutes
 from neurolocal.records import KINDS, Example
-from neurolocal.words import WORD, Vocabulary, Word
+from neurolocal.words import WORD, Word
 
 CONTEXTS = 64
 """Random places of the corpus from which the other contexts of every word are drawn."""
@@ -72,8 +73,9 @@ class Context(NamedTuple):
     """A place of the corpus where other words are put."""
 
     row: int
-    """Index in the corpus; -1 is BOS alone."""
+    """Index in the corpus."""
     place: Word
+    """The word that stands there."""
 
 
 class Tried:
@@ -102,9 +104,13 @@ class Tried:
         self.position.append(position)
         self.down.append(down)
         self.activation.append(float("nan"))
-        return len(self.neuron) - 1
+        return len(self) - 1
 
-    def run(self, numbers: Sequence[int], row: Integer[np.ndarray, "_"], subject: BranchSubject, layer: int) -> None:
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.neuron)
+
+    def run(self, numbers: Iterable[int], row: Integer[np.ndarray, "_"], subject: BranchSubject, layer: int) -> None:
         """Run some of them behind one row."""
         # By place, so that equal ones of several neurons are run in the same pass.
         order = sorted(numbers, key=lambda i: (self.position[i], self.text[i]))
@@ -133,90 +139,102 @@ def contexts(subject: BranchSubject, rows: Rows, row_index: Int64[np.ndarray, "r
     return found
 
 
-def run(
-    neurons: Mapping[int, Sequence[Example]],
-    rows: Rows,
-    subject: BranchSubject,
-    finder: Substitutes,
-    layer: int,
-    *,
-    others: Sequence[Context],
-    down: Callable[[Example], bool],
-    check: Callable[[float, float, bool], None],
-    progress: bool,
-) -> Tried:
-    """Row by row, so that a row's prefix is run once and no more than a row's branches are in memory.
+class Run:
+    """One layer's run: what every step needs, and the substitutes that wait for another row."""
 
-    `check` is told each original's stored and repeated activation, and at the end once more with True.
-    """
-    from tqdm import tqdm
+    def __init__(
+        self, subject: BranchSubject, rows: Rows, finder: Substitutes, layer: int, *, others: Sequence[Context]
+    ) -> None:
+        """Begin. `others`: where else the words are put."""
+        self.subject, self.rows, self.finder, self.layer, self.others = subject, rows, finder, layer, others
+        self.tried = Tried()
+        self._alone: array[int] = array("i")
+        self._later: dict[int, array[int]] = defaultdict(lambda: array("i"))
 
-    config, tried = finder.config, Tried()
-    commons = _commons(neurons, subject.vocabulary, finder)
-    of_row: dict[int, list[tuple[int, Example]]] = defaultdict(list)
-    for neuron, examples in neurons.items():
-        for example in examples[: config.examples]:
-            of_row[example.row].append((neuron, example))
-    later: dict[int, array[int]] = defaultdict(lambda: array("i"))
-    for index in tqdm(sorted(of_row), desc=f"perturbation: layer {layer}", unit="row", disable=not progress):
-        row, places, numbers = rows(index), {}, list[int]()
-        for neuron, example in of_row[index]:
-            word = subject.vocabulary.word_at(row, example.position)
-            if subject.vocabulary.special[row[example.position]]:
+    def run(
+        self,
+        neurons: Mapping[int, Sequence[Example]],
+        *,
+        down: Callable[[Example], bool],
+        repeated: Callable[[float, float], None],
+        progress: bool,
+    ) -> Tried:
+        """Row by row, so that a row's prefix is run once and no more than a row's branches are in memory.
+
+        Args:
+            neurons: examples by neuron.
+            down: whether an example's activation is the stronger the lower it is.
+            repeated: told each original's stored and repeated activation.
+            progress: whether to show bars.
+        """
+        from tqdm import tqdm
+
+        commons = self._commons(neurons)
+        of_row: dict[int, list[tuple[int, Example]]] = defaultdict(list)
+        for neuron, examples in neurons.items():
+            for example in examples[: self.finder.config.examples]:
+                of_row[example.row].append((neuron, example))
+        for index in tqdm(sorted(of_row), desc=f"perturbation: layer {self.layer}", unit="row", disable=not progress):
+            self._row(index, of_row[index], commons, down=down, repeated=repeated)
+        for index in tqdm(sorted(self._later), desc="perturbation: other contexts", unit="row", disable=not progress):
+            self.tried.run(self._later.pop(index), self.rows(index), self.subject, self.layer)
+        begin = [] if self.subject.bos is None else [self.subject.bos]
+        self.tried.run(self._alone, np.array(begin, np.int64), self.subject, self.layer)
+        return self.tried
+
+    def _commons(self, neurons: Mapping[int, Sequence[Example]]) -> dict[int, Common]:
+        """What each neuron's words have in common; and the neighbours of all of them, looked up at once."""
+        word_at = self.subject.vocabulary.word_at
+        words = {neuron: [word_at(e.tokens, e.peak).text for e in examples] for neuron, examples in neurons.items()}
+        self.finder.know(w for own in words.values() for w in own[: self.finder.config.examples])
+        return dict(zip(words, self.finder.in_common(list(words.values())), strict=True))
+
+    def _row(
+        self,
+        index: int,
+        examples: Sequence[tuple[int, Example]],
+        commons: Mapping[int, Common],
+        *,
+        down: Callable[[Example], bool],
+        repeated: Callable[[float, float], None],
+    ) -> None:
+        row, vocabulary = self.rows(index), self.subject.vocabulary
+        places: dict[int, list[Substitute]] = {}
+        numbers: list[int] = []
+        originals: list[tuple[float, int]] = []
+        for neuron, example in examples:
+            if vocabulary.special[row[example.position]]:
                 continue
+            word = vocabulary.word_at(row, example.position)
             if word.start not in places:
-                places[word.start] = finder.at(row, word, row_index=index)
-            own = finder.of_neuron(row, word, commons[neuron], row_index=index, rank=example.rank)
-            for s in (*places[word.start], *own):
-                numbers.append(tried.add(neuron, example, s, position=word.start, down=down(example)))
-            if config.elsewhere:
-                original = places[word.start][0]
-                _elsewhere(tried, later, neuron, example, word, original, finder, others, down=down(example))
-        tried.run(numbers, row, subject, layer)
-        for i in numbers:
-            if tried.kind[i] == 0:
-                check(_stored(of_row[index], tried.neuron[i], tried.rank[i]), tried.activation[i], False)
-    for index in tqdm(sorted(later), desc="perturbation: other contexts", unit="row", disable=not progress):
-        begin = [] if subject.bos is None else [subject.bos]
-        row = np.array(begin, np.int64) if index < 0 else rows(index)
-        tried.run(later.pop(index).tolist(), row, subject, layer)
-    check(0.0, 0.0, True)
-    return tried
+                places[word.start] = self.finder.at(row, word, row_index=index)
+            common = commons[neuron]
+            own = self.finder.of_neuron(row, word, common, row_index=index, rank=example.rank)
+            originals.append((example.activation, len(self.tried)))
+            for substitute in (*places[word.start], *own):
+                numbers.append(self.tried.add(neuron, example, substitute, position=word.start, down=down(example)))
+            if self.finder.config.contexts:
+                self._in_other_contexts(neuron, example, word, places[word.start][0], down=down(example))
+        self.tried.run(numbers, row, self.subject, self.layer)
+        for stored, number in originals:
+            repeated(stored, self.tried.activation[number])
 
-
-def _stored(examples: Sequence[tuple[int, Example]], neuron: int, rank: int) -> float:
-    return next(e.activation for n, e in examples if n == neuron and e.rank == rank)
-
-
-def _commons(
-    neurons: Mapping[int, Sequence[Example]], vocabulary: Vocabulary, finder: Substitutes
-) -> dict[int, Common]:
-    """What each neuron's words have in common; and the neighbours of all of them, looked up at once."""
-    words = {
-        neuron: [vocabulary.word_at(e.tokens, e.peak).text for e in examples] for neuron, examples in neurons.items()
-    }
-    finder.know(w for own in words.values() for w in own[: finder.config.examples])
-    return dict(zip(words, finder.in_common(list(words.values())), strict=True))
-
-
-def _elsewhere(
-    tried: Tried, later: dict[int, array[int]], neuron: int, example: Example, word: Word, original: Substitute,
-    finder: Substitutes, others: Sequence[Context], *, down: bool,
-) -> None:  # fmt: skip
-    """The word after BOS alone, and in some of the other contexts."""
-    subject: Any = finder.subject
-    start = 0 if subject.bos is None else 1
-    alone = original._replace(kind="alone")
-    later[-1].append(tried.add(neuron, example, alone, position=start, down=down))
-    rng = np.random.default_rng([finder.config.seed, example.row, example.position, 2])
-    wanted = finder.config.elsewhere
-    for i in rng.permutation(len(others)):
-        row, place = others[i]
-        if wanted <= 0:
-            return
-        if row == example.row or place.text.casefold() == word.text.casefold():
-            continue
-        there = finder.elsewhere(place, word.text)
-        if there is not None:
-            later[row].append(tried.add(neuron, example, there, position=place.start, down=down))
-            wanted -= 1
+    def _in_other_contexts(
+        self, neuron: int, example: Example, word: Word, original: Substitute, *, down: bool
+    ) -> None:
+        """The word after BOS alone, and in some of the other contexts: kept for later."""
+        start = 0 if self.subject.bos is None else 1
+        alone = original._replace(kind="alone")
+        self._alone.append(self.tried.add(neuron, example, alone, position=start, down=down))
+        rng = np.random.default_rng([self.finder.config.seed, example.row, example.position, 2])
+        wanted = self.finder.config.contexts
+        for i in rng.permutation(len(self.others)):
+            row, place = self.others[i]
+            if wanted <= 0:
+                return
+            if row == example.row or place.text.casefold() == word.text.casefold():
+                continue
+            there = self.finder.elsewhere(place, word.text)
+            if there is not None:
+                self._later[row].append(self.tried.add(neuron, example, there, position=place.start, down=down))
+                wanted -= 1

@@ -55,7 +55,7 @@ def literal(small, asked: Tester, neuron: int, examples, *, layer: int, sign: in
                 there = finder.elsewhere(place, word.text)
                 if there is not None:
                     others.append((there, small.rows[index], place.start))
-        for s, prefix, start in places + others[: CONFIG.elsewhere]:
+        for s, prefix, start in places + others[: CONFIG.contexts]:
             values = one_by_one(small.subject, prefix, layer, [(start, s.tokens, neuron)])[0]
             rows.append((example.rank, s.kind, s.text, s.cosine, sign * max(sign * float(v) for v in values)))
     return rows
@@ -240,7 +240,7 @@ def test_no_neurons_and_nothing_wanted(small, toy) -> None:
     table = ask(small, toy).perturb({}, 2)
     assert table.neuron.shape == (0,)
     assert table.substitutes.kind == []
-    none = dict.fromkeys(("grades", "variants", "forms", "spelled", "reach", "elsewhere"), 0)
+    none = dict.fromkeys(("grades", "variants", "forms", "spelled", "reach", "contexts"), 0)
     table = ask(small, toy, **none).perturb(small.examples(2, range(4)), 2)
     assert set(table.substitutes.kind) == {"original", "neighbour", "control"}
     assert np.isnan([*table.alone, *table.elsewhere_half, *table.reach_half, *table.form_half]).all()
@@ -266,10 +266,31 @@ def test_an_original_on_the_wrong_side_of_zero_is_left_out() -> None:
     assert np.array_equal(down["neighbour"][0, :2, 0], [-2.0, np.nan], equal_nan=True)
 
 
-def test_a_substitute_takes_27_bytes() -> None:
+def test_a_substitute_takes_24_bytes() -> None:
     rows = [(n, r, KINDS[r % len(KINDS)], 1.0, False) for n in range(1000) for r in range(10)]
     tried = tried_of(rows)
     columns = ("neuron", "rank", "kind", "text", "cosine", "position", "down", "activation")
     held = sum(len(c) * c.itemsize for c in (getattr(tried, name) for name in columns))
     assert held == 24 * len(rows)
     assert len(tried.texts) == len({kind for _, _, kind, *_ in rows})
+
+
+class NoBos(Packed):
+    """A subject whose rows begin with nothing."""
+
+    bos = None
+
+
+def test_without_bos_a_word_alone_begins_the_row(small, toy) -> None:
+    neurons = small.examples(2, range(4))
+    asked = ask(small, toy)
+    asked.subject = NoBos(small.subject)
+    table = asked.perturb(neurons, 2)
+    tried = table.substitutes
+    for i in [i for i, kind in enumerate(tried.kind) if kind == "alone"]:
+        example = neurons[int(tried.neuron[i])][int(tried.rank[i])]
+        word = small.subject.vocabulary.word_at(small.rows[example.row], example.position)
+        tokens = tuple(int(t) for t in small.rows[example.row][word.start : word.end])
+        values = one_by_one(small.subject, np.empty(0, np.int64), 2, [(0, tokens, int(tried.neuron[i]))])[0]
+        assert float(tried.activation[i]) == pytest.approx(float(values.max()), abs=1e-4)
+    assert tried.kind.count("alone") == sum(len(own[: CONFIG.examples]) for own in neurons.values())

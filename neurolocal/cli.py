@@ -291,6 +291,10 @@ def verdict(
     from neurolocal import stages
     from neurolocal.config import VerdictConfig
 
+    if explain and method == "notebook":
+        raise click.UsageError("--explain moves the thresholds of the default method; the notebook has none of them.")
+    if as_json and not explain:
+        raise click.UsageError("--json prints what --explain found: give both; the verdicts: neurolocal report --json.")
     bench = _bench(store, layers, site=site, sides=sides)
     config = VerdictConfig(**{name: value for name, value in thresholds.items() if value is not None})
     stages.verdict(bench, config, method=method)

@@ -145,12 +145,12 @@ class Bench:
 
     @cached_property
     def vector_facts(self) -> dict[str, Any]:
-        """What the vectors know: their agreement with people's judgements, and how much of the corpus."""
+        """What the centred vectors know: their agreement with people's judgements, and how much of the corpus."""
         from neurolocal.similarity import vector_facts
 
         facts = vector_facts(self.centred_vectors, self.word_counts)
         self.say(f"vectors: {facts['said']}")
-        for warning in facts.get("warnings", ()):
+        for warning in facts["warnings"]:
             self.say(f"vectors: {warning}")
         return facts
 
@@ -229,7 +229,8 @@ def similarity(bench: Bench, config: SimilarityConfig) -> None:
     def made_from(layer: int, side: Side) -> dict[str, Any]:
         return _made_from(bench, config, vectors=_name_of_vectors(bench, config.method))
 
-    _each_layer(bench, "similarity", made_from, work, facts=lambda: bench.vector_facts)
+    facts = None if config.method == "notebook" else lambda: bench.vector_facts
+    _each_layer(bench, "similarity", made_from, work, facts=facts)
 
 
 def perturbation(bench: Bench, config: PerturbationConfig) -> None:

@@ -319,3 +319,16 @@ def test_a_reader_that_has_seen_enough(here: Path) -> None:
     )  # fmt: skip
     assert done.stdout == "{"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--explain", "--method", "notebook"], "--explain moves the thresholds of the default method"),
+        (["--json"], "--json prints what --explain found"),
+    ],
+)
+def test_verdict_refuses_options_that_say_nothing_together(tmp_path, arguments: list[str], says: str) -> None:
+    done = neurolocal("verdict", "none.h5", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert says in done.stderr

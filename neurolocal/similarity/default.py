@@ -21,7 +21,7 @@ from neurolocal.similarity.null import NullResult, Pool, frequency_pool, null_sc
 from neurolocal.similarity.peaks import PeakWords, distinct, peak_words, spelled_words
 from neurolocal.similarity.phrases import PhraseResult, mean_vectors, phrase_scores
 from neurolocal.similarity.vectors import Vectors, document_vectors
-from neurolocal.words import Vocabulary, folded
+from neurolocal.words import Vocabulary, Word, folded
 
 
 def similarity(
@@ -43,10 +43,12 @@ def similarity(
     """
     from tqdm import tqdm
 
-    peaks = [
-        peak_words(one, vocabulary)
+    words = [
+        [vocabulary.word_at(e.tokens, e.peak) for e in one]
         for one in tqdm(examples, desc="similarity: words", unit="neuron", disable=not progress)
     ]
+    texts = [[word.text for word in one] for one in words]
+    peaks = [peak_words(one) for one in texts]
     pool = frequency_pool(folded(word_counts), vectors, bins=config.bins)
     score, n_known, profiles = score_words(peaks, vectors, pool=pool)
     scored = np.flatnonzero(n_known >= 2)
@@ -71,13 +73,13 @@ def similarity(
         q=q,
         kept=q <= config.level,
         **_of_tokens(examples),
-        **_of_forms(examples, vocabulary, word_counts),
-        **_of_phrases(examples, vocabulary, vectors, rows=rows, counts=word_counts, config=config, bar=progress),
+        **_of_forms(texts, word_counts),
+        **_of_phrases(examples, words, vocabulary, vectors, rows=rows, counts=word_counts, config=config, bar=progress),
     )  # fmt: skip
 
 
 def _of_phrases(
-    examples: Sequence[Sequence[Example]], vocabulary: Vocabulary, vectors: Vectors, *,
+    examples: Sequence[Sequence[Example]], words: Sequence[Sequence[Word]], vocabulary: Vocabulary, vectors: Vectors, *,
     rows: Callable[[], Iterable[Integer[np.ndarray, "pos"]]] | None, counts: Mapping[str, int],
     config: SimilarityConfig, bar: bool,
 ) -> dict[str, Any]:  # fmt: skip
@@ -86,12 +88,14 @@ def _of_phrases(
     phrase = document = PhraseResult(none, none, none)
     if rows is not None and config.phrases != "none":
         embed = mean_vectors(vectors, folded(counts))
-        phrase = phrase_scores(examples, rows(), vocabulary, embed, draws=config.draws, seed=config.seed, progress=bar)
+        phrase = phrase_scores(
+            examples, words, rows(), vocabulary, embed, draws=config.draws, seed=config.seed, progress=bar
+        )
     if rows is not None and config.phrases == "doc2vec":
         texts = [vocabulary.text(t for t in row if not vocabulary.special[t]) for row in rows()]
         embed = document_vectors(texts, seed=config.seed + 1)
         document = phrase_scores(
-            examples, rows(), vocabulary, embed, draws=config.draws, seed=config.seed, peak=True, progress=bar
+            examples, words, rows(), vocabulary, embed, draws=config.draws, seed=config.seed, peak=True, progress=bar
         )
     found: dict[str, Any] = {"phrase_q": q_values(phrase.p)}
     for name, result in (("phrase", phrase), ("document", document)):
@@ -108,11 +112,9 @@ def _of_tokens(examples: Sequence[Sequence[Example]]) -> dict[str, Any]:
     }
 
 
-def _of_forms(
-    examples: Sequence[Sequence[Example]], vocabulary: Vocabulary, word_counts: Mapping[str, int]
-) -> dict[str, Any]:
+def _of_forms(texts: Sequence[Sequence[str]], word_counts: Mapping[str, int]) -> dict[str, Any]:
     rates = FormRates(word_counts)
-    found = [rates.shared(spelled_words(one, vocabulary)) for one in examples]
+    found = [rates.shared(spelled_words(one)) for one in texts]
     p = np.array([f.p for f in found], dtype=np.float64)
     return {
         "form": [f.form for f in found],

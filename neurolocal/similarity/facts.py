@@ -16,7 +16,7 @@ from neurolocal.similarity.vectors import Vectors, judgements
 from neurolocal.words import folded
 
 FEW = 0.5
-"""Share of the running words without a vector from which the coverage is a warning."""
+"""Share of the running words with a vector under which the coverage is a warning."""
 
 PAIRS = 30
 """Judged pairs that the vectors must know before a correlation is given."""

@@ -1,7 +1,7 @@
-"""Examples -> peak words: which whole words a neuron fires on, each counted once.
+"""Words of examples -> peak words: which whole words a neuron fires on, each counted once.
 
 Invariant: words are case-folded, so `The` and `the` are one word; a peak without letters is its own stripped text.
-Cost: one `Vocabulary.word_at` an example.
+Cost: some 3 us a pair of distinct words that are compared for the first time.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from neurolocal.forms import characters
-from neurolocal.records import Example
 from neurolocal.spelling import is_variant
-from neurolocal.words import Vocabulary
 
 
 class PeakWords(NamedTuple):
@@ -25,18 +23,17 @@ class PeakWords(NamedTuple):
     """Share of the examples on the commonest word; NaN without examples."""
 
 
-def peak_words(examples: Sequence[Example], vocabulary: Vocabulary) -> PeakWords:
-    """The distinct peak words of one neuron's examples."""
-    peaks = distinct([vocabulary.word_at(e.tokens, e.peak).text.casefold() for e in examples])
+def peak_words(texts: Sequence[str]) -> PeakWords:
+    """The distinct peak words of one neuron, from the word of each example, strongest first."""
+    peaks = distinct([text.casefold() for text in texts])
     return peaks._replace(words=tuple(apart(peaks.words)))
 
 
-def spelled_words(examples: Sequence[Example], vocabulary: Vocabulary) -> list[str]:
+def spelled_words(texts: Sequence[str]) -> list[str]:
     """The distinct peak words as they stand in the text, one spelling each: the commonest, then the strongest."""
     spellings: dict[str, Counter[str]] = {}
-    for e in examples:
-        word = vocabulary.word_at(e.tokens, e.peak).text
-        spellings.setdefault(word.casefold(), Counter())[word] += 1
+    for text in texts:
+        spellings.setdefault(text.casefold(), Counter())[text] += 1
     return apart([counts.most_common(1)[0][0] for counts in spellings.values()])
 
 

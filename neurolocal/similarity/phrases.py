@@ -19,7 +19,7 @@ from jaxtyping import Float32, Float64, Integer
 from neurolocal.records import Example
 from neurolocal.similarity.coherence import coherence
 from neurolocal.similarity.vectors import Vectors
-from neurolocal.words import WORD, Vocabulary
+from neurolocal.words import WORD, Vocabulary, Word
 
 REACH = 5
 """Words of a window on each side of the peak word."""
@@ -49,10 +49,9 @@ class PhraseResult(NamedTuple):
 
 
 def window_words(
-    tokens: Integer[np.ndarray, "pos"], position: int, vocabulary: Vocabulary, *, peak: bool = False
+    tokens: Integer[np.ndarray, "pos"], word: Word, vocabulary: Vocabulary, *, peak: bool = False
 ) -> list[str]:
-    """The case-folded words around the word at a position, and with `peak` that word, too."""
-    word = vocabulary.word_at(tokens, position)
+    """The case-folded words around a word, and with `peak` that word, too."""
     before = vocabulary.text(_plain(tokens[max(word.start - TOKENS, 0) : word.start], vocabulary))
     after = vocabulary.text(_plain(tokens[word.end : word.end + TOKENS], vocabulary))
     found = WORD.findall(before)[-REACH:] + [word.text] * peak + WORD.findall(after)[:REACH]
@@ -74,7 +73,7 @@ def random_windows(
     chosen = rng.permutation(len(held))[:WINDOWS]
     each = max(1, min(WINDOWS // len(chosen), 8))
     return [
-        window_words(held[i], int(position), vocabulary, peak=peak)
+        window_words(held[i], vocabulary.word_at(held[i], int(position)), vocabulary, peak=peak)
         for i in chosen
         for position in rng.integers(1, len(held[i]), each)
         if not vocabulary.special[held[i][position]]
@@ -112,6 +111,7 @@ def _unit(vectors: Float32[np.ndarray, "window d"]) -> Float32[np.ndarray, "wind
 
 def phrase_scores(
     examples: Sequence[Sequence[Example]],
+    words: Sequence[Sequence[Word]],
     rows: Iterable[Integer[np.ndarray, "pos"]],
     vocabulary: Vocabulary,
     embed: Embed,
@@ -121,15 +121,17 @@ def phrase_scores(
     peak: bool = False,
     progress: bool = False,
 ) -> PhraseResult:
-    """Each neuron's score against random windows."""
+    """Each neuron's score against random windows. `words`: the peak word of every example."""
     from tqdm import tqdm
 
     pool = embed(random_windows(rows, vocabulary, seed=seed, peak=peak))
     pool = pool[pool.any(axis=1)]
     null = _Null(pool, draws=draws, seed=seed)
     figures = np.full((len(examples), 3), np.nan)
-    for i, one in enumerate(tqdm(examples, desc="similarity: phrases", unit="neuron", disable=not progress)):
-        unit = embed([window_words(e.tokens, e.peak, vocabulary, peak=peak) for e in one])
+    pairs = zip(examples, words, strict=True)
+    bar = tqdm(pairs, desc="similarity: phrases", unit="neuron", total=len(examples), disable=not progress)
+    for i, (one, own) in enumerate(bar):
+        unit = embed([window_words(e.tokens, w, vocabulary, peak=peak) for e, w in zip(one, own, strict=True)])
         unit = unit[unit.any(axis=1)]
         if 2 <= len(unit) <= len(pool):
             score = coherence(unit)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import numpy as np
 from jaxtyping import Float32
@@ -374,13 +373,16 @@ def document_vectors(
 
     def embed(windows: Sequence[Sequence[str]]) -> Float32[np.ndarray, "window d"]:
         found = np.zeros((len(windows), model.vector_size), np.float32)
-        for i, words in enumerate(windows):
-            if any(word in model.wv for word in words):
-                model.random = np.random.RandomState([seed, _crc32(" ".join(words))])
-                with patch.object(doc2vec, "pseudorandom_weak_vector", drawn):
+        theirs, doc2vec.pseudorandom_weak_vector = doc2vec.pseudorandom_weak_vector, drawn
+        try:
+            for i, words in enumerate(windows):
+                if any(word in model.wv for word in words):
+                    model.random = np.random.RandomState([seed, _crc32(" ".join(words))])
                     vector = _unit(model.infer_vector(list(words)))
-                if vector is not None:
-                    found[i] = vector
+                    if vector is not None:
+                        found[i] = vector
+        finally:
+            doc2vec.pseudorandom_weak_vector = theirs
         return found
 
     return embed

@@ -5,18 +5,18 @@ letters have the form of their characters: `digits`, `symbols`, `space`.
 Invariant: a function of the words as they stand in the text; case matters for capitals only. Random words of the same
 frequency share an `-s` often and a `-tion` seldom, so a form counts by how much more of the neuron's words have it than
 as many random words of the corpus.
-Cost: some 10 us a word; a corpus's rates one pass over its distinct words; a neuron's p some 50 us.
+Cost: a corpus's rates one pass over its distinct words (0.4 s for 57,000); a neuron's p some 0.1 ms.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 LONGEST = 5
 """Letters of a beginning or ending, at most."""
@@ -116,37 +116,45 @@ class FormRates:
         tried = [form for form, k in having.items() if k >= 2 and form in self._place]
         if not tried:
             return Shared("", float("nan"), 1.0)
-        null = self._null(chosen)
-        tails = [null.tail(self._place[form], having[form]) for form in tried]
+        profile = np.bincount([self._band(word) for word in chosen], minlength=self.BANDS)
+        null = self._null(profile)
+        rates = self._mean_rates(profile, [self._place[form] for form in tried])
+        tails = [null.tail(rate, having[form]) for rate, form in zip(rates.tolist(), tried, strict=True)]
         best = min(range(len(tried)), key=lambda i: (tails[i], -len(tried[i]), tried[i]))
         return Shared(tried[best], having[tried[best]] / len(chosen), null.p(tails[best]))
 
-    def _null(self, words: Sequence[str]) -> _Null:
-        profile = tuple(np.bincount([self._band(word) for word in words], minlength=self.BANDS).tolist())
-        if profile not in self._nulls:
-            self._nulls[profile] = _Null(self._rates @ np.array(profile) / len(words), len(words))
-        return self._nulls[profile]
+    def _null(self, profile: Int64[np.ndarray, "band"]) -> _Null:
+        key = tuple(profile.tolist())
+        if key not in self._nulls:
+            self._nulls[key] = _Null(self._mean_rates(profile, slice(None)), int(profile.sum()))
+        return self._nulls[key]
+
+    def _mean_rates(self, profile: Int64[np.ndarray, "band"], forms: Any) -> Float64[np.ndarray, "form"]:
+        # Not a matrix product, which rounds some forms otherwise than all: a form must stay in its group.
+        return (self._rates[forms] * profile).sum(axis=1) / profile.sum()
 
 
 class _Null:
-    """What n random words of one frequency profile share."""
+    """What n random words of one frequency profile share: some 16 kB, whatever the number of forms."""
 
     def __init__(self, rate: Float64[np.ndarray, "form"], n: int) -> None:
         from scipy.stats import binom
 
-        per = FormRates.GROUPS_PER_OCTAVE
-        octave = np.ceil(per * np.log2(np.maximum(rate, 1e-9))).astype(np.int64)
-        groups, self._group = np.unique(octave, return_inverse=True)
-        self._size = np.bincount(self._group)
+        self._groups, self._size = np.unique(_octave(rate), return_counts=True)
         # Column k is k + 2 words. Of a group the upper edge is taken, so no tail is too small.
-        edge = np.minimum(2.0 ** (groups / per), 1.0)
+        edge = np.minimum(2.0 ** (self._groups / FormRates.GROUPS_PER_OCTAVE), 1.0)
         self._tails = binom.sf(np.arange(1, n)[None], n, edge[:, None])
 
-    def tail(self, form: int, k: int) -> float:
-        """Probability that k or more of the words have the form."""
-        return float(self._tails[self._group[form], k - 2])
+    def tail(self, rate: float, k: int) -> float:
+        """Probability that k or more of the words have a form of that rate."""
+        return float(self._tails[np.searchsorted(self._groups, _octave(np.array([rate]))[0]), k - 2])
 
     def p(self, tail: float) -> float:
         """Probability of a form whose tail is that small."""
         attained = np.where(self._tails <= tail * (1 + 1e-9), self._tails, 0.0).max(axis=1)
         return min(1.0, float(self._size @ attained))
+
+
+def _octave(rate: Float64[np.ndarray, "form"]) -> Int64[np.ndarray, "form"]:
+    """The group of each rate: the parts of an octave that it lies under."""
+    return np.ceil(FormRates.GROUPS_PER_OCTAVE * np.log2(np.maximum(rate, 1e-9))).astype(np.int64)

@@ -1,7 +1,7 @@
 """What every threshold of the verdict does: how many neurons would get which verdict at other values of it.
 
-Invariant: one threshold is moved at a time, the others stay; the rules are the verdict's own. Cost: some 10 us a neuron
-and value, 30 values.
+Invariant: one threshold is moved at a time, the others stay; the rules are the verdict's own. Cost: some 25 us a neuron
+and value, 40 values.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Invariant: neurons don't know each other; the table is the same whatever else is tested beside them, to rounding of
 the forward pass. The original word runs as a branch too: it is the reference of its substitutes, and must give what the
 store says, else store and subject don't belong together.
-Cost: see `plan`; the figures some 0.3 ms a neuron.
+Cost: see `plan`; the figures some 0.1 ms a neuron.
 """
 
 from __future__ import annotations

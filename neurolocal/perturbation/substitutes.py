@@ -4,7 +4,7 @@ Invariant: a substitute's tokens spell exactly its text, which keeps the origina
 the same tokens, and (but for `form`) capitals. Near words, grades and controls are no spelling variants and begin with
 another token. All but `spelled` and `reach` are a function of the word, its frame and (seed, row, position): so neurons
 that peak at one place share their substitutes, a forward pass too, and their order doesn't matter.
-Cost: a blocked matrix product for the neighbours of all words; some 0.3 ms a place.
+Cost: some 10 ms a neuron for the neighbours of its words and of their mean (400,000 vectors); 0.7 ms a place.
 """
 
 from __future__ import annotations

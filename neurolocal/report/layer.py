@@ -223,7 +223,7 @@ def fixed(value: float) -> str:
 
 def percent(share: float) -> str:
     """`71 %`; an en dash where unknown."""
-    return f"{100 * share:.0f} %" if isfinite(share) else "–"
+    return f"{round(100 * share)} %" if isfinite(share) else "–"
 
 
 def tests(**values: float) -> str:

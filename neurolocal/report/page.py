@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -107,10 +107,17 @@ def page(
 
 
 def _vectors(store: StoreReader, layers: Iterable[int], side: Side) -> list[tuple[str, str]]:
-    """How good the word vectors were, where similarity has said it."""
-    made = (store.inputs("similarity", layer, side) for layer in layers)
-    said = {str(facts["said"]) for one in made if one and "said" in (facts := one.get("facts") or {})}
-    return [("word vectors", line) for line in sorted(said)]
+    """How good the word vectors were, where similarity has said it; the same of all layers, or several lines."""
+    pairs: dict[tuple[str, str], None] = {}
+    for layer in layers:
+        facts = _table(_table(store.inputs("similarity", layer, side)).get("facts"))
+        rhos = [_table(facts.get(name)).get("spearman") for name in ("wordsim353", "simlex999")]
+        tokens = _table(facts.get("coverage")).get("tokens")
+        if facts:
+            said = " · ".join("–" if rho is None else f"{rho:.2f}" for rho in rhos)
+            pairs |= {("word vectors", str(facts.get("name"))): None, ("WordSim-353 · SimLex-999", said): None}
+            pairs[("running words with a vector", percent(nan if tokens is None else tokens))] = None
+    return list(pairs)
 
 
 def _card(read: Layer, row: NeuronRow) -> Card:

@@ -1,7 +1,8 @@
 """The default method: distinct peak words, their mean cosine, and how often random words of their frequency reach it.
 
 Invariant: a pure function of examples, vocabulary, vectors, counts and config; the same seed gives the same table.
-Cost: some 20 us an example for its word, then the null's 0.3 ms a neuron (1,000 draws, 50 dimensions).
+Cost: some 20 us an example for its word and 25 us for its window, then 0.6 ms a neuron for the null (4,000 draws, 50
+dimensions) and 0.1 ms for spelling.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Words of examples -> peak words: which whole words a neuron fires on, each counted once.
 
 Invariant: words are case-folded, so `The` and `the` are one word; a peak without letters is its own stripped text.
-Cost: some 3 us a pair of distinct words that are compared for the first time.
+Cost: 2 to 4 us a pair of distinct words.
 """
 
 from __future__ import annotations

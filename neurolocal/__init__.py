@@ -19,6 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neurolocal.bench import Bench as Bench
     from neurolocal.config import CollectConfig as CollectConfig
     from neurolocal.config import PerturbationConfig as PerturbationConfig
     from neurolocal.config import RunConfig as RunConfig
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from neurolocal.records import VerdictTable as VerdictTable
     from neurolocal.run import Collection as Collection
     from neurolocal.run import collect_stage as collect_stage
-    from neurolocal.stages import Bench as Bench
     from neurolocal.store import Store as Store
     from neurolocal.subject import Subject as Subject
     from neurolocal.subject import load_subject as load_subject

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neurolocal.bench import Bench
 from neurolocal.collect.replay import Replay, replay
-from neurolocal.stages import Bench
 from neurolocal.store import Report, check
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from neurolocal.options import (
 )
 
 if TYPE_CHECKING:
-    from neurolocal.stages import Bench
+    from neurolocal.bench import Bench
 
 
 class Ordered(click.Group):
@@ -382,7 +382,7 @@ def show(store: Path, layer: int, neuron: int, side: Any, site: Any, limit: int 
 
 
 def _bench(store: Path, layers: tuple[int, ...] | None, **more: Any) -> Bench:
-    from neurolocal.stages import Bench
+    from neurolocal.bench import Bench
 
     return Bench(store, layers, say=_say, **more)
 

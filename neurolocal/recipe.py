@@ -18,6 +18,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from neurolocal import stages
+from neurolocal.bench import Bench
 from neurolocal.config import Method, RunConfig
 from neurolocal.errors import ConfigError, LLMError, NeurolocalError
 from neurolocal.kinds import SIDES, Side
@@ -138,15 +139,15 @@ def _collect(recipe: Recipe, say: Say) -> bool:
     return outcome is None or outcome.complete
 
 
-def _bench(recipe: Recipe, say: Say) -> stages.Bench:
-    return stages.Bench(
+def _bench(recipe: Recipe, say: Say) -> Bench:
+    return Bench(
         recipe.store, recipe.layers, sides=recipe.sides, subject=recipe.subject, tokenizer=recipe.tokenizer,
         vectors=recipe.vectors, llm=recipe.llm,
         device=recipe.device, say=say,
     )  # fmt: skip
 
 
-def _summary(bench: stages.Bench, recipe: Recipe, say: Say) -> None:
+def _summary(bench: Bench, recipe: Recipe, say: Say) -> None:
     try:
         stages.summary(bench, recipe.config.summary)
     except LLMError as error:

@@ -13,9 +13,9 @@ import pytest
 from small_run import neurolocal, write_corpus, write_vectors
 
 from neurolocal import stages
+from neurolocal.bench import Bench
 from neurolocal.config import CollectConfig, PerturbationConfig, SimilarityConfig, SummaryConfig, VerdictConfig
 from neurolocal.errors import LLMError, NeurolocalError, StoreError
-from neurolocal.stages import Bench
 from neurolocal.summary.journal import Journal
 
 COLLECT = CollectConfig(row_length=48, k=5, max_rows=24, before=6, after=3)

@@ -26,9 +26,10 @@ def store_path(tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def stories(fixtures, tmp_path_factory) -> Path:
     """What the pipeline makes of stories260k and a few made-up stories: collection and verdicts of one layer."""
+    from neurolocal.bench import Bench
     from neurolocal.config import CollectConfig, VerdictConfig
     from neurolocal.run import Collection, collect_stage
-    from neurolocal.stages import Bench, verdict
+    from neurolocal.stages import verdict
     from neurolocal.subject import load_subject
 
     folder = tmp_path_factory.mktemp("stories")

@@ -2,8 +2,8 @@
 
 For the neurons of STORE that perturbation tested: the pattern, token look-up and 5-gram look-up of
 neurolocal/summary/firing.py, fitted to the explain half, tested on rows of the corpus behind those collected. Mean F1
-by layer, once over all fresh rows (texts in their natural proportion), once over each neuron's ten strongest fresh rows,
-which is what Neuron2Graph tests on; and the paired difference to token look-up with a 95 % bootstrap interval over
+by layer, once over all fresh rows (texts in their natural proportion), once over each neuron's ten strongest fresh
+rows, which is what Neuron2Graph tests on; and the paired difference to token look-up with a 95 % bootstrap interval over
 neurons. Neurons that fire nowhere in the fresh rows are counted and left out.
 """
 
@@ -44,9 +44,7 @@ def main() -> None:
             readers = {i: lambda x, i=i: values[i].append(x[:, :, tested[i].neuron].float().numpy()) for i in tested}
             subject.read(torch.from_numpy(rows[begin : begin + 16].astype(np.int64)), readers)
         ids = {t.decode("utf-8"): i for i, t in enumerate(store.vocabulary.tokens) if whole(t)}
-        print(
-            f"{len(rows)} fresh rows, numbers {first:,} and on; firing: from half of the largest explaining activation on"
-        )
+        print(f"{len(rows)} fresh rows, numbers {first:,} and on; firing: at half of the largest explaining activation")
         for layer, table in tested.items():
             show(store, layer, table, rows, np.concatenate(values[layer]), ids)
 

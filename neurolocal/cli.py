@@ -22,6 +22,7 @@ from neurolocal.options import (
     Shard,
     Sites,
     device_option,
+    place_options,
     seed_option,
     side_option,
     site_option,
@@ -326,6 +327,37 @@ def summary(
 
     bench = _bench(store, layers, site=site, sides=sides, vectors=vectors, llm=llm)
     stages.summary(bench, SummaryConfig(method=method, limit=limit, seed=seed))
+
+
+@cli.command(epilog=_example("neurolocal score smol.h5 --layers 14 --llm qwen.gguf"))
+@store_argument
+@place_options
+@subject_option
+@vectors_option
+@device_option
+@click.option("--llm", type=click.Path(), help="A GGUF file.  [default: none; measures that need none]")
+@click.option("--limit", type=int, default=20, show_default=True, help="Described neurons a layer, best first.")
+@click.option("--texts", type=int, default=8, show_default=True, help="Texts of each kind a neuron.")
+@click.option("--rows", type=int, default=128, show_default=True, help="Random rows that texts are drawn from.")
+@seed_option
+@click.option("--json", "as_json", is_flag=True, help="The means by layer and side: a JSON list.")
+def score(
+    store: Path, layers: tuple[int, ...] | None, site: Any, sides: Any, subject: str | None, vectors: str,
+    device: str | None, llm: str | None, as_json: bool, **config: Any,
+) -> None:  # fmt: skip
+    """How much is a description worth? Judged on texts that explained nothing."""
+    from neurolocal import scores
+    from neurolocal.config import ScoreConfig
+
+    bench = _bench(store, layers, site=site, sides=sides, subject=subject, vectors=vectors, device=device, llm=llm)
+    scores.score(bench, ScoreConfig(**config))
+    if as_json:
+        found = [
+            {"layer": layer, "side": side, **mean._asdict()}
+            for layer, side in scores.places(bench)
+            for mean in scores.means(bench.open.evidence("score", layer, side))
+        ]
+        click.echo(json.dumps(found))
 
 
 @cli.command(epilog=_example("neurolocal report smol.h5 --layer 14 --json > layer14.json"))

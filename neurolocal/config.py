@@ -173,6 +173,29 @@ class SummaryConfig:
 
 
 @dataclass(frozen=True)
+class ScoreConfig:
+    """How descriptions are judged, and on how much."""
+
+    limit: int | None = 20
+    """Described neurons scored a layer, best first; None is all."""
+    texts: int = 8
+    """Texts of each kind a neuron at most: score half's examples, random ones where it fires, near misses, others."""
+    rows: int = 128
+    """Random rows that texts are drawn from, run through the subject once a layer."""
+    draws: int = 400
+    """Bootstrap draws of an interval."""
+    n_ctx: int = 2048
+    """Context of the LLM in tokens."""
+    seed: int = 0
+    """Seed of the texts, the other description and the intervals."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, texts=1, rows=1, draws=20, n_ctx=64)
+        if self.limit is not None:
+            _at_least(self, limit=0)
+
+
+@dataclass(frozen=True)
 class VerdictConfig:
     """The thresholds between verdicts."""
 
@@ -202,6 +225,7 @@ class RunConfig:
     similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
     perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
     summary: SummaryConfig = field(default_factory=SummaryConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
     verdict: VerdictConfig = field(default_factory=VerdictConfig)
 
 

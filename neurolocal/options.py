@@ -84,11 +84,9 @@ class Shard(click.ParamType):
 store_argument = click.argument("store", type=click.Path(path_type=Path))
 
 
-def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every evidence stage has."""
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which layers, site and sides: the options of everything that looks at neurons."""
     for option in (
-        click.option("--method", type=click.Choice(["default", "notebook"]), default="default", show_default=True,
-                     help="How: our own way, or the original notebook's, step by step."),
         click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]"),
         click.option("--site", type=click.Choice(get_args(Site)), help="Which site.  [default: the store's first]"),
         click.option("--side", "sides", type=Sides(), default="ends", show_default=True,
@@ -96,6 +94,13 @@ def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def stage_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every evidence stage has."""
+    method = click.option("--method", type=click.Choice(["default", "notebook"]), default="default", show_default=True,
+                          help="How: our own way, or the original notebook's, step by step.")  # fmt: skip
+    return place_options(method(command))
 
 
 site_option = click.option(

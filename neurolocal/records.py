@@ -373,6 +373,76 @@ class SummaryTable:
     """Nats a token by which the description makes the held-in words more probable; NaN where not measured."""
 
 
+MEASURES = (
+    *("detection_auc", "detection_auprc", "detection_f1", "fuzzing_auc", "embedding_auc", "embedding_auprc"),
+    *("firing_f1", "firing_precision", "firing_recall", "token_f1", "ngram_f1"),
+    *("firing_random_f1", "token_random_f1"),
+)
+"""What a description or a pattern is scored by, on the score half and on random text:
+
+`detection`: does the LLM tell texts where the neuron fires from others; AUC over the drawn texts, near misses among
+them, AUPRC and F1 over texts in their natural proportion. `fuzzing`: does it tell rightly marked words from wrongly
+marked ones. `embedding`: detection by word vectors, without an LLM. `firing`: precision, recall and F1 of the pattern
+over the score half's windows, `token` and `ngram` (5 tokens) of look-up tables; `random`: over random rows.
+"""
+
+
+@dataclass(frozen=True)
+class ScoredTextTable:
+    """Every text that an LLM or the vectors were asked about: one row a text and task."""
+
+    neuron: Int64[np.ndarray, "t"]
+    """Index within the layer."""
+    task: list[str]
+    """`detection` or `fuzzing`."""
+    stratum: list[str]
+    """`example`, `fires`, `near`, `random`; of fuzzing `right` or `wrong`."""
+    row: Int64[np.ndarray, "t"]
+    """Row index in the corpus."""
+    position: Int32[np.ndarray, "t"]
+    """Of the text's first token, of fuzzing the marked word's."""
+    prompt: list[str]
+    """The text as it was asked about; what stands before it is in the table's inputs."""
+    fires: Bool[np.ndarray, "t"]
+    """The truth."""
+    weight: Float32[np.ndarray, "t"]
+    """Texts of the corpus that it stands for; 1 of fuzzing."""
+    answer: Float32[np.ndarray, "t"]
+    """The LLM's, in nats: above 0 is yes; NaN where none was asked."""
+    control: Float32[np.ndarray, "t"]
+    """Its answer for another neuron's description."""
+    similarity: Float32[np.ndarray, "t"]
+    """Largest cosine of a word of the text and the description; NaN where unknown."""
+    control_similarity: Float32[np.ndarray, "t"]
+    """The same of another neuron's description."""
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """What is a description worth? One row a neuron and measure."""
+
+    neuron: Int64[np.ndarray, "s"]
+    """Index within the layer."""
+    measure: list[str]
+    """One of `MEASURES`."""
+    value: Float32[np.ndarray, "s"]
+    """In [0, 1]; NaN where it could not be measured."""
+    low: Float32[np.ndarray, "s"]
+    """Lower end of its 95 % interval: bootstrap over texts, the neuron held fixed."""
+    high: Float32[np.ndarray, "s"]
+    """Upper end."""
+    control: Float32[np.ndarray, "s"]
+    """The same of another neuron's description (or pattern), drawn at random, on the same texts."""
+    against: Int64[np.ndarray, "s"]
+    """That other neuron; -1 where there is none."""
+    n: Int32[np.ndarray, "s"]
+    """Texts, marks, windows or rows that it was measured on."""
+    said: list[str]
+    """Why there is no value; empty where there is one."""
+    texts: ScoredTextTable
+    """Every text that was asked about, for whoever wants to see."""
+
+
 @dataclass(frozen=True)
 class VerdictTable:
     """Evidence -> verdict and rank: one row a neuron of a layer, in neuron order."""

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,7 +46,7 @@ FACTS = "facts"
 
 Table = TypeVar("Table", SimilarityTable, PerturbationTable, VerdictTable)
 
-REVISION = {"similarity": 3, "perturbation": 2, "verdict": 3, "summary": 1}
+REVISION = {"similarity": 3, "perturbation": 2, "verdict": 3, "summary": 1, "score": 1}
 """Of each stage's way of doing it: one more makes every table of it anew."""
 
 Work = Callable[[int, Side], Any]
@@ -71,11 +71,11 @@ def similarity(bench: Bench, config: SimilarityConfig) -> None:
             )  # fmt: skip
         return _named(table, bench.open.neurons(layer))
 
-    def made_from(layer: int, side: Side) -> dict[str, Any]:
-        return _made_from(bench, config, vectors=_name_of_vectors(bench, config.method))
+    def inputs(layer: int, side: Side) -> dict[str, Any]:
+        return made_from(bench, config, vectors=_name_of_vectors(bench, config.method))
 
     facts = None if config.method == "notebook" else lambda: bench.vector_facts
-    _each_layer(bench, "similarity", made_from, work, facts=facts)
+    each_layer(bench, "similarity", inputs, work, facts=facts)
 
 
 def perturbation(bench: Bench, config: PerturbationConfig) -> None:
@@ -89,14 +89,14 @@ def perturbation(bench: Bench, config: PerturbationConfig) -> None:
 
     tester: Tester | None = None
 
-    def made_from(layer: int, side: Side) -> dict[str, Any]:
+    def inputs(layer: int, side: Side) -> dict[str, Any]:
         screened = config.screen is not None or config.method == "notebook"
-        return _made_from(
+        return made_from(
             bench,
             config,
             vectors=_name_of_vectors(bench, config.method),
             subject=bench.open.manifest["subject"]["sha256"],
-            **({"similarity": _hash_of(bench, "similarity", layer, side)} if screened else {}),
+            **({"similarity": hash_of(bench, "similarity", layer, side)} if screened else {}),
         )
 
     def work(layer: int, side: Side) -> PerturbationTable:
@@ -112,22 +112,22 @@ def perturbation(bench: Bench, config: PerturbationConfig) -> None:
         )  # fmt: skip
         return tester.perturb(neurons, layer, side=side, progress=bench.bar)
 
-    _each_layer(bench, "perturbation", made_from, work)
+    each_layer(bench, "perturbation", inputs, work)
 
 
 def verdict(bench: Bench, config: VerdictConfig, *, method: Method = "default") -> None:
     """Evidence -> verdict and rank, from whatever evidence the store holds."""
     from neurolocal.verdict import verdict as decide
 
-    def made_from(layer: int, side: Side) -> dict[str, Any]:
-        earlier = {stage: _hash_of(bench, stage, layer, side) for stage in ("similarity", "perturbation")}
-        return _made_from(bench, config, method=method, **earlier)
+    def inputs(layer: int, side: Side) -> dict[str, Any]:
+        earlier = {stage: hash_of(bench, stage, layer, side) for stage in ("similarity", "perturbation")}
+        return made_from(bench, config, method=method, **earlier)
 
     def work(layer: int, side: Side) -> Any:
         table = decide(*_known(bench, layer, side), peaks=_peaks(bench, layer, side), config=config, method=method)
         return _named(table, bench.open.neurons(layer))
 
-    _each_layer(bench, "verdict", made_from, work)
+    each_layer(bench, "verdict", inputs, work)
 
 
 def explain(bench: Bench, config: VerdictConfig) -> dict[tuple[int, Side], list[Effect]]:
@@ -137,8 +137,7 @@ def explain(bench: Bench, config: VerdictConfig) -> dict[tuple[int, Side], list[
 
     return {
         (layer, side): effects(gather(*_known(bench, layer, side), _peaks(bench, layer, side)), config)
-        for layer in bench.open.require_layers(None if bench.layers is None else list(bench.layers))
-        for side in bench.require_sides(layer)
+        for layer, side in asked_for(bench)
     }
 
 
@@ -164,18 +163,18 @@ def summary(bench: Bench, config: SummaryConfig) -> None:
 
     A stop goes on with the next neuron: what was described lies in a journal beside the store until the layer is done.
     """
-    from neurolocal.summary import describe, table
+    from neurolocal.summary import Description, describe, table
     from neurolocal.summary.journal import Journal
 
     llm: LLM | None = None
 
-    def made_from(layer: int, side: Side) -> dict[str, Any]:
-        return _made_from(
+    def inputs(layer: int, side: Side) -> dict[str, Any]:
+        return made_from(
             bench,
             config,
             llm=bench.llm_name,
             vectors=bench.vectors_name,
-            perturbation=_hash_of(bench, "perturbation", layer, side),
+            perturbation=hash_of(bench, "perturbation", layer, side),
             neurons=sha256(_best(bench, layer, side, config)),
         )
 
@@ -189,24 +188,23 @@ def summary(bench: Bench, config: SummaryConfig) -> None:
         elif bench.llm is None:
             bench.say("summary: no --llm given, so descriptions come from token counts alone")
         order = _best(bench, layer, side, config)
-        name = f"{bench.store.name}.summary-{layer}{'' if side == 'largest' else '-' + side}.jsonl"
-        journal = Journal(bench.store.with_name(name), made_from(layer, side))
+        journal = Journal(journal_path(bench, "summary", layer, side), inputs(layer, side))
         left = [n for n in order if n not in journal.rows]
         describe(
-            _neurons(bench, layer, side, left),
+            evidence_of(bench, layer, side, left),
             llm,
             vocabulary=bench.open.vocabulary,
             config=config,
             vectors=bench.loaded_vectors,
             progress=bench.bar,
-            done=journal.add,
+            done=lambda row: journal.add(row.neuron, row._asdict()),
         )
         journals.append(journal.path)
-        return table([journal.rows[n] for n in order])
+        return table([Description(**journal.rows[n]) for n in order])
 
     journals: list[Path] = []
     try:
-        _each_layer(bench, "summary", made_from, work)
+        each_layer(bench, "summary", inputs, work)
         for path in journals:
             path.unlink(missing_ok=True)
     finally:
@@ -214,7 +212,13 @@ def summary(bench: Bench, config: SummaryConfig) -> None:
             llm.close()
 
 
-def _neurons(bench: Bench, layer: int, side: Side, chosen: list[int]) -> list[Any]:
+def journal_path(bench: Bench, stage: str, layer: int, side: Side) -> Path:
+    """Where a stage that takes long keeps what it has done of a layer."""
+    return bench.store.with_name(f"{bench.store.name}.{stage}-{layer}{'' if side == 'largest' else '-' + side}.jsonl")
+
+
+def evidence_of(bench: Bench, layer: int, side: Side, chosen: list[int]) -> list[Any]:
+    """What summary and score know of each neuron."""
     from neurolocal.perturbation import notebook_tokens
     from neurolocal.summary import Neuron
 
@@ -273,18 +277,28 @@ def _numbered(table: Table | None, neurons: Int64[np.ndarray, "neuron"]) -> Tabl
     return None if table is None else dataclasses.replace(table, neuron=np.searchsorted(neurons, table.neuron))
 
 
-def _each_layer(
+def asked_for(bench: Bench) -> list[tuple[int, Side]]:
+    """Every layer and side that a stage is to look at.
+
+    Raises:
+        StoreError: a layer or sign case that was not collected.
+    """
+    chosen = bench.open.require_layers(None if bench.layers is None else list(bench.layers))
+    return [(layer, side) for layer in chosen for side in bench.require_sides(layer)]
+
+
+def each_layer(
     bench: Bench,
     stage: str,
     made_from: Callable[[int, Side], dict[str, Any]],
     work: Work,
     *,
     facts: Callable[[], dict[str, Any]] | None = None,
+    places: Sequence[tuple[int, Side]] | None = None,
 ) -> None:
-    """Do a stage for the layers and sides that need it, writing now and then."""
+    """Do a stage for the places (None: all layers and sides asked for) that need it, writing now and then."""
     from neurolocal.store import add_evidence
 
-    chosen = bench.open.require_layers(None if bench.layers is None else list(bench.layers))
     finished: list[tuple[str, int, Side, Any, dict[str, Any]]] = []
     reused, last = [], time.monotonic()
 
@@ -295,8 +309,7 @@ def _each_layer(
             bench.__dict__.pop("open", None)  # from now on the new file
 
     try:
-        places: list[tuple[int, Side]] = [(layer, side) for layer in chosen for side in bench.require_sides(layer)]
-        for layer, side in places:
+        for layer, side in asked_for(bench) if places is None else places:
             new = json.loads(canonical({**made_from(layer, side), "revision": REVISION[stage]}))
             old = _inputs(bench, stage, layer, side)
             if old == new:
@@ -327,11 +340,12 @@ def _name_of_vectors(bench: Bench, method: Method) -> dict[str, Any]:
     return bench.vectors_name if method == "notebook" else bench.centred_name
 
 
-def _made_from(bench: Bench, config: Any, **more: Any) -> dict[str, Any]:
+def made_from(bench: Bench, config: Any, **more: Any) -> dict[str, Any]:
+    """What decides whether a table is made again, as plain values."""
     return {"collection": bench.collection, "config": dataclasses.asdict(config), **more}
 
 
-def _hash_of(bench: Bench, stage: str, layer: int, side: Side) -> str | None:
+def hash_of(bench: Bench, stage: str, layer: int, side: Side) -> str | None:
     """What names an earlier stage's table: the hash of what it was made from."""
     made = _inputs(bench, stage, layer, side)
     return None if made is None else sha256(made)

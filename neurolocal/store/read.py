@@ -48,6 +48,7 @@ TABLES: dict[str, type] = {
     "similarity": records.SimilarityTable,
     "perturbation": records.PerturbationTable,
     "summary": records.SummaryTable,
+    "score": records.ScoreTable,
     "verdict": records.VerdictTable,
 }
 """Stage -> the table that it puts into a store."""
@@ -470,11 +471,11 @@ class Store:
         columns: dict[str, Any] = {}
         for column in dataclasses.fields(kind):
             name = f"{group.name}/{column.name}"
-            if column.type == "SubstituteTable":
+            if str(column.type).endswith("Table"):
                 inner = self._file.get(name)
                 if not isinstance(inner, h5py.Group):
                     raise self._file.bad(f"{name} is no group")
-                columns[column.name] = self._table(inner, records.SubstituteTable, neurons)
+                columns[column.name] = self._table(inner, getattr(records, str(column.type)), neurons)
             elif column.type == "list[str]":
                 columns[column.name] = self._file.texts(group.name or "", column.name)
             else:

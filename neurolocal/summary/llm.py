@@ -115,9 +115,14 @@ class LLM:
         return b"".join(self._piece(t) for t in tokens).decode("utf-8", "replace")
 
     def chat(self, message: str) -> list[int] | None:
-        """The tokens of a user's message in the model's own chat template; None where it has none, or it fails.
+        """The tokens of a user's message in the model's own chat template; None where it has none, or it fails."""
+        parts = self.chat_parts()
+        return None if parts is None else parts[0] + self._tokenize(message, False, first=False) + parts[1]
 
-        Only the template's own control tokens count as such, never what the message spells.
+    def chat_parts(self) -> tuple[list[int], list[int]] | None:
+        """What the chat template puts before and after a user's message; None where there is none, or it fails.
+
+        Only the template's own control tokens count as such, never what a message spells.
         """
         if not self.chat_template:
             return None
@@ -130,18 +135,20 @@ class LLM:
         except Exception:  # a template is a program of a stranger: whatever it raises, completion still works
             return None
         starts_with_bos = bool(bos) and before.startswith(bos)
-        head = self._tokenize(before, True, first=not starts_with_bos)
-        return head + self._tokenize(message, False, first=False) + self._tokenize(after, True, first=False)
+        return self._tokenize(before, True, first=not starts_with_bos), self._tokenize(after, True, first=False)
 
     # Evaluation
 
-    def prepare(self, heads: Sequence[str]) -> None:
-        """Evaluate the prefixes that later calls share, `head` being their index; earlier heads are forgotten."""
+    def prepare(self, heads: Sequence[str | Sequence[int]]) -> None:
+        """Evaluate the prefixes that later calls share, `head` being their index; earlier heads are forgotten.
+
+        A head is a text, or tokens.
+        """
         assert len(heads) <= HEADS
         self._c.llama_memory_clear(self._memory, False)
-        self._heads, self._texts = [], list(heads)
-        for i, text in enumerate(heads):
-            tokens = self.tokenize(text)
+        self._heads, self._texts = [], [head if isinstance(head, str) else "" for head in heads]
+        for i, head in enumerate(heads):
+            tokens = self.tokenize(head) if isinstance(head, str) else list(head)
             self._room(tokens, "a shared prompt head")
             self._heads.append((tokens, self._extend(tokens, seq=i, start=0)))
 
@@ -189,6 +196,36 @@ class LLM:
             for group in self._groups(rest, free=self.room() - len(tokens)):
                 self._score(group, rest, start, logprobs, out)
         return out
+
+    def next_log_probabilities(
+        self, body: Sequence[int], endings: Sequence[Sequence[int]], options: Sequence[int], *, head: int | None = None
+    ) -> Float64[np.ndarray, "ending option"]:
+        """Log-probability in nats of each token of `options`, right after head + body + each of the endings.
+
+        Raises LLMError where body and one ending do not fit into the context.
+        """
+        longest = max((len(e) for e in endings), default=0)
+        self._room([*body, *range(longest)], "a prompt")
+        found = np.zeros((len(endings), len(options)))
+        with self._branch(body, head) as (start, logprobs):
+            for group in self._groups(endings, free=self.room() - len(body)):
+                entries, last = [], []
+                for j, i in enumerate(group):
+                    self._share(HEADS + 1 + j)
+                    tokens = endings[i]
+                    entries += [(t, start + k, HEADS + 1 + j, k == len(tokens) - 1) for k, t in enumerate(tokens)]
+                    if tokens:
+                        last.append(i)
+                    else:
+                        found[i] = logprobs[list(options)]
+                for low in range(0, len(entries), BATCH):
+                    part = entries[low : low + BATCH]
+                    self._decode(part)
+                    for row in range(sum(wanted for *_, wanted in part)):
+                        found[last.pop(0)] = self._logprobs(row)[list(options)]
+                for j in range(len(group)):
+                    self._c.llama_memory_seq_rm(self._memory, HEADS + 1 + j, -1, -1)
+        return found
 
     # Under the hood
 

@@ -1,0 +1,58 @@
+"""Figures of a yes-or-no judge: AUC, AUPRC, F1, and their bootstrap intervals.
+
+Of the field's measures only F1, IoU, Pearson, cosine and AUPRC pass the sanity checks of NeuronEval (ICML 2025); so
+AUPRC and F1 are taken over texts in their natural proportion, by weights, and AUC is what is compared with chance.
+Invariant: NaN answers are left out; a figure without both kinds of texts is NaN. Cost: 20 us a figure of 40 texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+Truth = Bool[np.ndarray, "n"]
+Values = Float64[np.ndarray, "n"]
+Figure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+"""(truth, answers, weights) -> figure."""
+
+
+def auc(truth: Truth, answers: Values, weights: Values) -> float:
+    """Probability that a true text's answer is above a false one's, ties half; weights are not looked at."""
+    del weights
+    a, b = answers[truth], answers[~truth]
+    if not len(a) or not len(b):
+        return float("nan")
+    return float((a[:, None] > b).mean() + 0.5 * (a[:, None] == b).mean())
+
+
+def auprc(truth: Truth, answers: Values, weights: Values) -> float:
+    """Average precision: the sum over thresholds of (recall gained) x precision; equal answers are one threshold."""
+    order = np.argsort(-answers, kind="stable")
+    true, every = np.cumsum((weights * truth)[order]), np.cumsum(weights[order])
+    if not len(truth) or not true[-1] > 0:
+        return float("nan")
+    last = np.append(np.diff(answers[order]) != 0, True)
+    true, every = true[last], every[last]
+    return float((np.diff(true, prepend=0.0) / true[-1] * true / every).sum())
+
+
+def f1(truth: Truth, answers: Values, weights: Values) -> float:
+    """F1 of answers above 0."""
+    yes = answers > 0
+    real, said, both = (float(weights[m].sum()) for m in (truth, yes, truth & yes))
+    return 2 * both / (real + said) if real else float("nan")
+
+
+def interval(
+    figure: Figure, truth: Truth, answers: Values, weights: Values, *, draws: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """95 % percentile interval over bootstrap draws of true and of false texts, each as many as there are."""
+    kinds = [np.flatnonzero(truth), np.flatnonzero(~truth)]
+    found = []
+    for _ in range(draws):
+        i = np.concatenate([k[rng.integers(len(k), size=len(k))] if len(k) else k for k in kinds])
+        found.append(figure(truth[i], answers[i], weights[i]))
+    low, high = np.nanquantile(found, [0.025, 0.975]) if not np.isnan(found).all() else (np.nan, np.nan)
+    return float(low), float(high)

@@ -371,6 +371,10 @@ class SummaryTable:
     """The LLM's answer, raw; empty where none was asked."""
     gain: Float32[np.ndarray, "n"]
     """Nats a token by which the description makes the held-in words more probable; NaN where not measured."""
+    candidates: list[str]
+    """What the LLM chose from, one a line, best first, each with its score behind a tab; empty where it did not."""
+    said: list[str]
+    """What went wrong or was left out; empty where nothing did."""
 
 
 MEASURES = (

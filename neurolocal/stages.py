@@ -46,7 +46,7 @@ FACTS = "facts"
 
 Table = TypeVar("Table", SimilarityTable, PerturbationTable, VerdictTable)
 
-REVISION = {"similarity": 3, "perturbation": 2, "verdict": 3, "summary": 1, "score": 1}
+REVISION = {"similarity": 3, "perturbation": 2, "verdict": 3, "summary": 2, "score": 1}
 """Of each stage's way of doing it: one more makes every table of it anew."""
 
 Work = Callable[[int, Side], Any]
@@ -226,15 +226,61 @@ def evidence_of(bench: Bench, layer: int, side: Side, chosen: list[int]) -> list
     made = bench.open.inputs("perturbation", layer, side) or {}
     notebook = tested is not None and made.get("config", {}).get("method") == "notebook"
     tokens = notebook_tokens(tested) if tested is not None and notebook else {}
-    return [
-        Neuron(
-            n,
-            bench.open.examples(layer, n, side),
-            None if tested is None or notebook else tested.substitutes,
-            tokens.get(n, ()),
-        )
-        for n in chosen
-    ]
+    notes = _Notes(bench, layer)
+    found = []
+    for n in chosen:
+        examples = bench.open.examples(layer, n, side)
+        substitutes = None if tested is None or notebook else tested.substitutes
+        found.append(
+            Neuron(
+                n, examples, substitutes, tokens.get(n, ()),
+                near_misses=notes.near_misses(n, examples), promoted=notes.promoted(n, side),
+                subsets=notes.subsets(examples),
+            )
+        )  # fmt: skip
+    return found
+
+
+class _Notes:
+    """What else the explain half knows of a layer's neurons, for an LLM that can read."""
+
+    def __init__(self, bench: Bench, layer: int) -> None:
+        from neurolocal.summary.texts import explaining
+
+        opened = bench.open
+        self.opened, self.layer = opened, layer
+        self.effects = opened.logit_effects(layer)
+        self.at = np.flatnonzero(explaining(opened.sample))
+        self.values = opened.sampled(layer)[:, self.at]
+        self.rows = {int(row): opened.row(int(row)) for row in np.unique(opened.sample.row[self.at])}
+        places = zip(opened.sample.row[self.at], opened.sample.position[self.at], strict=True)
+        self.token = np.array([int(self.rows[int(row)][int(at)]) for row, at in places], dtype=np.int64)
+
+    def near_misses(self, neuron: int, examples: Sequence[Example]) -> list[str]:
+        from neurolocal.summary.texts import near_misses
+
+        sample = self.opened.sample
+        random = [
+            (self.rows[int(sample.row[i])], int(sample.position[i]), int(sample.row[i])) for i in self.at.tolist()
+        ]
+        values = self.values[self.opened.index_of(self.layer, neuron)]
+        return near_misses(examples, self.opened.vocabulary, random=random, token=self.token, values=values)
+
+    def promoted(self, neuron: int, side: Side) -> list[str]:
+        if self.effects is None:
+            return []
+        of = self.effects.suppressed if side == "smallest" else self.effects.promoted
+        return self.opened.vocabulary.str_tokens(of[self.opened.index_of(self.layer, neuron)])
+
+    def subsets(self, examples: Sequence[Example]) -> list[tuple[str, int]]:
+        """Of the explaining examples."""
+        parts = self.opened.parts
+        if not any(parts.subsets):
+            return []
+        explain = [e for e in examples if e.rank % 2 == 0]
+        rows = np.searchsorted(self.opened.row_index, [e.row for e in explain])
+        at = parts.at(rows, np.array([e.position for e in explain], dtype=np.int64))
+        return Counter(parts.subsets[i] or "no subset" for i in parts.subset[at]).most_common()
 
 
 def _best(bench: Bench, layer: int, side: Side, config: SummaryConfig) -> list[int]:

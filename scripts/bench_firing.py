@@ -4,7 +4,8 @@ For the neurons of STORE that perturbation tested: the pattern, token look-up an
 neurolocal/summary/firing.py, fitted to the explain half, tested on rows of the corpus behind those collected. Mean F1
 by layer, once over all fresh rows (texts in their natural proportion), once over each neuron's ten strongest fresh
 rows, which is what Neuron2Graph tests on; and the paired difference to token look-up with a 95 % bootstrap interval
-over neurons. Neurons that fire nowhere in the fresh rows are counted and left out.
+over neurons. Neurons that fire nowhere in the fresh rows are counted and left out. `--chosen` takes the neurons (every
+fourth) on which the pattern's weights were chosen, in the first 600 fresh rows; without it the others, in later rows.
 """
 
 from __future__ import annotations
@@ -17,12 +18,20 @@ import torch
 from bench_planted import corpus_rows
 from scipy.stats import bootstrap
 
+from neurolocal.bench import Bench
 from neurolocal.records import PerturbationTable
 from neurolocal.store import Store
 from neurolocal.subject import load_subject
 from neurolocal.summary import firing
+from neurolocal.summary.texts import explaining
 
 WAYS = ("pattern", "token look-up", "5-gram look-up")
+
+CHOSEN = 4
+"""One neuron in so many was used to choose weights."""
+
+CHOSEN_ROWS = 600
+"""And so many fresh rows."""
 
 
 def main() -> None:
@@ -31,61 +40,65 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--subject", default="smollm2")
     parser.add_argument("--corpus", type=Path, default=root / "data" / "sample.jsonl.zst")
-    parser.add_argument("--rows", type=int, default=400, help="fresh rows")
+    parser.add_argument("--rows", type=int, default=600, help="fresh rows")
+    parser.add_argument("--chosen", action="store_true")
     args = parser.parse_args()
-    with Store(args.store) as store:
-        subject = load_subject(args.subject, dtype=store.manifest["config"]["dtype"])
-        first = int(store.manifest["rows"])
-        rows = corpus_rows(subject, args.corpus, first + args.rows)[first:]
-        tested = {i: store.evidence("perturbation", i, "largest") for i in store.layers}
-        tested = {i: table for i, table in tested.items() if table is not None}
-        values: dict[int, list[np.ndarray]] = {i: [] for i in tested}
-        for begin in range(0, len(rows), 16):
-            readers = {i: lambda x, i=i: values[i].append(x[:, :, tested[i].neuron].float().numpy()) for i in tested}
-            subject.read(torch.from_numpy(rows[begin : begin + 16].astype(np.int64)), readers)
-        ids = {t.decode("utf-8"): i for i, t in enumerate(store.vocabulary.tokens) if whole(t)}
-        print(f"{len(rows)} fresh rows, numbers {first:,} and on; firing: at half of the largest explaining activation")
-        for layer, table in tested.items():
-            show(store, layer, table, rows, np.concatenate(values[layer]), ids)
-
-
-def whole(token: bytes) -> bool:
-    """Whether a token is text by itself."""
-    try:
-        return bool(token.decode("utf-8"))
-    except UnicodeDecodeError:
-        return False
+    bench = Bench(args.store, bar=False)
+    store = bench.open
+    subject = load_subject(args.subject, dtype=store.manifest["config"]["dtype"])
+    first = int(store.manifest["rows"]) + (0 if args.chosen else CHOSEN_ROWS)
+    rows = corpus_rows(subject, args.corpus, first + args.rows)[first:]
+    tested = {i: store.evidence("perturbation", i, "largest") for i in store.layers}
+    tested = {i: table for i, table in tested.items() if table is not None}
+    neurons = {
+        i: [n for j, n in enumerate(t.neuron.tolist()) if (j % CHOSEN == 0) == args.chosen] for i, t in tested.items()
+    }
+    values: dict[int, list[np.ndarray]] = {i: [] for i in tested}
+    for begin in range(0, len(rows), 16):
+        readers = {i: lambda x, i=i: values[i].append(x[:, :, neurons[i]].float().numpy()) for i in tested}
+        subject.read(torch.from_numpy(rows[begin : begin + 16].astype(np.int64)), readers)
+    print(f"{len(rows)} fresh rows, numbers {first:,} and on; firing: at half of the largest explaining activation")
+    tokens = firing.Tokens(store.vocabulary, bench.centred_vectors)
+    for layer, table in tested.items():
+        show(store, layer, table, rows, neurons[layer], np.concatenate(values[layer]), tokens)
 
 
 def show(
-    store: Store, layer: int, table: PerturbationTable, rows: np.ndarray, values: np.ndarray, ids: dict[str, int]
-) -> None:
+    store: Store, layer: int, table: PerturbationTable, rows: np.ndarray, neurons: list[int], values: np.ndarray,
+    tokens: firing.Tokens,
+) -> None:  # fmt: skip
     """The figures of one layer."""
     found: dict[str, list[list[float]]] = {"all fresh rows": [], "ten strongest fresh rows": []}
-    for j, neuron in enumerate(table.neuron.tolist()):
-        own = values[:, :, j]
+    at, sample = np.flatnonzero(explaining(store.sample)), store.sample
+    silent = firing.joined([tokens.places(store.row(int(sample.row[i])), [int(sample.position[i])]) for i in at])
+    sampled = store.sampled(layer)[:, at]
+    for j, neuron in enumerate(neurons):
+        own, examples = values[:, :, j], store.examples(layer, neuron)
         try:
-            known = firing.seen(store.examples(layer, neuron))
+            most = firing.scale(examples)
         except ValueError:
             continue
-        if not (own >= known.threshold).any():
+        if not (own / most >= firing.SHARE).any():
             continue
         rules = [
-            firing.pattern(known, neuron, table.substitutes, ids),
-            firing.lookup(known, 1),
-            firing.lookup(known, 5),
-        ]
-        strongest = np.argsort(-own.max(axis=1), kind="stable")[:10]
+            firing.pattern(
+                examples, tokens, neuron=neuron, substitutes=table.substitutes,
+                random=(silent, sampled[store.index_of(layer, neuron)]),
+            ),
+            firing.lookup(examples, 1),
+            firing.lookup(examples, 5),
+        ]  # fmt: skip
+        each = [[firing.score(rule, most, [(rows[i], own[i])]) for i in range(len(rows))] for rule in rules]
+        strongest = np.argsort(-own.max(axis=1), kind="stable")[:10].tolist()
         for name, chosen in zip(found, (range(len(rows)), strongest), strict=True):
-            some = [(rows[i], own[i]) for i in chosen]
-            found[name].append([firing.score(r, known.threshold, some).f1 for r in rules])
+            found[name].append([sum((scores[i] for i in chosen), firing.Score(0, 0, 0)).f1 for scores in each])
     for name, scores in found.items():
         f1 = np.array(scores)
         gain = f1[:, 0] - f1[:, 1]
         interval = bootstrap((gain,), np.mean, rng=np.random.default_rng(0)).confidence_interval
         means = ", ".join(f"{way} {mean:.3f}" for way, mean in zip(WAYS, f1.mean(axis=0), strict=True))
         print(
-            f"layer {layer}, {name} ({len(f1)} of {len(table.neuron)} neurons fire there): F1 {means}; "
+            f"layer {layer}, {name} ({len(f1)} of {len(neurons)} neurons fire there): F1 {means}; "
             f"above token look-up by {gain.mean():+.3f} (95 %: {interval.low:+.3f} to {interval.high:+.3f})",
             flush=True,
         )

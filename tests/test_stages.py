@@ -231,11 +231,11 @@ def killed_after(n: int, monkeypatch) -> list[int]:
     """A journal that stops the run behind its n-th line; the neurons it took."""
     add, taken = Journal.add, []
 
-    def once(self, row) -> None:
+    def once(self, neuron, row) -> None:
         if len(taken) == n:
             raise KilledError
-        add(self, row)
-        taken.append(row.neuron)
+        add(self, neuron, row)
+        taken.append(neuron)
 
     monkeypatch.setattr(Journal, "add", once)
     return taken

@@ -57,6 +57,10 @@ class Description(NamedTuple):
     """The LLM's answers, raw, one a line; where something failed, what."""
     gain: float = math.nan
     """Nats a token."""
+    candidates: str = ""
+    """One a line, best first: name, tab, score."""
+    said: str = ""
+    """What went wrong or was left out."""
 
 
 def describe(
@@ -82,7 +86,7 @@ def describe(
             if config.method == "notebook":
                 row = _by_notebook(neuron, llm)
             else:
-                row = _by_default(neuron, find_peaks(neuron, vocabulary), judge, categories)
+                row = _by_default(neuron, vocabulary, judge, categories)
         except Exception as error:  # whatever one neuron's text does to a tokenizer or a model, the rest go on
             row = _failed(neuron, vocabulary, error)
         rows.append(row)
@@ -100,31 +104,54 @@ def table(rows: Sequence[Description]) -> SummaryTable:
         prompt=[r.prompt for r in rows],
         answer=[r.answer for r in rows],
         gain=np.array([r.gain for r in rows], dtype=np.float32),
+        candidates=[r.candidates for r in rows],
+        said=[r.said for r in rows],
     )
 
 
-def _by_default(neuron: Neuron, peaks: Peaks, judge: Judge | None, categories: Categories | None) -> Description:
-    if judge is None:
-        return Description(neuron.neuron, templates.counts(peaks.words, peaks.n), "counts")
-    if (sure := templates.certain(peaks)) or not peaks.n:
-        return Description(neuron.neuron, sure or templates.counts(peaks.words, peaks.n), "counts")
+def _by_default(
+    neuron: Neuron, vocabulary: Vocabulary, judge: Judge | None, categories: Categories | None
+) -> Description:
+    peaks = find_peaks(neuron, vocabulary)
+    plain = Description(neuron.neuron, templates.counts(peaks.words, peaks.n), "counts")
+    if judge is None or not peaks.n:
+        return plain
+    if sure := templates.certain(peaks):
+        return plain._replace(description=sure)
     words = [w for w in [*peaks.distinct, *peaks.held] if templates.LETTERS.search(w)]
-    if sum(peaks.words[w] for w in peaks.words if templates.LETTERS.search(w)) < COVER * peaks.n:
-        return Description(neuron.neuron, templates.counts(peaks.words, peaks.n), "counts")
-    proposal = judge.propose(words)
+    lettered = sum(peaks.words[w] for w in peaks.words if templates.LETTERS.search(w)) >= COVER * peaks.n
+    spoken = judge.speak(neuron, peaks, vocabulary) if judge.speaks else None
+    if not lettered:
+        return plain if spoken is None else _spoken(plain, spoken)
+    listed = judge.propose(words)
     near = categories.nearest(words, NEAREST) if categories else []
-    judged = judge.choose([*proposal.names, *near], words)
-    return _decide(neuron.neuron, peaks, proposal, judged[0] if judged else None)
+    judged = judge.choose([*(spoken.names if spoken else []), *listed.names, *near], words)
+    return _decide(plain, peaks, [p for p in (spoken, listed) if p is not None], judged)
 
 
-def _decide(neuron: int, peaks: Peaks, proposal: Proposal, best: Judged | None) -> Description:
+def _decide(plain: Description, peaks: Peaks, asked: Sequence[Proposal], judged: Sequence[Judged]) -> Description:
+    """The best candidate where it explains the words; else a rule of spelling, what the LLM said itself, or counts."""
     rule = templates.spelling(peaks.distinct)
-    answer = "\n".join(proposal.answers)
+    row = plain._replace(
+        prompt="\n\n".join(p.prompt for p in asked),
+        answer="\n".join(a for p in asked for a in p.answers),
+        candidates="\n".join(f"{j.name}\t{j.score:.3f}" for j in judged),
+        said="; ".join(p.said for p in asked if p.said),
+    )
+    best = judged[0] if judged else None
     if best is not None and best.share >= COVER and best.score >= (SURE if rule else LEAST):
-        source = "llm" if best.name in proposal.names else "vectors"
-        return Description(neuron, best.name, source, proposal.prompt, answer, best.gain)
-    plain = rule or templates.counts(peaks.words, peaks.n)
-    return Description(neuron, plain, "counts", proposal.prompt, answer)
+        own = any(best.name in p.names for p in asked)
+        return row._replace(description=best.name, source="llm" if own else "vectors", gain=best.gain)
+    if rule:
+        return row._replace(description=rule)
+    spoken = asked[0].names if len(asked) > 1 else []
+    return row._replace(description=spoken[0], source="llm") if spoken else row
+
+
+def _spoken(plain: Description, spoken: Proposal) -> Description:
+    """What an LLM says of a neuron that fires on no words, such as punctuation: there is nothing to judge it by."""
+    row = plain._replace(prompt=spoken.prompt, answer="\n".join(spoken.answers), said=spoken.said)
+    return row._replace(description=spoken.names[0], source="llm") if spoken.names else row
 
 
 def _by_notebook(neuron: Neuron, llm: LLM | None) -> Description:
@@ -132,7 +159,8 @@ def _by_notebook(neuron: Neuron, llm: LLM | None) -> Description:
         return Description(neuron.neuron, templates.counts(Counter(neuron.tokens), len(neuron.tokens)), "counts")
     prompt, answer = notebook.ask(llm, neuron.tokens)
     description = " ".join(answer.split()) or templates.counts(Counter(neuron.tokens), len(neuron.tokens))
-    return Description(neuron.neuron, description, "llm" if answer.strip() else "counts", prompt, answer)
+    source, said = ("llm", "") if answer.strip() else ("counts", "the answer was empty")
+    return Description(neuron.neuron, description, source, prompt, answer, said=said)
 
 
 def _failed(neuron: Neuron, vocabulary: Vocabulary, error: Exception) -> Description:
@@ -142,4 +170,4 @@ def _failed(neuron: Neuron, vocabulary: Vocabulary, error: Exception) -> Descrip
         plain = templates.counts(peaks.words, peaks.n)
     except Exception:  # the examples themselves are damaged
         plain = f"not described ({' '.join(said.split())[: 2 * MAX_CHARS]})"
-    return Description(neuron.neuron, plain, "counts", answer=said)
+    return Description(neuron.neuron, plain, "counts", said=said)

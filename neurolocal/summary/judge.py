@@ -23,7 +23,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from neurolocal.config import SummaryConfig
+from neurolocal.summary import explain
 from neurolocal.summary.llm import LLM, Generation
+from neurolocal.summary.peaks import Neuron, Peaks
+from neurolocal.words import Vocabulary
 
 SHOTS = (
     ("furniture", ("chair", "table", "sofa", "shelf", "desk", "drawer")),
@@ -44,6 +47,9 @@ MAX_WORDS = 8
 MAX_NAME = 60
 """Characters of a description at most; what is longer is rambling."""
 
+SPOKEN = 40
+"""Tokens of an answer in JSON."""
+
 NATURAL = 0.5
 """Weight of log P(NAME | words)."""
 
@@ -54,11 +60,9 @@ CLEAR = 0.5
 """Nats from which a name counts as explaining a word."""
 
 CHAT_FROM = 1e9
-"""Parameters from which a model is also asked in its own chat template; below, it rambles (seen at 135M)."""
+"""Parameters from which a model is also asked to speak for itself; below, it rambles (seen at 135M)."""
 
-QUESTION = "Name the group that these words belong to, in at most five words, with no explanation: "
-
-FIND, JUDGE = 0, 1
+FIND, JUDGE, SPEAK = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class Proposal:
     """Raw answers, the greedy one first."""
     names: list[str]
     """What of them can serve as a description."""
+    said: str = ""
+    """What is to be told: contexts left out, answers that were empty or went round in circles."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,11 @@ class Judge:
             shots.pop()
             heads = _heads(shots)
         self._find = heads[FIND]
-        llm.prepare(heads)
+        self._parts = llm.chat_parts()
+        self.speaks = llm.n_params >= CHAT_FROM
+        """Whether it is asked for a description in its own words."""
+        speak = [*(self._parts[0] if self._parts else []), *llm.tokenize(explain.INSTRUCTIONS, after="")]
+        llm.prepare([*heads, speak] if self.speaks else heads)
 
     def propose(self, words: Sequence[str]) -> Proposal:
         """Let the LLM name the group: once greedily, then by seeded samples."""
@@ -115,9 +125,28 @@ class Judge:
             seed=config.seed,
             stop="\n",
         )
-        if self.llm.n_params >= CHAT_FROM and (chat := self.llm.chat(QUESTION + ", ".join(words))) is not None:
-            said += self.llm.complete(chat, max_tokens=config.max_tokens, stop="\n")
-        return Proposal(self._find + body, [g.text for g in said], _names(said, words))
+        said_so = [clean(g.text) for g in said]
+        notes = [f"{n} of {len(said)} answers {what}" for what, n in (
+            ("were empty", sum(not a for a in said_so)), ("went round in circles", sum(loops(a) for a in said_so)),
+        ) if n]  # fmt: skip
+        return Proposal(self._find + body, [g.text for g in said], _names(said, words), "; ".join(notes))
+
+    def speak(self, neuron: Neuron, peaks: Peaks, vocabulary: Vocabulary) -> Proposal:
+        """Let an LLM that can speak describe the neuron from all that is known of it, as JSON."""
+        config, llm = self.config, self.llm
+        end = self._parts[1] if self._parts else llm.tokenize("\n\nJSON: ", after="")
+        room = llm.room() - len(end) - config.samples * SPOKEN
+        text, said = explain.fitting(neuron, peaks, vocabulary, llm, room)
+        written = llm.complete(
+            [*llm.tokenize(text, after=""), *end], head=SPEAK, max_tokens=SPOKEN, samples=config.samples,
+            temperature=config.temperature, seed=config.seed, grammar=explain.GRAMMAR,
+        )  # fmt: skip
+        found = [explain.read(g.text) for g in written]
+        names = [n for n in dict.fromkeys(found) if re.search(r"[^\W\d_]", n) and not loops(n)]
+        notes = [said] if said else []
+        for what, n in (("had no end", sum(not f for f in found)), ("went round in circles", sum(map(loops, found)))):
+            notes += [f"{n} of {len(found)} answers {what}"] if n else []
+        return Proposal(explain.INSTRUCTIONS + text, [g.text for g in written], names, "; ".join(notes))
 
     def choose(self, names: Sequence[str], words: Sequence[str]) -> list[Judged]:
         """The candidates with their scores, best first; ties keep the given order."""

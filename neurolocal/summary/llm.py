@@ -39,6 +39,9 @@ HEADS = 8
 BRANCHES = 32
 """Continuations evaluated side by side."""
 
+ASKED_FIRST = 256
+"""Tokens that a grammar is asked about, most probable first; all of the vocabulary only where none of them will do."""
+
 SENTINEL = "\ue000"
 """Stands for the message while a chat template is rendered; a private character, so no template holds it."""
 
@@ -74,6 +77,8 @@ class LLM:
         self.n_params = int(c.llama_model_n_params(self._model))
         self.chat_template = self._metadata("tokenizer.chat_template")
         """The template of the GGUF's metadata, None where it has none."""
+        self.evaluated = 0
+        """Tokens evaluated so far."""
         self._heads: list[tuple[list[int], Float64[np.ndarray, "d_vocab"]]] = []
         self._texts: list[str] = []
 
@@ -166,17 +171,24 @@ class LLM:
         temperature: float = 0.0,
         seed: int = 0,
         stop: str | None = None,
+        grammar: str | None = None,
     ) -> list[Generation]:
         """`samples` continuations of head + body, the first greedy, the others drawn at `temperature` by `seed`.
 
-        All are generated side by side; each ends before `stop`, at the model's end of turn, or after `max_tokens`.
+        All are generated side by side; each ends before `stop`, at the model's end of turn, or after `max_tokens`. With
+        a grammar (GBNF, its rule `root`) only what it allows is written, and a continuation ends where it does.
         Raises LLMError where prompt and answer do not fit into the context.
         """
         assert samples <= BRANCHES
         tokens = self._body(body, head)
         self._room([*tokens, *range(samples * max_tokens)], "a prompt and its answers")
         with self._branch(tokens, head) as (start, logprobs):
-            return self._generate(start, logprobs, max_tokens, samples, temperature, seed, stop)
+            rules = [self._grammar(grammar) for _ in range(samples)] if grammar else []
+            try:
+                return self._generate(start, logprobs, max_tokens, samples, temperature, seed, stop, rules)
+            finally:
+                for rule in rules:
+                    self._c.llama_sampler_free(rule)
 
     def log_probabilities(
         self, body: str | Sequence[int], continuations: Sequence[str], *, head: int | None = None
@@ -300,6 +312,7 @@ class LLM:
         temperature: float,
         seed: int,
         stop: str | None,
+        rules: Sequence[Any] = (),
     ) -> list[Generation]:
         draws = [np.random.default_rng([seed, s]) for s in range(samples)]
         written: list[list[int]] = [[] for _ in range(samples)]
@@ -310,7 +323,10 @@ class LLM:
         for step in range(max_tokens):
             for s in range(samples):
                 if not ended[s]:
-                    token = _pick(logprobs[s], temperature if s else 0.0, draws[s])
+                    allowed = self._allowed(rules[s], logprobs[s]) if rules else logprobs[s]
+                    token = _pick(allowed, temperature if s else 0.0, draws[s])
+                    if rules:
+                        self._c.llama_sampler_accept(rules[s], token)
                     if self._c.llama_vocab_is_eog(self._vocab, token):
                         ended[s] = True
                     else:
@@ -324,6 +340,29 @@ class LLM:
                 logprobs[s] = self._logprobs(row)
         texts = [self.text(w) for w in written]
         return [Generation(text.split(stop)[0] if stop else text, e) for text, e in zip(texts, ended, strict=True)]
+
+    def _grammar(self, grammar: str) -> Any:
+        """A grammar's state; LLMError where llama.cpp cannot read it."""
+        found = self._c.llama_sampler_init_grammar(self._vocab, grammar.encode(), b"root")
+        if not found:
+            raise LLMError(f"running {self.path}: llama.cpp cannot read this grammar: {grammar[:200]!r}.")
+        return found
+
+    def _allowed(self, rule: Any, logprobs: Float64[np.ndarray, "d_vocab"]) -> Float64[np.ndarray, "d_vocab"]:
+        """The log-probabilities of what a grammar allows next, -inf elsewhere."""
+        best = np.argsort(-logprobs, kind="stable")[:ASKED_FIRST]
+        for chosen in (best, np.arange(self.d_vocab)):
+            entries = np.zeros(len(chosen), dtype=[("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
+            entries["id"], entries["logit"] = chosen, logprobs[chosen]
+            pointer = entries.ctypes.data_as(ctypes.POINTER(self._c.llama_token_data))
+            array = self._c.llama_token_data_array(data=pointer, size=len(chosen), selected=-1, sorted=False)
+            self._c.llama_sampler_apply(rule, ctypes.byref(array))
+            kept = np.isfinite(entries["logit"])
+            if kept.any():
+                out = np.full(self.d_vocab, -np.inf)
+                out[entries["id"][kept]] = logprobs[entries["id"][kept]]
+                return out
+        raise LLMError(f"running {self.path}: its vocabulary cannot spell what the grammar asks for.")
 
     def _share(self, seq: int) -> None:
         """Let a sequence begin with the keys and values of the working one; no copy is made."""
@@ -351,6 +390,7 @@ class LLM:
             if logits:
                 self._rows.append(i)
                 wanted += 1
+        self.evaluated += len(entries)
         code = self._c.llama_decode(self._ctx, batch)
         if code:
             raise LLMError(

@@ -29,6 +29,12 @@ class Neuron:
     """Substitutes tried in its examples; rows of other neurons and of odd ranks are passed over."""
     tokens: Sequence[str] = field(default=())
     """Tokens to list in the notebook's question, as it stood after its stage 4. Other methods don't look at it."""
+    near_misses: Sequence[str] = field(default=())
+    """Texts with a word of the explaining peaks where the neuron is silent; from rows that explain."""
+    promoted: Sequence[str] = field(default=())
+    """Tokens that its output promotes most, strongest first."""
+    subsets: Sequence[tuple[str, int]] = field(default=())
+    """Subsets of the corpus that its explaining examples come from, and how many of them, most first."""
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,49 @@ def shown(vocabulary: Vocabulary, tokens: Sequence[int] | Integer[np.ndarray, "_
     return " ".join(vocabulary.text(t for t in tokens if not vocabulary.special[t]).split())
 
 
+def near_misses(
+    examples: Sequence[Example],
+    vocabulary: Vocabulary,
+    *,
+    random: Sequence[tuple[np.ndarray, int, int]],
+    token: Int64[np.ndarray, "sample"],
+    values: Float32[np.ndarray, "sample"],
+    most: int = 5,
+) -> list[str]:
+    """Texts around a token on which the neuron peaks elsewhere, and is silent here; all from what explains.
+
+    First those of its own windows, then of random positions.
+
+    Args:
+        examples: its list, all ranks; even ones are looked at, rows of the odd ones are kept out.
+        vocabulary: the tokens' text.
+        random: (row, position, row index) of random positions in rows that explain.
+        token: what stands at each of these.
+        values: the neuron's activation at each.
+        most: texts at most.
+    """
+    explain = [e for e in examples if e.rank % 2 == 0]
+    if not explain or not explain[0].activation:
+        return []
+    scale, kept_out = explain[0].activation, {e.row for e in examples if e.rank % 2 == 1}
+    peaks = np.unique([int(e.tokens[e.peak]) for e in explain])
+    found = []
+    for e in explain:
+        silent = np.isin(e.tokens, peaks) & (e.activations / scale < FALSE)
+        found += [(e.tokens, i) for i in np.flatnonzero(silent).tolist()]
+    for i in np.flatnonzero(np.isin(token, peaks) & (values / scale < FALSE)).tolist():
+        row, position, index = random[i]
+        if index not in kept_out:
+            found.append((row, position))
+    made = []
+    for tokens, i in found:
+        words = vocabulary.row_words(tokens[max(0, i - LEFT) : i + RIGHT + 1])
+        at = i - max(0, i - LEFT)
+        word = words[at]
+        made.append(_marked(words.tokens, word.start, word.end, 0, len(words), vocabulary))
+    return list(dict.fromkeys(made))[:most]
+
+
 def draw(
     examples: Sequence[Example],
     random: Sequence[tuple[int, np.ndarray, np.ndarray]],

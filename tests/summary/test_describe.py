@@ -127,7 +127,7 @@ def test_one_bad_neuron_does_not_stop_the_rest(corpus: Any, stories: LLM, monkey
     said = run(corpus, neurons, stories)
     assert said.description[0].startswith("not described (failed: IndexError")
     assert said.description[1].startswith('"iron" (1 of 8), ')
-    assert said.answer[1] == "failed: LLMError: running x: llama_decode returned 1"
+    assert said.said[1] == "failed: LLMError: running x: llama_decode returned 1"
     assert said.source[:2] == ["counts", "counts"]
     assert not said.answer[2].startswith("failed")
 

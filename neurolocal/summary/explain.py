@@ -1,0 +1,147 @@
+"""The question to an LLM that can speak: everything the explain half knows of a neuron, on one page.
+
+Peak words with counts, contexts with the peak marked and activations on a scale of 0 to 10, near misses (the same word
+where the neuron is silent), substitutes that held and that failed, promoted tokens and corpus subsets. The answer is
+JSON by grammar. A page that is too long loses whole contexts from its end, and says so.
+
+Invariant: nothing of an odd rank and no text of a scoring row is on the page. Cost: some 500 tokens a neuron.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from neurolocal.records import Example
+from neurolocal.summary.llm import LLM
+from neurolocal.summary.peaks import MAX_CHARS, Neuron, Peaks
+from neurolocal.words import Vocabulary
+
+INSTRUCTIONS = (
+    "A neuron of a language model fires on certain words. Name the group that its words belong to: a subject, a kind "
+    "of thing, a grammatical role or a spelling. The name is as short as an entry in an index, never a sentence and "
+    "never a list of the words.\n"
+    "chair, sofa, desk, shelf: furniture\n"
+    "bake, fried, roast, stirring: verbs of cooking\n"
+    "circle, square, oval, cone: shapes\n"
+    "ants, wasp, beetle, moth: insects\n\n"
+)
+"""What all questions share; no test and no benchmark may use these groups."""
+
+QUESTION = 'Answer with JSON: {"group": "..."}'
+
+MOST = 40
+"""Characters of the answer's text; one that needs them all is no name."""
+
+GRAMMAR = (
+    'root ::= "{\\"group\\": \\"" letter text{0,' + str(MOST - 1) + '} "\\"}"\n'
+    "letter ::= [a-zA-Z0-9]\n"
+    'text ::= [^"\\\\,:;\\x00-\\x1f]\n'
+)
+"""GBNF of the answer."""
+
+BEFORE, AFTER = 12, 5
+"""Tokens of context that are shown."""
+
+ACTIVE = 2
+"""Activation of 10 from which a token that is not the peak is shown with it."""
+
+LISTED = 8
+"""Words of a list at most."""
+
+SILENT = 0.2
+"""Share of the strongest activation under which a neuron is silent."""
+
+
+def page(neuron: Neuron, peaks: Peaks, vocabulary: Vocabulary, contexts: Sequence[str]) -> str:
+    """All that is known, with these contexts."""
+    n = peaks.n
+    parts = [f"Words it fires on, of {n} texts: {_counted(peaks)}"]
+    if contexts:
+        parts.append("Contexts, <<word it fires on most>>, activations of 10 in brackets:\n" + "\n".join(contexts))
+    if neuron.near_misses:
+        missed = "\n".join(f"- {_plain(text)}" for text in neuron.near_misses)
+        parts.append(f"Contexts with such a word where it stays silent:\n{missed}")
+    held, failed = tried(neuron)
+    if held:
+        parts.append(f"Put in their place, these made it fire: {', '.join(held)}")
+    if failed:
+        parts.append(f"Put in their place, these did not: {', '.join(failed)}")
+    if neuron.promoted:
+        parts.append(f"Tokens that it makes the model say: {', '.join(map(json.dumps, neuron.promoted[:LISTED]))}")
+    if neuron.subsets:
+        parts.append(f"The texts come from: {', '.join(f'{name} {count}' for name, count in neuron.subsets)}")
+    return "\n\n".join(parts) + f"\n\n{QUESTION}"
+
+
+def fitting(neuron: Neuron, peaks: Peaks, vocabulary: Vocabulary, llm: LLM, room: int) -> tuple[str, str]:
+    """The page with as many contexts as fit into `room` tokens, and what was left out; never part of a context."""
+    contexts = [context(e, neuron, vocabulary) for e in neuron.examples if e.rank % 2 == 0]
+    kept = list(contexts)
+    while (text := page(neuron, peaks, vocabulary, kept)) and kept and len(llm.tokenize(text)) > room:
+        kept.pop()
+    left = len(contexts) - len(kept)
+    return text, f"{left} of {len(contexts)} contexts left out: the context has {llm.n_ctx} tokens" if left else ""
+
+
+def context(e: Example, neuron: Neuron, vocabulary: Vocabulary) -> str:
+    """A window on one line: the peak in << >>, activations from `ACTIVE` of 10 on in brackets behind their tokens."""
+    most = max((abs(x.activation) for x in neuron.examples if x.rank % 2 == 0), default=0.0) or 1.0
+    low, high = max(0, e.peak - BEFORE), min(len(e.tokens), e.peak + AFTER + 1)
+    sign, shown = np.sign(e.activation) or 1.0, []
+    for i in range(low, high):
+        if vocabulary.special[e.tokens[i]]:
+            continue
+        piece, active = vocabulary.str_tokens([int(e.tokens[i])])[0], float(e.activations[i]) * sign / most * 10
+        if i == e.peak:
+            space = piece[: len(piece) - len(piece.lstrip())]
+            piece = f"{space}<<{_cut(piece.strip() or piece)}>>({min(10, round(active))})"
+        elif active >= ACTIVE:
+            piece = f"{_cut(piece)}({min(10, round(active))})"
+        shown.append(_cut(piece, 2 * MAX_CHARS))
+    return "- " + _plain("".join(shown))
+
+
+def tried(neuron: Neuron) -> tuple[list[str], list[str]]:
+    """Substitutes that kept half of the activation, and near ones that kept less than `SILENT`; of even ranks."""
+    table = neuron.substitutes
+    if table is None:
+        return [], []
+    mine = [i for i in range(len(table.kind)) if table.neuron[i] == neuron.neuron and table.rank[i] % 2 == 0]
+    original = {int(table.rank[i]): float(table.activation[i]) for i in mine if table.kind[i] == "original"}
+    held, failed = dict[str, float](), dict[str, float]()
+    for i in mine:
+        base = original.get(int(table.rank[i]))
+        if base and table.kind[i] in ("neighbour", "reach", "grade1", "variant"):
+            share, word = float(table.activation[i]) / base, _cut(table.word[i].strip())
+            if share >= 0.5:
+                held[word] = max(held.get(word, 0.0), share)
+            elif share < SILENT and table.kind[i] in ("neighbour", "reach"):
+                failed[word] = min(failed.get(word, 1.0), share)
+    return (
+        [w for w in sorted(held, key=lambda w: (-held[w], w)) if w][:LISTED],
+        [w for w in sorted(failed, key=lambda w: (failed[w], w)) if w and w not in held][:LISTED],
+    )
+
+
+def read(answer: str) -> str:
+    """The description that an answer holds; empty where it was cut off."""
+    try:
+        found = str(json.loads(answer)["group"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return "" if len(found) >= MOST else " ".join(found.split()).strip(" .")
+
+
+def _counted(peaks: Peaks) -> str:
+    return ", ".join(f"{_plain(word)} ({count})" for word, count in peaks.words.most_common(2 * LISTED))
+
+
+def _cut(text: str, most: int = MAX_CHARS) -> str:
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def _plain(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

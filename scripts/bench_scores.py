@@ -1,0 +1,85 @@
+"""Do the scores tell good descriptions from random ones, on neurons whose concept is known?
+
+Takes the folder of bench_planted.py, describes and scores the planted concepts that fire where they should (those of
+names.toml's half, both halves with `--half both`) with an LLM, from the Python interface that the commands use, and
+prints every measure beside its control, the description of another neuron.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import shutil
+import time
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from neurolocal import scores
+from neurolocal.bench import Bench
+from neurolocal.config import ScoreConfig, SummaryConfig
+from neurolocal.records import ScoreTable
+from neurolocal.stages import evidence_of
+from neurolocal.store import add_evidence
+from neurolocal.summary import describe, load_llm
+
+WELL = 0.97
+"""Firing AUC from which a planted neuron fires where it should."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("llm", type=Path)
+    parser.add_argument("--half", choices=("build", "final", "both"), default="build")
+    parser.add_argument("--limit", type=int, default=20, help="neurons a layer")
+    parser.add_argument("--texts", type=int, default=8)
+    parser.add_argument("--rows", type=int, default=96)
+    args = parser.parse_args()
+    store = args.folder / f"scores-{args.llm.stem}-{args.half}.h5"
+    shutil.copy(args.folder / "default.h5", store)
+    bench = Bench(store, sides=("largest",), llm=str(args.llm), subject=str(args.folder / "model"), bar=False)
+    names = tomllib.loads((Path(__file__).parent / "names.toml").read_text())
+    wanted = {name for half in names for name in names[half] if args.half in (half, "both")}
+    fires = json.loads((args.folder / "fires.json").read_text())
+    of: dict[int, list[int]] = defaultdict(list)
+    for p in json.loads((args.folder / "planted.json").read_text()):
+        if p["kind"] == "concept" and fires[p["name"]] >= WELL and re.split(r"[./:]", p["name"])[-1] in wanted:
+            of[p["layer"]].append(p["neuron"])
+    config, found = SummaryConfig(limit=args.limit), []
+    with load_llm(args.llm, config=config) as llm:
+        for layer, neurons in sorted(of.items()):
+            began = time.monotonic()
+            known = evidence_of(bench, layer, "largest", sorted(neurons)[: args.limit])
+            table = describe(known, llm, vocabulary=bench.open.vocabulary, config=config, vectors=bench.loaded_vectors)
+            print(f"layer {layer}: {60 * len(known) / (time.monotonic() - began):.0f} neurons a minute described")
+            found.append(("summary", layer, "largest", table, {"config": dataclasses.asdict(config)}))
+    add_evidence(store, found, site=bench.open.site)
+    bench.__dict__.pop("open")
+    began = time.monotonic()
+    scores.score(bench, ScoreConfig(limit=args.limit, texts=args.texts, rows=args.rows))
+    tables: list[ScoreTable] = [bench.open.evidence("score", layer, "largest") for layer in sorted(of)]
+    n = sum(len(set(t.neuron.tolist())) for t in tables)
+    print(f"{n} neurons of layers {sorted(of)}, {60 * n / (time.monotonic() - began):.1f} a minute scored")
+    for line in scores.lines(joined(tables)):
+        print(f"  {line}")
+
+
+def joined(tables: list[ScoreTable]) -> ScoreTable:
+    """The neurons of all layers as if of one; the texts are left out."""
+    columns = {}
+    for field in dataclasses.fields(ScoreTable):
+        parts = [getattr(t, field.name) for t in tables]
+        if field.name != "texts":
+            columns[field.name] = (
+                np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [x for part in parts for x in part]
+            )
+    return ScoreTable(**columns, texts=tables[0].texts)
+
+
+if __name__ == "__main__":
+    main()

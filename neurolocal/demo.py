@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from neurolocal.config import CollectConfig, PerturbationConfig, RunConfig, SummaryConfig
+from neurolocal.config import CollectConfig, PerturbationConfig, RunConfig, ScoreConfig, SummaryConfig
 from neurolocal.errors import CorpusError
 from neurolocal.recipe import Recipe, run_recipe
 
@@ -20,6 +20,9 @@ SCREEN = 80
 
 DESCRIBED = 15
 """Neurons described a layer."""
+
+SCORED = 4
+"""Described neurons of a layer that are scored: some 3 s each."""
 
 
 def sample_corpus() -> Path:
@@ -51,6 +54,7 @@ def run_demo(out: Path, *, max_rows: int, limit: int, say: Callable[[str], None]
             collect=CollectConfig(dtype="bfloat16", max_rows=max_rows, logits=0),  # they would take 45 s
             perturbation=PerturbationConfig(screen=SCREEN),
             summary=SummaryConfig(limit=DESCRIBED),
+            score=ScoreConfig(limit=SCORED, texts=5, rows=48),
         ),
     )
     run_recipe(recipe, limit=limit, say=say)

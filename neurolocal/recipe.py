@@ -1,4 +1,4 @@
-"""A whole run from one file: collect, similarity, perturbation, verdict, summary, report.
+"""A whole run from one file: collect, similarity, perturbation, verdict, summary, score, report.
 
 Invariant: running it again does only what its inputs or settings changed, and says which and why; a stop goes on.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from neurolocal import stages
+from neurolocal import scores, stages
 from neurolocal.bench import Bench
 from neurolocal.config import Method, RunConfig
 from neurolocal.errors import ConfigError, LLMError, NeurolocalError
@@ -119,7 +119,10 @@ def run_recipe(recipe: Recipe, *, limit: int, say: Say) -> None:
     with _timed(times, "verdict"):
         stages.verdict(bench, config.verdict, method=recipe.method)
     with _timed(times, "summary"):
-        _summary(bench, recipe, say)
+        bench = _summary(bench, recipe, say)
+    with _timed(times, "score"):
+        if config.score.limit != 0 and recipe.method == "default":
+            scores.score(bench, config.score)
     with _timed(times, "report"):
         _report(recipe, limit)
     say(f"\nstore   {recipe.store}\nreport  {recipe.json}\npage    {recipe.page}")
@@ -147,12 +150,15 @@ def _bench(recipe: Recipe, say: Say) -> Bench:
     )  # fmt: skip
 
 
-def _summary(bench: Bench, recipe: Recipe, say: Say) -> None:
+def _summary(bench: Bench, recipe: Recipe, say: Say) -> Bench:
+    """Describe; what it was done with, without the LLM where that cannot be used."""
     try:
         stages.summary(bench, recipe.config.summary)
     except LLMError as error:
         say(f"summary: {error} Going on without an LLM: descriptions come from token counts alone.")
-        stages.summary(dataclasses.replace(bench, llm=None), recipe.config.summary)
+        bench = dataclasses.replace(bench, llm=None)
+        stages.summary(bench, recipe.config.summary)
+    return bench
 
 
 def _report(recipe: Recipe, limit: int) -> None:

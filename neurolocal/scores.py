@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from scipy.stats import bootstrap
 from tqdm import tqdm
 
 from neurolocal.bench import Bench
@@ -114,6 +112,8 @@ def places(bench: Bench) -> list[tuple[int, Side]]:
 
 def means(table: ScoreTable) -> list[Mean]:
     """Every measure over the neurons of a layer, beside its control."""
+    from scipy.stats import bootstrap
+
     found = []
     for measure in MEASURES:
         here = np.array([m == measure for m in table.measure], bool)
@@ -207,6 +207,8 @@ class _Scorers:
 
     def _read(self) -> dict[tuple[int, Side], RandomRows]:
         """Run the random rows once for all layers."""
+        import torch
+
         from neurolocal.summary import texts
 
         opened, config = self.bench.open, self.config
@@ -226,7 +228,7 @@ class _Scorers:
         values: dict[int, list[np.ndarray]] = {layer: [] for layer in wanted}
 
         def reader(layer: int) -> Any:
-            def see(x: torch.Tensor) -> None:
+            def see(x: Any) -> None:
                 values[layer].extend(x[:, :, wanted[layer]].float().cpu().numpy())
 
             return see

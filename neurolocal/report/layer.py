@@ -14,6 +14,7 @@ from neurolocal.errors import StoreError
 from neurolocal.records import (
     Example,
     PerturbationTable,
+    ScoreTable,
     Side,
     SimilarityTable,
     Statistics,
@@ -65,6 +66,7 @@ class Layer:
     perturbation: PerturbationTable | None
     summary: SummaryTable | None
     verdict: VerdictTable | None
+    score: ScoreTable | None
     index: Mapping[int, int]
     """Neuron -> where it stands in the statistics and lists, which hold the collected ones alone."""
     rows: Mapping[str, Mapping[int, int]]
@@ -94,8 +96,36 @@ class Layer:
         return sorted(self.index, key=lambda n: (rank.get(n, len(rank)), n))
 
     def figures(self, neuron: int) -> list[Figure]:
-        """What similarity and perturbation measured, each beside its null; empty where neither did."""
-        return [*self._of_words(neuron), *self._of_substitutes(neuron)]
+        """What similarity, perturbation and score measured, each beside its null; empty where none did."""
+        return [*self._of_words(neuron), *self._of_substitutes(neuron), *self._of_scores(neuron)]
+
+    def _of_scores(self, neuron: int) -> list[Figure]:
+        made = []
+        for measure, (value, low, high, control) in self.scores(neuron).items():
+            if measure in SCORES:
+                name, other = SCORES[measure]
+                null = f"{other} {fixed(control)}" if isfinite(control) else ""
+                between = f"95 %: {fixed(low)} to {fixed(high)}" if isfinite(low) else ""
+                made.append(Figure(name, fixed(value), null, between, value, control))
+        return made
+
+    def scores(self, neuron: int) -> dict[str, tuple[float, float, float, float]]:
+        """What the neuron was scored, as far as it is known: measure -> value, low, high, control."""
+        table = self.score
+        rows = self._scored.get(neuron, [])
+        if table is None:
+            return {}
+        columns = (table.value, table.low, table.high, table.control)
+        found = {table.measure[i]: [float(column[i]) for column in columns] for i in rows}
+        return {m: (v[0], v[1], v[2], v[3]) for m, v in found.items() if isfinite(v[0])}
+
+    @cached_property
+    def _scored(self) -> dict[int, list[int]]:
+        """Where each neuron's measures stand in the table."""
+        found: dict[int, list[int]] = {}
+        for i, neuron in enumerate(self.score.neuron.tolist() if self.score else ()):
+            found.setdefault(neuron, []).append(i)
+        return found
 
     def _of_words(self, neuron: int) -> list[Figure]:
         if neuron not in self.rows["similarity"]:
@@ -176,6 +206,15 @@ HALVES = (
 )
 """Names and columns of what else was put in the peak word's place."""
 
+SCORES = {
+    "detection_auc": ("description: texts told apart", "another's"),
+    "fuzzing_auc": ("description: words told apart", "another's"),
+    "embedding_auc": ("description: texts, by vectors", "another's"),
+    "firing_f1": ("pattern: firing foretold, F1", "another's"),
+    "token_f1": ("token look-up: the same", ""),
+}
+"""Measures that are shown, by what they are called and what their control is; AUC where nothing else is said."""
+
 MEANT = ("neighbour", "grade1", "grade2", "grade3", "reach")
 """Kinds of substitutes that were chosen for what they mean."""
 
@@ -187,6 +226,7 @@ def read_layer(store: StoreReader, layer: int, *, side: Side = "largest", whole:
         stage: {} if table is None else {int(neuron): i for i, neuron in enumerate(table.neuron)}
         for stage, table in tables.items()
     }
+    tables["score"] = store.evidence("score", layer, side)
     lists = store.example_lists(layer, side) if whole else None
     index = {neuron: i for i, neuron in enumerate(store.neurons(layer).tolist())}
     return Layer(store, layer, side, store.statistics(layer), **tables, index=index, rows=rows, lists=lists)

@@ -87,6 +87,8 @@ class NeuronRow:
     """Substitutes with more activation than the word they replaced: activation / original, strongest first."""
     lowers: dict[str, float]
     """Near words with less than half of it: the same, weakest first."""
+    scores: dict[str, dict[str, float]]
+    """What the description and the pattern are worth: measure -> value, low and high (95 %), control."""
 
 
 def report_rows(
@@ -139,6 +141,10 @@ def neuron_row(read: Layer, neuron: int) -> NeuronRow:
             for s in read.substitutes(neuron, "neighbour", "reach", lowest=True)
             if s.relative < 0.5
         },
+        scores={
+            measure: dict(zip(("value", "low", "high", "control"), values, strict=True))
+            for measure, values in read.scores(neuron).items()
+        },
     )
 
 
@@ -157,7 +163,7 @@ def report_object(store: StoreReader, rows: Iterable[NeuronRow], *, side: Side =
         "verdicts": {str(layer): verdict_counts(row for row in rows if row.layer == layer) for layer in layers},
         "stages": {
             stage: {str(n): made for n in layers if (made := store.inputs(stage, n, side)) is not None}
-            for stage in STAGES
+            for stage in (*STAGES, "score")
         },
     }
     return {**_strict(facts), "neurons": [_strict(asdict(row)) for row in rows]}

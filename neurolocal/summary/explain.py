@@ -19,18 +19,41 @@ from neurolocal.summary.llm import LLM
 from neurolocal.summary.peaks import MAX_CHARS, Neuron, Peaks
 from neurolocal.words import Vocabulary
 
-INSTRUCTIONS = (
-    "A neuron of a language model fires on certain words. Name the group that its words belong to: a subject, a kind "
-    "of thing, a grammatical role or a spelling. The name is as short as an entry in an index, never a sentence and "
-    "never a list of the words.\n"
-    "chair, sofa, desk, shelf: furniture\n"
-    "bake, fried, roast, stirring: verbs of cooking\n"
-    "circle, square, oval, cone: shapes\n"
-    "ants, wasp, beetle, moth: insects\n\n"
+WORKED = (
+    (
+        "chair (3), sofa (2), desk (2), shelves (1)",
+        "- He sat down on the old <<chair>>(10) with it\n- two lamps stood on the <<desk>>(8) by the window",
+        "furniture",
+    ),
+    (
+        "roasted (2), fry (2), baking (1), stirred (1)",
+        "- and then she <<roasted>>(10) it in the oven\n- you can <<fry>>(9) them in oil",
+        "verbs of cooking",
+    ),
+    (
+        "circle (4), square (2), cone (1), oval (1)",
+        "- drawn inside the <<circle>>(10) with a pen\n- the paper was <<square>>(7), not long",
+        "shapes",
+    ),
+    (
+        "rain (5), foggy (2), thunder (2), Snow (1)",
+        "- all night the <<rain>>(10) beat on the roof\n- a <<foggy>>(6) morning in the hills",
+        "weather",
+    ),
 )
-"""What all questions share; no test and no benchmark may use these groups."""
+"""Solved cases: words, contexts, name; no test and no benchmark may use these groups."""
 
-QUESTION = 'Answer with JSON: {"group": "..."}'
+INSTRUCTIONS = (
+    "A neuron of a language model fires on certain words. Name the group that its words belong to: a kind of thing, "
+    "a field, a grammatical role or a spelling. The name is as short as an entry in an index.\n\n"
+    + "".join(
+        f'Words it fires on: {words}\nContexts:\n{contexts}\nAnswer: {{"group": "{name}"}}\n\n'
+        for words, contexts, name in WORKED
+    )
+)
+"""What all questions share."""
+
+QUESTION = "Answer:"
 
 MOST = 40
 """Characters of the answer's text; one that needs them all is no name."""
@@ -57,10 +80,9 @@ SILENT = 0.2
 
 def page(neuron: Neuron, peaks: Peaks, vocabulary: Vocabulary, contexts: Sequence[str]) -> str:
     """All that is known, with these contexts."""
-    n = peaks.n
-    parts = [f"Words it fires on, of {n} texts: {_counted(peaks)}"]
+    parts = [f"Words it fires on: {_counted(peaks)}"]
     if contexts:
-        parts.append("Contexts, <<word it fires on most>>, activations of 10 in brackets:\n" + "\n".join(contexts))
+        parts.append("Contexts:\n" + "\n".join(contexts))
     if neuron.near_misses:
         missed = "\n".join(f"- {_plain(text)}" for text in neuron.near_misses)
         parts.append(f"Contexts with such a word where it stays silent:\n{missed}")
@@ -73,7 +95,7 @@ def page(neuron: Neuron, peaks: Peaks, vocabulary: Vocabulary, contexts: Sequenc
         parts.append(f"Tokens that it makes the model say: {', '.join(map(json.dumps, neuron.promoted[:LISTED]))}")
     if neuron.subsets:
         parts.append(f"The texts come from: {', '.join(f'{name} {count}' for name, count in neuron.subsets)}")
-    return "\n\n".join(parts) + f"\n\n{QUESTION}"
+    return "\n".join(parts) + f"\n{QUESTION}"
 
 
 def fitting(neuron: Neuron, peaks: Peaks, vocabulary: Vocabulary, llm: LLM, room: int) -> tuple[str, str]:

@@ -134,7 +134,7 @@ class Judge:
     def speak(self, neuron: Neuron, peaks: Peaks, vocabulary: Vocabulary) -> Proposal:
         """Let an LLM that can speak describe the neuron from all that is known of it, as JSON."""
         config, llm = self.config, self.llm
-        end = self._parts[1] if self._parts else llm.tokenize("\n\nJSON: ", after="")
+        end = self._parts[1] if self._parts else llm.tokenize(" ", after="")
         room = llm.room() - len(end) - config.samples * SPOKEN
         text, said = explain.fitting(neuron, peaks, vocabulary, llm, room)
         written = llm.complete(

@@ -36,7 +36,7 @@ def neuron(corpus):
 def test_the_page_holds_what_explains_and_nothing_else(neuron, corpus) -> None:
     contexts = [explain.context(e, neuron, corpus.vocabulary) for e in neuron.examples if e.rank % 2 == 0]
     page = explain.page(neuron, find_peaks(neuron, corpus.vocabulary), corpus.vocabulary, contexts)
-    assert "of 5 texts: Monday (2), Friday (1), Sunday (1), Tuesday (1)" in page
+    assert "Words it fires on: Monday (2), Friday (1), Sunday (1), Tuesday (1)" in page
     assert "- Then <<Monday>>(10) came" in page
     assert "made it fire: Thursday\n" in page
     assert "did not: banana\n" in page
@@ -52,7 +52,7 @@ def test_a_long_page_loses_whole_contexts_and_says_so(neuron, corpus, stories: L
     peaks = find_peaks(neuron, corpus.vocabulary)
     full, said = explain.fitting(neuron, peaks, corpus.vocabulary, stories, 100_000)
     assert said == ""
-    assert full.count("<<") == 5 + 1 + 1  # contexts, their heading, and the near miss
+    assert full.count("<<") == 5 + 1  # contexts, and the near miss
     room = len(stories.tokenize(full)) - 1
     cut, said = explain.fitting(neuron, peaks, corpus.vocabulary, stories, room)
     assert len(stories.tokenize(cut)) <= room

@@ -175,7 +175,7 @@ def summary(bench: Bench, config: SummaryConfig) -> None:
             llm=bench.llm_name,
             vectors=bench.vectors_name,
             perturbation=hash_of(bench, "perturbation", layer, side),
-            neurons=sha256(_best(bench, layer, side, config)),
+            neurons=sha256(best(bench, layer, side, config)),
         )
 
     def work(layer: int, side: Side) -> Any:
@@ -187,7 +187,7 @@ def summary(bench: Bench, config: SummaryConfig) -> None:
             bench.say(f"summary: {llm}")
         elif bench.llm is None:
             bench.say("summary: no --llm given, so descriptions come from token counts alone")
-        order = _best(bench, layer, side, config)
+        order = best(bench, layer, side, config)
         journal = Journal(journal_path(bench, "summary", layer, side), inputs(layer, side))
         left = [n for n in order if n not in journal.rows]
         describe(
@@ -283,7 +283,7 @@ class _Notes:
         return Counter(parts.subsets[i] or "no subset" for i in parts.subset[at]).most_common()
 
 
-def _best(bench: Bench, layer: int, side: Side, config: SummaryConfig) -> list[int]:
+def best(bench: Bench, layer: int, side: Side, config: SummaryConfig) -> list[int]:
     """The neurons to describe: best verdict first, else most coherent first, else by number; never dead ones."""
     ranked = bench.open.evidence("verdict", layer, side)
     coherent: SimilarityTable | None = bench.open.evidence("similarity", layer, side)

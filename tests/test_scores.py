@@ -225,7 +225,7 @@ def test_no_example_or_row_that_scores_is_in_any_prompt(here: Path, gguf: str, m
         file["rows/tokens"][:] = tokens
     prompts: list[str] = []
     monkeypatch.setattr(judge, "CHAT_FROM", 0)
-    monkeypatch.setattr(stages, "_best", lambda *_: chosen)
+    monkeypatch.setattr(stages, "best", lambda *_: chosen)
     from neurolocal.summary.llm import LLM
 
     plain = LLM._decode

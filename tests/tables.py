@@ -8,16 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from neurolocal.records import SubstituteTable
+from neurolocal import records
 
 KINDS = {"Int64": np.int64, "Int32": np.int32, "Float32": np.float32, "Float64": np.float64, "Bool": bool}
-
-
-def no_substitutes() -> SubstituteTable:
-    """A table without entries."""
-    none = np.zeros(0)
-    i, r, f = none.astype(np.int64), none.astype(np.int32), none.astype(np.float32)
-    return SubstituteTable(neuron=i, rank=r, kind=[], word=[], cosine=f, activation=f.copy())
 
 
 def filled(table: type, neuron: Sequence[int], **given: Any) -> Any:
@@ -25,8 +18,8 @@ def filled(table: type, neuron: Sequence[int], **given: Any) -> Any:
     made: dict[str, Any] = {"neuron": np.array(neuron, dtype=np.int64)}
     for column in fields(table):
         said = str(column.type)
-        if column.name == "substitutes":
-            made.setdefault("substitutes", given.get("substitutes", no_substitutes()))
+        if said.endswith("Table"):
+            made[column.name] = given.get(column.name, filled(getattr(records, said), []))
         elif said == "list[str]":
             made[column.name] = list(given.get(column.name, [""] * len(neuron)))
         elif column.name != "neuron":

@@ -205,7 +205,7 @@ class StandIn:
             texts = ["days of the week", "royal titles", "", "shapes", "=1+1 sums"]
             texts = HOSTILE if self.hostile else texts
             said = [texts[i % len(texts)] for i in range(m)]
-            return SummaryTable(neuron, said, ["llm"] * m, ["?"] * m, ["!"] * m, share())
+            return SummaryTable(neuron, said, ["llm"] * m, ["?"] * m, ["!"] * m, share(), [""] * m, [""] * m)
         subs = SubstituteTable(
             np.repeat(neuron, 4),
             np.zeros(4 * m, dtype=np.int32),

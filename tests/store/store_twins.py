@@ -155,7 +155,20 @@ def evidence(rng: np.random.Generator) -> list[tuple]:
         "perturbation": filled(
             records.PerturbationTable, [0, 3], n_examples=i32, half=f(), p=rng.random(2), dose=f(), substitutes=subs
         ),
-        "summary": records.SummaryTable(two, ["days", ""], ["llm", "counts"], ["?", ""], ["!\n", ""], f()),
+        "summary": records.SummaryTable(
+            two, ["days", ""], ["llm", "counts"], ["?", ""], ["!\n", ""], f(), ["days\t1.0", ""], ["", "é"]
+        ),
+        "score": filled(
+            records.ScoreTable,
+            [0, 0, 3],
+            measure=["detection_auc", "firing_f1", "firing_f1"],
+            value=[0.5, np.nan, 1],
+            against=[3, 3, -1],
+            said=["", "it fires nowhere", ""],
+            texts=filled(
+                records.ScoredTextTable, [0, 0], task=["detection", "fuzzing"], row=[0, 1], fires=[True, False]
+            ),
+        ),
         "verdict": verdict_table(),
     }
     return [(stage, 2, "largest", table, {"config": {"k": stage}}) for stage, table in tables.items()]

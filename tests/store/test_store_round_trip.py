@@ -142,13 +142,15 @@ def test_evidence_round_trips_with_any_strings(tmp_path_factory, words, seed):
     rng, path, n = np.random.default_rng(seed), tmp_path_factory.mktemp("s") / "a.h5", len(words)
     write_collected(path, made_up(rng))
     gain = np.where(rng.random(n) < 0.5, np.nan, 1).astype(np.float32)
-    table = records.SummaryTable(np.arange(n), words, ["llm"] * n, words, words, gain)
+    table = records.SummaryTable(np.arange(n), words, ["llm"] * n, words, words, gain, words, words)
     add_evidence(path, [("summary", 0, "smallest", table, {"llm": words})], site="post")
     clean = [w.encode("utf-8", "replace").decode() for w in words]
     with Store(path) as store:
         same(
             store.evidence("summary", 0, "smallest"),
-            dataclasses.replace(table, description=clean, prompt=clean, answer=clean),
+            dataclasses.replace(
+                table, **dict.fromkeys(("description", "prompt", "answer", "candidates", "said"), clean)
+            ),
         )
         assert store.inputs("summary", 0, "smallest") == {"llm": words}
         assert store.evidence("summary", 0) is None

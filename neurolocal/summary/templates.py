@@ -25,20 +25,21 @@ CLASSES = {
     "possessive pronouns": "my your his her its our their mine yours hers ours theirs whose",
     "prepositions": "of in to for with on at by from into onto upon under over between among through during against "
     "within without toward towards across behind beside beyond near off about above below after "
-    "before until since",
+    "before until since along around beneath against upon throughout amid past",
     "conjunctions": "and or but nor so yet because although though unless while whereas if whether since as",
     "articles and determiners": "the a an this that these those some any each every all both such",
     "auxiliary verbs": "is are was were be been being am has have had do does did will would shall should can could "
-    "may might must",
+    "may might must ought cannot",
     "negation": "not no never none nothing nobody nowhere neither nor without cannot can't don't won't didn't "
     "isn't wasn't doesn't couldn't wouldn't shouldn't aren't weren't hasn't haven't hadn't n't",
-    "question words": "who what when where why how which whom whose",
+    "question words": "who what when where why how which whom whose whether whatever whenever wherever whoever",
     "number words": "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety "
     "hundred thousand million billion",
     "ordinal numbers": "first second third fourth fifth sixth seventh eighth ninth tenth last",
 }
 MEMBERS = {name: frozenset(words.split()) for name, words in CLASSES.items()}
+MEMBERS["personal and possessive pronouns"] = MEMBERS["pronouns"] | MEMBERS["possessive pronouns"]
 MEMBERS["function words"] = frozenset().union(*MEMBERS.values())  # last, so that a narrower class is preferred
 
 SUFFIXES = ("ly", "ed", "er", "al", "ic", "es", "en")

@@ -1,6 +1,7 @@
 """What would a person call it? Descriptions of neurons by a local LLM.
 
-peaks (what a neuron brings) -> templates, categories, judge (who proposes, who chooses) -> describe (the stage).
+peaks (what a neuron brings) -> templates, categories, explain, judge (who proposes, who chooses) -> describe.
+texts (which texts judge) -> asking (the LLM), firing (no LLM) -> measures -> scoring. journal: what a stop costs.
 `llm` is the only importer of llama_cpp, and only when a model is loaded.
 """
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from neurolocal.config import SummaryConfig
 from neurolocal.summary import LLM
 from neurolocal.summary.judge import CHAT_FROM, CLEAR, NATURAL, NEUTRAL, SHOTS, Judge, clean, contains, loops
 from neurolocal.summary.llm import Generation, load_llm
+from neurolocal.summary.peaks import find_peaks
 
 
 @pytest.mark.parametrize(
@@ -109,9 +112,25 @@ def test_a_small_context_has_fewer_solved_cases_and_fewer_words_each_whole(stori
 
 
 @pytest.mark.slow
-def test_a_model_that_can_speak_is_asked_in_its_template(smol: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["iron", "zinc", "copper"]
+def test_a_model_that_can_speak_is_asked_in_its_template(
+    smol: LLM, corpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neuron = corpus.neuron(["iron", "zinc", "copper"])
     assert smol.n_params < CHAT_FROM
-    assert len(Judge(smol, SummaryConfig(samples=2)).propose(words).answers) == 2
+    assert not Judge(smol, SummaryConfig()).speaks
     monkeypatch.setattr("neurolocal.summary.judge.CHAT_FROM", 1)
-    assert len(Judge(smol, SummaryConfig(samples=2)).propose(words).answers) == 3
+    judge, seen, plain = Judge(smol, SummaryConfig(samples=2)), list[list[int]](), smol.complete
+
+    def complete(body: Any, **more: Any) -> Any:
+        seen.append([*smol._heads[more["head"]][0], *body])
+        return plain(body, **more)
+
+    monkeypatch.setattr(smol, "complete", complete)
+    said = judge.speak(neuron, find_peaks(neuron, corpus.vocabulary), corpus.vocabulary)
+    parts = smol.chat_parts()
+    assert parts is not None
+    before, after = parts
+    assert seen[0][: len(before)] == before
+    assert seen[0][-len(after) :] == after
+    assert smol.text(seen[0][len(before) : -len(after)]) == said.prompt
+    assert len(said.answers) == 2

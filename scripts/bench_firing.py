@@ -3,9 +3,9 @@
 For the neurons of STORE that perturbation tested: the pattern, token look-up and 5-gram look-up of
 neurolocal/summary/firing.py, fitted to the explain half, tested on rows of the corpus behind those collected. Mean F1
 by layer, once over the first 64 fresh rows (texts in their natural proportion), once over each neuron's ten strongest
-fresh rows, which is what Neuron2Graph tests on; and the paired difference to token look-up with a 95 % bootstrap interval
-over neurons. Neurons that fire nowhere in the fresh rows are counted and left out. `--chosen` takes the neurons (every
-fourth) on which the pattern's weights were chosen, in the first 600 fresh rows; without it the others, in later rows.
+fresh rows, which is what Neuron2Graph tests on; and the paired difference to token look-up with a 95 % bootstrap
+interval over neurons. Neurons that fire nowhere in these rows are counted and left out. `--chosen` takes the neurons
+(every fourth) on which the pattern was chosen, in the first 600 fresh rows; without it the others, in later rows.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ random texts in which it fires; random ones in which it is silent although a wor
 misses); and other silent ones. Each drawn text stands for `weight` of the corpus, so that what is measured can be said
 of texts in their natural proportion, too.
 
-Invariant: of the sample's rows the 1st, 3rd, 5th ... explain, the others score; a row that holds an explaining example
+Invariant: of the sample's rows every fourth scores, the others explain; a row that holds an explaining example
 of the neuron is never among its scoring texts, and a row of a scoring example never explains.
 Cost: milliseconds a neuron; the random rows are run through the subject once a layer.
 """
@@ -25,6 +25,9 @@ from neurolocal.words import Vocabulary
 
 SIZE = 26
 """Tokens of a text: a sentence or two, so that asking about it is cheap."""
+
+SCORES = 4
+"""Of the sample's rows one in so many scores; the more explain, the better a pattern knows where its neuron is silent."""
 
 Stratum = Literal["example", "fires", "near", "random"]
 
@@ -85,12 +88,12 @@ class RandomRows:
 def explaining(sample: Sample) -> Bool[np.ndarray, "sample"]:
     """Which sampled positions lie in rows that explain; the rows of the others score."""
     rows = np.unique(sample.row)
-    return np.isin(sample.row, rows[::2])
+    return ~np.isin(sample.row, rows[SCORES - 1 :: SCORES])
 
 
 def scoring_rows(sample: Sample, most: int, *, seed: int) -> Int64[np.ndarray, "row"]:
     """Rows that score, at most so many, drawn at random, ascending."""
-    rows = np.unique(sample.row)[1::2]
+    rows = np.unique(sample.row)[SCORES - 1 :: SCORES]
     return np.sort(np.random.default_rng(seed).permutation(rows)[:most])
 
 

@@ -89,7 +89,7 @@ def test_rows_explain_or_score_never_both() -> None:
     score = set(texts.scoring_rows(sample, 10_000, seed=0).tolist())
     assert explain | score == set(row.tolist())
     assert not explain & score
-    assert abs(len(explain) - len(score)) <= 1
+    assert len(score) == len(explain | score) // 4
     few = texts.scoring_rows(sample, 7, seed=0)
     assert len(few) == 7
     assert set(few.tolist()) <= score

@@ -4,7 +4,9 @@ Two kinds of neurons whose name is known. Word sets: the words of planted.toml's
 Planted: the neurons of bench_planted.py's folder that fire where they should, with their contexts and substitutes.
 For each, by every LLM given: our description (top 1), any of the three best candidates (top 3), the notebook's
 question to the same LLM, and token counts alone. A name is found where an accepted one (names.toml) stands in the
-text as words of its own; plurals count. `--half final` shows the other half of the sets, to be looked at once.
+text as words of its own; plurals count. A text that only lists the words has the name where a word is one (`sleep`), so
+the figures stand twice: for all cases, and for those in which no word of the neuron is an accepted name. `--half final`
+shows the other half of the sets, to be looked at once.
 """
 
 from __future__ import annotations
@@ -113,6 +115,7 @@ def short(name: str) -> str:
 def judge(kind: str, cases: Sequence[Case], path: Path, bench: Bench, *, show: bool) -> None:
     """The figures of one LLM."""
     found: dict[str, list[bool]] = defaultdict(list)
+    hidden: list[bool] = []
     config = SummaryConfig()
     notebook = SummaryConfig(method="notebook")
     with load_llm(path, config=config) as llm:
@@ -134,15 +137,24 @@ def judge(kind: str, cases: Sequence[Case], path: Path, bench: Bench, *, show: b
                 ("token counts", [plain]),
             ):  # fmt: skip
                 found[way].append(any(named(text, case.accepted) for text in said))
+            hidden.append(not named(" ".join(peaks.words), case.accepted))
             if show:
                 mark = "+" if found["ours, top 1"][-1] else "(+)" if found["ours, top 3"][-1] else "-"
                 print(f"  {mark:>3} {case.name}: {top} <- {' '.join(list(peaks.words)[:6])} [{table.source[0]}]")
                 print(f"      answers {table.answer[0].splitlines()}; notebook: {asked.description[0][:100]!r}")
-    print(f"{kind}, {path.name}: {len(cases)} cases, {60 * len(cases) / seconds:.0f} neurons a minute")
+    print(
+        f"{kind}, {path.name}: {len(cases)} cases, {60 * len(cases) / seconds:.0f} neurons a minute; "
+        f"second: the {sum(hidden)} whose words do not give the name away"
+    )
     for way, right in found.items():
-        share = float(np.mean(right))
-        spread = INTERVAL * (share * (1 - share) / len(right)) ** 0.5
-        print(f"  {way:20} {share:.3f} ± {spread:.3f}", flush=True)
+        some = [r for r, h in zip(right, hidden, strict=True) if h]
+        print(f"  {way:20} {share(right)}   {share(some)}", flush=True)
+
+
+def share(right: Sequence[bool]) -> str:
+    """The share that is right, with its 95 % interval."""
+    p = float(np.mean(right))
+    return f"{p:.3f} ± {INTERVAL * (p * (1 - p) / len(right)) ** 0.5:.3f}"
 
 
 def named(text: str, accepted: Sequence[str]) -> bool:

@@ -27,7 +27,7 @@ SIZE = 26
 """Tokens of a text: a sentence or two, so that asking about it is cheap."""
 
 SCORES = 4
-"""Of the sample's rows one in so many scores; the more explain, the better a pattern knows where its neuron is silent."""
+"""Of the sample's rows one in so many scores; the more explain, the better a pattern knows silence."""
 
 Stratum = Literal["example", "fires", "near", "random"]
 

@@ -36,7 +36,7 @@ CASES: tuple[tuple[str, str, str], ...] = (
 
 ASKED: dict[Task, str] = {
     "detection": 'Description: {description}\nDoes the text contain this? Answer only "yes" or "no".',
-    "fuzzing": 'Description: {description}\nIs the word between << and >> of this kind? Answer only "yes" or "no".',
+    "fuzzing": 'Description: {description}\nIs the word of this kind? Answer only "yes" or "no".',
 }
 """The question behind a text."""
 
@@ -63,7 +63,7 @@ class Asker:
     def prompt(self, task: Task, text: str) -> str:
         """The part of a prompt that is this text's own."""
         if self.way != "likelihood":
-            return f"{text}\n"
+            return f"{_shown(task, text)}\n"
         return f"{_case(task, text)} ->"
 
     def ask(self, task: Task, text: str, descriptions: Sequence[str]) -> list[float]:
@@ -77,11 +77,11 @@ class Asker:
         said = [ASKED[task].format(description=d) for d in descriptions]
         llm = self.llm
         if self.way == "chat":
-            body = llm.tokenize(f"{text}\n\n", after="")
+            body = llm.tokenize(f"{_shown(task, text)}\n\n", after="")
             questions = [llm.tokenize(s, after="") + self._end for s in said]
             answers = [llm.tokenize(a, after="")[:1] for a in ("yes", "Yes", "no", "No")]
         else:
-            body = llm.tokenize(f"{text}\n", after="")
+            body = llm.tokenize(f"{_shown(task, text)}\n", after="")
             questions = [llm.tokenize(f"{s}\nAnswer:", after="") for s in said]
             answers = [llm.tokenize(a, after="x")[:1] for a in (" yes", " Yes", " no", " No")]
         found = llm.next_log_probabilities(body, questions, [a[0] for a in answers], head=self._head[task])
@@ -111,8 +111,7 @@ def _head(task: Task, way: Way) -> str:
         return f"Say what {'the text tells of' if task == 'detection' else 'the last word is'}.\n{solved}"
     asked, solved = ASKED[task], []
     for name, text, answer in CASES:
-        said = text if task == "fuzzing" else _plain(text)
-        solved.append(f"Text: {said}\n{asked.format(description=name)}\nAnswer: {answer}\n\n")
+        solved.append(f"Text: {_shown(task, text)}\n{asked.format(description=name)}\nAnswer: {answer}\n\n")
     return "".join(solved) + "Text: "
 
 
@@ -120,6 +119,12 @@ def _case(task: Task, text: str) -> str:
     """A text without its mark. A small model passes over marks, so to ask of the word it stands behind the text."""
     marked = MARK.search(text)
     return f"{_plain(text)}: {marked[1]}" if marked and task == "fuzzing" else _plain(text)
+
+
+def _shown(task: Task, text: str) -> str:
+    """A text as it stands before a question of yes or no: the marked word below it, for models pass over marks."""
+    marked = MARK.search(text)
+    return f"{_plain(text)}\nWord: {marked[1]}" if marked and task == "fuzzing" else _plain(text)
 
 
 def _plain(text: str) -> str:

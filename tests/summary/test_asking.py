@@ -42,7 +42,9 @@ def test_yes_or_no_is_what_the_model_says_next(smol: LLM, monkeypatch) -> None:
     """Against a twin that writes the whole prompt at once."""
     monkeypatch.setattr(asking, "CHAT_FROM", 0)
     found = Asker(smol).ask("detection", TEXT, ["animals"])[0]
-    message = f"Text: {TEXT}\n\n" + asking.ASKED["detection"].format(description="animals")
+    message = f"Text: {TEXT.replace('<<', '').replace('>>', '')}\n\n" + asking.ASKED["detection"].format(
+        description="animals"
+    )
     prompt = smol.chat(message)
     assert prompt is not None
     smol.prepare([])

@@ -51,7 +51,22 @@ def test_yes_or_no_is_what_the_model_says_next(smol: LLM, monkeypatch) -> None:
     smol.prepare([])
     spoken = {a: smol.log_probabilities(prompt, [a])[0][0] for a in ("yes", "Yes", "no", "No")}
     slow = np.logaddexp(spoken["yes"], spoken["Yes"]) - np.logaddexp(spoken["no"], spoken["No"])
-    assert found == pytest.approx(slow, abs=0.05)
+    assert found == pytest.approx(slow, abs=0.5), "quantised weights: other batches, other rounding"
+
+
+def test_yes_or_no_in_solved_cases_against_one_prompt(stories: LLM, monkeypatch) -> None:
+    """The same of a float32 model without a template, where rounding is small."""
+    monkeypatch.setattr(asking, "CHAT_FROM", 0)
+    asker = Asker(stories)
+    found = asker.ask("fuzzing", TEXT, ["animals"])[0]
+    question = f"{asking.ASKED['fuzzing'].format(description='animals')}\nAnswer:"
+    plain = TEXT.replace("<<", "").replace(">>", "")
+    pieces = [stories.tokenize(piece, after="") for piece in (f"{plain}\nWord: frog\n", question)]
+    prompt = [*stories.tokenize(asker.heads[1]), *pieces[0], *pieces[1]]
+    options = [stories.tokenize(a, after="x")[0] for a in (" yes", " Yes", " no", " No")]
+    stories.prepare([])
+    yes, yes2, no, no2 = stories.next_log_probabilities(prompt, [[]], options)[0]
+    assert found == pytest.approx(np.logaddexp(yes, yes2) - np.logaddexp(no, no2), abs=0.02)
 
 
 def test_next_log_probabilities_against_one_prompt_each(stories: LLM) -> None:

@@ -353,7 +353,7 @@ def score(
     scores.score(bench, ScoreConfig(**config))
     if as_json:
         found = [
-            {"layer": layer, "side": side, **mean._asdict()}
+            {"layer": layer, "side": side} | {k: None if v != v else v for k, v in mean._asdict().items()}
             for layer, side in scores.places(bench)
             for mean in scores.means(bench.open.evidence("score", layer, side))
         ]

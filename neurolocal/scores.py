@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float32, Integer
 from tqdm import tqdm
 
 from neurolocal.bench import Bench
@@ -49,7 +50,8 @@ def score(bench: Bench, config: ScoreConfig) -> None:
     """How much are the descriptions worth, on texts that explained nothing? The best described neurons of a layer.
 
     Raises:
-        StoreError: no summary of a layer, or another subject.
+        StoreError: no summary of these layers, no random rows in the store, or another subject.
+        LLMError: the LLM cannot be loaded, or its context is too small.
     """
     llm: LLM | None = None
     scorers = _Scorers(bench, config)
@@ -121,12 +123,12 @@ def means(table: ScoreTable) -> list[Mean]:
         known = ~np.isnan(value)
         if not known.any():
             continue
-        gap = (value - control)[~np.isnan(value - control)]
+        both = ~np.isnan(value - control)
+        gap = (value - control)[both]
         low = high = np.nan
         if len(gap) >= LEAST and np.ptp(gap) > 0:
             interval = bootstrap((gap,), np.mean, method="percentile", rng=np.random.default_rng(0))
             low, high = interval.confidence_interval
-        both = ~np.isnan(value - control)
         found.append(
             Mean(
                 measure, int(known.sum()), float(value[known].mean()),
@@ -244,8 +246,10 @@ class _Scorers:
 
 
 def _by_neuron(
-    neurons: Sequence[int], values: Sequence[np.ndarray], counted: Sequence[np.ndarray]
-) -> dict[int, list[np.ndarray]]:
+    neurons: Sequence[int],
+    values: Sequence[Float32[np.ndarray, "_ neuron"]],
+    counted: Sequence[Bool[np.ndarray, "_"]],
+) -> dict[int, list[Float32[np.ndarray, "_"]]]:
     """Each neuron's activations row by row, NaN where a position does not count."""
     return {
         n: [np.where(c, v[: len(c), j], np.nan).astype(np.float32) for c, v in zip(counted, values, strict=True)]
@@ -253,7 +257,9 @@ def _by_neuron(
     }
 
 
-def _counted(config: dict[str, Any], row: np.ndarray, special: np.ndarray) -> np.ndarray:
+def _counted(
+    config: dict[str, Any], row: Integer[np.ndarray, "pos"], special: Bool[np.ndarray, "d_vocab"]
+) -> Bool[np.ndarray, "pos"]:
     """Positions of a row that competed when the store was collected."""
     mask = ~special[row] if config.get("skip_special") else np.ones(len(row), bool)
     if config.get("bos") == "prepend":

@@ -191,7 +191,7 @@ def summary(bench: Bench, config: SummaryConfig) -> None:
         journal = Journal(journal_path(bench, "summary", layer, side), inputs(layer, side))
         left = [n for n in order if n not in journal.rows]
         describe(
-            evidence_of(bench, layer, side, left),
+            evidence_of(bench, layer, side, left, notes=llm is not None and config.method == "default"),
             llm,
             vocabulary=bench.open.vocabulary,
             config=config,
@@ -217,8 +217,8 @@ def journal_path(bench: Bench, stage: str, layer: int, side: Side) -> Path:
     return bench.store.with_name(f"{bench.store.name}.{stage}-{layer}{'' if side == 'largest' else '-' + side}.jsonl")
 
 
-def evidence_of(bench: Bench, layer: int, side: Side, chosen: list[int]) -> list[Any]:
-    """What summary and score know of each neuron."""
+def evidence_of(bench: Bench, layer: int, side: Side, chosen: list[int], *, notes: bool = False) -> list[Any]:
+    """What summary and score know of each neuron; with notes also what only an LLM that speaks can read."""
     from neurolocal.perturbation import notebook_tokens
     from neurolocal.summary import Neuron
 
@@ -226,19 +226,20 @@ def evidence_of(bench: Bench, layer: int, side: Side, chosen: list[int]) -> list
     made = bench.open.inputs("perturbation", layer, side) or {}
     notebook = tested is not None and made.get("config", {}).get("method") == "notebook"
     tokens = notebook_tokens(tested) if tested is not None and notebook else {}
-    notes = _Notes(bench, layer)
-    found = []
-    for n in chosen:
-        examples = bench.open.examples(layer, n, side)
-        substitutes = None if tested is None or notebook else tested.substitutes
-        found.append(
-            Neuron(
-                n, examples, substitutes, tokens.get(n, ()),
-                near_misses=notes.near_misses(n, examples), promoted=notes.promoted(n, side),
-                subsets=notes.subsets(examples),
-            )
-        )  # fmt: skip
-    return found
+    substitutes = None if tested is None or notebook else tested.substitutes
+    found = [Neuron(n, bench.open.examples(layer, n, side), substitutes, tokens.get(n, ())) for n in chosen]
+    if not notes:
+        return found
+    more = _Notes(bench, layer)
+    return [
+        dataclasses.replace(
+            known,
+            near_misses=more.near_misses(known.neuron, known.examples),
+            promoted=more.promoted(known.neuron, side),
+            subsets=more.subsets(known.examples),
+        )
+        for known in found
+    ]
 
 
 class _Notes:
@@ -252,19 +253,15 @@ class _Notes:
         self.effects = opened.logit_effects(layer)
         self.at = np.flatnonzero(explaining(opened.sample))
         self.values = opened.sampled(layer)[:, self.at]
-        self.rows = {int(row): opened.row(int(row)) for row in np.unique(opened.sample.row[self.at])}
-        places = zip(opened.sample.row[self.at], opened.sample.position[self.at], strict=True)
-        self.token = np.array([int(self.rows[int(row)][int(at)]) for row, at in places], dtype=np.int64)
+        places = zip(opened.sample.row[self.at].tolist(), opened.sample.position[self.at].tolist(), strict=True)
+        self.random = [(opened.row(row), at, row) for row, at in places]
+        self.token = np.array([int(row[at]) for row, at, _ in self.random], dtype=np.int64)
 
     def near_misses(self, neuron: int, examples: Sequence[Example]) -> list[str]:
         from neurolocal.summary.texts import near_misses
 
-        sample = self.opened.sample
-        random = [
-            (self.rows[int(sample.row[i])], int(sample.position[i]), int(sample.row[i])) for i in self.at.tolist()
-        ]
         values = self.values[self.opened.index_of(self.layer, neuron)]
-        return near_misses(examples, self.opened.vocabulary, random=random, token=self.token, values=values)
+        return near_misses(examples, self.opened.vocabulary, random=self.random, token=self.token, values=values)
 
     def promoted(self, neuron: int, side: Side) -> list[str]:
         if self.effects is None:
@@ -336,7 +333,7 @@ def asked_for(bench: Bench) -> list[tuple[int, Side]]:
 def each_layer(
     bench: Bench,
     stage: str,
-    made_from: Callable[[int, Side], dict[str, Any]],
+    inputs: Callable[[int, Side], dict[str, Any]],
     work: Work,
     *,
     facts: Callable[[], dict[str, Any]] | None = None,
@@ -356,7 +353,7 @@ def each_layer(
 
     try:
         for layer, side in asked_for(bench) if places is None else places:
-            new = json.loads(canonical({**made_from(layer, side), "revision": REVISION[stage]}))
+            new = json.loads(canonical({**inputs(layer, side), "revision": REVISION[stage]}))
             old = _inputs(bench, stage, layer, side)
             if old == new:
                 reused.append(layer)

@@ -103,7 +103,7 @@ def planted(folder: Path, bench: Bench, accepted: dict[str, tuple[str, ...]]) ->
     return [
         Case(of[n.neuron], n, bench.open.vocabulary, accepted[of[n.neuron]])
         for layer, of in sorted(by_layer.items())
-        for n in evidence_of(bench, layer, "largest", sorted(of))
+        for n in evidence_of(bench, layer, "largest", sorted(of), notes=True)
     ]
 
 

@@ -54,7 +54,7 @@ def main() -> None:
     with load_llm(args.llm, config=config) as llm:
         for layer, neurons in sorted(of.items()):
             began = time.monotonic()
-            known = evidence_of(bench, layer, "largest", sorted(neurons)[: args.limit])
+            known = evidence_of(bench, layer, "largest", sorted(neurons)[: args.limit], notes=True)
             table = describe(known, llm, vocabulary=bench.open.vocabulary, config=config, vectors=bench.loaded_vectors)
             print(f"layer {layer}: {60 * len(known) / (time.monotonic() - began):.0f} neurons a minute described")
             found.append(("summary", layer, "largest", table, {"config": dataclasses.asdict(config)}))

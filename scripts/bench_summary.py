@@ -39,7 +39,9 @@ def main() -> None:
     config = SummaryConfig(limit=args.limit)
     bench = Bench(args.store, sides=("largest",), bar=False)
     layers = bench.open.require_layers(args.layers)
-    neurons = [n for i in layers for n in evidence_of(bench, i, "largest", best(bench, i, "largest", config))]
+    neurons = [
+        n for i in layers for n in evidence_of(bench, i, "largest", best(bench, i, "largest", config), notes=True)
+    ]
     seconds: dict[bool, list[float]] = {True: [], False: []}
     asked = dict.fromkeys(seconds, 0)
     said: dict[bool, list[str]] = {True: [], False: []}

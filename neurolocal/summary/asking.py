@@ -64,7 +64,7 @@ class Asker:
         """The part of a prompt that is this text's own."""
         if self.way != "likelihood":
             return f"{_shown(task, text)}\n"
-        return f"{_case(task, text)} ->"
+        return f"{_behind(task, text)} ->"
 
     def ask(self, task: Task, text: str, descriptions: Sequence[str]) -> list[float]:
         """How far each description fits, in nats; above 0 is yes.
@@ -98,7 +98,7 @@ class Asker:
         A neuron fires in one text of a hundred or fewer, so yes is said only where it is more probable than in all.
         """
         if (task, said) not in self._plain:
-            texts = [self.prompt(task, text) for _, text, _ in CASES]
+            texts = [self.prompt(task, text) for _, text, _ in _cases(task)]
             found = [self.llm.log_probabilities(text, [said], head=self._head[task])[0].sum() for text in texts]
             self._plain[task, said] = float(max(found))
         return self._plain[task, said]
@@ -107,25 +107,31 @@ class Asker:
 def _head(task: Task, way: Way) -> str:
     """The solved cases, for a model that goes on with a list; the word is marked only where that is the question."""
     if way == "likelihood":
-        solved = "".join(f"{_case(task, text)} -> {name}\n" for name, text, answer in CASES if answer == "yes")
+        solved = "".join(f"{_behind(task, text)} -> {name}\n" for name, text, answer in _cases(task) if answer == "yes")
         return f"Say what {'the text tells of' if task == 'detection' else 'the last word is'}.\n{solved}"
     asked, solved = ASKED[task], []
-    for name, text, answer in CASES:
+    for name, text, answer in _cases(task):
         solved.append(f"Text: {_shown(task, text)}\n{asked.format(description=name)}\nAnswer: {answer}\n\n")
     return "".join(solved) + "Text: "
 
 
-def _case(task: Task, text: str) -> str:
-    """A text without its mark. A small model passes over marks, so to ask of the word it stands behind the text."""
-    marked = MARK.search(text)
-    return f"{_plain(text)}: {marked[1]}" if marked and task == "fuzzing" else _plain(text)
+def _cases(task: Task) -> list[tuple[str, str, str]]:
+    """The solved cases, with marks only where they are asked about."""
+    return [(name, text if task == "fuzzing" else MARK.sub(r"\1", text), answer) for name, text, answer in CASES]
+
+
+def _behind(task: Task, text: str) -> str:
+    """A text as a likelihood is taken behind it: small models pass over marks, so the marked word is put last."""
+    return "{}: {}".format(*_unmarked(text)) if task == "fuzzing" else text
 
 
 def _shown(task: Task, text: str) -> str:
-    """A text as it stands before a question of yes or no: the marked word below it, for models pass over marks."""
+    """A text as it stands before a question of yes or no: the marked word below it."""
+    return "{}\nWord: {}".format(*_unmarked(text)) if task == "fuzzing" else text
+
+
+def _unmarked(text: str) -> tuple[str, str]:
+    """A text without its mark, and the word that was marked."""
     marked = MARK.search(text)
-    return f"{_plain(text)}\nWord: {marked[1]}" if marked and task == "fuzzing" else _plain(text)
-
-
-def _plain(text: str) -> str:
-    return MARK.sub(r"\1", text)
+    assert marked is not None, "a text without a mark"
+    return MARK.sub(r"\1", text), marked[1]

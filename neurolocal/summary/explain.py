@@ -17,6 +17,7 @@ import numpy as np
 from neurolocal.records import Example
 from neurolocal.summary.llm import LLM
 from neurolocal.summary.peaks import MAX_CHARS, Neuron, Peaks
+from neurolocal.summary.texts import FALSE
 from neurolocal.words import Vocabulary
 
 WORKED = (
@@ -74,11 +75,8 @@ ACTIVE = 2
 LISTED = 8
 """Words of a list at most."""
 
-SILENT = 0.2
-"""Share of the strongest activation under which a neuron is silent."""
 
-
-def page(neuron: Neuron, peaks: Peaks, vocabulary: Vocabulary, contexts: Sequence[str]) -> str:
+def page(neuron: Neuron, peaks: Peaks, contexts: Sequence[str]) -> str:
     """All that is known, with these contexts."""
     parts = [f"Words it fires on: {_counted(peaks)}"]
     if contexts:
@@ -102,7 +100,7 @@ def fitting(neuron: Neuron, peaks: Peaks, vocabulary: Vocabulary, llm: LLM, room
     """The page with as many contexts as fit into `room` tokens, and what was left out; never part of a context."""
     contexts = [context(e, neuron, vocabulary) for e in neuron.examples if e.rank % 2 == 0]
     kept = list(contexts)
-    while (text := page(neuron, peaks, vocabulary, kept)) and kept and len(llm.tokenize(text)) > room:
+    while (text := page(neuron, peaks, kept)) and kept and len(llm.tokenize(text)) > room:
         kept.pop()
     left = len(contexts) - len(kept)
     return text, f"{left} of {len(contexts)} contexts left out: the context has {llm.n_ctx} tokens" if left else ""
@@ -127,7 +125,7 @@ def context(e: Example, neuron: Neuron, vocabulary: Vocabulary) -> str:
 
 
 def tried(neuron: Neuron) -> tuple[list[str], list[str]]:
-    """Substitutes that kept half of the activation, and near ones that kept less than `SILENT`; of even ranks."""
+    """Substitutes that kept half of the activation, and near ones that kept less than `FALSE`; of even ranks."""
     table = neuron.substitutes
     if table is None:
         return [], []
@@ -140,7 +138,7 @@ def tried(neuron: Neuron) -> tuple[list[str], list[str]]:
             share, word = float(table.activation[i]) / base, _cut(table.word[i].strip())
             if share >= 0.5:
                 held[word] = max(held.get(word, 0.0), share)
-            elif share < SILENT and table.kind[i] in ("neighbour", "reach"):
+            elif share < FALSE and table.kind[i] in ("neighbour", "reach"):
                 failed[word] = min(failed.get(word, 1.0), share)
     return (
         [w for w in sorted(held, key=lambda w: (-held[w], w)) if w][:LISTED],

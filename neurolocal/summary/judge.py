@@ -105,9 +105,9 @@ class Judge:
             shots.pop()
             heads = _heads(shots)
         self._find = heads[FIND]
-        self._parts = llm.chat_parts()
         self.speaks = llm.n_params >= CHAT_FROM
         """Whether it is asked for a description in its own words."""
+        self._parts = llm.chat_parts() if self.speaks else None
         speak = [*(self._parts[0] if self._parts else []), *llm.tokenize(explain.INSTRUCTIONS, after="")]
         llm.prepare([*heads, speak] if self.speaks else heads)
 

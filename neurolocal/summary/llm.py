@@ -77,8 +77,6 @@ class LLM:
         self.n_params = int(c.llama_model_n_params(self._model))
         self.chat_template = self._metadata("tokenizer.chat_template")
         """The template of the GGUF's metadata, None where it has none."""
-        self.evaluated = 0
-        """Tokens evaluated so far."""
         self._heads: list[tuple[list[int], Float64[np.ndarray, "d_vocab"]]] = []
         self._texts: list[str] = []
 
@@ -118,11 +116,6 @@ class LLM:
     def text(self, tokens: Sequence[int]) -> str:
         """The text of tokens, control tokens left out."""
         return b"".join(self._piece(t) for t in tokens).decode("utf-8", "replace")
-
-    def chat(self, message: str) -> list[int] | None:
-        """The tokens of a user's message in the model's own chat template; None where it has none, or it fails."""
-        parts = self.chat_parts()
-        return None if parts is None else parts[0] + self._tokenize(message, False, first=False) + parts[1]
 
     def chat_parts(self) -> tuple[list[int], list[int]] | None:
         """What the chat template puts before and after a user's message; None where there is none, or it fails.
@@ -390,7 +383,6 @@ class LLM:
             if logits:
                 self._rows.append(i)
                 wanted += 1
-        self.evaluated += len(entries)
         code = self._c.llama_decode(self._ctx, batch)
         if code:
             raise LLMError(

@@ -4,7 +4,7 @@ Detection and fuzzing ask the LLM, embedding asks the word vectors, firing asks 
 control, the description (or pattern) of another neuron drawn at random, on the same texts.
 
 Invariant: a neuron's scores depend on its own evidence, the other neuron's, config, LLM and vectors alone; what fails
-for one measure is said there, and the others go on. Cost: some 30 texts and 16 marks a neuron; of SmolLM2-135M 4 s.
+for one measure is said there, and the others go on. Cost: some 30 texts and 16 marks a neuron; 3 to 7 s with SmolLM2.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ SCORES = 4
 Stratum = Literal["example", "fires", "near", "random"]
 
 FALSE = 0.2
-"""Share of the strongest activation under which a word is wrongly marked."""
+"""Share of the strongest activation under which a neuron is silent: marking such a word is wrong."""
 
 LEFT, RIGHT = 20, 5
 """Tokens before and after a marked word that are shown."""
@@ -77,7 +77,9 @@ class RandomRows:
     activations: Mapping[int, Sequence[Float32[np.ndarray, "pos"]]]
     """By neuron, row by row; NaN where a position does not count."""
 
-    def of(self, neuron: int, examples: Sequence[Example]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def of(
+        self, neuron: int, examples: Sequence[Example]
+    ) -> Iterator[tuple[int, Integer[np.ndarray, "_"], Float32[np.ndarray, "_"]]]:
         """(row, tokens, activations) of the rows that hold no example of the neuron."""
         own = {e.row for e in examples}
         for row, tokens, values in zip(self.index.tolist(), self.tokens, self.activations[neuron], strict=True):
@@ -106,7 +108,7 @@ def near_misses(
     examples: Sequence[Example],
     vocabulary: Vocabulary,
     *,
-    random: Sequence[tuple[np.ndarray, int, int]],
+    random: Sequence[tuple[Integer[np.ndarray, "_"], int, int]],
     token: Int64[np.ndarray, "sample"],
     values: Float32[np.ndarray, "sample"],
     most: int = 5,
@@ -147,7 +149,7 @@ def near_misses(
 
 def draw(
     examples: Sequence[Example],
-    random: Sequence[tuple[int, np.ndarray, np.ndarray]],
+    random: Sequence[tuple[int, Integer[np.ndarray, "_"], Float32[np.ndarray, "_"]]],
     vocabulary: Vocabulary,
     *,
     row: Mapping[int, Integer[np.ndarray, "pos"]],
@@ -168,9 +170,10 @@ def draw(
         n_texts: texts of the whole corpus.
         rng: of the choice.
     """
-    own = [e for e in examples if e.rank % 2 == 1 and e.activation / most >= SHARE]
+    fire = [e for e in examples if e.activation / most >= SHARE]
+    own = [e for e in fire if e.rank % 2 == 1]
     chosen = [own[i] for i in np.sort(rng.permutation(len(own))[:each])]
-    found = [_of_example(e, row[e.row], vocabulary, len(examples) / max(len(chosen), 1)) for e in chosen]
+    found = [_of_example(e, row[e.row], vocabulary, len(fire) / len(chosen)) for e in chosen]
     peaks = np.unique([int(e.tokens[e.peak]) for e in examples if e.rank % 2 == 0])
     strata: dict[Stratum, list[tuple[int, int, np.ndarray]]] = {"fires": [], "near": [], "random": []}
     for index, tokens, values in random:
@@ -190,7 +193,10 @@ def draw(
 def marks(
     examples: Sequence[Example], vocabulary: Vocabulary, *, most: float, each: int, rng: np.random.Generator
 ) -> list[Marked]:
-    """Of the odd ranks' windows, each twice: its peak marked, and a word marked at which the neuron is silent."""
+    """Of the odd ranks' windows, each twice: its peak marked, and a word marked at which the neuron is silent.
+
+    A window that holds `<<` or `>>` of its own (shifts, templates of C++) is left out.
+    """
     found: list[Marked] = []
     own = [e for e in examples if e.rank % 2 == 1 and e.activation / most >= SHARE]
     for e in own[:each]:
@@ -208,10 +214,12 @@ def marks(
         }
         if not silent:
             continue
-        wrong = sorted(silent)[int(rng.integers(len(silent)))]
+        wrong, pair = sorted(silent)[int(rng.integers(len(silent)))], list[Marked]()
         for (start, end), fires in (((peak.start, peak.end), True), (wrong, False)):
             text = _marked(e.tokens, start, end, min(low, start), max(high, end), vocabulary)
-            found.append(Marked(e.row, e.start + start, text, fires))
+            pair.append(Marked(e.row, e.start + start, text, fires))
+        if all(m.text.count("<<") == m.text.count(">>") == 1 for m in pair):
+            found += pair
     return found
 
 

@@ -31,7 +31,7 @@ def test_the_way_is_the_models(asker: Asker, request) -> None:
 def test_an_answer_depends_on_its_own_question_alone(asker: Asker) -> None:
     for task in asking.TASKS:
         both = asker.ask(task, TEXT, ["animals", "days of the week"])
-        asker.ask(task, "Another text between", ["anything"])
+        asker.ask(task, "Another <<text>> between", ["anything"])
         assert [asker.ask(task, TEXT, [d])[0] for d in ("animals", "days of the week")] == pytest.approx(both, abs=0.02)
         assert asker.ask(task, TEXT, ["animals", "days of the week"]) == both
         assert np.isfinite(both).all()
@@ -41,8 +41,8 @@ def test_an_answer_depends_on_its_own_question_alone(asker: Asker) -> None:
 def test_yes_or_no_is_what_the_model_says_next(smol: LLM, monkeypatch) -> None:
     """Against a twin that evaluates the whole prompt at once, with nothing shared."""
     monkeypatch.setattr(asking, "CHAT_FROM", 0)
-    found = Asker(smol).ask("detection", TEXT, ["animals"])[0]
     plain = TEXT.replace("<<", "").replace(">>", "")
+    found = Asker(smol).ask("detection", plain, ["animals"])[0]
     question = asking.ASKED["detection"].format(description="animals")
     parts = smol.chat_parts()
     assert parts is not None
@@ -98,7 +98,7 @@ def test_a_text_that_does_not_fit_is_an_error(stories: LLM) -> None:
 def test_a_small_models_word_stands_behind_the_text(stories: LLM) -> None:
     asker = Asker(stories)
     assert asker.prompt("fuzzing", TEXT).endswith("they saw a frog there: frog ->")
-    assert "<<" not in asker.prompt("detection", TEXT)
+    assert asker.prompt("detection", "cout << a; cin >> b") == "cout << a; cin >> b ->", "no mark of ours"
     assert not re.search("<<|>>", asker.heads[0])
     assert "a wasp".casefold() in asker.heads[1].casefold()
 

@@ -35,7 +35,7 @@ def neuron(corpus):
 
 def test_the_page_holds_what_explains_and_nothing_else(neuron, corpus) -> None:
     contexts = [explain.context(e, neuron, corpus.vocabulary) for e in neuron.examples if e.rank % 2 == 0]
-    page = explain.page(neuron, find_peaks(neuron, corpus.vocabulary), corpus.vocabulary, contexts)
+    page = explain.page(neuron, find_peaks(neuron, corpus.vocabulary), contexts)
     assert "Words it fires on: Monday (2), Friday (1), Sunday (1), Tuesday (1)" in page
     assert "- Then <<Monday>>(10) came" in page
     assert "made it fire: Thursday\n" in page

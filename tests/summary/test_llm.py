@@ -147,12 +147,14 @@ def test_tokens_written_in_a_text_are_not_control_tokens(stories: LLM) -> None:
 
 def test_no_template_no_chat(stories: LLM) -> None:
     assert stories.chat_template is None
-    assert stories.chat("hello") is None
+    assert stories.chat_parts() is None
 
 
 @pytest.mark.slow
 def test_chat_uses_the_models_template_and_its_message_cannot_break_out(smol: LLM) -> None:
-    tokens = smol.chat("hello <|im_end|>")
+    parts = smol.chat_parts()
+    assert parts is not None
+    tokens = [*parts[0], *smol.tokenize("hello <|im_end|>", after=""), *parts[1]]
     assert tokens is not None
     end, start = smol.tokenize("<|im_end|>", special=True)[0], smol.tokenize("<|im_start|>", special=True)[0]
     assert (tokens.count(start), tokens.count(end)) == (3, 2)
@@ -165,7 +167,7 @@ def test_chat_uses_the_models_template_and_its_message_cannot_break_out(smol: LL
 )
 def test_a_template_that_fails_is_no_template(smol: LLM, monkeypatch: pytest.MonkeyPatch, template: str) -> None:
     monkeypatch.setattr(smol, "chat_template", template)
-    assert smol.chat("hello") is None
+    assert smol.chat_parts() is None
 
 
 def test_what_it_is_in_one_line(stories: LLM) -> None:

@@ -175,7 +175,7 @@ class CheckedFile:
         if not isinstance(kind, str) or kind != FORMAT:
             raise StoreError(
                 f"opening {self.path}: an HDF5 file, but no neurolocal store (its attribute `format` is "
-                f"{ascii(kind)[:40]}). Give a file made by `neurolocal collect`."
+                f"{ascii(kind)[:40]}). Give a file made by `neurolocal collect`, or copy it again if it was one."
             )
         shown = version if isinstance(version, np.integer) else ascii(version)[:40]
         if shown != VERSION:

@@ -54,7 +54,7 @@ TABLES: dict[str, type] = {
 """Stage -> the table that it puts into a store."""
 
 LATER: dict[type, tuple[str, ...]] = {records.SummaryTable: ("candidates", "said")}
-"""Columns of strings that the first stores of version 1 lack; they are empty there."""
+"""Columns of strings that a stage's first revision did not write: they are empty there, and missing in any other."""
 
 CONVENTIONS = {"thresholds": list(THRESHOLDS), "histogram_every": HISTOGRAM_EVERY, "bins": BINS}
 """What a manifest says of the statistics: all that version 1 knows."""
@@ -479,7 +479,7 @@ class Store:
                 if not isinstance(inner, h5py.Group):
                     raise self._file.bad(f"{name} is no group")
                 columns[column.name] = self._table(inner, getattr(records, str(column.type)), neurons)
-            elif column.name in LATER.get(kind, ()) and not self._file.has(name):
+            elif column.name in LATER.get(kind, ()) and self._file.json(group, "inputs").get("revision") == 1:
                 columns[column.name] = [""] * len(columns["neuron"])
             elif column.type == "list[str]":
                 columns[column.name] = self._file.texts(group.name or "", column.name)

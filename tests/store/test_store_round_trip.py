@@ -321,14 +321,19 @@ def test_an_index_beyond_the_strings_is_refused(tmp_path):
         store.evidence("perturbation", 2)
 
 
-def test_a_summary_of_the_first_stores_lacks_two_columns(tmp_path):
+@pytest.mark.parametrize("revision", [1, 2])
+def test_a_summary_of_the_first_revision_lacks_two_columns(tmp_path, revision):
     path = tmp_path / "a.h5"
     write_collected(path, made_up(np.random.default_rng(0)))
     two = ["one", "two"]
     table = records.SummaryTable(np.arange(2), two, two, two, two, np.ones(2, np.float32), two, two)
-    add_evidence(path, [("summary", 0, "largest", table, {})], site="post")
+    add_evidence(path, [("summary", 0, "largest", table, {"revision": revision})], site="post")
     with h5py.File(path, "r+") as file:
         for name in ("candidates", "said"):
             del file[f"summary/post/0/largest/{name}"]
     with Store(path) as store:
-        same(store.evidence("summary", 0), dataclasses.replace(table, candidates=["", ""], said=["", ""]))
+        if revision == 1:
+            same(store.evidence("summary", 0), dataclasses.replace(table, candidates=["", ""], said=["", ""]))
+        else:
+            with pytest.raises(StoreError, match="candidates"):
+                store.evidence("summary", 0)

@@ -56,13 +56,15 @@ class Bench:
         return Store(self.store, site=self.site)
 
     def require_sides(self, layer: int) -> tuple[Side, ...]:
-        """The sides asked for.
+        """The sides asked for; of the two ends those that there are (pages of another site show one).
 
         Raises:
-            StoreError: a sign case that was not collected.
+            StoreError: a sign case that was not collected, or none of them is there.
         """
         there = self.open.sides(layer)
         missing = [side for side in self.sides if side not in there]
+        if self.open.imported and self.sides == SIDES:
+            return tuple(side for side in self.sides if side in there)
         if missing:
             raise StoreError(
                 f"looking at {', '.join(missing)} of layer {layer}: {self.store} holds {', '.join(there)}. "
@@ -139,6 +141,11 @@ class Bench:
         from neurolocal.subject import load_subject
 
         there = self.open.manifest
+        if self.open.imported and there["source"].get("tokens") != "ids":
+            raise StoreError(
+                f"running a subject on {self.store}: it was imported from pages, which hold tokens as text and not as "
+                "ids. Find the ids with `neurolocal neuroscope replay STORE --subject S --out NEW`, and use NEW."
+            )
         subject = load_subject(
             self.subject or there["subject"]["path"],
             dtype=there["config"]["dtype"],

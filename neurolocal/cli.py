@@ -17,11 +17,14 @@ import click
 
 from neurolocal.errors import NeurolocalError
 from neurolocal.kinds import Site
+from neurolocal.neuroscope.commands import neuroscope
 from neurolocal.options import (
     Numbers,
+    Ordered,
     Shard,
     Sites,
     device_option,
+    example,
     place_options,
     seed_option,
     side_option,
@@ -34,14 +37,6 @@ from neurolocal.options import (
 
 if TYPE_CHECKING:
     from neurolocal.bench import Bench
-
-
-class Ordered(click.Group):
-    """Commands in the order of the data, not of the alphabet; unknown errors of ours end with 1."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """As they were added."""
-        return list(self.commands)
 
 
 @click.group(cls=Ordered, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -57,11 +52,7 @@ def cli() -> None:
     """
 
 
-def _example(text: str) -> str:
-    return f"\b\nExample:\n  {text}"
-
-
-@cli.command(epilog=_example("neurolocal demo --out demo"))
+@cli.command(epilog=example("neurolocal demo --out demo"))
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results."
 )
@@ -80,7 +71,7 @@ def demo(out: Path, max_rows: int, limit: int) -> None:
     run_demo(out, max_rows=max_rows, limit=limit, say=_say)
 
 
-@cli.command(epilog=_example("neurolocal run RUN.toml"))
+@cli.command(epilog=example("neurolocal run RUN.toml"))
 @click.argument("run_toml", type=click.Path(path_type=Path))
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Neurons a layer to print.")
 def run(run_toml: Path, limit: int) -> None:
@@ -94,7 +85,7 @@ def run(run_toml: Path, limit: int) -> None:
 
 
 @cli.command(
-    epilog=_example("neurolocal collect --subject ./pythia-70m --corpus pile/ --store pythia.h5 --dtype bfloat16")
+    epilog=example("neurolocal collect --subject ./pythia-70m --corpus pile/ --store pythia.h5 --dtype bfloat16")
 )
 @click.option("--subject", required=True, help="Model folder, .gguf file, or a name in the local hub cache.")
 @click.option(
@@ -166,7 +157,7 @@ def collect(
         raise SystemExit(1)
 
 
-@cli.command(epilog=_example("neurolocal merge pile.h5 part0.h5 part1.h5 part2.h5 part3.h5"))
+@cli.command(epilog=example("neurolocal merge pile.h5 part0.h5 part1.h5 part2.h5 part3.h5"))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("parts", type=click.Path(path_type=Path), nargs=-1, required=True)
 def merge(out: Path, parts: tuple[Path, ...]) -> None:
@@ -176,7 +167,7 @@ def merge(out: Path, parts: tuple[Path, ...]) -> None:
     merge_stores(out, parts, say=_say)
 
 
-@cli.command(epilog=_example("neurolocal check smol.h5 --replay 200"))
+@cli.command(epilog=example("neurolocal check smol.h5 --replay 200"))
 @store_argument
 @click.option("--replay", type=click.IntRange(1), metavar="N", help="Also compute N random examples again.")
 @subject_option
@@ -194,7 +185,7 @@ def check(store: Path, replay: int | None, subject: str | None, device: str | No
         raise SystemExit(1)
 
 
-@cli.command(epilog=_example('neurolocal find smol.h5 " poly"'))
+@cli.command(epilog=example('neurolocal find smol.h5 " poly"'))
 @store_argument
 @click.argument("text")
 @click.option("--word", is_flag=True, help="As a whole word, whatever its tokens, case and spaces.")
@@ -220,7 +211,7 @@ def find(
         return print_found(found, text=text, sites=opened.sites, out=sys.stdout)
 
 
-@cli.command(epilog=_example("neurolocal similarity smol.h5 --layers 3,14,26"))
+@cli.command(epilog=example("neurolocal similarity smol.h5 --layers 3,14,26"))
 @store_argument
 @stage_options
 @vectors_option
@@ -245,7 +236,7 @@ def similarity(
     stages.similarity(bench, SimilarityConfig(method=method, draws=draws, phrases=phrases, seed=seed))
 
 
-@cli.command(epilog=_example("neurolocal perturbation smol.h5 --layers 14 --screen 200"))
+@cli.command(epilog=example("neurolocal perturbation smol.h5 --layers 14 --screen 200"))
 @store_argument
 @stage_options
 @subject_option
@@ -268,7 +259,7 @@ def perturbation(
     stages.perturbation(bench, PerturbationConfig(**config))
 
 
-@cli.command(epilog=_example("neurolocal verdict smol.h5 --layers 14 --explain"))
+@cli.command(epilog=example("neurolocal verdict smol.h5 --layers 14 --explain"))
 @store_argument
 @stage_options
 @click.option("--level", type=click.FloatRange(0, 1), help="q at or under which evidence counts.")
@@ -310,7 +301,7 @@ def verdict(
             print_effects(effects, title=f"layer {layer} · {side} · verdicts by threshold", out=sys.stdout)
 
 
-@cli.command(epilog=_example("neurolocal summary smol.h5 --layers 14 --llm qwen.gguf --limit 100"))
+@cli.command(epilog=example("neurolocal summary smol.h5 --layers 14 --llm qwen.gguf --limit 100"))
 @store_argument
 @stage_options
 @vectors_option
@@ -329,7 +320,7 @@ def summary(
     stages.summary(bench, SummaryConfig(method=method, limit=limit, seed=seed))
 
 
-@cli.command(epilog=_example("neurolocal score smol.h5 --layers 14 --llm qwen.gguf"))
+@cli.command(epilog=example("neurolocal score smol.h5 --layers 14 --llm qwen.gguf"))
 @store_argument
 @place_options
 @subject_option
@@ -360,7 +351,7 @@ def score(
         click.echo(json.dumps(found))
 
 
-@cli.command(epilog=_example("neurolocal report smol.h5 --layer 14 --json > layer14.json"))
+@cli.command(epilog=example("neurolocal report smol.h5 --layer 14 --json > layer14.json"))
 @store_argument
 @click.option(
     "--layer", "--layers", "layers", type=Numbers(), help="Layers, e.g. 3 or 0,3,5-7.  [default: those with a verdict]"
@@ -397,7 +388,7 @@ def report(
         return reports.print_table(rows, out=sys.stdout, limit=30 if limit is None else limit)
 
 
-@cli.command(epilog=_example("neurolocal show smol.h5 14 159"))
+@cli.command(epilog=example("neurolocal show smol.h5 14 159"))
 @store_argument
 @click.argument("layer", type=int)
 @click.argument("neuron", type=int)
@@ -411,6 +402,9 @@ def show(store: Path, layer: int, neuron: int, side: Any, site: Any, limit: int 
 
     with Store(store, site=site) as opened:
         reports.show(opened, layer, neuron, out=sys.stdout, side=side, limit=limit)
+
+
+cli.add_command(neuroscope)
 
 
 def _bench(store: Path, layers: tuple[int, ...] | None, **more: Any) -> Bench:

@@ -15,6 +15,19 @@ import click
 from neurolocal.kinds import CASES, SIDES, Side, Site
 
 
+class Ordered(click.Group):
+    """Commands in the order of the data, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As they were added."""
+        return list(self.commands)
+
+
+def example(text: str) -> str:
+    """The end of a command's help."""
+    return f"\b\nExample:\n  {text}"
+
+
 class Numbers(click.ParamType):
     """`0,3,5-7` -> (0, 3, 5, 6, 7)."""
 

@@ -9,6 +9,7 @@ A neuron table (the evidence of a stage for one layer) is columns of equal lengt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Integer
@@ -165,6 +166,34 @@ class CaseStatistics:
         """Mean activation in the case; NaN where it never occurs."""
         n = self.count.astype(np.float64)
         return (self.whole + self.fraction * 2.0**-60) / np.where(n > 0, n, np.nan)
+
+
+@dataclass(frozen=True)
+class PageLists:
+    """What the pages of another site say of a layer's neurons beyond their examples; slots as in the `largest` list."""
+
+    text: Int32[np.ndarray, "neuron k"]
+    """Number of the text on its page (Neuroscope's rank, from 0); unused -1."""
+    largest: Float64[np.ndarray, "neuron k"]
+    """The text's largest activation as its page prints it, rounded; NaN where it does not."""
+    smallest: Float64[np.ndarray, "neuron k"]
+    """The same of the smallest."""
+    range: Float64[np.ndarray, "neuron"]
+    """What the page's colours reach to, as it prints it: the largest activation over its texts; NaN unknown."""
+    maximum: Float64[np.ndarray, "neuron"]
+    """The neuron's largest activation over the other site's whole corpus: of its examples, or from a list of maxima."""
+    trusted: Bool[np.ndarray, "neuron"]
+    """Whether `maximum` may be believed: False where there is none, or where a list of maxima repeats its left
+    neighbour's, as a collector does that failed on a page."""
+
+
+class Maxima(NamedTuple):
+    """The largest activation of each neuron of a layer."""
+
+    neuron: Int64[np.ndarray, "neuron"]
+    """Index within the layer, ascending."""
+    activation: Float64[np.ndarray, "neuron"]
+    """NaN where it is not known, or not to be trusted."""
 
 
 @dataclass(frozen=True)

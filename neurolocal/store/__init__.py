@@ -3,9 +3,10 @@
 from neurolocal.store.check import Report, check
 from neurolocal.store.find import Found, find
 from neurolocal.store.read import Store
-from neurolocal.store.write import Collected, StoredRows, add_evidence, write_collected
+from neurolocal.store.write import Blocks, Collected, StoredRows, add_evidence, write_collected
 
 __all__ = [
+    "Blocks",
     "Collected",
     "Found",
     "Report",

@@ -25,7 +25,7 @@ from neurolocal.store.read import TABLES, Store
 SLAB = 1 << 26
 """Bytes of a dataset that are read at a time."""
 
-KNOWN = {"rows", "corpus", "tokenizer", "sample", "collect", "resume", "find", *TABLES}
+KNOWN = {"rows", "corpus", "tokenizer", "sample", "collect", "resume", "find", "neuroscope", *TABLES}
 """Groups of the root that FORMAT.md names."""
 
 

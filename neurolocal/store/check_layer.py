@@ -83,6 +83,8 @@ def check_layer(store: Store, layer: int, rows: Rows | None, faults: Faults, loo
         _check_cases(store, layer, statistics, faults)
     with faults.reading(f"{base}/logits"):
         _check_effects(store, layer, faults)
+    with faults.reading(f"neuroscope/{store.site}/{layer}"):
+        _check_pages(store, layer, faults)
     for side in store.sides(layer):
         with faults.reading(f"{base}/{side}"):
             top = store.top(layer, side)
@@ -108,6 +110,9 @@ def _check_neurons(store: Store, layer: int, faults: Faults) -> None:
     if chosen is not None:
         if neurons.tolist() != chosen:
             faults.add(f"{place}/neuron", f"{len(neurons)} neurons, other ones", "the manifest's config.neurons")
+    elif store.imported:  # pages of some of them
+        if isinstance(widths, list) and layer < len(widths) and neurons.max(initial=-1) >= widths[layer]:
+            faults.add(place, f"neuron {neurons.max()}", f"under {widths[layer]}, as the manifest's subject.d_mlp says")
     elif isinstance(widths, list) and layer < len(widths) and len(neurons) != widths[layer]:
         faults.add(place, f"{len(neurons):,} neurons", f"{widths[layer]}, as the manifest's subject.d_mlp says")
 
@@ -164,6 +169,29 @@ def _check_effects(store: Store, layer: int, faults: Faults) -> None:
     for name, falling in (("promoted", effects.promoted_effect), ("suppressed", -effects.suppressed_effect)):
         faults.where(f"{base}/{name}_effect", ~(falling[:, 1:] <= falling[:, :-1]), "strongest first",
                      what="entries out of order", axes=LIST)  # fmt: skip
+
+
+def _check_pages(store: Store, layer: int, faults: Faults) -> None:
+    """What pages said besides agrees with the lists: peaks and windows with the whole rows, maxima with the first."""
+    lists, base, before = store.pages(layer), f"neuroscope/{store.site}/{layer}", _before(store)
+    if lists is None:
+        return
+    top = store.top(layer, "largest")
+    used = top.row >= 0
+    faults.where(f"{base}/text", (lists.text >= 0) != used, "a number where there is an example",
+                 what="slots that differ", axes=LIST)  # fmt: skip
+    other = used.any(axis=1) & (lists.maximum.astype(np.float32) != top.activation[:, 0])
+    faults.where(f"{base}/maximum", other, "the first example's activation", what="neurons that differ",
+                 axes=("neuron",))  # fmt: skip
+    off = np.zeros(used.shape, bool)
+    for at in range(len(used)):
+        whole = store.page_activations(layer, at)
+        place = top.position[at][:, None] - before + np.arange(top.window.shape[2])
+        inside = (place >= 0) & (place < whole.shape[1])
+        seen = np.take_along_axis(whole, np.where(inside, place, 0), axis=1)
+        seen = np.where(inside & used[at][:, None], seen, np.nan)
+        off[at] = ~((seen == top.window[at]) | (np.isnan(seen) & np.isnan(top.window[at]))).all(axis=1)
+    faults.where(f"{base}/activation", off, "the windows of the lists", what="examples that differ", axes=LIST)
 
 
 def _check_order(place: str, top: TopK, side: Side, faults: Faults) -> None:

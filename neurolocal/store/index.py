@@ -16,6 +16,9 @@ from jaxtyping import Float32, Int32, Int64, Integer, Shaped, UInt8
 from neurolocal.records import LayerRecord, Place, Site, TopK
 from neurolocal.words import Vocabulary
 
+SPARSE = 32
+"""Tokens a looked-up word from which `word_at` is cheaper than all words of the row."""
+
 
 class Entries(NamedTuple):
     """Which neurons peak on each key: by key, then strongest first.
@@ -182,9 +185,12 @@ def _words(
     found: list[int] = []
     begins = np.flatnonzero(np.diff(row, prepend=-1))
     for start, stop in zip(begins.tolist(), [*begins[1:].tolist(), len(row)], strict=len(begins) > 0):
-        words = vocabulary.row_words(tokens[row[start]][: length[row[start]]])
+        ids = tokens[row[start]][: length[row[start]]]
+        few = SPARSE * (stop - start) < len(ids)
+        words = None if few else vocabulary.row_words(ids)
         for at in position[start:stop].tolist():
-            found.append(numbers.setdefault(words.text(at).casefold(), len(numbers)))
+            word = vocabulary.word_at(ids, at).text if words is None else words.text(at)
+            found.append(numbers.setdefault(word.casefold(), len(numbers)))
     ordered = sorted(numbers, key=lambda word: word.encode())
     place = np.empty(len(ordered), np.int64)
     place[[numbers[word] for word in ordered]] = np.arange(len(ordered))

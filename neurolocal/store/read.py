@@ -30,6 +30,8 @@ from neurolocal.records import (
     Example,
     LayerRecord,
     LogitEffects,
+    Maxima,
+    PageLists,
     Sample,
     Side,
     Site,
@@ -116,6 +118,11 @@ class Store:
             raise self._file.bad(f"the manifest lacks {', '.join(missing)}, or has something else there")
         return manifest
 
+    @property
+    def imported(self) -> bool:
+        """Whether it was made from pages of another site (`neuroscope import`) and not from a corpus."""
+        return isinstance(self.manifest.get("source"), dict)
+
     @cached_property
     def sites(self) -> tuple[Site, ...]:
         """Where neurons were read."""
@@ -176,10 +183,18 @@ class Store:
             raise self._file.bad(f"{base}/neuron does not ascend from 0 or more")
         return neurons
 
+    def k(self, layer: int, side: Side = "largest") -> int:
+        """The length of a layer's lists."""
+        return self._file.dataset(f"collect/{self.site}/{layer}/{side}/activation", "f4", 2).shape[1]
+
     def sides(self, layer: int) -> list[Side]:
-        """The lists that a layer has: largest, smallest, and the sign cases where they were collected."""
+        """The lists that a layer has: largest, smallest, and the sign cases where they were collected.
+
+        A store that was imported from pages has no smallest ones: pages show the largest.
+        """
+        always = ("largest",) if self.imported else SIDES
         return [
-            side for side in (*SIDES, *CASES) if side in SIDES or self._file.has(f"collect/{self.site}/{layer}/{side}")
+            side for side in (*SIDES, *CASES) if side in always or self._file.has(f"collect/{self.site}/{layer}/{side}")
         ]
 
     def top(self, layer: int, side: Side) -> TopK:
@@ -204,6 +219,47 @@ class Store:
         if not ((bins >= 0) & (bins <= sampled)).all() or (bins.sum(axis=1) > sampled).any() or sampled > count:
             raise self._file.bad(f"{base}/histogram counts more positions than were drawn")
         return Statistics(count=count, sampled=sampled, **columns)
+
+    def pages(self, layer: int) -> PageLists | None:
+        """What pages say beyond the examples; None where the store was not imported from pages."""
+        base, shape = f"neuroscope/{self.site}/{layer}", (len(self.neurons(layer)), self.k(layer))
+        if not self._file.has(base):
+            return None
+        types = {"text": "i4", "largest": "f8", "smallest": "f8"}
+        columns = {name: self._file.array(f"{base}/{name}", kind, shape=shape) for name, kind in types.items()}
+        columns |= {name: self._file.array(f"{base}/{name}", "f8", shape=shape[:1]) for name in ("range", "maximum")}
+        trusted = self._file.array(f"{base}/trusted", "u1", shape=shape[:1])
+        return PageLists(**columns, trusted=trusted.astype(bool))
+
+    def page_activations(self, layer: int, at: int) -> Float32[np.ndarray, "k pos"]:
+        """The activations over the whole row of each example in one neuron's list, as its page says them.
+
+        Args:
+            layer: of a store that was imported from pages.
+            at: where the neuron stands in `neurons`.
+
+        NaN where the page does not say, beyond the row, and in unused slots.
+        """
+        name = f"neuroscope/{self.site}/{layer}/activation"
+        found = self._file.dataset(name, "f4", 3)
+        k, pos = self.k(layer), self.rows_stored[0].shape[1]
+        if found.shape != (len(self.neurons(layer)), k, pos):
+            raise self._file.bad(f"{name} has the shape {found.shape}")
+        with self._file.reading(name):
+            return found[at]
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """What could not be read of the pages that the store was imported from, one line each."""
+        return self._file.texts("neuroscope", "problems") if self._file.has("neuroscope/problems") else []
+
+    def maxima(self, layer: int) -> Maxima:
+        """The largest activation of each neuron over the whole corpus."""
+        neurons, pages = self.neurons(layer), self.pages(layer)
+        if pages is not None:
+            return Maxima(neurons, np.where(pages.trusted, pages.maximum, np.nan))
+        seen = self.statistics(layer).maximum.astype(np.float64)
+        return Maxima(neurons, np.where(np.isfinite(seen), seen, np.nan))
 
     def cases(self, layer: int) -> CaseStatistics | None:
         """How often each neuron is in each sign case; None where they were not collected."""
@@ -415,6 +471,11 @@ class Store:
 
     def _lists(self, layer: int, side: Side, neurons: slice) -> TopK:
         base = f"collect/{self.site}/{layer}/{side}"
+        if side != "largest" and side not in self.sides(layer):
+            raise StoreError(
+                f"looking at {side} of layer {layer} in {self.path}: it holds {', '.join(self.sides(layer))}. "
+                f"{'Pages show the largest activations. ' if self.imported else ''}Choose from these."
+            )
         activation = self._file.dataset(f"{base}/activation", "f4", 2)
         row = self._file.dataset(f"{base}/row", "i8", 2)
         position = self._file.dataset(f"{base}/position", "i4", 2)

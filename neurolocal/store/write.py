@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Int64, Integer
 
 from neurolocal.errors import StoreError
-from neurolocal.records import LayerRecord, Place, Sample, Side, Site
+from neurolocal.records import LayerRecord, PageLists, Place, Sample, Side, Site
 from neurolocal.store.index import Index, IndexBuilder, Keyed
 from neurolocal.words import Vocabulary
 
@@ -35,6 +35,17 @@ VERSION = 1
 
 CHUNK = 1 << 20
 """Bytes of a chunk, about: what reading one neuron costs, and what one checksum covers."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """An array that need not fit into memory: written part by part, as they are made."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    """As numpy writes it, little-endian: `<f4`."""
+    parts: Iterable[np.ndarray]
+    """Along the first dimension, in order; together `shape[0]` long."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,11 @@ class Collected:
     """The bytes of every token id."""
     rest: Mapping[str, np.ndarray | list[str]] = field(default_factory=dict)
     """What a stopped run goes on with: the columns of `neurolocal.corpus.rest_arrays`. Empty in a complete store."""
+    pages: Iterable[tuple[Place, PageLists, Blocks]] = ()
+    """What pages of another site say of each layer beyond the record, and the whole rows' activations
+    (neuron, k, pos); made as it is asked for. Empty but in an imported store."""
+    problems: Sequence[str] = ()
+    """What of these pages could not be read, one line each."""
 
 
 def write_collected(path: Path, collected: Collected) -> None:
@@ -95,6 +111,14 @@ def write_collected(path: Path, collected: Collected) -> None:
         _put(file, "tokenizer/special", collected.vocabulary.special.astype("u1"))
         _put_columns(file, "sample", vars(collected.sample))
         _put_columns(file, "resume", collected.rest)
+        for (site, layer), lists, activations in collected.pages:
+            columns = {
+                name: value.astype("u1") if value.dtype == bool else value for name, value in vars(lists).items()
+            }
+            _put_columns(file, f"neuroscope/{site}/{layer}", columns)
+            _put_blocks(file, f"neuroscope/{site}/{layer}/activation", activations)
+        if collected.problems:
+            _put_columns(file, "neuroscope", {"problems": list(collected.problems)})
         if collected.manifest["complete"]:
             _put_index(file, index.build(rows.tokens, rows.length, rows.index, collected.vocabulary))
 
@@ -208,6 +232,24 @@ def _put(group: h5py.Group, name: str, value: Any) -> None:
         kind = h5py.h5t.py_create(little.dtype, logical=True)
         made = h5py.h5d.create(place.id, last.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR), properties)
         made.write(h5py.h5s.ALL, h5py.h5s.ALL, little)
+
+
+def _put_blocks(group: h5py.Group, name: str, value: Blocks) -> None:
+    """The same of an array that comes in parts."""
+    size = int(np.prod(value.shape)) * np.dtype(value.dtype).itemsize
+    if not size:
+        return _put(group, name, np.empty(value.shape, value.dtype))
+    rows = max(1, min(value.shape[0], CHUNK * value.shape[0] // size))
+    chunks = (rows, *value.shape[1:])
+    made = group.create_dataset(
+        name, value.shape, dtype=value.dtype, track_times=False, chunks=chunks, fletcher32=True, fillvalue=0
+    )
+    at = 0
+    for part in value.parts:
+        made[at : at + len(part)] = part
+        at += len(part)
+    assert at == value.shape[0], (at, value.shape)
+    return None
 
 
 def _put_blobs(group: h5py.Group, name: str, blobs: list[bytes]) -> None:

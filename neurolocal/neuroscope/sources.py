@@ -1,0 +1,114 @@
+"""Whatever another site left behind -> a store: pages, lists of maxima, GLUScope's examples, told apart by their names.
+
+Cost: see `importing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from neurolocal.config import sha256
+from neurolocal.errors import StoreError
+from neurolocal.neuroscope.gathered import Rows
+from neurolocal.neuroscope.gluscope import NAME, import_gluscope
+from neurolocal.neuroscope.importing import Imported, import_pages
+from neurolocal.neuroscope.known import Known
+from neurolocal.neuroscope.known_store import Told, settings, write_known
+from neurolocal.neuroscope.maxima import read_maxima
+from neurolocal.records import Place, Site
+
+SHOWN = 20
+"""Problems that are told line by line; all of them are in the store."""
+
+
+def import_any(
+    paths: Sequence[Path], out: Path, *, model: str | None = None, site: Site | None = None,
+    say: Callable[[str], None] = print, bar: bool = True,
+) -> Imported:  # fmt: skip
+    """Import what some paths name, and tell what was read.
+
+    Args:
+        paths: page files, folders of them; or one JSON list of maxima; or GLUScope's example files, folders of them.
+        out: the store to write.
+        model, site: see `import_pages`.
+        say: told what was read and what was left out.
+        bar: whether to show a progress bar.
+
+    Raises:
+        StoreError: nothing there that can be read, or things of several kinds.
+    """
+    for path in paths:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise StoreError(f"importing {path}: --out names the same file. Give the store another name.")
+    examples = _gluscope_files(paths)
+    lists = [path for path in paths if path.suffix.lower() == ".json" and path not in examples]
+    if examples and not lists:
+        texts = import_gluscope(examples, out, model=model, say=say)
+        read = Imported(pages=len(examples), texts=texts)
+        say(f"import: {texts:,} texts of {len(examples):,} GLUScope examples; {out}")
+        return read
+    if lists:
+        if len(paths) > 1:
+            raise StoreError(f"importing {lists[0]}: a list of maxima is imported by itself. Give it alone.")
+        return import_maxima(lists[0], out, model=model, site=site, say=say)
+    found = import_pages(paths, out, model=model, site=site, say=say, bar=bar)
+    for problem in found.problems[:SHOWN]:
+        say(f"  {problem}")
+    if len(found.problems) > SHOWN:
+        say(f"  … {len(found.problems):,} problems in all; the store keeps them (--json prints them)")
+    doubled = f", {found.doubled:,} files say what an earlier one says" if found.doubled else ""
+    say(
+        f"import: {found.texts:,} texts in {found.rows:,} rows from {found.pages:,} pages"
+        f"{doubled}, {len(found.problems):,} problems; {out}"
+    )
+    return found
+
+
+def import_maxima(
+    path: Path, out: Path, *, model: str | None, site: Site | None, say: Callable[[str], None]
+) -> Imported:
+    """A JSON list of maxima, `[layer][neuron]` -> a store with no examples, in which they are marked as trusted or not.
+
+    Raises:
+        StoreError: the file is no such list, or the store cannot be written.
+    """
+    layers = read_maxima(path)
+    name = model or path.stem
+    where: Site = site or ("mid" if name.lower().startswith("solu") else "post")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    stored = Rows(out.parent).stored(set())
+    nothing = Known(np.empty(0, np.int64), np.empty(0, np.int32), np.empty((0, 1), np.float32))
+
+    def told(place: Place, neuron: int) -> Told:
+        listed = layers[place[1]]
+        return Told(
+            nothing, np.empty(0, np.int32), np.empty((0, 2)), float("nan"),
+            maximum=float(listed.activation[neuron]), trusted=bool(listed.trusted[neuron]),
+        )  # fmt: skip
+
+    manifest = {
+        "subject": {"name": name, "path": "", "sha256": None, "n_layers": len(layers),
+                    "d_mlp": [len(layer.activation) for layer in layers], "d_vocab": 0},
+        "tokenizer": {"sha256": sha256([]), "bos": None, "eos": None, "size": 0},
+        "corpus": {"path": str(path), "n_files": 1, "files": [], "skipped": {}},
+        "config": settings(stored, {}, sites=[where], k=1),
+        "source": {"kind": "maxima", "file": path.name, "tokens": "strings", "own": {}},
+    }  # fmt: skip
+    places: dict[Place, range] = {(where, i): range(len(layer.activation)) for i, layer in enumerate(layers)}
+    write_known(out, manifest, stored, places, told)
+    total = sum(len(layer.activation) for layer in layers)
+    doubted = [f"layer {i}, neuron {n}" for i, layer in enumerate(layers) for n in np.flatnonzero(~layer.trusted)]
+    problems = [f"{one} repeats its left neighbour's value: it is marked as not to be trusted" for one in doubted]
+    for problem in problems[:SHOWN]:
+        say(f"  {problem}")
+    say(f"import: {total:,} maxima of {len(layers)} layers, {len(problems):,} not to be trusted; {out}")
+    return Imported(pages=1, problems=problems)
+
+
+def _gluscope_files(paths: Sequence[Path]) -> list[Path]:
+    """The example files that paths name."""
+    inside = [sorted(path.glob("*.json")) if path.is_dir() else [path] for path in paths]
+    return [file for files in inside for file in files if NAME.fullmatch(file.name)]

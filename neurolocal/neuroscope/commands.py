@@ -158,6 +158,6 @@ def export(store: Path, folder: Path, **options: Any) -> None:
     for line in found.left_out[:20]:
         _say(f"  {line}")
     if len(found.left_out) > 20:
-        _say(f"  … {len(found.left_out):,} neurons without a page in all")
-    short = f", {found.short:,} of them with fewer than {options['texts']} texts" if found.short else ""
+        _say(f"  … {len(found.left_out):,} texts and neurons left out in all")
+    short = f", {found.short:,} of them with fewer than 20 texts, which some readers refuse" if found.short else ""
     _say(f"export: {found.pages:,} pages{short}; open {folder / 'index.html'}")

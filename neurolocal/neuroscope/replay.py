@@ -35,7 +35,7 @@ SUSPECT_ROWS = 32
 """Rows that suspects are tried on."""
 
 ROUNDED = 1e-6
-"""What six decimals, and float32 behind them, cannot say."""
+"""What six decimals, and float32 behind them, cannot say; of pages."""
 
 ENOUGH = 0.99
 """Share of the texts that must be within the tolerance."""
@@ -108,7 +108,7 @@ class Compared(NamedTuple):
     largest: float
     """Largest |difference|."""
     relative: float
-    """The same as a share of `told.scale`."""
+    """The same, less what the pages' decimals round, as a share of `told.scale`."""
     moments: Float64[np.ndarray, "5"]
     """Sums of told, computed, their squares and their product, for correlations."""
 
@@ -139,7 +139,7 @@ class OfNeuron:
     largest: float
     """Largest |difference|."""
     relative: float
-    """The same as a share of the neuron's largest |activation|."""
+    """The same, less what the pages' decimals round, as a share of the neuron's largest |activation|."""
     correlation: float
 
 
@@ -163,7 +163,7 @@ class Replayed:
     largest: float
     """Largest |difference|."""
     relative: float
-    """The same as a share of its neuron's largest |activation|."""
+    """The same, less what the pages' decimals round, as a share of its neuron's largest |activation|."""
     left_out: int
     """Texts whose peak stands behind a token with no known id."""
     absent: int
@@ -175,12 +175,8 @@ class Replayed:
     def agrees(self) -> bool:
         """Whether the subject's weights and tokenizer are those of the store, read at a place and in a dtype it has."""
         way = self.fits.way
-        return (
-            self.level != "nothing"
-            and way.subject == self.asked.way.subject
-            and way.bos == "as shown"
-            and not way.shift
-        )
+        plain = way.bos == "as shown" and not way.shift and way.site != FOLDED
+        return self.level != "nothing" and way.subject == self.asked.way.subject and plain
 
 
 Load = Callable[[str | None, str], Subject]
@@ -235,7 +231,7 @@ def replay(
         some = _some_rows(usable)
         base_there = _tried(asked, [c for c in found[asked.site, 0] if c.told.row in {t.row for t in some}])
         tried = [base_there, *_suspects(rows, load, subject, some, asked, others, say=say)]
-    tried.sort(key=lambda t: t.error)
+    tried.sort(key=lambda t: (t.error, len(t.way.unlike(asked))))
     fits = tried[0] if tried[0].error < BETTER * base.error and base.agree < ENOUGH else base
     compared = found[asked.site, 0]
     return Replayed(
@@ -268,7 +264,7 @@ def _require_fit(store: Store, subject: Subject) -> None:
         if layer >= subject.n_layers or neuron >= subject.d_mlp[layer]:
             raise StoreError(
                 f"replaying {store.path} on {subject.name}: the store has neuron {neuron} of layer {layer}, the "
-                f"subject {subject.n_layers} layers of {max(subject.d_mlp)} neurons. Give the model that the pages are of."
+                f"subject {subject.n_layers} layers of {max(subject.d_mlp)} neurons. Give the model of the pages."
             )
     if store.site not in subject.sites:
         raise SubjectError(
@@ -312,6 +308,7 @@ class _Rows:
         self.counts_bos = (
             bool(store.manifest["config"].get("count_bos")) or store.manifest["config"].get("bos") != "prepend"
         )
+        self.rounded = ROUNDED if store.imported else 0.0
         self._resolvers: dict[str, Resolver] = {}
         self._rows: dict[tuple[str, int], Row] = {}
 
@@ -381,7 +378,7 @@ def _loaded(dtype: str) -> str:
 def _tried(way: Way, compared: Sequence[Compared]) -> Tried:
     tolerance = TOLERANCE[way.dtype if way.dtype in TOLERANCE else "bfloat16"]
     relative = np.array([c.relative for c in compared])
-    within = [c.largest <= max(tolerance * c.told.scale, ROUNDED) for c in compared]
+    within = [c.relative <= tolerance for c in compared]
     moments = np.sum([c.moments for c in compared], axis=0)
     return Tried(
         way, len(compared), float(np.median(relative)), float(np.mean(within)),
@@ -437,7 +434,7 @@ def _compare(
                 for s, site in enumerate(sites):
                     ours = _aligned(computed[i][j][s], batch[i][1], len(t.values))
                     for shift in SHIFTS if bos == "as shown" else (0,):
-                        one = _compared(t, _shifted(ours, shift), counts_bos=rows.counts_bos)
+                        one = _compared(t, _shifted(ours, shift), counts_bos=rows.counts_bos, rounded=rows.rounded)
                         if one is not None:
                             found[site, shift].append(one)
     return [(key, compared) for key, compared in found.items() if compared]
@@ -472,7 +469,7 @@ def _shifted(ours: Float32[np.ndarray, "pos"], shift: int) -> Float32[np.ndarray
     return found
 
 
-def _compared(t: Told, ours: Float32[np.ndarray, "pos"], *, counts_bos: bool) -> Compared | None:
+def _compared(t: Told, ours: Float32[np.ndarray, "pos"], *, counts_bos: bool, rounded: float) -> Compared | None:
     both = np.isfinite(t.values) & ~np.isnan(ours)
     if not both.any():
         return None
@@ -483,7 +480,7 @@ def _compared(t: Told, ours: Float32[np.ndarray, "pos"], *, counts_bos: bool) ->
     peak = int(np.argmax(np.where(competing, ours, -np.inf))) if competing.any() else -1
     with np.errstate(invalid="ignore"):
         moments = np.array([a.sum(), b.sum(), (a * a).sum(), (b * b).sum(), (a * b).sum()])
-    return Compared(t, len(a), peak == t.position, gap, gap / t.scale, moments)
+    return Compared(t, len(a), peak == t.position, gap, max(gap - rounded, 0.0) / t.scale, moments)
 
 
 def _computed(

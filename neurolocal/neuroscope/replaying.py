@@ -114,7 +114,8 @@ def print_replay(
     screen.print(
         Text(
             f"{found.texts:,} texts, {found.activations:,} activations: strongest token the same in "
-            f"{found.same_peak:,} · largest difference {found.largest:.3g} ({found.relative:.2g} of its neuron's largest activation) · "
+            f"{found.same_peak:,} · largest difference {found.largest:.3g} "
+            f"({found.relative:.2g} of its neuron's largest activation) · "
             f"correlation {found.asked.correlation:.6f} · {found.asked.agree:.1%} of the texts within the tolerance"
         )
     )

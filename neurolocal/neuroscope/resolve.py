@@ -25,6 +25,9 @@ READINGS = 512
 AROUND = 12
 """Tokens on either side of such a run that are encoded with it."""
 
+EDGE = 4
+"""Tokens at either end of a stretch of text that its encoding may cut in another way."""
+
 BROKEN = "\ufffd"
 
 
@@ -35,6 +38,7 @@ class Tokenizes(Protocol):
     @property
     def vocabulary(self) -> Vocabulary: ...  # noqa: D102
     def encode_documents(self, texts: list[str]) -> list[tuple[Any, Any]]: ...  # noqa: D102
+    def encode_exactly(self, text: str) -> list[int] | None: ...  # noqa: D102
 
 
 class Row(NamedTuple):
@@ -62,6 +66,7 @@ class Resolver:
     ambiguous: int = 0
     """Tokens so far that stay ambiguous."""
     _ids: dict[str, list[int]] = field(default_factory=dict)
+    _single: dict[str, int | None] = field(default_factory=dict)
     _tried: dict[Any, list[int] | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -103,9 +108,18 @@ class Resolver:
         place = 0
         for i, piece in enumerate(pieces):
             found = at.get(place)
+            if ids[start + i] < 0 and found not in self._ids[piece] and not EDGE <= i < len(pieces) - EDGE:
+                found = self._alone(piece)  # a row may begin and end inside a word
             if ids[start + i] < 0 and found in self._ids[piece]:
                 ids[start + i] = found
             place += len(piece)
+
+    def _alone(self, piece: str) -> int | None:
+        """The one id that the tokenizer gives a string in the middle of a text."""
+        if piece not in self._single:
+            found = self.subject.encode_exactly(piece) or []
+            self._single[piece] = found[0] if len(found) == 1 else None
+        return self._single[piece]
 
     def _try(self, row: Int64[np.ndarray, "pos"], ids: Int64[np.ndarray, "pos"], start: int, stop: int) -> None:
         """Give a run of broken characters the one reading that the tokenizer gives back, if it is one."""

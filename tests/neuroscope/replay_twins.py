@@ -1,0 +1,80 @@
+"""What tests of the replay share: models on disk, and pages of them that were made in any way one likes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from page_twins import page_html
+from small_run import TEXT
+
+sys.path.append(str(Path(__file__).parents[1] / "subject"))
+from legacy_twins import CONFIG, random_weights, write_legacy
+
+LENGTH = 48
+"""Tokens a row."""
+
+
+def solu_folder(folder: Path, stories: Path, *, seed: int, act_fn: str = "solu_ln") -> Path:
+    """A random SoLU (or other) model in TransformerLens's own checkpoint format."""
+    config = CONFIG | {"act_fn": act_fn}
+    return write_legacy(folder, config, random_weights(config, seed=seed), tokenizer_from=stories)
+
+
+def neox_folder(folder: Path, stories: Path, *, seed: int) -> Path:
+    """A random GPT-NeoX model in Hugging Face's format."""
+    import transformers
+
+    torch.manual_seed(seed)
+    config = transformers.GPTNeoXConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=512,
+        max_position_embeddings=64, initializer_range=0.2, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    config.architectures = ["GPTNeoXForCausalLM"]
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((stories / name).read_bytes())
+    return folder
+
+
+def rows_of(subject: Any, n: int = 8) -> np.ndarray:
+    """Rows of text with BOS, in token ids; every token's string has one reading in its text."""
+    ids = subject.encode([TEXT * 6])[0]
+    step = LENGTH - 1
+    return np.array([[subject.bos, *ids[i * step : (i + 1) * step]] for i in range(n)], np.int64)
+
+
+def activations(subject: Any, rows: np.ndarray, layer: int, site: str, *, autocast: bool = False) -> np.ndarray:
+    """(row, pos, neuron), float32."""
+    tokens = torch.from_numpy(rows)
+    if autocast:
+        with torch.autocast("cpu", torch.bfloat16):
+            return subject.activations(tokens, layer, site).float().numpy()
+    return subject.activations(tokens, layer, site).float().numpy()
+
+
+def write_pages(
+    folder: Path, subject: Any, rows: np.ndarray, of_layer: dict[int, np.ndarray], *, model: str, neurons: int = 6,
+    first: int = 0,
+) -> Path:  # fmt: skip
+    """Pages in the site's own form: `rows` as shown, the activations as given, positions from `first` on."""
+    strings = [subject.vocabulary.str_tokens(row) for row in rows]
+    for layer, values in of_layer.items():
+        for neuron in range(neurons):
+            order = np.argsort(-values[:, :, neuron].max(axis=1))
+            texts: list[dict[str, Any]] = [
+                {
+                    "index": 100 + int(i),
+                    "tokens": strings[i][first:],
+                    "values": [round(float(v), 6) for v in values[i, :, neuron]],
+                }
+                for i in order
+            ]
+            page = {"model": model, "dataset": "pile", "layer": layer, "neuron": neuron, "texts": texts}
+            path = folder / model / str(layer) / f"{neuron}.html"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(page_html(page), encoding="utf-8")
+    return folder

@@ -97,13 +97,14 @@ def _statistics(screen: Console, read: Layer, neuron: int) -> None:
     s, at = read.statistics, read.index[neuron]
     finite = s.count - int(s.nonfinite[at])
     screen.print(Text("\nstatistics", style="dim"))
-    said = f"{s.count:,} positions"
+    imported = "source" in read.store.manifest  # the positions that its page shows are all that is known
+    said = f"{finite:,} positions, all that its page shows" if imported else f"{s.count:,} positions"
     if finite:
         share = percent(int(s.positive[at]) / finite)
         spread = float(s.variance[at]) ** 0.5
         said += f" · mean {number(float(s.mean[at]))} ± {number(spread)} · positive {share}"
         said += f" · from {number(float(s.minimum[at]))} to {number(float(s.maximum[at]))}"
-    if finite < s.count:
+    if finite < s.count and not imported:
         said += f" · NaN or infinite at {s.count - finite:,}"
     _line(screen, said)
     if finite:

@@ -123,7 +123,8 @@ def _vectors(store: StoreReader, layers: Iterable[int], side: Side) -> list[tupl
 def _card(read: Layer, row: NeuronRow) -> Card:
     s, neuron, at = read.statistics, row.neuron, read.index[row.neuron]
     finite = s.count - int(s.nonfinite[at])
-    said = f"{s.count:,} positions"
+    imported = "source" in read.store.manifest  # the positions that its page shows are all that is known
+    said = f"{finite:,} positions, all that its page shows" if imported else f"{s.count:,} positions"
     if finite:
         said += f", positive at {percent(int(s.positive[at]) / finite)}"
         said += f", mean {number(float(s.mean[at]))} ± {number(float(s.variance[at]) ** 0.5)}"

@@ -94,7 +94,7 @@ def check_layer(store: Store, layer: int, rows: Rows | None, faults: Faults, loo
             if statistics is not None and side in SIDES:
                 _check_extremes(f"{base}/{side}", top, side, statistics, faults)
             if rows is not None:
-                _check_windows(f"{base}/{side}", top, side, before=_before(store), rows=rows, faults=faults)
+                _check_windows(f"{base}/{side}", top, side, store=store, rows=rows, faults=faults)
                 if sampled is not None:
                     _check_against_sample(f"{base}/{side}", top, sampled, rows, faults)
 
@@ -185,6 +185,8 @@ def _check_pages(store: Store, layer: int, faults: Faults) -> None:
                  axes=("neuron",))  # fmt: skip
     off = np.zeros(used.shape, bool)
     for at in range(len(used)):
+        if not used[at].any():  # as in a list of maxima, which has no rows at all
+            continue
         whole = store.page_activations(layer, at)
         place = top.position[at][:, None] - before + np.arange(top.window.shape[2])
         inside = (place >= 0) & (place < whole.shape[1])
@@ -221,8 +223,12 @@ def _check_extremes(place: str, top: TopK, side: Side, statistics: Statistics, f
                  what="neurons whose first example is another", axes=("neuron",))  # fmt: skip
 
 
-def _check_windows(place: str, top: TopK, side: Side, *, before: int, rows: Rows, faults: Faults) -> None:
-    """Each example's row is stored, its position counts, its window holds it and nothing stronger."""
+def _check_windows(place: str, top: TopK, side: Side, *, store: Store, rows: Rows, faults: Faults) -> None:
+    """Each example's row is stored, its position counts, its window holds it and nothing stronger.
+
+    Of equals the first; but pages round, and of values that look alike there it was a later one that was the strongest.
+    """
+    before = _before(store)
     used = top.row >= 0
     at, there = rows.find(top.row)
     faults.where(f"{place}/row", used & ~there, "rows in rows/index", what="rows that are not stored", axes=LIST)
@@ -242,7 +248,7 @@ def _check_windows(place: str, top: TopK, side: Side, *, before: int, rows: Rows
         outside |= used & ~inside & ~np.isnan(value)
         if side in SIDES and j != before:
             own = -value if side == "smallest" else value
-            better = (own >= strength) if j < before else (own > strength)
+            better = (own >= strength) if j < before and not store.imported else (own > strength)
             some = good & inside & better & np.isfinite(value)
             if some.any():
                 stronger |= some & rows.counts(at, position)

@@ -78,3 +78,19 @@ def write_pages(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(page_html(page), encoding="utf-8")
     return folder
+
+
+def gpt2_folder(folder: Path, stories: Path, *, seed: int) -> Path:
+    """A random GPT-2 in Hugging Face's format."""
+    import transformers
+
+    torch.manual_seed(seed)
+    config = transformers.GPT2Config(
+        n_embd=32, n_inner=64, n_layer=2, n_head=4, vocab_size=512, n_positions=64, initializer_range=0.2,
+        bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    config.architectures = ["GPT2LMHeadModel"]
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((stories / name).read_bytes())
+    return folder

@@ -42,14 +42,19 @@ def run(monkeypatch, capfd):
 
 
 def commands() -> dict[str, click.Command]:
-    return {"neurolocal": cli} | {f"neurolocal-{name}": command for name, command in cli.commands.items()}
+    found: dict[str, click.Command] = {"neurolocal": cli}
+    for name, command in cli.commands.items():
+        found[f"neurolocal-{name}"] = command
+        within = command.commands if isinstance(command, click.Group) else {}
+        found |= {f"neurolocal-{name}-{inner}": one for inner, one in within.items()}
+    return found
 
 
 @pytest.mark.parametrize("name", commands())
 def test_help_is_as_it_was(name: str, run, monkeypatch) -> None:
     """NEUROLOCAL_GOLDEN=write writes the texts anew; read the difference before it is committed."""
     monkeypatch.setenv("COLUMNS", "100")
-    ended = run(*name.split("-", 1)[1:], "--help")
+    ended = run(*name.split("-")[1:], "--help")
     assert (ended.code, ended.err) == (0, "")
     text = ended.out
     path = GOLDEN / f"{name}.txt"
@@ -67,7 +72,7 @@ def test_no_golden_without_its_command() -> None:
 @pytest.mark.parametrize("name", list(commands())[1:])
 def test_every_command_has_an_example_and_every_option_a_text(name: str) -> None:
     command = commands()[name]
-    assert f"neurolocal {name.removeprefix('neurolocal-')}" in (command.epilog or "")
+    assert name.replace("-", " ") in (command.epilog or "")
     assert command.help
     assert all(option.help for option in command.params if isinstance(option, click.Option))
 

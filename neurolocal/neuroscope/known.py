@@ -42,8 +42,8 @@ class Known(NamedTuple):
     """Activations over the rows; NaN where unknown."""
 
 
-Signs = tuple[Float32[np.ndarray, "text pos"], Float32[np.ndarray, "text pos"]]
-"""Outputs of the gate and the in projection."""
+Signs = tuple[Float32[np.ndarray, "_ _"], Float32[np.ndarray, "_ _"]]
+"""Outputs of the gate and the in projection, (text, pos)."""
 
 
 class Counted(NamedTuple):

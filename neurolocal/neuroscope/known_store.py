@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from neurolocal.neuroscope.gathered import Stored
-from neurolocal.neuroscope.known import Counted, Known, case_lists, drawn, order, record
+from neurolocal.neuroscope.known import Counted, Known, Signs, case_lists, drawn, order, record
 from neurolocal.neuroscope.pages import AFTER, BEFORE
 from neurolocal.records import BINS, HISTOGRAM_EVERY, THRESHOLDS, LayerRecord, PageLists, Place, Sample, Site
 from neurolocal.store import Blocks, Collected, write_collected
@@ -37,7 +37,7 @@ class Told(NamedTuple):
     """Largest and smallest activation of its row, as printed; NaN where not."""
     range: float
     """What the page's colours reach to; NaN where not said."""
-    signs: tuple[Float32[np.ndarray, "text pos"], Float32[np.ndarray, "text pos"]] | None = None
+    signs: Signs | None = None
     """Gate and in projections' outputs, where sign cases are kept."""
     maximum: float | None = None
     """The neuron's largest activation, where it is known without an example."""

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurolocal.errors import NeurolocalError, StoreError
-from neurolocal.neuroscope.writing import TEMPLATES, digest, shown, source
+from neurolocal.neuroscope.writing import TEMPLATES, shown, source
+from neurolocal.report.inline import digest
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -151,7 +151,7 @@ class _Slots:
 
 
 def _computed(
-    store: Store, subject: Subject, parts: Sequence[Part], at: Sequence[Int64[np.ndarray, "neuron text"]],
+    store: Store, subject: Subject, parts: Sequence[Part], at: Sequence[Int64[np.ndarray, "_ _"]],
     *, said: Callable[[str], None],
 ) -> dict[int, np.ndarray]:  # fmt: skip
     """The subject's activations (neuron, text, pos) in these rows, by layer; each is in one part of a group."""

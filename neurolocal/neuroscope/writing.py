@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from neurolocal.report.inline import digest
 from neurolocal.report.visible import visible
 
 BEFORE, AFTER = 50, 10
@@ -117,11 +118,6 @@ def harmless(encoded: str) -> str:
 def shown(text: str) -> str:
     """Hostile text as HTML: on one line, nothing hidden, escaped."""
     return escape(visible(text, limit=LONGEST))
-
-
-def digest(text: str) -> str:
-    """What a content security policy calls an inline style or script by."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache

@@ -8,8 +8,6 @@ Cost: about 300 bytes a table row and 10 to 30 KB a card.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from neurolocal.errors import NeurolocalError
 from neurolocal.records import VERDICTS, Example, Side
 from neurolocal.report.file import write_whole
+from neurolocal.report.inline import digest, markup
 from neurolocal.report.layer import Figure, Layer, Substitute, chosen_layers, fixed, number, percent, read_layer
 from neurolocal.report.reading import StoreReader
 from neurolocal.report.rows import NeuronRow, neuron_row, report_object
@@ -88,10 +87,10 @@ def page(
         summaries.append(_summary(read))
     style, script = (_source(environment, name) for name in ("page.css", "page.js"))
     return environment.get_template("page.html").render(
-        style=_markup(style),
-        script=_markup(script),
+        style=markup(style),
+        script=markup(script),
         policy=(
-            f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
+            f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
             "base-uri 'none'; form-action 'none'"
         ),
         facts=[*_facts(store.manifest), *_vectors(store, [s.layer for s in summaries], side)],
@@ -231,14 +230,3 @@ def _environment() -> Environment:
 def _source(environment: Environment, name: str) -> str:
     assert environment.loader is not None
     return environment.loader.get_source(environment, name)[0]
-
-
-def _markup(text: str) -> Any:
-    """Our own style or script, which the template must not escape."""
-    from markupsafe import Markup
-
-    return Markup(text)
-
-
-def _digest(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from replay_twins import activations, neox_folder, rows_of, solu_folder, write_pages
 from small_run import neurolocal, write_corpus
 
+from neurolocal.cli import cli
 from neurolocal.errors import StoreError, SubjectError
 from neurolocal.neuroscope.importing import import_pages
 from neurolocal.neuroscope.replay import FOLDED, Replayed
@@ -203,8 +206,9 @@ def test_the_round_trip_of_the_command_line(stories, tmp_path) -> None:
         ["neuroscope", "import", "site", "--out", "theirs.h5"],
         ["neuroscope", "replay", "theirs.h5", "--subject", stories, "--out", "adopted.h5", "--json"],
     ):
-        done = neurolocal(*command, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        with contextlib.chdir(tmp_path):
+            done = CliRunner().invoke(cli, [str(argument) for argument in command])
+        assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
     assert said["agrees"]
     assert said["level"] == "float32"
@@ -216,8 +220,8 @@ def test_the_round_trip_of_the_command_line(stories, tmp_path) -> None:
             assert np.allclose(a.activation[used], b.activation[: len(a.row)][used], atol=1e-6)
             assert (a.row[used] == b.row[used]).mean() > 0.99, "equal to six decimals, ties may stand in another order"
     assert check(tmp_path / "adopted.h5", progress=False).faults == ()
-    again = neurolocal("check", "adopted.h5", "--replay", 50, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
+    again = CliRunner().invoke(cli, ["check", str(tmp_path / "adopted.h5"), "--replay", "50"])
+    assert again.exit_code == 0, again.output
 
 
 def test_an_imported_store_cannot_run_a_subject_before_its_ids_are_known(stories, tmp_path, rng) -> None:

@@ -8,14 +8,19 @@ row takes some 300 bytes.
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, UInt32
 
+from neurolocal.errors import StoreError
 from neurolocal.neuroscope.pages import PageError
 from neurolocal.provenance import Parts
 from neurolocal.store import StoredRows
@@ -26,6 +31,23 @@ UNKNOWN = 0xFFFFFFFF
 
 SPECIAL = re.compile(r"<\|[^<>|\s]{1,40}\|>|</?s>|<(?:unk|pad|bos|eos|BOS|EOS)>")
 """Strings that are control tokens of some tokenizer; pages of others don't say which are."""
+
+
+@contextmanager
+def folder_of(out: Path) -> Iterator[Path]:
+    """The folder of a store that is to be written, made if need be, where temporary files go.
+
+    Raises:
+        StoreError: the folder cannot be written, or the disk is full, now or within the block.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield out.parent
+    except OSError as error:
+        raise StoreError(
+            f"writing {out}: {error.strerror or error}. What was there is untouched; make room beside it or give "
+            "another place, and run the same command again."
+        ) from error
 
 
 class Spool:
@@ -62,6 +84,8 @@ def disk_table(folder: Path, dtype: str, shape: tuple[int, ...]) -> Any:
     if not all(shape):
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile(dir=folder, prefix=".neurolocal-") as file:
+        # Room is made at once: on a full disk, a write into a mapped file would kill the process.
+        os.posix_fallocate(file.fileno(), 0, math.prod(shape) * np.dtype(dtype).itemsize)
         return np.memmap(file, np.dtype(dtype), "w+", shape=shape)
 
 
@@ -83,6 +107,7 @@ class Rows:
         self._numbers: dict[str, int] = {}
         self._of: dict[int, UInt32[np.ndarray, "string"]] = {}
         self._rows: dict[int, _Row] = {}
+        self._used = np.zeros(0, bool)
         self._tokens = Spool(folder, "<u4")
 
     def __len__(self) -> int:
@@ -132,6 +157,9 @@ class Rows:
             own, whole = np.where(b == UNKNOWN, a, b), whole or old.whole
             if np.array_equal(own, there) and whole == old.whole:
                 return
+        if len(self._used) < len(self._numbers):
+            self._used = np.concatenate([self._used, np.zeros(len(self._numbers), bool)])
+        self._used[tokens] = True
         self._rows[index] = _Row(self._tokens.add(own), len(own), dataset, whole)
 
     def stored(self, special: set[str]) -> Stored:
@@ -142,11 +170,11 @@ class Rows:
         """
         index = np.array(sorted(self._rows), np.int64)
         rows = [self._rows[i] for i in index.tolist()]
-        strings = sorted(self._numbers, key=lambda s: s.encode())
+        used = [s for s, number in self._numbers.items() if number < len(self._used) and self._used[number]]
+        strings = sorted(used, key=lambda s: s.encode())
         some_unknown = any(not row.whole for row in rows)
-        of = np.empty(len(strings) + 1, np.uint32)
+        of = np.full(len(self._numbers) + 1, len(strings), np.uint32)  # the unknown token, but for those below
         of[[self._numbers[s] for s in strings]] = np.arange(len(strings), dtype=np.uint32)
-        of[-1] = len(strings)  # the unknown token
         vocabulary = Vocabulary(
             [s.encode() for s in strings] + [b""] * some_unknown,
             np.array([bool(SPECIAL.fullmatch(s)) or s in special for s in strings] + [True] * some_unknown, bool),
@@ -157,7 +185,7 @@ class Rows:
         count = np.zeros(len(vocabulary.tokens), np.int64)
         firsts = set[int]()
         for i, row in enumerate(rows):
-            own = of[np.minimum(self._tokens.read(row.start, row.length), len(strings))]
+            own = of[np.minimum(self._tokens.read(row.start, row.length), len(self._numbers))]
             tokens[i, : row.length] = own
             count += np.bincount(own, minlength=len(count))
             firsts.add(int(own[0]))

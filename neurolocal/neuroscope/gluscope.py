@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from itertools import islice
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +21,10 @@ from jaxtyping import Float32
 
 from neurolocal.config import sha256
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope.gathered import Rows, Stored
+from neurolocal.neuroscope.gathered import Rows, Stored, folder_of
 from neurolocal.neuroscope.known import Known
 from neurolocal.neuroscope.known_store import Told, settings, write_known
+from neurolocal.neuroscope.sheets import Numbers
 from neurolocal.records import Place, Site
 
 SITES: dict[str, Site] = {"hook_post": "post", "hook_pre": "pre", "hook_pre_linear": "pre_linear"}
@@ -31,6 +32,8 @@ SITES: dict[str, Site] = {"hook_post": "post", "hook_pre": "pre", "hook_pre_line
 
 MASKED = re.compile(r"gate([+-])_in([+-])_hook_post")
 """The label of the activation where gate and in projection have these signs, and 0 elsewhere."""
+
+LARGEST = float(np.finfo(np.float32).max)
 
 NAME = re.compile(r"L([0-9]{1,6})_N([0-9]{1,9})_.*\.json")
 
@@ -59,21 +62,20 @@ def import_gluscope(
         StoreError: a file is not as it should be, or the store cannot be written.
     """
     examples = [read_example(path) for path in files]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    rows, numbers, strings = Rows(out.parent), dict[tuple[str, ...], int](), dict[str, int]()
-    of: dict[tuple[int, int], list[tuple[int, Example]]] = {}
-    for path, one in zip(files, examples, strict=True):
-        row = numbers.setdefault(tuple(one.tokens), len(numbers))
-        mine = of.setdefault((one.layer, one.neuron), [])
-        if row in (number for number, _ in mine):
-            say(f"import: {path.name} has the text of an earlier file of this neuron; the first is kept")
-            continue
-        before = len(strings)
-        codes = np.array([strings.setdefault(token, len(strings)) for token in one.tokens], np.uint32)
-        rows.add(row, "", 0, rows.number(0, list(islice(strings, before, None)), codes), whole=True)
-        mine.append((row, one))
-    stored = rows.stored(set())
-    rows.close()
+    numbers, of = dict[tuple[str, ...], int](), dict[tuple[int, int], list[tuple[int, Example]]]()
+    strings = Numbers()
+    with folder_of(out) as folder, closing(Rows(folder)) as rows:
+        for path, one in zip(files, examples, strict=True):
+            row = numbers.setdefault(tuple(one.tokens), len(numbers))
+            mine = of.setdefault((one.layer, one.neuron), [])
+            if row in (number for number, _ in mine):
+                say(f"import: {path.name} has the text of an earlier file of this neuron; the first is kept")
+                continue
+            before = len(strings)
+            codes = np.array([strings[token] for token in one.tokens], np.uint32)
+            rows.add(row, "", 0, rows.number(0, strings.strings[before:], codes), whole=True)
+            mine.append((row, one))
+        stored = rows.stored(set())
     k, count = max(map(len, of.values())), sum(map(len, of.values()))
     sites: list[Site] = [site for site in SITES.values() if all(site in e.values for e in examples)]
     signed = {"post", "pre", "pre_linear"} <= set(sites)
@@ -120,8 +122,10 @@ def read_example(path: Path) -> Example:
     ):
         raise refuse("it lacks tokens, values or labels")
     tokens, labels = said["tokens"], said["labels"]
-    if not tokens or len(said["values"]) != len(tokens) or len(set(map(str, labels))) != len(labels):
-        raise refuse(f"it has {len(said['values'])} values for {len(tokens)} tokens, or a label twice")
+    if not tokens or len(said["values"]) != len(tokens) or not all(type(label) is str for label in labels):
+        raise refuse(f"it has {len(said['values'])} values for {len(tokens)} tokens, or a label that is no text")
+    if len(set(labels)) != len(labels):
+        raise refuse("it has a label twice")
     try:
         "".join(tokens).encode()
     except (TypeError, UnicodeEncodeError) as error:
@@ -129,9 +133,9 @@ def read_example(path: Path) -> Example:
     rows = said["values"]
     if not all(isinstance(v, list) and len(v) == len(labels) and set(map(type, v)) <= {int, float} for v in rows):
         raise refuse(f"it has a token without {len(labels)} numbers")
-    table = np.array(rows, np.float64)
-    if not np.isfinite(table.astype(np.float32)).all():
+    if not all(abs(number) <= LARGEST for row in rows for number in row):  # before numpy meets it: an int has no end
         raise refuse("it holds a number that is too large")
+    table = np.array(rows, np.float64)
     columns = {label: table[:, i].astype(np.float32) for i, label in enumerate(labels)}
     if "hook_post" not in columns:
         raise refuse(f"it has no hook_post (found: {', '.join(map(str, labels))[:80]})")
@@ -154,7 +158,7 @@ def _agrees(columns: dict[str, Float32[np.ndarray, "pos"]], refuse: Callable[[st
                 raise refuse(f"its {label} is not hook_post where the signs are so")
 
 
-def _table(rows: list[Float32[np.ndarray, "pos"]]) -> Float32[np.ndarray, "text pos"]:
+def _table(rows: list[Float32[np.ndarray, "_"]]) -> Float32[np.ndarray, "text pos"]:
     found = np.full((len(rows), max(map(len, rows))), np.nan, np.float32)
     for i, row in enumerate(rows):
         found[i, : len(row)] = row

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from neurolocal.config import sha256
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope.gathered import Rows, Spool, Stored
+from neurolocal.neuroscope.gathered import Rows, Spool, Stored, folder_of
 from neurolocal.neuroscope.known import Known
 from neurolocal.neuroscope.known_store import Told, settings, write_known
 from neurolocal.neuroscope.pages import PageError, Problem
@@ -55,7 +55,7 @@ class Imported:
 class _Page(NamedTuple):
     """A page's texts, whose values lie in the spool."""
 
-    content: str
+    content: bytes
     places: Int64[np.ndarray, "text 6"]
     printed: Float64[np.ndarray, "text 2"]
     starts: Int64[np.ndarray, "text"]
@@ -82,8 +82,7 @@ def import_pages(
         StoreError: no page, no text that can be read, pages of several models, or the store cannot be written.
     """
     files = page_files(paths)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with closing(_Gathered(out.parent, model)) as gathered:
+    with folder_of(out) as folder, closing(_Gathered(folder, model)) as gathered:
         for sheet in tqdm(read_sheets(files, processes=processes), "import", len(files), unit="page", disable=not bar):
             gathered.add(sheet)
         if not gathered.imported.texts:
@@ -109,19 +108,24 @@ class _Gathered:
         page, problems = sheet.page, [*sheet.problems]
         codes = self.rows.number(sheet.reader, sheet.new, sheet.codes)
         self._digest.update(f"{sheet.file}\0{sheet.sha256}\n".encode("utf-8", "surrogateescape"))
-        if page is not None and self.wanted is not None and page.model != self.wanted:
+        if page is not None and self.wanted is not None and page.model not in ("", self.wanted):
             self._other[page.model] += 1
             return
-        if page is not None:
+        strange = [] if page is None else [n for n, said in page.own.items() if not _KNOWN.get(n, _anything)(said)]
+        if strange:
+            problems.append(Problem(None, f"what it says of its making is damaged ({strange[0]}); it is left out"))
+        elif page is not None and len(sheet.places) and not page.model and (self.wanted or any(self._models)):
+            problems.append(Problem(None, "it does not say which model it is of, as other pages do; it is left out"))
+        elif page is not None and len(sheet.places):
             self._belongs(sheet.file, page.model, page.own)
-            old = self._pages.get((page.layer, page.neuron))
-            if old is not None and old.content == sheet.content:
+            content, old = _content(sheet, codes), self._pages.get((page.layer, page.neuron))
+            if old is not None and old.content == content:
                 self.imported.doubled += 1
                 return
-            if old is not None:
+            if old is None:
+                self._take(sheet, codes, content, problems)
+            else:
                 problems.append(Problem(None, "an earlier file has other texts of this neuron; this one is left out"))
-            elif len(sheet.places):
-                self._take(sheet, codes, problems)
         self.imported.problems += [f"{sheet.file}: {problem}" for problem in problems]
 
     def _belongs(self, file: str, model: str, own: dict[str, Any]) -> None:
@@ -144,7 +148,7 @@ class _Gathered:
         self._own = self._own or [conventions]
         self._models[model] += 1
 
-    def _take(self, sheet: Sheet, codes: UInt32[np.ndarray, "token"], problems: list[Problem]) -> None:
+    def _take(self, sheet: Sheet, codes: UInt32[np.ndarray, "token"], content: bytes, problems: list[Problem]) -> None:
         page = sheet.page
         assert page is not None
         begins = np.cumsum([0, *sheet.places[:, 4]])
@@ -163,10 +167,10 @@ class _Gathered:
             starts.append(self._values.add(sheet.values[mine]))
         if not kept:
             return
-        self._special.update(s for s in page.own.get("special", []) if isinstance(s, str))
+        self._special.update(page.own.get("special", ()))
         self._datasets[page.dataset] += 1
         self._pages[page.layer, page.neuron] = _Page(
-            sheet.content, sheet.places[kept], sheet.printed[kept], np.array(starts, np.int64), page.range
+            content, sheet.places[kept], sheet.printed[kept], np.array(starts, np.int64), page.range
         )
         self.imported.pages += 1
         self.imported.texts += len(kept)
@@ -231,7 +235,49 @@ class _Gathered:
         self._values.close()
 
 
+def _content(sheet: Sheet, codes: UInt32[np.ndarray, "token"]) -> bytes:
+    """Names what a page's texts say: equal for two files that say the same."""
+    page = sheet.page
+    made = hashlib.sha256(repr((page and page.model, sheet.datasets)).encode("utf-8", "surrogatepass"))
+    for array in (sheet.places, sheet.printed, codes, sheet.values):
+        made.update(np.ascontiguousarray(array).data)
+    return made.digest()
+
+
 _CONVENTIONS = (
     *("site", "side", "dtype", "bos", "count_bos", "skip_special", "subject", "tokenizer", "n_layers", "d_mlp"),
 )
 """What our own pages say of the store that they were made from, alike on all pages of one export."""
+
+
+def _anything(_: object) -> bool:
+    return True
+
+
+def _flag(said: object) -> bool:
+    return said is None or type(said) is bool
+
+
+def _name(said: object) -> bool:
+    return said is None or (type(said) is str and said.isascii())
+
+
+def _size(said: object) -> bool:
+    return said is None or (type(said) is int and 0 < said < 1 << 31)
+
+
+def _strings(said: object) -> bool:
+    return type(said) is list and all(type(s) is str for s in said)
+
+
+_KNOWN: dict[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("site", "side", "subject", "tokenizer"), _name),
+    **dict.fromkeys(("count_bos", "skip_special"), _flag),
+    "n_layers": _size,
+    "d_mlp": lambda said: said is None or (type(said) is list and all(map(_size, said)) and None not in said),
+    "dtype": lambda said: said in (None, "float32", "bfloat16", "float16"),
+    "bos": lambda said: said in (None, "prepend", "none"),
+    "special": _strings,
+    "damaged": lambda said: False,
+}
+"""What can stand there, by its name."""

@@ -7,8 +7,7 @@ Invariant: FORMAT.md's own; `check` finds no fault. Cost: some 0.3 ms a neuron o
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -66,72 +65,99 @@ def order(known: Known, side: Side = "largest") -> Int64[np.ndarray, "text"]:
     return np.lexsort((known.position, known.row, -strength))
 
 
-def lists(neurons: Sequence[Known], k: int, *, side: Side, before: int, after: int) -> TopK:
-    """The lists of some neurons, all of their texts in them."""
-    n, width = len(neurons), before + 1 + after
-    top = TopK(
+class LayerBuilder:
+    """A layer's record, made neuron by neuron: one neuron's whole rows are in memory at a time."""
+
+    def __init__(
+        self, neurons: Int64[np.ndarray, "neuron"], k: int, counted: Counted, *, before: int, after: int, cases: bool
+    ) -> None:
+        """Nothing known yet.
+
+        Args:
+            neurons: index within the layer of each.
+            k: slots of a list.
+            counted: which positions count.
+            before, after: positions of a window.
+            cases: whether the sign cases have lists, too.
+        """
+        n = len(neurons)
+        self.neurons, self.counted, self.before = neurons, counted, before
+        sides: tuple[Side, ...] = ("largest", *(CASES if cases else ()))
+        self.lists: dict[Side, TopK] = {side: _empty_list(n, k, before + 1 + after) for side in sides}
+        self.cases = CaseStatistics(*(np.zeros((4, n), np.int64) for _ in range(3))) if cases else None
+        self.statistics = Statistics(
+            count=counted.n,
+            whole=np.zeros((4, n), np.int64),
+            fraction=np.zeros((4, n), np.int64),
+            minimum=np.full(n, np.inf, np.float32),
+            maximum=np.full(n, -np.inf, np.float32),
+            positive=np.zeros(n, np.int64),
+            above=np.zeros((len(THRESHOLDS), n), np.int64),
+            nonfinite=np.full(n, counted.n, np.int64),
+            sampled=counted.drawn,
+            histogram=np.zeros((n, BINS), np.int64),
+        )
+
+    def add(self, at: int, known: Known, signs: Signs | None = None) -> None:
+        """Take in what is known of the neuron at that place; all of its texts enter its list."""
+        if not len(known.row):
+            return
+        _fill(self.lists["largest"], at, known, "largest", self.before)
+        use = self.counted.of(known.row)[:, : known.values.shape[1]] & np.isfinite(known.values)
+        if use.any():
+            self._count(at, known, use)
+        if self.cases is not None:
+            assert signs is not None, "sign cases need signs"
+            self._by_case(at, known, signs, use)
+
+    def record(self) -> LayerRecord:
+        """All that was taken in."""
+        none = np.empty((len(self.neurons), 0), np.float32)
+        return LayerRecord(self.lists, self.statistics, none, cases=self.cases, neurons=self.neurons)
+
+    def _count(self, at: int, known: Known, use: Bool[np.ndarray, "text pos"]) -> None:
+        found, x = self.statistics, known.values[use]
+        found.nonfinite[at] -= len(x)
+        found.minimum[at], found.maximum[at] = x.min(), x.max()
+        found.positive[at] = np.count_nonzero(x > 0)
+        found.above[:, at] = np.count_nonzero(x > np.array(THRESHOLDS, np.float32)[:, None], axis=1)
+        found.whole[:, at], found.fraction[:, at] = _sums(x.astype(np.float64))
+        text, position = np.nonzero(use)
+        some = hashes(known.row[text], position.astype(np.int32), seed=self.counted.seed) < _DRAWN
+        found.histogram[at] = histogram(x[some])
+
+    def _by_case(self, at: int, known: Known, signs: Signs, use: Bool[np.ndarray, "text pos"]) -> None:
+        assert self.cases is not None
+        case = 2 * np.signbit(signs[0]).astype(np.int8) + np.signbit(signs[1])
+        for number, side in enumerate(CASES):
+            here = use & (case == number)
+            strongest = np.where(here, np.abs(known.values), -np.inf).argmax(axis=1).astype(np.int32)
+            has = here.any(axis=1)
+            if has.any():
+                inside = Known(known.row[has], strongest[has], known.values[has])
+                _fill(self.lists[side], at, inside, side, self.before)
+            self.cases.count[number, at] = here.sum()
+            whole, fraction = _sums(known.values[here].astype(np.float64))
+            self.cases.whole[number, at], self.cases.fraction[number, at] = whole[0], fraction[0]
+
+
+def _empty_list(n: int, k: int, width: int) -> TopK:
+    return TopK(
         np.full((n, k), np.nan, np.float32), np.full((n, k), -1, np.int64), np.full((n, k), -1, np.int32),
         np.full((n, k, width), np.nan, np.float32),
     )  # fmt: skip
-    for i, known in enumerate(neurons):
-        if not len(known.row):
-            continue
-        best = order(known, side)
-        row, position, values = known.row[best], known.position[best], known.values[best]
-        m, pos = values.shape
-        top.activation[i, :m] = values[np.arange(m), position]
-        top.row[i, :m], top.position[i, :m] = row, position
-        where = position[:, None] - before + np.arange(width)
-        inside = (where >= 0) & (where < pos)
-        cut = values[np.arange(m)[:, None], np.where(inside, where, 0)]
-        top.window[i, :m] = np.where(inside, cut, np.nan)
-    return top
 
 
-def statistics(neurons: Sequence[Known], counted: Counted) -> Statistics:
-    """Of the counted positions whose activation is known."""
-    n = len(neurons)
-    found = Statistics(
-        count=counted.n,
-        whole=np.zeros((4, n), np.int64),
-        fraction=np.zeros((4, n), np.int64),
-        minimum=np.full(n, np.inf, np.float32),
-        maximum=np.full(n, -np.inf, np.float32),
-        positive=np.zeros(n, np.int64),
-        above=np.zeros((len(THRESHOLDS), n), np.int64),
-        nonfinite=np.full(n, counted.n, np.int64),
-        sampled=counted.drawn,
-        histogram=np.zeros((n, BINS), np.int64),
-    )
-    levels = np.array(THRESHOLDS, np.float32)
-    for i, known in enumerate(neurons):
-        if not len(known.row):
-            continue
-        use = counted.of(known.row)[:, : known.values.shape[1]] & np.isfinite(known.values)
-        x = known.values[use]
-        if not len(x):
-            continue
-        found.nonfinite[i] -= len(x)
-        found.minimum[i], found.maximum[i] = x.min(), x.max()
-        found.positive[i] = np.count_nonzero(x > 0)
-        found.above[:, i] = np.count_nonzero(x > levels[:, None], axis=1)
-        found.whole[:, i], found.fraction[:, i] = _sums(x.astype(np.float64))
-        text, position = np.nonzero(use)
-        drawn = hashes(known.row[text], position.astype(np.int32), seed=counted.seed) < _DRAWN
-        found.histogram[i] = histogram(x[drawn])
-    return found
-
-
-def record(
-    neurons: Sequence[Known], index: Int64[np.ndarray, "neuron"], k: int, counted: Counted, *, before: int, after: int
-) -> LayerRecord:
-    """The record of a layer, with the largest list alone."""
-    return LayerRecord(
-        {"largest": lists(neurons, k, side="largest", before=before, after=after)},
-        statistics(neurons, counted),
-        np.empty((len(neurons), 0), np.float32),
-        neurons=index,
-    )
+def _fill(top: TopK, at: int, known: Known, side: Side, before: int) -> None:
+    """Put a neuron's texts into its list."""
+    best = order(known, side)
+    row, position, values = known.row[best], known.position[best], known.values[best]
+    m, pos = values.shape
+    top.activation[at, :m] = values[np.arange(m), position]
+    top.row[at, :m], top.position[at, :m] = row, position
+    where = position[:, None] - before + np.arange(top.window.shape[2])
+    inside = (where >= 0) & (where < pos)
+    top.window[at, :m] = np.where(inside, values[np.arange(m)[:, None], np.where(inside, where, 0)], np.nan)
 
 
 _DRAWN = np.uint64(2**64 // HISTOGRAM_EVERY)
@@ -157,36 +183,3 @@ def _sums(x: Float64[np.ndarray, "n"]) -> tuple[Int64[np.ndarray, "4"], Int64[np
     values = np.clip(np.nan_to_num(sums * 2.0 ** -np.array(MOMENT_UNITS)), -LIMIT, LIMIT)
     floor = np.floor(values)
     return floor.astype(np.int64), ((values - floor) * 2.0**SCALE).astype(np.int64)
-
-
-def case_lists(
-    made: LayerRecord,
-    neurons: Sequence[tuple[Known, Signs | None]],
-    k: int,
-    counted: Counted,
-    *,
-    before: int,
-    after: int,
-) -> LayerRecord:
-    """A record with the lists and statistics of the four sign cases, of neurons whose signs are known."""
-    n = len(neurons)
-    count, whole, fraction = (np.zeros((4, n), np.int64) for _ in range(3))
-    found: list[list[Known]] = [[] for _ in CASES]
-    for i, (known, signs) in enumerate(neurons):
-        assert signs is not None, "sign cases need signs"
-        use = counted.of(known.row)[:, : known.values.shape[1]] & np.isfinite(known.values)
-        case = 2 * np.signbit(signs[0]).astype(np.int8) + np.signbit(signs[1])
-        for number in range(4):
-            here = use & (case == number)
-            strength = np.where(here, np.abs(known.values), -np.inf)
-            has = here.any(axis=1)
-            found[number].append(
-                Known(known.row[has], strength.argmax(axis=1)[has].astype(np.int32), known.values[has])
-            )
-            count[number, i] = here.sum()
-            sums = _sums(known.values[here].astype(np.float64))
-            whole[number, i], fraction[number, i] = sums[0][0], sums[1][0]
-    cases = {
-        side: lists(some, k, side=side, before=before, after=after) for side, some in zip(CASES, found, strict=True)
-    }
-    return dataclasses.replace(made, lists=made.lists | cases, cases=CaseStatistics(count, whole, fraction))

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from neurolocal.neuroscope.gathered import Stored
-from neurolocal.neuroscope.known import Counted, Known, Signs, case_lists, drawn, order, record
+from neurolocal.neuroscope.known import Counted, Known, LayerBuilder, Signs, drawn, order
 from neurolocal.neuroscope.pages import AFTER, BEFORE
 from neurolocal.records import BINS, HISTOGRAM_EVERY, THRESHOLDS, LayerRecord, PageLists, Place, Sample, Site
 from neurolocal.store import Blocks, Collected, write_collected
@@ -70,13 +70,18 @@ def write_known(
     k, width = config["k"], stored.rows.tokens.shape[1]
     counted = mask.counted()
 
+    besides: dict[Place, PageLists] = {}
+
     def layers() -> Iterator[tuple[Place, LayerRecord]]:
         for place, some in neurons.items():
-            told = [of(place, neuron) for neuron in some]
-            made = record([t.known for t in told], np.array(some, np.int64), k, counted, before=BEFORE, after=AFTER)
-            if config["sign_cases"] and place[0] == "post":
-                made = case_lists(made, [(t.known, t.signs) for t in told], k, counted, before=BEFORE, after=AFTER)
-            yield place, made
+            cases = config["sign_cases"] and place[0] == "post"
+            made = LayerBuilder(np.array(some, np.int64), k, counted, before=BEFORE, after=AFTER, cases=cases)
+            besides[place] = lists = _empty_lists(len(some), k)
+            for at, neuron in enumerate(some):
+                told = of(place, neuron)
+                made.add(at, told.known, told.signs)
+                _fill(lists, at, told)
+            yield place, made.record()
 
     def whole(place: Place, some: Sequence[int]) -> Iterator[Float32[np.ndarray, "1 k pos"]]:
         for neuron in some:
@@ -86,8 +91,7 @@ def write_known(
 
     def pages() -> Iterator[tuple[Place, PageLists, Blocks]]:
         for place, some in neurons.items():
-            lists = _page_lists([of(place, neuron) for neuron in some], k)
-            yield place, lists, Blocks((len(some), k, width), "<f4", whole(place, some))
+            yield place, besides[place], Blocks((len(some), k, width), "<f4", whole(place, some))
 
     subsets = Counter[str]()
     names = stored.rows.parts["subsets"]
@@ -130,19 +134,23 @@ def settings(
     }  # fmt: skip
 
 
-def _page_lists(told: Sequence[Told], k: int) -> PageLists:
-    n = len(told)
-    text, largest, smallest = np.full((n, k), -1, np.int32), np.full((n, k), np.nan), np.full((n, k), np.nan)
-    maximum = np.array([np.nan if one.maximum is None else one.maximum for one in told], np.float64)
-    for i, one in enumerate(told):
-        if len(one.known.row):
-            best = order(one.known)
-            text[i, : len(best)] = one.number[best]
-            largest[i, : len(best)], smallest[i, : len(best)] = one.printed[best].T
-            maximum[i] = one.known.values[best[0], one.known.position[best[0]]]
-    reach = np.array([one.range for one in told], np.float64)
-    trusted = np.isfinite(maximum) & np.array([one.trusted for one in told], bool)
-    return PageLists(text, largest, smallest, reach, maximum, trusted)
+def _empty_lists(n: int, k: int) -> PageLists:
+    none = np.full((n, k), np.nan)
+    return PageLists(
+        np.full((n, k), -1, np.int32), none, none.copy(), np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, bool)
+    )
+
+
+def _fill(lists: PageLists, at: int, told: Told) -> None:
+    """Put what is said of one neuron into its place."""
+    known, maximum = told.known, np.nan if told.maximum is None else told.maximum
+    if len(known.row):
+        best = order(known)
+        lists.text[at, : len(best)] = told.number[best]
+        lists.largest[at, : len(best)], lists.smallest[at, : len(best)] = told.printed[best].T
+        maximum = known.values[best[0], known.position[best[0]]]
+    lists.range[at], lists.maximum[at] = told.range, maximum
+    lists.trusted[at] = told.trusted and np.isfinite(maximum)
 
 
 class Mask:

@@ -14,7 +14,7 @@ import html
 import json
 import math
 import re
-from collections import Counter
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +36,7 @@ _HEADINGS = {name: re.compile(rf"<h1>\s*{name}:\s*(.*?)\s*</h1>", re.DOTALL) for
 _OWN = re.compile(r"<!-- neurolocal (\{.*\}) -->")
 _CHECKSUM = re.compile(r"<!-- neurolocal sha256 ([0-9a-f]{64}) -->")
 _TITLE = re.compile(r"<h2>\s*Text #(\d{1,6})\s*</h2>")
+_FULL = re.compile(r"<h3>\s*Full Text #(\d{1,6})\s*</h3>")
 _FIGURES = {
     "range": re.compile(rf"<h4>Max Range: <b>({_NUMBER})</b>\. Min Range: <b>({_NUMBER})</b></h4>"),
     "extremes": re.compile(rf"<h4>Max Act: <b>({_NUMBER})</b>\. Min Act: <b>({_NUMBER})</b></h4>"),
@@ -43,8 +44,8 @@ _FIGURES = {
     "token index": re.compile(r"<h4>Max Activating Token Index: <b>(\d{1,9})</b></h4>"),
 }
 _BLOB = re.compile(r"ColoredTokens,\s*(?=\{)")
-_ENDS = {end: re.compile(rf"</script>\s*</{end}>") for end in ("summary", "details")}
-
+_ENDS = {end: re.compile(rf"\)\s*(?:;\s*)?</script>\s*</{end}>") for end in ("summary", "details")}
+_KEYS = ("tokens", "values", "minValue", "maxValue")
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -122,45 +123,73 @@ def read_page(data: bytes, *, place: tuple[int, int] | None = None) -> Page:
     header = _decoded(head)
     layer, neuron = _whose(header, place)
     own = _own(header)
-    texts: dict[int, tuple[Text, float]] = {}
+    texts: dict[int, _Found] = {}
     problems: list[Problem] = []
-    for i, section in enumerate(sections[1:]):
-        number: int | None = None
-        try:
-            text = _decoded(section)
-            if not text.strip():
-                continue
-            title = _TITLE.findall(text[: text.find("<details")])
-            number = int(title[0]) if len(title) == 1 else None
-            if number is None:
-                raise PageError(f"section {i + 3} of the page has no heading «Text #…»; it is left out")
-            found = _read_text(header, text, number, own=bool(own))
-            other = texts.get(number)
-            if other is not None and not _same(other[0], found[0]):
-                raise PageError("it is there twice, and the two differ; the first is kept")
-            texts.setdefault(number, found)
-            _no_other_page(text, layer, neuron)
-        except PageError as error:
-            problems.append(Problem(number, str(error)))
-            if isinstance(error, _OtherPageError):
-                break
-    if len(sections) < 2:
-        problems.append(Problem(None, "it ends before its first text"))
-    reach, kept = _of_one_range(texts, problems, neuron=neuron, layer=layer)
+    doubtful = set[int]()
+    for i, section in enumerate(sections):
+        text = section.decode("utf-8", "replace")
+        broken = "\ufffd" in text and text.encode() != section
+        titles, behind = _TITLE.findall(text.partition("<details")[0]), 0
+        number = int(titles[0]) if len(titles) == 1 else None
+        if text.strip() and (i or titles):  # what stands first are direct logit effects, which the site leaves empty
+            try:
+                if number is None:
+                    raise PageError(f"section {i + 2} of the page has no heading «Text #…»; it is left out")
+                found = _read_text(header, _decoded(section) if broken else text, number, own=bool(own))
+                behind = found.end
+                _not_twice(texts.setdefault(number, found), found, doubtful)
+            except PageError as error:
+                problems.append(Problem(number, str(error)))
+        others = _others(text[behind:], layer, neuron)
+        if others is not None:
+            problems.append(Problem(number, f"behind it begins the page of {others}; what follows is left out"))
+            break
+    _missing({*texts, *(p.text for p in problems if p.text is not None)}, sections, problems)
+    reach, kept = _of_one_range(texts, doubtful, problems)
     model, dataset = (_heading(header, name) for name in _HEADINGS)
     return Page(layer, neuron, model, dataset, reach, kept, problems, own)
 
 
-class _OtherPageError(PageError):
-    """Where another neuron's page begins."""
+class _Found(NamedTuple):
+    """A text, and what else its section says."""
+
+    text: Text
+    reach: float
+    """The range that it prints."""
+    end: int
+    """Where in the section its last blob ends."""
+
+
+def _not_twice(first: _Found, found: _Found, doubtful: set[int]) -> None:
+    """That a text of a number that was there before says the same.
+
+    Raises:
+        PageError: it does not; where both may be the page's, the number is put to those in doubt.
+    """
+    if first.reach != found.reach:
+        raise PageError(f"it is there again with the range {found.reach:g}; the first is kept")
+    if not _same(first.text, found.text):
+        doubtful.add(found.text.number)
+        raise PageError("it is there twice, and the two differ; both are left out")
+
+
+def _missing(seen: set[int], sections: list[bytes], problems: list[Problem]) -> None:
+    """Name the texts that should be there and are not."""
+    if not seen and not problems:
+        problems.append(Problem(None, "it ends before its first text"))
+        return
+    last = max(seen, default=-1)
+    problems += [Problem(i, "it is not on the page") for i in range(min(last, MOST)) if i not in seen]
+    if last + 1 < TEXTS and b"</html>" not in sections[-1]:
+        problems.append(Problem(None, f"it is cut: it has {last + 1} of the usual {TEXTS} texts, and no </html>"))
 
 
 def _sections(data: bytes) -> list[bytes]:
     """What stands between the lines `<hr>`; one inside a token has no line of its own."""
     found, start = [], 0
     for rule in _RULE.finditer(data):
-        line = data.rfind(b"\n", start, rule.start()) + 1
-        if not data[line : rule.start()].strip(b" \t") and (line or rule.start() == start):
+        line = data.rfind(b"\n", start, rule.start()) + 1 or start
+        if not data[line : rule.start()].strip(b" \t"):
             found.append(data[start:line])
             start = rule.end()
     return [*found, data[start:]]
@@ -200,13 +229,13 @@ def _own(header: str) -> dict[str, Any]:
     found = _OWN.search(header)
     try:
         said = json.loads(found[1]) if found else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"damaged": True}  # the checksums will say so, text by text
     return said if isinstance(said, dict) else {"damaged": True}
 
 
-def _read_text(header: str, section: str, number: int, *, own: bool) -> tuple[Text, float]:
-    """The text of a section, and the range that it prints."""
+def _read_text(header: str, section: str, number: int, *, own: bool) -> _Found:
+    """The text of a section."""
     _verify(header, section, own=own)
     start = section.find("<details")
     figures = _figures(section[: start if start >= 0 else len(section)])
@@ -214,8 +243,10 @@ def _read_text(header: str, section: str, number: int, *, own: bool) -> tuple[Te
     if float(low) != -float(reach):
         raise PageError(f"its range is {low} to {reach}, not even on both sides")
     position = int(at)
-    window, full = _blobs(section, start, float(reach))
+    window, full, end = _blobs(section, start, float(reach), number)
     first = max(position - BEFORE, 0)
+    if position >= LONGEST:
+        raise PageError(f"token index {position} lies beyond any row")
     if full is None:
         tokens, values = window
         if not position - first < len(tokens) <= position + AFTER + 1 - first:
@@ -229,10 +260,6 @@ def _read_text(header: str, section: str, number: int, *, own: bool) -> tuple[Te
             raise PageError(f"its window is not what its full text holds around token index {position}")
         first = 0
     try:
-        "".join(tokens).encode()
-    except (TypeError, UnicodeEncodeError) as error:
-        raise PageError("it holds a token that is no string, or half of a character (a lone surrogate)") from error
-    try:
         numbers = np.array(values, np.float64)
     except OverflowError as error:
         raise PageError("it holds a number that is too large") from error
@@ -241,7 +268,7 @@ def _read_text(header: str, section: str, number: int, *, own: bool) -> tuple[Te
         first, tokens, numbers,
     )  # fmt: skip
     _agrees(text, float(reach), own=own)
-    return text, float(reach)
+    return _Found(text, float(reach), end)
 
 
 def _verify(header: str, section: str, *, own: bool) -> None:
@@ -269,15 +296,19 @@ def _figures(head: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-Blob = tuple[list[str], list[float]]
+Blob = tuple[list[str], list[float | int]]
 
 
-def _blobs(section: str, start: int, reach: float) -> tuple[Blob, Blob | None]:
-    """The window, and the full text where the page goes on to it."""
+def _blobs(section: str, start: int, reach: float, number: int) -> tuple[Blob, Blob | None, int]:
+    """The window, the full text where the page goes on to it, and where the last of them ends."""
     window, end = _blob(section, max(start, 0), "summary", reach)
-    if _BLOB.search(section, end) is None and "</details>" not in section[end:]:
-        return window, None  # cut behind the window
-    return window, _blob(section, end, "details", reach)[0]
+    more = _BLOB.search(section, end)
+    if more is None and "</details>" not in section[end:]:
+        return window, None, end  # cut behind the window
+    headings = _FULL.findall(section, end, len(section) if more is None else more.start())
+    if {*map(int, headings)} - {number}:
+        raise PageError(f"its full text is headed «Full Text #{headings[0]}»")
+    return window, *_blob(section, end, "details", reach)
 
 
 def _blob(section: str, start: int, end: str, reach: float) -> tuple[Blob, int]:
@@ -285,50 +316,67 @@ def _blob(section: str, start: int, end: str, reach: float) -> tuple[Blob, int]:
     found = _BLOB.search(section, start)
     if found is None:
         raise PageError(f"its {what} is missing")
-    said, stop = _object(section, found.end(), what)
-    closed = _ENDS[end].match(section, stop)
-    if closed is None:
-        raise PageError(f"its {what} does not end with </script> and </{end}>")
-    if not isinstance(said, dict) or list(said) != ["tokens", "values", "minValue", "maxValue"]:
+    said, stop = _object(section, found.end(), end, what)
+    if not isinstance(said, dict) or tuple(said) != _KEYS:
         raise PageError(f"its {what} does not hold tokens, values, minValue and maxValue")
     tokens, values = said["tokens"], said["values"]
     if type(tokens) is not list or type(values) is not list or len(tokens) != len(values) or not tokens:
         raise PageError(f"its {what} has not as many values as tokens")
+    try:
+        "".join(tokens)
+    except TypeError as error:
+        raise PageError(f"its {what} holds a token that is no string") from error
     if not set(map(type, values)) <= {float, int}:
         raise PageError(f"its {what} holds an activation that is no number")
     if not all(type(said[name]) in (int, float) for name in ("minValue", "maxValue")):
         raise PageError(f"its {what} has a range that is no number")
     if abs(said["maxValue"] - reach) > ROUNDED or said["minValue"] != -said["maxValue"]:
         raise PageError(f"its {what} is coloured from {said['minValue']:g} to {said['maxValue']:g}, not to {reach:g}")
-    return (tokens, values), closed.end()
+    return (tokens, values), stop
 
 
-def _object(section: str, start: int, what: str) -> tuple[Any, int]:
-    """The JSON object that begins there and ends before `)` and `</script>`, and where that tag begins.
+def _object(section: str, start: int, end: str, what: str) -> tuple[Any, int]:
+    """The JSON object that begins there and ends before `)` and the closing tags, and where these end.
 
-    A token may hold `</script>`, too: then what stands before it is no whole JSON, and the next one is tried.
+    A token may hold such tags, too: then what stands before them is no whole JSON, and the next ones are tried.
     """
-    stop, error = start, "it does not end"
-    for _ in range(TRIES):
-        stop = section.find("</script>", stop + 1)
-        if stop < 0:
-            break
-        body = section[start:stop].rstrip().removesuffix(";").rstrip()
-        if not body.endswith(")"):
-            continue
+    error = f"it does not end with ), </script> and </{end}>"
+    for closed in islice(_ENDS[end].finditer(section, start), TRIES):
+        body = section[start : closed.start()]
         try:
-            said = orjson.loads(body[:-1])
+            said = orjson.loads(body)
         except orjson.JSONDecodeError as wrong:
             error = str(wrong)
             continue
-        if body.count('"tokens":') + body.count('"values":') != 2:  # inside a string its quotes would be escaped
+        if _keys(body) != len(_KEYS):
             raise PageError(f"its {what} has a key twice")
-        return said, stop
+        return said, closed.end()
     raise PageError(f"its {what} is no whole JSON ({error[:60]})")
 
 
-TRIES = 1000
+def _keys(body: str) -> int:
+    """How often a key of ours stands in a JSON object; inside a string its quotation marks would be escaped."""
+    n, at = 0, body.find(":")
+    while at >= 0:
+        before = body[max(at - 40, 0) : at].rstrip()
+        n += not before or before.endswith(_QUOTED)
+        at = body.find(":", at + 1)
+    return n
+
+
+_QUOTED = tuple(f'"{key}"' for key in _KEYS)
+
+TRIES = 100
 """Ends of a script that are tried for one JSON object."""
+
+TEXTS = 20
+"""Texts of a page on the site."""
+
+MOST = 1000
+"""Texts that are named as missing."""
+
+LONGEST = 1 << 16
+"""Tokens of a row, of which a window alone may tell: it costs as much room as the whole row."""
 
 
 def _agrees(text: Text, reach: float, *, own: bool) -> None:
@@ -338,7 +386,7 @@ def _agrees(text: Text, reach: float, *, own: bool) -> None:
         PageError: they are not.
     """
     values, peak = text.values, float(text.values[text.position - text.first])
-    if not (abs(values).max() <= _LARGEST and math.isfinite(reach)):
+    if not (abs(values).max() <= _LARGEST and math.isfinite(reach) and math.isfinite(text.smallest)):
         raise PageError("it holds a number that is too large")
     if float(values.max()) > reach + ROUNDED and not own:
         raise PageError(f"it holds {float(values.max()):g}, beyond its range of {reach:g}")
@@ -348,39 +396,35 @@ def _agrees(text: Text, reach: float, *, own: bool) -> None:
         return  # its peak may be a smallest activation, or BOS be stronger and not count; its checksum fits
     if float(values.max()) != peak:
         raise PageError(f"token index {text.position} has {peak:g}, which is not its largest, {float(values.max()):g}")
-    if text.whole and abs(float(values.min()) - text.smallest) > ROUNDED:
-        raise PageError(f"its smallest activation is {text.smallest:g}, but its values go to {float(values.min()):g}")
+    lowest = float(values.min())
+    if text.smallest - lowest > ROUNDED or (text.whole and lowest - text.smallest > ROUNDED):
+        raise PageError(f"its smallest activation is {text.smallest:g}, but its values go to {lowest:g}")
 
 
 def _same(a: Text, b: Text) -> bool:
     return a[:-1] == b[:-1] and np.array_equal(a.values, b.values)
 
 
-def _no_other_page(section: str, layer: int, neuron: int) -> None:
-    """That no other neuron's page begins behind the text: what follows would be its texts.
-
-    Raises:
-        PageError: one does.
-    """
-    behind = section[section.rfind("</details>") :]
+def _others(behind: str, layer: int, neuron: int) -> str | None:
+    """Which other neuron's page begins there: what follows would be its texts."""
     others = {(int(layer), int(neuron)) for neuron, layer in _NEURON.findall(behind)} - {(layer, neuron)}
-    if others:
-        raise _OtherPageError(f"behind it begins the page of neuron {min(others)[1]}; what follows is left out")
+    return f"neuron {min(others)[1]} of layer {min(others)[0]}" if others else None
 
 
-def _of_one_range(
-    texts: dict[int, tuple[Text, float]], problems: list[Problem], *, layer: int, neuron: int
-) -> tuple[float, list[Text]]:
-    """The page's range, and the texts that print it: one with another comes from another page."""
-    counts = Counter(reach for _, reach in texts.values()).most_common(2)
-    if not counts:
+def _of_one_range(texts: dict[int, _Found], doubtful: set[int], problems: list[Problem]) -> tuple[float, list[Text]]:
+    """The page's range, and the texts that print it: one with another comes from another page.
+
+    The first text stands behind the page's own heading, so where most print another range than it, none is believed.
+    """
+    if not texts:
         return math.nan, []
-    if len(counts) > 1 and counts[0][1] == counts[1][1]:
-        problems.append(Problem(None, "half of its texts print another range than the others; all are left out"))
+    reach = next(iter(texts.values())).reach
+    others = [number for number, found in texts.items() if found.reach != reach]
+    if others and 2 * len(others) >= len(texts):
+        problems.append(Problem(None, "its first text prints another range than most others; all are left out"))
         return math.nan, []
-    reach = counts[0][0]
-    for number, (_, own) in texts.items():
-        if own != reach:
-            problems.append(Problem(number, f"its range is {own:g}, the page's {reach:g}: another page's text"))
-    kept = [text for _, (text, own) in sorted(texts.items()) if own == reach]
+    for number in others:
+        own = texts[number].reach
+        problems.append(Problem(number, f"its range is {own:g}, the page's {reach:g}: another page's text"))
+    kept = [found.text for n, found in sorted(texts.items()) if found.reach == reach and n not in doubtful]
     return reach, kept

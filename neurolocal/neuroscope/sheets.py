@@ -66,8 +66,20 @@ class Sheet(NamedTuple):
     """The number of each token's string, text after text."""
     values: Float32[np.ndarray, "token"]
     """The activation of each."""
-    content: str
-    """Names what the texts say: equal for two files that say the same."""
+
+
+class Numbers(dict[str, int]):
+    """Strings -> numbers from 0, in the order in which they were first asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strings: list[str] = []
+
+    def __missing__(self, string: str) -> int:
+        """The next number."""
+        self[string] = number = len(self.strings)
+        self.strings.append(string)
+        return number
 
 
 def page_files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
@@ -107,7 +119,7 @@ def read_sheets(files: Sequence[tuple[Path, str]], *, processes: int | None = No
     """
     processes = processes or (os.cpu_count() or 1 if len(files) >= PARALLEL else 1)
     if processes == 1:
-        numbers: dict[str, int] = {}
+        numbers = Numbers()
         for path, name in files:
             yield read_sheet(path, name, numbers)
         return
@@ -123,7 +135,7 @@ def read_sheets(files: Sequence[tuple[Path, str]], *, processes: int | None = No
         pool.shutdown(cancel_futures=True)
 
 
-_numbers: dict[str, int] = {}
+_numbers = Numbers()
 """Of this process, where it is one of several: its chunks are taken in the order in which they were given out."""
 
 
@@ -131,7 +143,7 @@ def _read_some(files: Sequence[tuple[Path, str]]) -> list[Sheet]:
     return [read_sheet(path, name, _numbers) for path, name in files]
 
 
-def read_sheet(path: Path, name: str, numbers: dict[str, int]) -> Sheet:
+def read_sheet(path: Path, name: str, numbers: Numbers) -> Sheet:
     """One page, packed; strings that are new get the next numbers."""
     try:
         if path.stat().st_size > LARGEST:
@@ -150,26 +162,19 @@ def read_sheet(path: Path, name: str, numbers: dict[str, int]) -> Sheet:
 
 
 def pack(
-    name: str, digest: str, page: Page | None, problems: list[Problem], texts: list[Text], numbers: dict[str, int]
+    name: str, digest: str, page: Page | None, problems: list[Problem], texts: list[Text], numbers: Numbers
 ) -> Sheet:
     """Put what a page says into arrays."""
-    before, content = len(numbers), hashlib.sha256(b"" if page is None else page.model.encode())
-    for text in texts:
-        for token in [t for t in set(text.tokens) if t not in numbers]:
-            numbers[token] = len(numbers)
-        content.update("\0".join([text.dataset, *text.tokens]).encode())
+    before = len(numbers)
     codes = [np.fromiter(map(numbers.__getitem__, t.tokens), np.uint32, len(t.tokens)) for t in texts]
     places = [(t.number, t.data_index, t.position, t.first, len(t.tokens), t.whole) for t in texts]
-    sheet = Sheet(
+    return Sheet(
         name, digest, None if page is None else page._replace(texts=[], problems=[]), problems, os.getpid(),
-        list(islice(numbers, before, None)), [t.dataset for t in texts], np.array(places, np.int64).reshape(-1, 6),
+        numbers.strings[before:], [t.dataset for t in texts], np.array(places, np.int64).reshape(-1, 6),
         np.array([(t.largest, t.smallest) for t in texts], np.float64).reshape(-1, 2),
         np.concatenate([np.empty(0, np.uint32), *codes]),
-        np.concatenate([np.empty(0), *(t.values for t in texts)]).astype(np.float32), "",
+        np.concatenate([np.empty(0), *(t.values for t in texts)]).astype(np.float32),
     )  # fmt: skip
-    for array in (sheet.places, sheet.printed, sheet.values):
-        content.update(array.tobytes())
-    return sheet._replace(content=content.hexdigest())
 
 
 def _place(path: Path) -> tuple[int, int] | None:

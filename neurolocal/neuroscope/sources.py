@@ -6,13 +6,14 @@ Cost: see `importing`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from neurolocal.config import sha256
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope.gathered import Rows
+from neurolocal.neuroscope.gathered import Rows, folder_of
 from neurolocal.neuroscope.gluscope import NAME, import_gluscope
 from neurolocal.neuroscope.importing import Imported, import_pages
 from neurolocal.neuroscope.known import Known
@@ -45,6 +46,9 @@ def import_any(
             raise StoreError(f"importing {path}: --out names the same file. Give the store another name.")
     examples = _gluscope_files(paths)
     lists = [path for path in paths if path.suffix.lower() == ".json" and path not in examples]
+    if examples and not all(_gluscope_files([path]) for path in paths):
+        other = next(path for path in paths if not _gluscope_files([path]))
+        raise StoreError(f"importing {other}: it holds no GLUScope example, other paths do. Import each by itself.")
     if examples and not lists:
         texts = import_gluscope(examples, out, model=model, say=say)
         read = Imported(pages=len(examples), texts=texts)
@@ -78,8 +82,8 @@ def import_maxima(
     layers = read_maxima(path)
     name = model or path.stem
     where: Site = site or ("mid" if name.lower().startswith("solu") else "post")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    stored = Rows(out.parent).stored(set())
+    with folder_of(out) as folder, closing(Rows(folder)) as rows:
+        stored = rows.stored(set())
     nothing = Known(np.empty(0, np.int64), np.empty(0, np.int32), np.empty((0, 1), np.float32))
 
     def told(place: Place, neuron: int) -> Told:

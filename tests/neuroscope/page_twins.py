@@ -7,12 +7,38 @@ from typing import Any
 
 import numpy as np
 
-WORDS = [" the", " of", "ing", " poly", "\n", ",", ' "', "\\", "a, b", "</script>", "<hr>", "&amp;", "\ufffd", "é", "🙂"]
+WORDS = [
+    " the",
+    " of",
+    "ing",
+    " poly",
+    "\n",
+    ",",
+    ' "',
+    "\\",
+    "a, b",
+    "</script>",
+    "<hr>",
+    "&amp;",
+    "\ufffd",
+    "é",
+    "🙂",
+]
 """Token strings, harmless and not."""
 
+HOSTILE = [
+    *WORDS, "</details>", "</summary>", '{"tokens": ', ', "values": [', '"values":', "ColoredTokens, {",
+    " )\n</script>", ")</script></details>", "<h4>Max Act: <b>9.0000</b>. Min Act: <b>-1.0000</b></h4>",
+    "<h2>Text #3</h2>", "&lt;", "\r\n", "<h2>Neuron 3 in Layer 4 </h2>", "<h4>Data Index: <b>5</b> (pile)</h4>",
+    "\n<hr>\n", "<details", "\u2028", "\0", "", ")", "]}", "<!-- neurolocal sha256 ", '"', "'", "\t", ": ", "\\\"",
+]  # fmt: skip
+"""Strings that a reader may take for the page itself."""
 
-def random_page(rng: np.random.Generator, *, neuron: int = 159, layer: int = 6, texts: int = 20, length: int = 80,
-                words: list[str] | None = None, model: str = "solu-8l-pile", first: int = 0) -> dict[str, Any]:  # fmt: skip
+
+def random_page(
+    rng: np.random.Generator, *, neuron: int = 159, layer: int = 6, texts: int = 20, length: int = 80,
+    words: list[str] | None = None, model: str = "solu-8l-pile", first: int = 0,
+) -> dict[str, Any]:  # fmt: skip
     """A page as plain values; data indices from `first` up."""
     words = words or WORDS
     found = []

@@ -34,6 +34,7 @@ _NUMBER = r"-?\d+(?:\.\d*)?"
 _NEURON = re.compile(r"<h2>\s*Neuron (\d{1,9}) in Layer (\d{1,9})\s*</h2>")
 _HEADINGS = {name: re.compile(rf"<h1>\s*{name}:\s*(.*?)\s*</h1>", re.DOTALL) for name in ("Model", "Dataset")}
 _OWN = re.compile(r"<!-- neurolocal (\{.*\}) -->")
+_TRACE = b"\n<!-- neurolocal "  # no token has a line of its own
 _CHECKSUM = re.compile(r"<!-- neurolocal sha256 ([0-9a-f]{64}) -->")
 _TITLE = re.compile(r"<h2>\s*Text #(\d{1,6})\s*</h2>")
 _FULL = re.compile(r"<h3>\s*Full Text #(\d{1,6})\s*</h3>")
@@ -123,6 +124,7 @@ def read_page(data: bytes, *, place: tuple[int, int] | None = None) -> Page:
     header = _decoded(head)
     layer, neuron = _whose(header, place)
     own = _own(header)
+    checked = bool(own) or _TRACE in data  # a page of ours whose heading is gone is still one
     texts: dict[int, _Found] = {}
     problems: list[Problem] = []
     doubtful = set[int]()
@@ -135,7 +137,7 @@ def read_page(data: bytes, *, place: tuple[int, int] | None = None) -> Page:
             try:
                 if number is None:
                     raise PageError(f"section {i + 2} of the page has no heading «Text #…»; it is left out")
-                found = _read_text(header, _decoded(section) if broken else text, number, own=bool(own))
+                found = _read_text(header, _decoded(section) if broken else text, number, own=checked)
                 behind = found.end
                 _not_twice(texts.setdefault(number, found), found, doubtful)
             except PageError as error:

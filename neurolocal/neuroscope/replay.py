@@ -40,6 +40,9 @@ ROUNDED = 1e-6
 ENOUGH = 0.99
 """Share of the texts that must be within the tolerance."""
 
+ALIKE = 0.999
+"""Correlation over all activations under which nothing agrees, however wide bfloat16's tolerance is."""
+
 BETTER = 0.5
 """A suspect must have less than this share of the error of what was asked for."""
 
@@ -252,10 +255,13 @@ def replay(
 
 
 def _level(tried: Tried) -> str:
-    if tried.agree >= ENOUGH and tried.way.dtype == "float32":
+    """What a way agrees within; float32 may also agree as far as the pages' own bfloat16 lets it."""
+    if tried.way.dtype == "float32" and tried.agree >= ENOUGH:
         return "float32"
-    low = tried.way.dtype != "float32" and tried.agree >= ENOUGH
-    return "bfloat16" if low or (tried.error <= TOLERANCE["bfloat16"] / 4 and tried.correlation > 0.999) else "nothing"
+    near = tried.correlation > ALIKE
+    if near and tried.way.dtype != "float32" and tried.agree >= ENOUGH:
+        return "bfloat16"
+    return "bfloat16" if near and tried.error <= TOLERANCE["bfloat16"] / 4 else "nothing"
 
 
 def _require_fit(store: Store, subject: Subject) -> None:

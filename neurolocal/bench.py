@@ -66,9 +66,10 @@ class Bench:
         if self.open.imported and self.sides == SIDES:
             return tuple(side for side in self.sides if side in there)
         if missing:
+            how = "Pages show the largest" if self.open.imported else "Collect with --sign-cases"
             raise StoreError(
                 f"looking at {', '.join(missing)} of layer {layer}: {self.store} holds {', '.join(there)}. "
-                "Collect with --sign-cases, or choose another --side."
+                f"{how}; choose another --side."
             )
         return self.sides
 

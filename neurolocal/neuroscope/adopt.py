@@ -1,7 +1,8 @@
 """An imported store in a subject's token ids, so that the stages that run the subject can use it.
 
 Rows are kept as far as their ids are known: a row is cut before its first unknown token, and an example whose peak
-stands behind that is left out. Invariant: what stays is what the pages said; `check` finds no fault.
+stands behind that is left out; so are sites other than the one given, and sign cases. Invariant: what stays is what
+the pages said; `check` finds no fault.
 Cost: as an import.
 """
 
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope.gathered import Stored, disk_table
+from neurolocal.neuroscope.gathered import Stored, disk_table, folder_of
 from neurolocal.neuroscope.known import Known
 from neurolocal.neuroscope.known_store import Told, write_known
 from neurolocal.neuroscope.resolve import Resolver
@@ -45,13 +46,27 @@ def adopt(store: Store, subject: Subject, out: Path, *, dtype: str, site: Site |
     Raises:
         StoreError: the store is no import, `out` is there already, or no example can be put into ids.
     """
+    require_new(store, out)
+    with folder_of(out) as folder:
+        return _adopt(store, subject, out, folder, dtype=dtype, named=site or store.site)
+
+
+def require_new(store: Store, out: Path) -> None:
+    """That an imported store can be written there in a subject's ids.
+
+    Raises:
+        StoreError: the store is no import, or `out` is there already.
+    """
     if not store.imported:
         raise StoreError(f"writing {out}: {store.path} was collected, not imported; its tokens are ids already.")
     if out.exists():
         raise StoreError(f"writing {out}: the file exists. Give another name, or delete it.")
+
+
+def _adopt(store: Store, subject: Subject, out: Path, folder: Path, *, dtype: str, named: Site) -> Adopted:
     vocabulary = store.vocabulary
     resolver = Resolver(subject, vocabulary.str_tokens(range(len(vocabulary.tokens))))
-    stored, known = _rows(store, subject, resolver, out.parent)
+    stored, known = _rows(store, subject, resolver, folder)
     layers: dict[Place, list[int]] = {(store.site, layer): store.neurons(layer).tolist() for layer in store.layers}
     pages = {place: store.pages(place[1]) for place in layers}
     tops = {place: store.top(place[1], "largest") for place in layers}
@@ -79,7 +94,6 @@ def adopt(store: Store, subject: Subject, out: Path, *, dtype: str, site: Site |
         counts["kept"] += sum(len(told(place, n).known.row) for n in kept[place])
     if not counts["kept"]:
         raise StoreError(f"writing {out}: no example of {store.path} can be put into the token ids of {subject.name}.")
-    named = site or store.site
     write_known(
         out, _manifest(store, subject, stored, dtype, named), stored,
         {(named, layer): some for (_, layer), some in kept.items() if some},
@@ -93,7 +107,6 @@ def adopt(store: Store, subject: Subject, out: Path, *, dtype: str, site: Site |
 def _rows(store: Store, subject: Subject, resolver: Resolver, folder: Path) -> tuple[Stored, dict[int, int]]:
     """The rows in ids, cut; and how long each of the store's rows is then, 0 where nothing is left."""
     tokens, length = store.rows_stored
-    folder.mkdir(parents=True, exist_ok=True)
     vocabulary = subject.vocabulary
     small = len(vocabulary.tokens) <= 1 << 16
     table = disk_table(folder, "<u2" if small else "<u4", tokens.shape)
@@ -104,15 +117,15 @@ def _rows(store: Store, subject: Subject, resolver: Resolver, folder: Path) -> t
         table[i, : row.known] = row.ids[: row.known]
     lengths = np.array(list(known.values()), np.int64)
     keep = np.flatnonzero(lengths > 0)
-    count = np.zeros(len(vocabulary.tokens), np.int64)  # counted by whoever writes
     parts = store.parts.take(keep)
     rows = StoredRows(table[keep], lengths[keep], store.row_index[keep], parts.columns())
-    return Stored(rows, vocabulary, count, subject.bos, parts.subsets), known
+    return Stored(rows, vocabulary, subject.bos), known
 
 
 def _manifest(store: Store, subject: Subject, stored: Stored, dtype: str, site: Site) -> dict[str, Any]:
     there = store.manifest
-    config = there["config"] | {"dtype": dtype, "sites": [site], "row_length": int(stored.rows.tokens.shape[1])}
+    width = int(stored.rows.tokens.shape[1])
+    config = there["config"] | {"dtype": dtype, "sites": [site], "sign_cases": False, "row_length": width}
     return {
         **there,
         "subject": subject.facts(),

@@ -64,10 +64,10 @@ def _figures(layers: list[Neurons], rho: tuple[float, float, float, float], same
     joined = Neurons(*(np.concatenate(columns) for columns in zip(*layers, strict=True)))
     asked = joined.known >= 0
     known = int(joined.known[asked].sum())
-    shares = [
-        float(column[asked].sum()) / known if known else nan
-        for column in (joined.contained, joined.shared, joined.shared_null)
-    ]
+    shares = [float(column[asked].sum()) / known if known else nan for column in (joined.contained, joined.shared)]
+    others = asked & (joined.shared_null >= 0)  # a neuron alone in its layer has no other to be compared with
+    among = int(joined.known[others].sum())
+    shares.append(float(joined.shared_null[others].sum()) / among if among else nan)
     both = np.isfinite(joined.ratio_expected) & np.isfinite(joined.ratio)
     expected = _middle(joined.ratio_expected[both])
     ratios = joined.ratio[both] if both.any() else joined.ratio

@@ -83,13 +83,16 @@ def replay(
     """Run the store's rows through a local model: does it say what the pages say?
 
     Says whether weights, tokenizer, site, BOS and dtype are those that the pages were made with, and where they are
-    not, which of the usual suspects fits. Ends with 0 where the subject agrees, else with 1.
+    not, which of the usual suspects fits. Ends with 0 where weights and tokenizer are the pages' own, read at a site
+    and in a dtype that the subject has (the first line says so if they are not those asked for), else with 1.
     """
     from neurolocal.neuroscope import replaying
     from neurolocal.store import Store
 
     with Store(store, site=site) as opened:
         job = replaying.Job(opened, subject=subject, tokenizer=tokenizer, dtype=dtype, device=device)
+        if out is not None:
+            replaying.require_new(opened, out)
         found = replaying.run(job, texts=None if everything else texts, seed=seed, others=also, say=_say)
         if as_json:
             click.echo(replaying.replay_json(found))
@@ -121,9 +124,13 @@ def compare(
     expect; the neurons that agree least first. THEIRS may be an imported store, a store of another run, or a JSON list
     [layer][neuron].
     """
+    from neurolocal.errors import StoreError
     from neurolocal.neuroscope import compare as comparing
     from neurolocal.neuroscope.comparison_page import write_comparison
 
+    for path in (own, theirs):
+        if html is not None and html.exists() and path.exists() and html.samefile(path):
+            raise StoreError(f"writing the page {html}: that is one of the stores. Give the page another name.")
     found = comparing.compare(
         own, theirs, layers=layers, site=site, their_site=their_site, their_rows=their_rows, say=_say
     )

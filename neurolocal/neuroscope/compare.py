@@ -215,7 +215,7 @@ class _Texts:
             rows = own.row[order]
             mine = np.unique((np.arange(n)[:, None] * self._n + rows)[rows >= 0])
             hit = np.unique(example[np.isin(neuron[example] * self._n + row, mine)])
-            counts.append(np.bincount(neuron[hit], minlength=n) if n > 1 or order is not other else np.full(n, 0))
+            counts.append(np.bincount(neuron[hit], minlength=n) if n > 1 or order is not other else np.full(n, -1))
         return counts[0], counts[1], counts[2], counts[3]
 
     def _code(self, peaks: Peaks) -> Int64[np.ndarray, "neuron k"]:

@@ -19,8 +19,9 @@ from rich.text import Text
 
 from neurolocal.neuroscope.sides import Facts
 from neurolocal.report.layer import fixed, percent
+from neurolocal.report.rows import strict
 from neurolocal.report.terminal import Out, console
-from neurolocal.report.visible import plain, spaced, visible
+from neurolocal.report.visible import spaced, visible
 
 TOKENS = 5
 """Peak tokens that are shown of each side."""
@@ -159,7 +160,7 @@ def comparison_json(c: Comparison) -> str:
         "layers": [{"layer": one.layer} | asdict(one.figures) for one in c.layers],
         "neurons": listed,
     }
-    return json.dumps(_strict(found), indent=1, allow_nan=False)
+    return json.dumps(strict(found), indent=1, allow_nan=False)
 
 
 def neuron_object(layer: LayerComparison, at: int) -> dict[str, Any]:
@@ -174,16 +175,6 @@ def neuron_object(layer: LayerComparison, at: int) -> dict[str, Any]:
         "own_tokens": list(layer.own_tokens[at]),
         "their_tokens": list(layer.their_tokens[at]),
     }
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _strict(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_strict(one) for one in value]
-    if isinstance(value, str):
-        return plain(value)
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def print_comparison(

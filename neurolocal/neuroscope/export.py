@@ -91,6 +91,7 @@ def export_site(
     name, corpus = model or _model(there), dataset or _dataset(there)
     rows_of = there["corpus"].get("rows_sha256") or _source(there).get("sha256")
     of = {"subject": there["subject"].get("sha256"), "rows": rows_of, "site": opened.site}
+    _require_shown(bench, chosen, side)
     folder = open_model(Path(out), name, corpus, of | {"side": side})
     written = _Written()
     with tqdm(total=sum(len(opened.neurons(n)) for n in chosen), unit="page", disable=not bar) as progress:
@@ -134,17 +135,26 @@ def _all_rows(
     bench: Bench, layers: Sequence[int], *, side: Side, texts: int, said: Callable[[str], None]
 ) -> Iterator[Rows]:
     """Of every neuron of the layers, in order, its examples over whole rows."""
-    imported = [layer for layer in layers if bench.open.pages(layer) is not None]
-    if imported and (side != "largest" or len(imported) < len(layers)):
-        raise StoreError(
-            f"exporting {bench.store}: its layers {', '.join(map(str, imported))} were imported from pages, which "
-            f"say the largest alone; the side asked for is {side}. Export these layers with the side largest."
-        )
-    if imported:
+    if bench.open.imported:
         for layer in layers:
             yield from imported_rows(bench.open, layer, texts)
     else:
         yield from computed_rows(bench.open, bench.loaded_subject, layers, side=side, texts=texts, said=said)
+
+
+def _require_shown(bench: Bench, layers: Sequence[int], side: Side) -> None:
+    """That there is something to show, and whole rows of it, before anything is written.
+
+    Raises:
+        StoreError: no example at all, or a side that pages do not show; see also `Bench.loaded_subject`.
+    """
+    store = bench.open
+    if not any((store.top(layer, side).row >= 0).any() for layer in layers):
+        raise StoreError(f"exporting {bench.store}: its layers hold no example of {side}. Export a store of texts.")
+    if store.imported and side != "largest":
+        raise StoreError(f"exporting {bench.store}: it was imported, with whole rows of the side largest alone.")
+    if not store.imported:
+        _ = bench.loaded_subject
 
 
 def _pages(

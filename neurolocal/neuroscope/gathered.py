@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt32
+from jaxtyping import UInt32
 
 from neurolocal.errors import StoreError
 from neurolocal.neuroscope.pages import PageError
@@ -182,12 +182,10 @@ class Rows:
         small = len(vocabulary.tokens) <= 1 << 16
         width = max((row.length for row in rows), default=0)
         tokens = disk_table(self.folder, "<u2" if small else "<u4", (len(rows), width))
-        count = np.zeros(len(vocabulary.tokens), np.int64)
         firsts = set[int]()
         for i, row in enumerate(rows):
             own = of[np.minimum(self._tokens.read(row.start, row.length), len(self._numbers))]
             tokens[i, : row.length] = own
-            count += np.bincount(own, minlength=len(count))
             firsts.add(int(own[0]))
         origins = [(0, 0, i, -1, row.dataset) for i, row in zip(index.tolist(), rows, strict=True)]
         parts = Parts.of(list(range(1, len(rows) + 1)), origins)
@@ -195,7 +193,7 @@ class Rows:
         known = firsts - ({len(strings)} if some_unknown else set())
         bos = known.pop() if len(known) == 1 else None
         bos = bos if bos is not None and vocabulary.special[bos] else None
-        return Stored(StoredRows(tokens, length, index, parts.columns()), vocabulary, count, bos, parts.subsets)
+        return Stored(StoredRows(tokens, length, index, parts.columns()), vocabulary, bos)
 
     def close(self) -> None:
         """Let go of the temporary files."""
@@ -208,11 +206,8 @@ class Stored(NamedTuple):
     rows: StoredRows
     vocabulary: Vocabulary
     """The strings, sorted by their bytes; behind them an unknown token where only windows of a row were seen."""
-    token_count: Int64[np.ndarray, "d_vocab"]
-    """How often each stands in the rows."""
     bos: int | None
     """The control token that every row begins with, where there is one."""
-    datasets: tuple[str, ...]
 
 
 def _padded(row: UInt32[np.ndarray, "pos"], length: int) -> UInt32[np.ndarray, "longer"]:

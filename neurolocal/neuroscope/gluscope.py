@@ -49,8 +49,8 @@ class Example(NamedTuple):
 
 def import_gluscope(
     files: Sequence[Path], out: Path, *, model: str | None = None, say: Callable[[str], None] = print
-) -> int:
-    """Read example files and write a store; how many texts it holds.
+) -> tuple[int, int]:
+    """Read example files and write a store; how many texts it holds, in how many rows.
 
     Args:
         files: any number of them, of one model.
@@ -97,7 +97,7 @@ def import_gluscope(
     write_known(
         out, _manifest(files, stored, model, settings(stored, {}, sites=sites, k=k, cases=signed)), stored, places, told
     )
-    return count
+    return count, len(stored.rows.index)
 
 
 def read_example(path: Path) -> Example:

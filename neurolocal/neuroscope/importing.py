@@ -86,7 +86,8 @@ def import_pages(
         for sheet in tqdm(read_sheets(files, processes=processes), "import", len(files), unit="page", disable=not bar):
             gathered.add(sheet)
         if not gathered.imported.texts:
-            first = gathered.imported.problems[:1] or ["they hold none"]
+            other = ", ".join(map(repr, sorted(gathered.other)))
+            first = gathered.imported.problems[:1] or [f"they are of {other}" if other else "they hold none"]
             raise StoreError(f"importing {len(files):,} pages: not one text could be read ({first[0]}). See the first.")
         gathered.write(out, paths, site or gathered.site())
         return gathered.imported
@@ -100,7 +101,7 @@ class _Gathered:
         self.rows, self._values = Rows(folder), Spool(folder, "<f4")
         self._pages: dict[tuple[int, int], _Page] = {}
         self._own: list[dict[str, Any]] = []
-        self._models, self._datasets, self._other = Counter[str](), Counter[str](), Counter[str]()
+        self._models, self._datasets, self.other = Counter[str](), Counter[str](), Counter[str]()
         self._digest, self._special = hashlib.sha256(), set[str]()
 
     def add(self, sheet: Sheet) -> None:
@@ -109,7 +110,7 @@ class _Gathered:
         codes = self.rows.number(sheet.reader, sheet.new, sheet.codes)
         self._digest.update(f"{sheet.file}\0{sheet.sha256}\n".encode("utf-8", "surrogateescape"))
         if page is not None and self.wanted is not None and page.model not in ("", self.wanted):
-            self._other[page.model] += 1
+            self.other[page.model] += 1
             return
         strange = [] if page is None else [n for n, said in page.own.items() if not _KNOWN.get(n, _anything)(said)]
         if strange:

@@ -12,8 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from neurolocal.errors import StoreError
+from neurolocal.neuroscope.adopt import adopt
+from neurolocal.neuroscope.adopt import require_new as require_new
 from neurolocal.neuroscope.replay import Replayed, Tried, replay
 from neurolocal.records import Site
+from neurolocal.report.rows import strict
 from neurolocal.report.terminal import Out, console
 from neurolocal.report.visible import visible
 from neurolocal.store import Store
@@ -72,9 +75,9 @@ def write(job: Job, found: Replayed, out: Path, *, say: Callable[[str], None]) -
     Raises:
         StoreError: the store was collected, `out` is there, or no example can be put into ids.
     """
-    from neurolocal.neuroscope.adopt import adopt
-
     dtype = found.fits.way.dtype if found.fits.way.dtype != "autocast" else "float32"
+    if len(job.store.sites) > 1:
+        say(f"replay: of {', '.join(job.store.sites)} the site {found.fits.way.site} alone is written to {out}")
     done = adopt(job.store, job.load(None, dtype), out, dtype=dtype, site=cast("Site", found.fits.way.site))
     left = f", {done.left_out:,} left out behind tokens with no known id" if done.left_out else ""
     cut = f", {done.cut:,} rows cut there" if done.cut else ""
@@ -98,8 +101,8 @@ def conclusion(found: Replayed) -> str:
             f"nothing that was tried fits: other weights, or another tokenizer. Nearest: {near} (correlation "
             f"{fits.correlation:.3f}). Try other checkpoints with --also (of Pythia, Neuroscope has today's -v0)."
         )
-    if fits is asked:
-        within = "float32" if found.level == "float32" else "what bfloat16 rounds"
+    if fits.way == asked.way:
+        within = "float32" if found.level == "float32" else f"what {found.level} rounds"
         return f"{asked.way.subject} says what the store says, within {within}."
     said = "; ".join(fits.way.unlike(asked.way))
     return f"{asked.way.subject} as it stands does not say what the store says. This fits: {said}."
@@ -126,7 +129,7 @@ def print_replay(
                 f"({found.absent:,} tokens that the tokenizer does not have, {found.ambiguous:,} ambiguous)"
             )
         )
-    if found.fits is not found.asked or found.level == "nothing":
+    if len(found.tried) > 1:
         screen.print(_ways(found.tried[:8]))
     if limit and found.neurons and found.neurons[0].largest > 0:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
@@ -157,15 +160,9 @@ def _ways(tried: Sequence[Tried]) -> Table:
 def replay_json(found: Replayed) -> str:
     """All of it as one JSON object; unknown figures are null."""
 
-    def strict(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: strict(one) for key, one in value.items()}
-        if isinstance(value, list | tuple):
-            return [strict(one) for one in value]
-        return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
-
     plain = asdict(found)
     for one, tried in ((plain["asked"], found.asked), (plain["fits"], found.fits)):
         one["way"] = tried.way._asdict()
     plain["tried"] = [asdict(t) | {"way": t.way._asdict()} for t in found.tried]
-    return json.dumps(strict({"agrees": found.agrees, "conclusion": conclusion(found), **plain}))
+    said = {"agrees": found.agrees, "level": found.level, "conclusion": conclusion(found)}
+    return json.dumps(strict({**said, **plain}))

@@ -78,6 +78,7 @@ class Resolver:
         found = [self._ids.get(s, []) for s in self.strings]
         self._one = np.array([ids[0] if len(ids) == 1 else -1 for ids in found], np.int64)
         self._none = np.array([not ids for ids in found], bool)
+        self._unshown = np.array([not s for s in self.strings], bool)  # of a row of which only windows were seen
         self._broken = np.array([BROKEN in s for s in self.strings], bool)
         ends = [not ids or bool(vocabulary.special[ids[0]]) for ids in found]
         self._wall = np.array(ends, bool) | self._broken
@@ -86,7 +87,7 @@ class Resolver:
         """The ids of a row of the store's numbers."""
         row = row.astype(np.int64)
         ids = self._one[row]
-        self.absent += int(self._none[row].sum())
+        self.absent += int((self._none & ~self._unshown)[row].sum())
         doubt = np.flatnonzero((ids < 0) & ~self._none[row])
         if len(doubt):
             whole = doubt[~self._broken[row[doubt]]]

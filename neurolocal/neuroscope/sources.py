@@ -20,6 +20,7 @@ from neurolocal.neuroscope.known import Known
 from neurolocal.neuroscope.known_store import Told, settings, write_known
 from neurolocal.neuroscope.maxima import read_maxima
 from neurolocal.records import Place, Site
+from neurolocal.store import Store
 
 SHOWN = 20
 """Problems that are told line by line; all of them are in the store."""
@@ -33,7 +34,7 @@ def import_any(
 
     Args:
         paths: page files, folders of them; or one JSON list of maxima; or GLUScope's example files, folders of them.
-        out: the store to write.
+        out: the store to write; an earlier import there is replaced.
         model, site: see `import_pages`.
         say: told what was read and what was left out.
         bar: whether to show a progress bar.
@@ -41,19 +42,18 @@ def import_any(
     Raises:
         StoreError: nothing there that can be read, or things of several kinds.
     """
-    for path in paths:
-        if out.exists() and path.exists() and out.samefile(path):
-            raise StoreError(f"importing {path}: --out names the same file. Give the store another name.")
+    _require_replaceable(out)
     examples = _gluscope_files(paths)
     lists = [path for path in paths if path.suffix.lower() == ".json" and path not in examples]
     if examples and not all(_gluscope_files([path]) for path in paths):
         other = next(path for path in paths if not _gluscope_files([path]))
         raise StoreError(f"importing {other}: it holds no GLUScope example, other paths do. Import each by itself.")
     if examples and not lists:
-        texts = import_gluscope(examples, out, model=model, say=say)
-        read = Imported(pages=len(examples), texts=texts)
-        say(f"import: {texts:,} texts of {len(examples):,} GLUScope examples; {out}")
-        return read
+        if site is not None:
+            raise StoreError(f"importing {examples[0]}: GLUScope's examples say their sites. Leave --site away.")
+        texts, rows = import_gluscope(examples, out, model=model, say=say)
+        say(f"import: {texts:,} texts of {len(examples):,} GLUScope examples in {rows:,} rows; {out}")
+        return Imported(pages=len(examples), texts=texts, rows=rows, doubled=len(examples) - texts)
     if lists:
         if len(paths) > 1:
             raise StoreError(f"importing {lists[0]}: a list of maxima is imported by itself. Give it alone.")
@@ -69,6 +69,23 @@ def import_any(
         f"{doubled}, {len(found.problems):,} problems; {out}"
     )
     return found
+
+
+def _require_replaceable(out: Path) -> None:
+    """That nothing is lost where the store is to be written: an earlier import can be made again, a collection not so.
+
+    Raises:
+        StoreError: something else lies there.
+    """
+    if not out.exists():
+        return
+    try:
+        with Store(out) as there:
+            replaceable = there.imported
+    except StoreError:
+        replaceable = False
+    if not replaceable:
+        raise StoreError(f"importing into {out}: it is there, and no import. Give --out another name, or delete it.")
 
 
 def import_maxima(

@@ -166,7 +166,7 @@ def report_object(store: StoreReader, rows: Iterable[NeuronRow], *, side: Side =
             for stage in (*STAGES, "score")
         },
     }
-    return {**_strict(facts), "neurons": [_strict(asdict(row)) for row in rows]}
+    return {**strict(facts), "neurons": [strict(asdict(row)) for row in rows]}
 
 
 def verdict_counts(rows: Iterable[NeuronRow]) -> dict[str, int]:
@@ -213,12 +213,12 @@ def _cell(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
     """The value with NaN and infinity as None and lone surrogates as U+FFFD, at any depth."""
     if isinstance(value, dict):
-        return {plain(str(key)): _strict(held) for key, held in value.items()}
+        return {plain(str(key)): strict(held) for key, held in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(held) for held in value]
+        return [strict(held) for held in value]
     if isinstance(value, float):
         return value if isfinite(value) else None
     return plain(value) if isinstance(value, str) else value

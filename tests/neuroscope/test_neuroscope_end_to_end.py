@@ -85,7 +85,7 @@ def test_the_preset_end_to_end(kind, fixtures, tmp_path, rng) -> None:
 @pytest.mark.slow
 def test_smollm2_there_and_back(tmp_path) -> None:
     """The demo's model: pages of two of its layers are its own, and bfloat16 and another site are recognised."""
-    corpus = write_corpus(tmp_path / "corpus.jsonl", documents=30)
+    corpus = write_corpus(tmp_path / "corpus.jsonl", documents=18)
     settings = ["--row-length", 128, "--layers", "2,9", "--neurons", "0-29", "--logits", 0, "--count-bos"]
     common = ["collect", "--subject", "smollm2", "--corpus", corpus, *settings]
     done(*common, "--store", "own.h5", cwd=tmp_path)
@@ -118,16 +118,14 @@ def test_the_sites_own_rows_as_a_corpus(fixtures, tmp_path) -> None:
     texts = fixtures / "neuroscope" / "solu-8l-old-texts.jsonl"
     stories = fixtures / "stories260k"
     done("collect", "--subject", stories, "--corpus", texts, "--store", "own.h5", "--preset", "neuroscope",
-         "--row-length", 256, "--layers", "1,3", cwd=tmp_path)  # fmt: skip
+         "--row-length", 256, "--layers", 3, cwd=tmp_path)  # fmt: skip
     with Store(tmp_path / "own.h5") as own:
         assert own.manifest["corpus"]["documents"] == 160
         rows = own.manifest["rows"]
     assert rows > 1000
     words = write_vectors(tmp_path / "vectors.txt")
     done("similarity", "own.h5", "--layers", 3, "--vectors", "corpus", "--side", "largest", cwd=tmp_path)
-    done(
-        "perturbation", "own.h5", "--layers", 3, "--vectors", words, "--side", "largest", "--examples", 3, cwd=tmp_path
-    )
+    done("perturbation", "own.h5", "--layers", 3, "--vectors", words, "--side", "largest", "--screen", 40, cwd=tmp_path)
     done("verdict", "own.h5", "--layers", 3, "--side", "largest", cwd=tmp_path)
     done("summary", "own.h5", "--layers", 3, "--vectors", words, "--side", "largest", "--limit", 10, cwd=tmp_path)
     reported = json.loads(done("report", "own.h5", "--layer", 3, "--json", cwd=tmp_path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from small_run import neurolocal, write_corpus
 from neurolocal.cli import cli
 from neurolocal.errors import StoreError, SubjectError
 from neurolocal.neuroscope.importing import import_pages
-from neurolocal.neuroscope.replay import FOLDED, Replayed
+from neurolocal.neuroscope.replay import FOLDED, Replayed, replay
 from neurolocal.neuroscope.replaying import Job, conclusion, replay_json, run, write
 from neurolocal.store import Store, check
 from neurolocal.subject import load_subject
@@ -242,3 +243,84 @@ def test_an_imported_store_cannot_run_a_subject_before_its_ids_are_known(stories
         assert adopted.manifest["subject"]["sha256"] == subject.sha256
         assert [adopted.row(100 + i).tolist() for i in range(3)] == rows.tolist()
     assert json.loads(replay_json(found))["agrees"]
+
+
+def test_a_layer_that_is_wrong_is_not_outvoted(stories, tmp_path, rng) -> None:
+    """Layer 0 speaks thirty times as loud and is right; the neurons of layer 1 are permuted."""
+    path = neox_folder(tmp_path / "m", stories, seed=seed(rng))
+    subject = load_subject(path, device="cpu")
+    rows = rows_of(subject)
+    values = {layer: activations(subject, rows, layer, "post") for layer in (0, 1)}
+    right = {0: values[0], 1: values[1][:, :, ::-1]}
+    write_pages(tmp_path / "pages", subject, rows, right, model="x", neurons=12)
+    found = replayed(tmp_path, path)
+    assert found.asked.agree < 0.6
+    assert not found.agrees
+    assert found.asked.correlation < 0.9, "that of the worst layer"
+
+
+def test_texts_that_are_wrong_outside_of_the_rows_tried_are_not_forgotten(stories, tmp_path, rng, monkeypatch) -> None:
+    """The suspects are tried on a few rows in which the subject is right: it must not be said to agree."""
+    monkeypatch.setattr("neurolocal.neuroscope.replay.SUSPECT_ROWS", 3)
+    path = neox_folder(tmp_path / "m", stories, seed=seed(rng))
+    subject = load_subject(path, device="cpu")
+    rows = rows_of(subject)
+    values = activations(subject, rows, 1, "post").copy()
+    values[3:] = values[3:, ::-1]
+    write_pages(tmp_path / "pages", subject, rows, {1: values}, model="x")
+    store = tmp_path / "pages.h5"
+    import_pages([tmp_path / "pages"], store, say=lambda line: None, bar=False)
+    with Store(store) as opened:
+        found = run(Job(opened, subject=str(path)), texts=None, say=lambda line: None, bar=False)
+    assert found.asked.agree < 0.5
+    assert (found.level, found.agrees) == ("nothing", False)
+    assert "nothing that was tried fits" in conclusion(found)
+
+
+def test_a_checkpoint_of_the_same_name_is_another(stories, tmp_path, rng) -> None:
+    first = seed(rng)
+    path = neox_folder(tmp_path / "a" / "m", stories, seed=first)
+    other = neox_folder(tmp_path / "b" / "m", stories, seed=first + 1)
+    subject = load_subject(other, device="cpu")
+    rows = rows_of(subject)
+    write_pages(tmp_path / "pages", subject, rows, {1: activations(subject, rows, 1, "post")}, model="pythia-2l")
+    found = replayed(tmp_path, path, others=[str(other)])
+    assert (found.fits.way.weights, found.level, found.agrees) == (subject.sha256, "float32", False)
+    assert "the subject is another m (" in conclusion(found)
+
+
+def test_a_subject_that_gives_nan_does_not_agree(stories, tmp_path, rng) -> None:
+    path = neox_folder(tmp_path / "m", stories, seed=seed(rng))
+    subject = load_subject(path, device="cpu")
+    rows = rows_of(subject)
+    write_pages(tmp_path / "pages", subject, rows, {1: activations(subject, rows, 1, "post")}, model="x")
+    store = tmp_path / "pages.h5"
+    import_pages([tmp_path / "pages"], store, say=lambda line: None, bar=False)
+    with Store(store) as opened:
+        job = Job(opened, subject=str(path))
+
+        def load(name, dtype):
+            broken = job.load(name, dtype)
+            broken.model.gpt_neox.embed_in.weight[5:] = torch.nan
+            return broken
+
+        found = replay(opened, load, dtype="float32", texts=None, say=lambda line: None, bar=False)
+    assert found.largest == float("inf")
+    assert (found.level, found.agrees) == ("nothing", False)
+    json.loads(replay_json(found))
+
+
+def test_rows_of_which_only_windows_were_seen_lack_no_tokens(stories, tmp_path, rng) -> None:
+    path = neox_folder(tmp_path / "m", stories, seed=seed(rng))
+    subject = load_subject(path, device="cpu")
+    rows = rows_of(subject)
+    write_pages(tmp_path / "pages", subject, rows, {1: activations(subject, rows, 1, "post")}, model="x")
+    for page in (tmp_path / "pages").rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(re.sub(r"<h3>Full Text.*?</details>", "", text, flags=re.DOTALL), encoding="utf-8")
+    store = tmp_path / "pages.h5"
+    import_pages([tmp_path / "pages"], store, say=lambda line: None, bar=False)
+    with Store(store) as opened:
+        found = run(Job(opened, subject=str(path)), texts=None, say=lambda line: None, bar=False)
+    assert (found.absent, found.ambiguous) == (0, 0)
+    assert found.agrees

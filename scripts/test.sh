@@ -12,5 +12,6 @@ fi
 ruff check .
 ruff format --check .
 pyright
-python -m pytest -m "not slow" --durations=5
-python -m pytest -m slow --durations=10
+# Two processes: most tests keep one core busy, and two cores are what they must fit on.
+python -m pytest -n 2 -m "not slow" --durations=5
+python -m pytest -n 2 -m slow --durations=10

@@ -158,11 +158,12 @@ def change(example: dict[str, Any], what: str) -> Any:
 @pytest.mark.parametrize("what", change(made(np.random.default_rng(0)), ""))
 def test_damaged_examples_are_named(tmp_path, rng, what):
     good, bad = put(tmp_path, made(rng), number=0), put(tmp_path, change(made(rng), what), number=1)
-    (tmp_path / "a.h5").write_bytes(b"what was there")
+    import_any([good], tmp_path / "a.h5", say=silent)
+    before = (tmp_path / "a.h5").read_bytes()
     with pytest.raises(StoreError, match=bad.name) as caught:
         import_any([good, bad], tmp_path / "a.h5", say=silent)
     assert "\n" not in str(caught.value)
-    assert (tmp_path / "a.h5").read_bytes() == b"what was there"
+    assert (tmp_path / "a.h5").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 3
 
 

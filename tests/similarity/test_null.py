@@ -68,7 +68,7 @@ def test_null_equals_sets_drawn_and_compared_one_by_one(rng, make_vectors):
     score = rng.random(30) * 0.6
     fast = null_scores(pool, profiles, score=score, draws=draws, seed=seed)
     most = profiles.max(axis=0)
-    reached, values = np.zeros(30), [[] for _ in range(30)]
+    surely, perhaps, values = np.zeros(30), np.zeros(30), [[] for _ in range(30)]
     for block, begin in enumerate(range(0, draws, null.BLOCK)):
         width = min(null.BLOCK, draws - begin)
         drawn = [
@@ -86,10 +86,14 @@ def test_null_equals_sets_drawn_and_compared_one_by_one(rng, make_vectors):
             assert len(set(chosen)) == profiles[i].sum()
             pairs = [float(np.dot(pool.unit[x], pool.unit[y])) for x, y in itertools.combinations(chosen, 2)]
             values[i].append(np.mean(pairs))
-            reached[i] += values[i][-1] >= score[i]
+            surely[i] += values[i][-1] >= score[i] + 1e-5  # nearer than that, float32 may say either
+            perhaps[i] += values[i][-1] >= score[i] - 1e-5
     assert fast.mean == pytest.approx([np.mean(v) for v in values], abs=1e-6)
     assert fast.sd == pytest.approx([np.std(v) for v in values], abs=1e-5)
-    assert fast.p == pytest.approx((1 + reached) / (draws + 1), abs=1.01 / (draws + 1) * 0.01)
+    p = fast.p * (draws + 1) - 1
+    assert (p > surely - 0.01).all()
+    assert (p < perhaps + 0.01).all()
+    assert (perhaps - surely).sum() < 3
 
 
 def test_null_agrees_with_numpy_choice(rng, make_vectors):

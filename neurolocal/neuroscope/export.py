@@ -20,14 +20,11 @@ from neurolocal.bench import Bench
 from neurolocal.errors import ConfigError, StoreError
 from neurolocal.neuroscope.site_pages import ModelFolder, flush, open_model, put, put_lists, put_model, ranges, writing
 from neurolocal.neuroscope.whole_rows import Rows, computed_rows, imported_rows
-from neurolocal.neuroscope.writing import Page, PageText, page_text
+from neurolocal.neuroscope.writing import TEXTS, Page, PageText, page_text
 from neurolocal.records import Side, Site
 
 if TYPE_CHECKING:
     from neurolocal.store import Store
-
-TEXTS = 20
-"""Texts of a page on Neuroscope; some readers refuse pages with fewer."""
 
 
 @dataclass(frozen=True)

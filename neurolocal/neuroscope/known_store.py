@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from neurolocal.neuroscope.gathered import Stored
 from neurolocal.neuroscope.known import Counted, Known, LayerBuilder, Signs, drawn, order
-from neurolocal.neuroscope.pages import AFTER, BEFORE
+from neurolocal.neuroscope.writing import AFTER, BEFORE
 from neurolocal.records import BINS, HISTOGRAM_EVERY, THRESHOLDS, LayerRecord, PageLists, Place, Sample, Site
 from neurolocal.store import Blocks, Collected, write_collected
 

@@ -21,13 +21,19 @@ import numpy as np
 import orjson
 from jaxtyping import Float64
 
-from neurolocal.neuroscope.writing import section_checksum
-
-BEFORE, AFTER = 50, 10
-"""Tokens of a window before and after its peak."""
+from neurolocal.neuroscope.writing import AFTER, BEFORE, TEXTS, section_checksum
 
 ROUNDED = 0.5e-4 + 1e-9
 """How far a figure printed with four decimals lies from what it rounds, with the six decimals of the values."""
+
+TRIES = 100
+"""Ends of a script that are tried for one JSON object."""
+
+MOST = 1000
+"""Texts that are named as missing."""
+
+LONGEST = 1 << 16
+"""Tokens of a row, of which a window alone may tell: it costs as much room as the whole row."""
 
 _RULE = re.compile(rb"<hr>[ \t]*(?:\n|\Z)")
 _NUMBER = r"-?\d+(?:\.\d*)?"
@@ -367,18 +373,6 @@ def _keys(body: str) -> int:
 
 
 _QUOTED = tuple(f'"{key}"' for key in _KEYS)
-
-TRIES = 100
-"""Ends of a script that are tried for one JSON object."""
-
-TEXTS = 20
-"""Texts of a page on the site."""
-
-MOST = 1000
-"""Texts that are named as missing."""
-
-LONGEST = 1 << 16
-"""Tokens of a row, of which a window alone may tell: it costs as much room as the whole row."""
 
 
 def _agrees(text: Text, reach: float, *, own: bool) -> None:

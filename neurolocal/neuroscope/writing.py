@@ -27,6 +27,9 @@ from neurolocal.report.visible import visible
 BEFORE, AFTER = 50, 10
 """Positions of the truncated text before and after the peak."""
 
+TEXTS = 20
+"""Texts of a page on Neuroscope; some readers refuse pages with fewer."""
+
 LONGEST = 200
 """Characters of a name that are shown."""
 

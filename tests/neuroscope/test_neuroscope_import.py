@@ -383,6 +383,8 @@ def test_a_full_disk(tmp_path, rng):
     place.mkdir()
     folder = write(tmp_path / "p", corpus(rng, 200, words=HOSTILE, length=900, neurons=4))
     load([folder], tmp_path / "whole.h5")
+    load([write(tmp_path / "few", corpus(rng, 15, words=HOSTILE))], tmp_path / "few.h5")
+    before = (tmp_path / "few.h5").read_bytes()
     failed = 0
     whole = (tmp_path / "whole.h5").stat().st_size // 1024
     for size in (whole // 5, whole // 3, whole // 2, whole):
@@ -392,12 +394,12 @@ def test_a_full_disk(tmp_path, rng):
         if mounted.returncode:
             pytest.skip("this user cannot mount a small disk")
         try:
-            (place / "a.h5").write_bytes(b"what was there")
+            (place / "a.h5").write_bytes(before)
             done = neurolocal("neuroscope", "import", folder, "--out", place / "a.h5", cwd=tmp_path)
             if done.returncode:
                 failed += 1
                 assert (done.returncode, "untouched" in done.stderr) == (1, True), done.stderr
-                assert (place / "a.h5").read_bytes() == b"what was there"
+                assert (place / "a.h5").read_bytes() == before
             assert [p.name for p in place.iterdir()] == ["a.h5"]
         finally:
             subprocess.run(["umount", place], check=True)

@@ -383,11 +383,13 @@ def test_a_full_disk(tmp_path, rng):
     place.mkdir()
     folder = write(tmp_path / "p", corpus(rng, 200, words=HOSTILE, length=900, neurons=4))
     load([folder], tmp_path / "whole.h5")
-    load([write(tmp_path / "few", corpus(rng, 15, words=HOSTILE))], tmp_path / "few.h5")
+    (tmp_path / "few.html").write_text(page_html(random_page(rng, texts=2, length=20)), encoding="utf-8")
+    load([tmp_path / "few.html"], tmp_path / "few.h5")
     before = (tmp_path / "few.h5").read_bytes()
     failed = 0
     whole = (tmp_path / "whole.h5").stat().st_size // 1024
     for size in (whole // 5, whole // 3, whole // 2, whole):
+        assert size > 2 * len(before) / 1024
         mounted = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", place], capture_output=True, check=False
         )

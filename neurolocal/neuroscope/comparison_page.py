@@ -13,11 +13,10 @@ from pathlib import Path, PurePath
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from neurolocal.errors import NeurolocalError
 from neurolocal.neuroscope.comparison import Comparison, LayerComparison, number, said, shared
 from neurolocal.neuroscope.sides import Facts
 from neurolocal.report.file import write_whole
-from neurolocal.report.inline import digest, markup
+from neurolocal.report.inline import digest, environment, markup
 from neurolocal.report.layer import fixed, percent
 from neurolocal.report.page import LONGEST
 from neurolocal.report.visible import visible
@@ -79,22 +78,9 @@ def write_comparison(c: Comparison, path: Path) -> None:
 
 def comparison_page(c: Comparison) -> str:
     """The page as text."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise NeurolocalError(
-            "writing the page: jinja2 is not installed. Run: pip install 'neurolocal[site]', or use --json."
-        ) from error
     folders = [Path(__file__).parent / "templates", Path(__file__).parents[1] / "report" / "templates"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+    made = environment(folders, doing="writing the page")
+    made.filters |= {
         "seen": lambda text: visible(text, limit=LONGEST),
         "note": lambda text: visible(text, limit=600),
         "fixed": fixed,
@@ -107,7 +93,7 @@ def comparison_page(c: Comparison) -> str:
     }
     style = "".join((folder / name).read_text("utf-8") for folder, name in zip(folders[::-1], STYLES, strict=True))
     listed = [place for place, _ in zip(c.least_agreeing(), range(LISTED), strict=False)]
-    return environment.get_template("compare.html").render(
+    return made.get_template("compare.html").render(
         style=markup(style),
         policy=f"default-src 'none'; style-src {digest(style)}; base-uri 'none'; form-action 'none'",
         c=c,

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurolocal.errors import NeurolocalError, StoreError
+from neurolocal.errors import StoreError
 from neurolocal.neuroscope.writing import TEMPLATES, shown, source
-from neurolocal.report.inline import digest
+from neurolocal.report.inline import digest, environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -207,20 +207,8 @@ def _rendered(environment: Environment, name: str, *, script: str = "", **more: 
 
 
 def _environment() -> Environment:
-    try:
-        import jinja2
-        from markupsafe import Markup
-    except ImportError as error:
-        raise NeurolocalError(
-            "exporting pages: jinja2 is not installed. Run: pip install 'neurolocal[site]'."
-        ) from error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["seen"] = lambda text: Markup(shown(str(text)))
-    return environment
+    from markupsafe import Markup
+
+    made = environment([TEMPLATES], doing="exporting pages")
+    made.filters["seen"] = lambda text: Markup(shown(str(text)))
+    return made

@@ -16,10 +16,9 @@ from math import isfinite, nan
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from neurolocal.errors import NeurolocalError
 from neurolocal.records import VERDICTS, Example, Side
 from neurolocal.report.file import write_whole
-from neurolocal.report.inline import digest, markup
+from neurolocal.report.inline import digest, environment, markup
 from neurolocal.report.layer import Figure, Layer, Substitute, chosen_layers, fixed, number, percent, read_layer
 from neurolocal.report.reading import StoreReader
 from neurolocal.report.rows import NeuronRow, neuron_row, report_object
@@ -200,21 +199,8 @@ def _count(value: Any) -> str | None:
 
 
 def _environment() -> Environment:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise NeurolocalError(
-            "writing the page: jinja2 is not installed. Run: pip install 'neurolocal[site]', or use --json or --csv."
-        ) from error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+    made = environment([Path(__file__).parent / "templates"], doing="writing the page")
+    made.filters |= {
         "seen": lambda text: visible(text, limit=LONGEST),
         "counted": lambda words: counted(list(words.items())[:12]),
         "tokens": lambda tokens: counted(Counter(tokens).most_common(12)),
@@ -224,7 +210,7 @@ def _environment() -> Environment:
         "width": lambda share: round(100 * min(max(share, 0.0), 1.0), 1) if isfinite(share) else 0,
         "known": isfinite,
     }
-    return environment
+    return made
 
 
 def _source(environment: Environment, name: str) -> str:

@@ -1,15 +1,17 @@
 """Automatic, offline interpretation of a language model's neurons.
 
-The public names, each loaded when it is first asked for (PEP 562), so that `import neurolocal` loads no heavy package:
+The public names, each loaded when it is first used (PEP 562), so that `import neurolocal` loads no heavy package:
 
-    from neurolocal import Bench, CollectConfig, Collection, SimilarityConfig, Store
-    from neurolocal import collect_stage, load_subject, stages
+    from pathlib import Path
+
+    from neurolocal import CollectConfig, Collection, SimilarityConfig, Store, Workspace
+    from neurolocal import collect_store, load_subject, run_stage
 
     subject = load_subject("./pythia-70m")
-    collect_stage(Collection(subject, Path("pile/"), Path("pythia.h5"), CollectConfig()), say=print)
-    stages.similarity(Bench(Path("pythia.h5"), layers=(3,)), SimilarityConfig())
+    collect_store(Collection(subject, Path("pile/"), Path("pythia.h5"), CollectConfig()), say=print)
+    run_stage("similarity", Workspace(Path("pythia.h5"), layers=(3,)), SimilarityConfig())
     with Store("pythia.h5") as store:
-        store.examples(3, 159)        # list[Example]
+        store.examples(3, 159)           # list[Example]
         store.evidence("similarity", 3)  # SimilarityTable
 """
 
@@ -19,39 +21,44 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neurolocal.bench import Bench as Bench
     from neurolocal.config import CollectConfig as CollectConfig
     from neurolocal.config import PerturbationConfig as PerturbationConfig
-    from neurolocal.config import RunConfig as RunConfig
+    from neurolocal.config import ScoreConfig as ScoreConfig
     from neurolocal.config import SimilarityConfig as SimilarityConfig
     from neurolocal.config import SummaryConfig as SummaryConfig
     from neurolocal.config import VerdictConfig as VerdictConfig
     from neurolocal.errors import NeurolocalError as NeurolocalError
+    from neurolocal.pipeline.collect import Collection as Collection
+    from neurolocal.pipeline.collect import collect_store as collect_store
+    from neurolocal.pipeline.stages import run_stage as run_stage
+    from neurolocal.pipeline.workspace import Workspace as Workspace
     from neurolocal.records import Example as Example
     from neurolocal.records import PerturbationTable as PerturbationTable
+    from neurolocal.records import ScoreTable as ScoreTable
     from neurolocal.records import SimilarityTable as SimilarityTable
     from neurolocal.records import Statistics as Statistics
     from neurolocal.records import SummaryTable as SummaryTable
     from neurolocal.records import TopK as TopK
     from neurolocal.records import VerdictTable as VerdictTable
-    from neurolocal.run import Collection as Collection
-    from neurolocal.run import collect_stage as collect_stage
+    from neurolocal.stage import Stage as Stage
     from neurolocal.store import Store as Store
     from neurolocal.subject import Subject as Subject
     from neurolocal.subject import load_subject as load_subject
     from neurolocal.words import Vocabulary as Vocabulary
 
 _NAMES = {
-    "config": "CollectConfig PerturbationConfig RunConfig SimilarityConfig SummaryConfig VerdictConfig",
+    "config": "CollectConfig PerturbationConfig ScoreConfig SimilarityConfig SummaryConfig VerdictConfig",
     "errors": "NeurolocalError",
-    "records": "Example PerturbationTable SimilarityTable Statistics SummaryTable TopK VerdictTable",
-    "run": "Collection collect_stage",
-    "stages": "Bench",
+    "pipeline.collect": "Collection collect_store",
+    "pipeline.stages": "run_stage",
+    "pipeline.workspace": "Workspace",
+    "records": "Example PerturbationTable ScoreTable SimilarityTable Statistics SummaryTable TopK VerdictTable",
+    "stage": "Stage",
     "store": "Store",
     "subject": "Subject load_subject",
     "words": "Vocabulary",
 }
-"""Module -> the public names that it brings."""
+"""Module -> the public names that it holds."""
 
 _MODULE = {name: module for module, names in _NAMES.items() for name in names.split()}
 

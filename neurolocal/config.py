@@ -6,14 +6,19 @@ compared before it is used again. Few dials; what can be derived is derived.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
+import inspect
+import itertools
 import json
-from dataclasses import dataclass, field
+import re
+import textwrap
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from neurolocal.errors import ConfigError
-from neurolocal.records import Site
+from neurolocal.literals import Site
 
 Method = Literal["default", "notebook"]
 """`notebook` follows the original notebook step by step, its weak points included."""
@@ -215,18 +220,10 @@ class VerdictConfig:
     """Share of other contexts in which the word must keep half; under it the token alone does not do it: `context`."""
     dead: float = 1e-6
     """Largest |activation| under which a neuron is `dead`."""
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """A whole run: every stage of a RUN.toml, one table a stage."""
-
-    collect: CollectConfig = field(default_factory=CollectConfig)
-    similarity: SimilarityConfig = field(default_factory=SimilarityConfig)
-    perturbation: PerturbationConfig = field(default_factory=PerturbationConfig)
-    summary: SummaryConfig = field(default_factory=SummaryConfig)
-    score: ScoreConfig = field(default_factory=ScoreConfig)
-    verdict: VerdictConfig = field(default_factory=VerdictConfig)
+    halfway: float = 4.0
+    """z at which the coherence term of the score is 1/2; chance alone gives 4 to 1 neuron in 30,000."""
+    floor: float = 0.3
+    """Share of the layer's largest average score from which the notebook's method reports a neuron."""
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -256,6 +253,26 @@ def preset_settings(name: str | None) -> dict[str, Any]:
     if name not in PRESETS:
         raise ConfigError(f"preset = {name!r}: choose one of {', '.join(PRESETS)}")
     return dict(PRESETS[name])
+
+
+def described(config: type) -> dict[str, str]:
+    """The docstring under each field of a config, on one line each: what help texts and settings tables say."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    says: dict[str, str] = {}
+    for field, text in itertools.pairwise(body.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            says[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+    return says
+
+
+def default_text(config: type, field: str) -> str:
+    """A field's default for a reader; what None stands for, its docstring says after `None is`."""
+    default = next(f.default for f in dataclasses.fields(config) if f.name == field)
+    if default is not None:
+        return str(default)
+    _, _, meaning = described(config)[field].partition("None is ")
+    return re.split("[;.]", meaning)[0].replace("`", "") or "none"
 
 
 def canonical(value: Any) -> str:

@@ -1,6 +1,6 @@
 """The vocabulary of the project as frozen types, with shapes and units.
 
-Invariant: imports no heavy package and nothing of ours but `kinds`, so any room may use it. Arrays are numpy's;
+Invariant: imports no heavy package and nothing of ours but `literals`, so any room may use it. Arrays are numpy's;
 `neuron` is the index within a layer, `k` the length of a list, `window` the positions before + 1 + after the peak.
 A neuron table (the evidence of a stage for one layer) is columns of equal length, one row a neuron, with the column
 `neuron` saying which: stages that look at some neurons only hold only those.
@@ -8,22 +8,33 @@ A neuron table (the evidence of a stage for one layer) is columns of equal lengt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Integer
 
-from neurolocal.kinds import CASES as CASES
-from neurolocal.kinds import SIDES as SIDES
-from neurolocal.kinds import VERDICTS as VERDICTS
-from neurolocal.kinds import Place as Place
-from neurolocal.kinds import Side as Side
-from neurolocal.kinds import Site as Site
-from neurolocal.kinds import Verdict as Verdict
+from neurolocal.literals import CASES as CASES
+from neurolocal.literals import SIDES as SIDES
+from neurolocal.literals import VERDICTS as VERDICTS
+from neurolocal.literals import Place as Place
+from neurolocal.literals import Side as Side
+from neurolocal.literals import Site as Site
+from neurolocal.literals import Verdict as Verdict
 
 THRESHOLDS: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0)
 """Activations above which firing is counted, beside 0."""
+
+FIRING = 0.5
+"""Share of the activation of the strongest explaining example from which a neuron fires."""
+
+SILENT = 0.2
+"""Share of the same under which it is silent."""
+
+SCORING_EVERY = 4
+"""One sampled row in so many scores; the others explain."""
 
 HISTOGRAM_EVERY = 16
 """One position in so many, drawn by the hash of FORMAT.md, is in the histogram."""
@@ -238,6 +249,16 @@ class Sample:
     position: Int32[np.ndarray, "sample"]
     """Position in the row."""
 
+    @property
+    def explaining(self) -> Bool[np.ndarray, "sample"]:
+        """Whether each position lies in a row that explains; the others lie in `scoring_rows`."""
+        return ~np.isin(self.row, self.scoring_rows)
+
+    @property
+    def scoring_rows(self) -> Int64[np.ndarray, "row"]:
+        """The sampled rows that score and never explain: every `SCORING_EVERY`-th, ascending."""
+        return np.unique(self.row)[SCORING_EVERY - 1 :: SCORING_EVERY]
+
 
 @dataclass(frozen=True)
 class SimilarityTable:
@@ -270,7 +291,7 @@ class SimilarityTable:
     token_repetition: Float32[np.ndarray, "n"]
     """Share of the examples on the commonest peak token; beside `repetition`, evidence for `token`."""
     form: list[str]
-    """The spelling that the peak words share most beyond chance, as `neurolocal.forms` names it; empty: none."""
+    """The spelling that the peak words share most beyond chance, as `neurolocal.words.forms` names it; empty: none."""
     form_share: Float32[np.ndarray, "n"]
     """Share of the distinct peak words that have it; NaN where there is none."""
     form_p: Float64[np.ndarray, "n"]
@@ -323,6 +344,26 @@ class SubstituteTable:
     """Cosine to the word that it replaced; NaN where unknown."""
     activation: Float32[np.ndarray, "s"]
     """Largest activation over the substitute's own tokens."""
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """What is known of a neuron before it has a name."""
+
+    neuron: int
+    """Index within the layer."""
+    examples: Sequence[Example]
+    """Its examples, all ranks; only the even ones are looked at."""
+    substitutes: SubstituteTable | None = None
+    """Substitutes tried in its examples; rows of other neurons and of odd ranks are passed over."""
+    tokens: Sequence[str] = field(default=())
+    """Tokens to list in the notebook's question, as it stood after its stage 4. Other methods don't look at it."""
+    near_misses: Sequence[str] = field(default=())
+    """Texts with a word of the explaining peaks where the neuron is silent; from rows that explain."""
+    promoted: Sequence[str] = field(default=())
+    """Tokens that its output promotes most, strongest first."""
+    subsets: Sequence[tuple[str, int]] = field(default=())
+    """Subsets of the corpus that its explaining examples come from, and how many of them, most first."""
 
 
 @dataclass(frozen=True)
@@ -490,3 +531,25 @@ class VerdictTable:
     """0 is the best; ties by lower neuron."""
     reason: list[str]
     """One line: the evidence that decided."""
+
+
+TABLES: dict[str, type | str] = {
+    "similarity": SimilarityTable,
+    "perturbation": PerturbationTable,
+    "verdict": VerdictTable,
+    "summary": SummaryTable,
+    "score": ScoreTable,
+}
+"""Every stage with the table that it puts into a store, in run order.
+
+The stage itself is `STAGE` in `neurolocal/{name}/stage.py`. A table of its own folder is named as `module:Class`.
+"""
+
+
+def table_of(stage: str) -> type:
+    """The type of a stage's table."""
+    found = TABLES[stage]
+    if isinstance(found, type):
+        return found
+    module, _, name = found.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -43,8 +43,8 @@ from neurolocal.collect.loop import SHARE, take
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Batch, RowStream, corpus_files
-from neurolocal.demo import sample_corpus
-from neurolocal.run import Collection, collect_stage, write_store
+from neurolocal.pipeline.collect import Collection, collect_store, write_store
+from neurolocal.pipeline.demo import sample_corpus
 from neurolocal.subject import Subject, load_subject
 
 K = 20
@@ -279,7 +279,7 @@ def memory(options: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory(dir=".") as folder:
         job = Collection(subject, options.corpus, Path(folder) / "store.h5", config)
-        collect_stage(job, say=print, stop=look)
+        collect_store(job, say=print, stop=look)
     early, late, peak = seen[len(seen) // 10], seen[-1], max(*seen, high_water())
     expected = before + expected_bytes(
         subject.d_mlp, resolved(config, subject), weights=weights, d_vocab=subject.d_vocab,

@@ -18,12 +18,11 @@ import torch
 from bench_planted import corpus_rows
 from scipy.stats import bootstrap
 
-from neurolocal.bench import Bench
-from neurolocal.records import PerturbationTable
+from neurolocal.pipeline.workspace import Workspace
+from neurolocal.records import FIRING, PerturbationTable
+from neurolocal.score import firing
 from neurolocal.store import Store
 from neurolocal.subject import load_subject
-from neurolocal.summary import firing
-from neurolocal.summary.texts import explaining
 
 WAYS = ("pattern", "token look-up", "5-gram look-up")
 
@@ -46,8 +45,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=600, help="fresh rows")
     parser.add_argument("--chosen", action="store_true")
     args = parser.parse_args()
-    bench = Bench(args.store, bar=False)
-    store = bench.open
+    workspace = Workspace(args.store, bar=False)
+    store = workspace.store
     subject = load_subject(args.subject, dtype=store.manifest["config"]["dtype"])
     first = int(store.manifest["rows"]) + (0 if args.chosen else CHOSEN_ROWS)
     rows = corpus_rows(subject, args.corpus, first + args.rows)[first:]
@@ -61,7 +60,7 @@ def main() -> None:
         readers = {i: lambda x, i=i: values[i].append(x[:, :, neurons[i]].float().numpy()) for i in tested}
         subject.read(torch.from_numpy(rows[begin : begin + 16].astype(np.int64)), readers)
     print(f"{len(rows)} fresh rows, numbers {first:,} and on; firing: at half of the largest explaining activation")
-    tokens = firing.Tokens(store.vocabulary, bench.centred_vectors)
+    tokens = firing.Tokens(store.vocabulary, workspace.centred_vectors)
     for layer, table in tested.items():
         show(store, layer, table, rows, neurons[layer], np.concatenate(values[layer]), tokens)
 
@@ -72,7 +71,7 @@ def show(
 ) -> None:  # fmt: skip
     """The figures of one layer."""
     found: dict[str, list[list[float]]] = {"first fresh rows": [], "ten strongest fresh rows": []}
-    at, sample = np.flatnonzero(explaining(store.sample)), store.sample
+    at, sample = np.flatnonzero(store.sample.explaining), store.sample
     silent = firing.joined([tokens.places(store.row(int(sample.row[i])), [int(sample.position[i])]) for i in at])
     sampled = store.sampled(layer)[:, at]
     for j, neuron in enumerate(neurons):
@@ -81,7 +80,7 @@ def show(
             most = firing.scale(examples)
         except ValueError:
             continue
-        if not (own / most >= firing.SHARE).any():
+        if not (own / most >= FIRING).any():
             continue
         rules = [
             firing.pattern(
@@ -94,7 +93,7 @@ def show(
         strongest = np.argsort(-own.max(axis=1), kind="stable")[:10].tolist()
         for name, chosen in zip(found, (range(NATURAL), strongest), strict=True):
             some = [(rows[i], own[i]) for i in chosen]
-            if any((values / most >= firing.SHARE).any() for _, values in some):
+            if any((values / most >= FIRING).any() for _, values in some):
                 found[name].append([firing.score(rule, most, some).f1 for rule in rules])
     for name, scores in found.items():
         f1 = np.array(scores)

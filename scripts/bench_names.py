@@ -23,12 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from neurolocal.bench import Bench
 from neurolocal.config import SummaryConfig
-from neurolocal.records import Example
-from neurolocal.stages import evidence_of
-from neurolocal.summary import Neuron, describe, load_llm
+from neurolocal.llm import load_llm
+from neurolocal.pipeline.workspace import Workspace
+from neurolocal.records import Example, Neuron
+from neurolocal.summary import describe
 from neurolocal.summary.peaks import find_peaks
+from neurolocal.summary.stage import neurons_of
 from neurolocal.summary.templates import counts
 from neurolocal.words import Vocabulary
 
@@ -66,13 +67,13 @@ def main() -> None:
     args = parser.parse_args()
     named = tomllib.loads((HERE / "names.toml").read_text())[args.half]
     accepted = {name: tuple(re.split(r"\s*\|\s*", names)) for name, names in named.items()}
-    bench = Bench(args.planted / "default.h5" if args.planted else Path(), vectors=args.vectors, bar=False)
+    workspace = Workspace(args.planted / "default.h5" if args.planted else Path(), vectors=args.vectors, bar=False)
     kinds = {"word sets": word_sets(args.half, accepted, args.seed)}
     if args.planted:
-        kinds["planted neurons"] = planted(args.planted, bench, accepted)
+        kinds["planted neurons"] = planted(args.planted, workspace, accepted)
     for kind, cases in kinds.items():
         for llm in args.llm:
-            judge(kind, cases[: args.limit], llm, bench, show=args.show)
+            judge(kind, cases[: args.limit], llm, workspace, show=args.show)
 
 
 def word_sets(half: str, accepted: dict[str, tuple[str, ...]], seed: int) -> list[Case]:
@@ -92,7 +93,7 @@ def word_sets(half: str, accepted: dict[str, tuple[str, ...]], seed: int) -> lis
     return found
 
 
-def planted(folder: Path, bench: Bench, accepted: dict[str, tuple[str, ...]]) -> list[Case]:
+def planted(folder: Path, workspace: Workspace, accepted: dict[str, tuple[str, ...]]) -> list[Case]:
     """The planted concepts with an accepted name that fire where they should, in all layers."""
     listed = json.loads((folder / "planted.json").read_text())
     fires = json.loads((folder / "fires.json").read_text())
@@ -101,9 +102,9 @@ def planted(folder: Path, bench: Bench, accepted: dict[str, tuple[str, ...]]) ->
         if p["kind"] == "concept" and fires[p["name"]] >= WELL and short(p["name"]) in accepted:
             by_layer[p["layer"]][p["neuron"]] = short(p["name"])
     return [
-        Case(of[n.neuron], n, bench.open.vocabulary, accepted[of[n.neuron]])
+        Case(of[n.neuron], n, workspace.store.vocabulary, accepted[of[n.neuron]])
         for layer, of in sorted(by_layer.items())
-        for n in evidence_of(bench, layer, "largest", sorted(of), notes=True)
+        for n in neurons_of(workspace, layer, "largest", sorted(of), notes=True)
     ]
 
 
@@ -112,16 +113,16 @@ def short(name: str) -> str:
     return re.split(r"[./:]", name)[-1]
 
 
-def judge(kind: str, cases: Sequence[Case], path: Path, bench: Bench, *, show: bool) -> None:
+def judge(kind: str, cases: Sequence[Case], path: Path, workspace: Workspace, *, show: bool) -> None:
     """The figures of one LLM."""
     found: dict[str, list[bool]] = defaultdict(list)
     hidden: list[bool] = []
     config = SummaryConfig()
     notebook = SummaryConfig(method="notebook")
-    with load_llm(path, config=config) as llm:
+    with load_llm(path, n_ctx=config.n_ctx) as llm:
         began = time.monotonic()
         tables = [
-            describe([c.neuron], llm, vocabulary=c.vocabulary, config=config, vectors=bench.loaded_vectors)
+            describe([c.neuron], llm, vocabulary=c.vocabulary, config=config, vectors=workspace.loaded_vectors)
             for c in cases
         ]
         seconds = time.monotonic() - began

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
-from neurolocal.discovery import q_values
-from neurolocal.forms import FormRates
+from neurolocal.fdr import q_values
 from neurolocal.similarity.default import score_words
 from neurolocal.similarity.null import frequency_pool, null_scores
 from neurolocal.similarity.peaks import PeakWords
 from neurolocal.similarity.vectors import load_vectors
 from neurolocal.words import WORD, folded
+from neurolocal.words.forms import FormRates
 
 
 def corpus_counts(path: Path) -> Counter[str]:

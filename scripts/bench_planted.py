@@ -29,9 +29,9 @@ from planting import Plant, hits, placed, plant_model, plants, whole_words
 from neurolocal.collect import resolved
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import RowStream, corpus_files
-from neurolocal.forms import has_form
 from neurolocal.store import Store
 from neurolocal.subject import Subject, load_subject
+from neurolocal.words.forms import has_form
 
 FIRES = 0.97
 """Firing AUC on rows that nothing was fitted to, from which a neuron counts as planted."""

@@ -19,13 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from neurolocal import scores
-from neurolocal.bench import Bench
 from neurolocal.config import ScoreConfig, SummaryConfig
+from neurolocal.llm import load_llm
+from neurolocal.pipeline.stages import run_stage
+from neurolocal.pipeline.workspace import Workspace
 from neurolocal.records import ScoreTable
-from neurolocal.stages import evidence_of
+from neurolocal.score.means import lines
 from neurolocal.store import add_evidence
-from neurolocal.summary import describe, load_llm
+from neurolocal.summary import describe
+from neurolocal.summary.stage import neurons_of
 
 WELL = 0.97
 """Firing AUC from which a planted neuron fires where it should."""
@@ -42,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     store = args.folder / f"scores-{args.llm.stem}-{args.half}.h5"
     shutil.copy(args.folder / "default.h5", store)
-    bench = Bench(store, sides=("largest",), llm=str(args.llm), subject=str(args.folder / "model"), bar=False)
+    workspace = Workspace(store, sides=("largest",), llm=str(args.llm), subject=str(args.folder / "model"), bar=False)
     names = tomllib.loads((Path(__file__).parent / "names.toml").read_text())
     wanted = {name for half in names for name in names[half] if args.half in (half, "both")}
     fires = json.loads((args.folder / "fires.json").read_text())
@@ -51,21 +53,23 @@ def main() -> None:
         if p["kind"] == "concept" and fires[p["name"]] >= WELL and re.split(r"[./:]", p["name"])[-1] in wanted:
             of[p["layer"]].append(p["neuron"])
     config, found = SummaryConfig(limit=args.limit), []
-    with load_llm(args.llm, config=config) as llm:
+    with load_llm(args.llm, n_ctx=config.n_ctx) as llm:
         for layer, neurons in sorted(of.items()):
             began = time.monotonic()
-            known = evidence_of(bench, layer, "largest", sorted(neurons)[: args.limit], notes=True)
-            table = describe(known, llm, vocabulary=bench.open.vocabulary, config=config, vectors=bench.loaded_vectors)
+            known = neurons_of(workspace, layer, "largest", sorted(neurons)[: args.limit], notes=True)
+            table = describe(
+                known, llm, vocabulary=workspace.store.vocabulary, config=config, vectors=workspace.loaded_vectors
+            )
             print(f"layer {layer}: {60 * len(known) / (time.monotonic() - began):.0f} neurons a minute described")
             found.append(("summary", layer, "largest", table, {"config": dataclasses.asdict(config)}))
-    add_evidence(store, found, site=bench.open.site)
-    bench.__dict__.pop("open")
+    add_evidence(store, found, site=workspace.store.site)
+    workspace.reload()
     began = time.monotonic()
-    scores.score(bench, ScoreConfig(limit=args.limit, texts=args.texts, rows=args.rows))
-    tables: list[ScoreTable] = [bench.open.evidence("score", layer, "largest") for layer in sorted(of)]
+    run_stage("score", workspace, ScoreConfig(limit=args.limit, texts=args.texts, rows=args.rows))
+    tables: list[ScoreTable] = [workspace.store.evidence("score", layer, "largest") for layer in sorted(of)]
     n = sum(len(set(t.neuron.tolist())) for t in tables)
     print(f"{n} neurons of layers {sorted(of)}, {60 * n / (time.monotonic() - began):.1f} a minute scored")
-    for line in scores.lines(joined(tables)):
+    for line in lines(joined(tables)):
         print(f"  {line}")
 
 

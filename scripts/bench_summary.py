@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from neurolocal.bench import Bench
 from neurolocal.config import SummaryConfig
-from neurolocal.stages import best, evidence_of
-from neurolocal.summary import LLM, Description, describe, load_llm
+from neurolocal.llm import LLM, load_llm
+from neurolocal.pipeline.workspace import Workspace
+from neurolocal.summary import Description, describe
+from neurolocal.summary.stage import best, neurons_of
 
 CHUNK = 5
 """Neurons described in one way before the other has its turn."""
@@ -37,15 +38,17 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=10, help="neurons a layer")
     args = parser.parse_args()
     config = SummaryConfig(limit=args.limit)
-    bench = Bench(args.store, sides=("largest",), bar=False)
-    layers = bench.open.require_layers(args.layers)
+    workspace = Workspace(args.store, sides=("largest",), bar=False)
+    layers = workspace.store.require_layers(args.layers)
     neurons = [
-        n for i in layers for n in evidence_of(bench, i, "largest", best(bench, i, "largest", config), notes=True)
+        n
+        for i in layers
+        for n in neurons_of(workspace, i, "largest", best(workspace, i, "largest", config), notes=True)
     ]
     seconds: dict[bool, list[float]] = {True: [], False: []}
     asked = dict.fromkeys(seconds, 0)
     said: dict[bool, list[str]] = {True: [], False: []}
-    with load_llm(args.llm, config=config) as llm:
+    with load_llm(args.llm, n_ctx=config.n_ctx) as llm:
         print(llm)
         for number, low in enumerate(range(0, len(neurons), CHUNK)):
             chunk = neurons[low : low + CHUNK]
@@ -58,8 +61,8 @@ def main() -> None:
                         tokens.append(n[0])
 
                     table = describe(
-                        [chunk[0], *chunk], llm, vocabulary=bench.open.vocabulary, config=config,
-                        vectors=bench.loaded_vectors, done=done,
+                        [chunk[0], *chunk], llm, vocabulary=workspace.store.vocabulary, config=config,
+                        vectors=workspace.loaded_vectors, done=done,
                     )  # fmt: skip
                 seconds[shared] += np.diff(stamps).tolist()
                 asked[shared] += tokens[-1] - tokens[0]

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from neurolocal.forms import has_form
 from neurolocal.subject import Subject
 from neurolocal.words import WORD
+from neurolocal.words.forms import has_form
 
 SCALE = 8.0
 """Of the gate row: the detector's 0 and 1 become 0 and 8, where SiLU is nearly straight."""
@@ -64,7 +64,7 @@ class Plant:
     layer: int = -1
     neuron: int = -1
     form: str = ""
-    """The form that the words share, as `neurolocal.forms` names it; empty: none."""
+    """The form that the words share, as `neurolocal.words.forms` names it; empty: none."""
     blind: frozenset[int] = field(default=frozenset(), repr=False)
     """Token ids that count as neither hit nor miss: other spellings of its words, parts of words of its form."""
     blind_before: frozenset[int] = field(default=frozenset(), repr=False)

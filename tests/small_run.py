@@ -36,5 +36,5 @@ def write_vectors(path: Path, seed: int = 3) -> Path:
 
 def neurolocal(*arguments: object, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own."""
-    command = [sys.executable, "-c", "from neurolocal.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-c", "from neurolocal.cli.main import main; main()", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)

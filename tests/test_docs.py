@@ -4,7 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from neurolocal.cli import cli
+from neurolocal.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

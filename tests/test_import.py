@@ -39,7 +39,7 @@ def heavy_after(code: str) -> list[str]:
     "code",
     [
         "import neurolocal",
-        "import neurolocal.cli",
+        "import neurolocal.cli.main",
         "from neurolocal import NeurolocalError",
         "import neurolocal\ndir(neurolocal)",
     ],
@@ -55,7 +55,7 @@ def test_the_vocabulary_needs_numpy_alone() -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["collect", "--help"], ["report", "--help"], []])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        "from neurolocal.cli import main\n"
+        "from neurolocal.cli.main import main\n"
         f"sys.argv = ['neurolocal', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit:\n    pass"
     )

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from neurolocal.forms import has_form
+from neurolocal.words.forms import has_form
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,6 +29,7 @@ from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, CorpusError
 from neurolocal.provenance import Parts
 from neurolocal.records import LayerRecord, Place, Site
+from neurolocal.words.counted import counted_positions
 
 CHECKPOINT_SECONDS = 300.0
 """Seconds of work that a kill may cost, unless a checkpoint takes over 1.5 s (SHARE)."""
@@ -266,7 +267,7 @@ def collect(
 def take(subject: Subject, batch: Batch, progress: Progress, *, config: CollectConfig, workers: Workers) -> None:
     """Take one batch into the collection."""
     own = config.sites or ()
-    mask = counted_positions(batch, config, special=subject.vocabulary.special)
+    mask = counted_positions(batch.tokens, batch.length, special=subject.vocabulary.special, config=vars(config))
     counted = Counted.of(batch.rows, mask, progress.sampler)
     sites = tuple(dict.fromkeys((*own, *(SIGN_SITES if config.sign_cases else ()))))
     signs = tuple(sites.index(site) for site in SIGN_SITES) if config.sign_cases else None
@@ -298,15 +299,3 @@ def _expected(progress: Progress, config: CollectConfig) -> int | None:
     if not share:
         return config.max_rows
     return min(max(progress.rows, round(progress.rows / share)), config.max_rows or 1 << 62)
-
-
-def counted_positions(
-    batch: Batch, config: CollectConfig, *, special: Bool[np.ndarray, "d_vocab"]
-) -> Bool[np.ndarray, "batch pos"]:
-    """Positions that compete: no padding, a prepended BOS only where the config counts it, specials if not skipped."""
-    mask = np.arange(batch.tokens.shape[1])[None] < batch.length[:, None]
-    if config.skip_special:
-        mask &= ~special[batch.tokens]
-    if config.bos == "prepend":
-        mask[:, 0] = config.count_bos
-    return mask

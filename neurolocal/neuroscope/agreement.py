@@ -15,7 +15,7 @@ from scipy import stats
 
 from neurolocal.neuroscope.comparison import Figures, LayerComparison, Neurons
 from neurolocal.neuroscope.sides import Facts
-from neurolocal.report.layer import fixed, percent
+from neurolocal.render.figures import fixed, percent
 
 Z95 = 1.959963984540054
 

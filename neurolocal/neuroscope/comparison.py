@@ -18,10 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from neurolocal.neuroscope.sides import Facts
-from neurolocal.report.layer import fixed, percent
-from neurolocal.report.rows import strict
-from neurolocal.report.terminal import Out, console
-from neurolocal.report.visible import spaced, visible
+from neurolocal.render.figures import fixed, percent, strict
+from neurolocal.render.terminal import Out, console
+from neurolocal.render.visible import spaced, visible
 
 TOKENS = 5
 """Peak tokens that are shown of each side."""

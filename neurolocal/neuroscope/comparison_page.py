@@ -13,13 +13,13 @@ from pathlib import Path, PurePath
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from neurolocal.files import write_text
 from neurolocal.neuroscope.comparison import Comparison, LayerComparison, number, said, shared
 from neurolocal.neuroscope.sides import Facts
-from neurolocal.report.file import write_whole
-from neurolocal.report.inline import digest, environment, markup
-from neurolocal.report.layer import fixed, percent
+from neurolocal.render.figures import fixed, percent
+from neurolocal.render.inline import digest, environment, markup
+from neurolocal.render.visible import visible
 from neurolocal.report.page import LONGEST
-from neurolocal.report.visible import visible
 
 LISTED = 200
 """Neurons in the table of those that agree least."""
@@ -73,7 +73,7 @@ class Histogram:
 
 def write_comparison(c: Comparison, path: Path) -> None:
     """Write the page, whole or not at all; without jinja2 (extra `site`) a `NeurolocalError` says so."""
-    write_whole(path, comparison_page(c))
+    write_text(path, comparison_page(c))
 
 
 def comparison_page(c: Comparison) -> str:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurolocal.bench import Bench
 from neurolocal.errors import ConfigError, StoreError
-from neurolocal.neuroscope.site_pages import ModelFolder, flush, open_model, put, put_lists, put_model, ranges, writing
+from neurolocal.files import flush_folder
+from neurolocal.neuroscope.site_pages import ModelFolder, open_model, put, put_lists, put_model, ranges, writing
 from neurolocal.neuroscope.whole_rows import Rows, computed_rows, imported_rows
 from neurolocal.neuroscope.writing import TEXTS, Page, PageText, page_text
+from neurolocal.pipeline.workspace import Workspace
 from neurolocal.records import Side, Site
 
 if TYPE_CHECKING:
@@ -79,20 +80,20 @@ def export_site(
 
     if texts < 1:
         raise ConfigError(f"exporting {store}: texts is {texts}; expected 1 or more, {TEXTS} as on Neuroscope.")
-    bench = Bench(Path(store), site=site, sides=(side,), subject=subject, device=device, say=say, bar=bar)
-    opened, _ = bench.open, bench.collection
+    workspace = Workspace(Path(store), site=site, sides=(side,), subject=subject, device=device, say=say, bar=bar)
+    opened, _ = workspace.store, workspace.collection
     chosen = opened.require_layers(None if layers is None else list(layers))
     for layer in chosen:
-        bench.require_sides(layer)
+        workspace.require_sides(layer)
     there = opened.manifest
     name, corpus = model or _model(there), dataset or _dataset(there)
     rows_of = there["corpus"].get("rows_sha256") or _source(there).get("sha256")
     of = {"subject": there["subject"].get("sha256"), "rows": rows_of, "site": opened.site}
-    _require_shown(bench, chosen, side)
+    _require_shown(workspace, chosen, side)
     folder = open_model(Path(out), name, corpus, of | {"side": side})
     written = _Written()
     with tqdm(total=sum(len(opened.neurons(n)) for n in chosen), unit="page", disable=not bar) as progress:
-        rows = _all_rows(bench, chosen, side=side, texts=texts, said=lambda line: progress.set_postfix_str(line))
+        rows = _all_rows(workspace, chosen, side=side, texts=texts, said=lambda line: progress.set_postfix_str(line))
         put_model(folder)
         for layer, of_layer in groupby(rows, key=lambda one: one.layer):
             _put_layer(folder, layer, _pages(opened, name, corpus, of_layer, side, written, progress), written)
@@ -129,29 +130,29 @@ class _Written:
 
 
 def _all_rows(
-    bench: Bench, layers: Sequence[int], *, side: Side, texts: int, said: Callable[[str], None]
+    workspace: Workspace, layers: Sequence[int], *, side: Side, texts: int, said: Callable[[str], None]
 ) -> Iterator[Rows]:
     """Of every neuron of the layers, in order, its examples over whole rows."""
-    if bench.open.imported:
+    if workspace.store.imported:
         for layer in layers:
-            yield from imported_rows(bench.open, layer, texts)
+            yield from imported_rows(workspace.store, layer, texts)
     else:
-        yield from computed_rows(bench.open, bench.loaded_subject, layers, side=side, texts=texts, said=said)
+        yield from computed_rows(workspace.store, workspace.loaded_subject, layers, side=side, texts=texts, said=said)
 
 
-def _require_shown(bench: Bench, layers: Sequence[int], side: Side) -> None:
+def _require_shown(workspace: Workspace, layers: Sequence[int], side: Side) -> None:
     """That there is something to show, and whole rows of it, before anything is written.
 
     Raises:
-        StoreError: no example at all, or a side that pages do not show; see also `Bench.loaded_subject`.
+        StoreError: no example at all, or a side that pages do not show; see also `Workspace.loaded_subject`.
     """
-    store = bench.open
+    store = workspace.store
     if not any((store.top(layer, side).row >= 0).any() for layer in layers):
-        raise StoreError(f"exporting {bench.store}: its layers hold no example of {side}. Export a store of texts.")
+        raise StoreError(f"exporting {workspace.path}: its layers hold no example of {side}. Export a store of texts.")
     if store.imported and side != "largest":
-        raise StoreError(f"exporting {bench.store}: it was imported, with whole rows of the side largest alone.")
+        raise StoreError(f"exporting {workspace.path}: it was imported, with whole rows of the side largest alone.")
     if not store.imported:
-        _ = bench.loaded_subject
+        _ = workspace.loaded_subject
 
 
 def _pages(
@@ -226,6 +227,6 @@ def _put_layer(folder: ModelFolder, layer: int, pages: Iterator[Page], written: 
         for old in path.glob("*.html"):
             if old.stem.isdecimal() and int(old.stem) not in kept:
                 old.unlink()
-        flush(path)
+        flush_folder(path)
     folder.layers[layer] = ranges(done)
     put_model(folder)

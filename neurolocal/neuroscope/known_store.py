@@ -22,6 +22,7 @@ from neurolocal.neuroscope.known import Counted, Known, LayerBuilder, Signs, dra
 from neurolocal.neuroscope.writing import AFTER, BEFORE
 from neurolocal.records import BINS, HISTOGRAM_EVERY, THRESHOLDS, LayerRecord, PageLists, Place, Sample, Site
 from neurolocal.store import Blocks, Collected, write_collected
+from neurolocal.words.counted import counted_positions
 
 SLAB = 256
 """Rows that are looked at together."""
@@ -158,22 +159,15 @@ class Mask:
 
     def __init__(self, stored: Stored, config: Mapping[str, Any]) -> None:
         """By a store's config."""
-        self._rows, self._special = stored.rows, stored.vocabulary.special
-        self._bos, self._count_bos = config["bos"] == "prepend", config["count_bos"]
-        self._skip = config["skip_special"]
+        self._rows, self._special, self._config = stored.rows, stored.vocabulary.special, config
 
     def of(self, rows: Int64[np.ndarray, "text"]) -> Bool[np.ndarray, "text pos"]:
         """Of rows by their index."""
         return self._at(np.searchsorted(self._rows.index, rows))
 
     def _at(self, at: Int64[np.ndarray, "text"]) -> Bool[np.ndarray, "text pos"]:
-        tokens = self._rows.tokens[at]
-        mask = np.arange(tokens.shape[1]) < self._rows.length[at][:, None]
-        if self._skip:
-            mask &= ~self._special[tokens]
-        if self._bos:
-            mask[:, 0] = self._count_bos
-        return mask
+        rows = self._rows
+        return counted_positions(rows.tokens[at], rows.length[at], special=self._special, config=self._config)
 
     def _slabs(self) -> Iterator[tuple[Int64[np.ndarray, "text"], Bool[np.ndarray, "text pos"]]]:
         for low in range(0, len(self._rows.index), SLAB):

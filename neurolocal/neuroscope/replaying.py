@@ -16,9 +16,9 @@ from neurolocal.neuroscope.adopt import adopt
 from neurolocal.neuroscope.adopt import require_new as require_new
 from neurolocal.neuroscope.replay import Replayed, Tried, replay
 from neurolocal.records import Site
-from neurolocal.report.rows import strict
-from neurolocal.report.terminal import Out, console
-from neurolocal.report.visible import visible
+from neurolocal.render.figures import strict
+from neurolocal.render.terminal import Out, console
+from neurolocal.render.visible import visible
 from neurolocal.store import Store
 from neurolocal.subject import Subject, load_subject
 

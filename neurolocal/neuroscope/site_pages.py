@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurolocal.errors import StoreError
+from neurolocal.files import write_text
 from neurolocal.neuroscope.writing import TEMPLATES, shown, source
-from neurolocal.report.inline import digest, environment
+from neurolocal.render.inline import digest, environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -67,45 +67,27 @@ def ranges(neurons: Sequence[int]) -> list[tuple[int, int]]:
     return found
 
 
+TODO = "Free space or choose a folder that can be written to, and run the same export again."
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Say it in one line where a disk is full or a folder can't be written to."""
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"exporting to {error.filename or path}: {error.strerror or error}. Free space or choose a folder that can "
-            "be written to, and run the same export again."
-        ) from error
+        raise StoreError(f"exporting to {error.filename or path}: {error.strerror or error}. {TODO}") from error
 
 
 def put(path: Path, text: str) -> None:
-    """Write a file beside, then rename.
+    """Write a page, whole or not at all.
 
     It is not flushed by itself: of 50,000 pages that would take longer than all the rest.
 
     Raises:
         StoreError: it cannot be written; what was there is untouched.
     """
-    beside = path.with_name(f".{path.name}.partial")
-    with writing(path):
-        try:
-            beside.write_bytes(text.encode())
-            beside.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
-            raise
-
-
-def flush(path: Path) -> None:
-    """What was renamed in a folder is on the disk."""
-    if os.name == "posix":
-        at = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(at)
-        finally:
-            os.close(at)
+    write_text(path, text, doing="exporting to", todo=TODO, error=StoreError, durable=False)
 
 
 def open_model(out: Path, model: str, dataset: str, of: dict[str, Any]) -> ModelFolder:

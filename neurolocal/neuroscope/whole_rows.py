@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from neurolocal.collect.replay import FLOOR, TOLERANCE
 from neurolocal.errors import StoreError
 from neurolocal.records import SIDES, Side, TopK
+from neurolocal.words.counted import counted_positions
 
 if TYPE_CHECKING:
     from neurolocal.store import Store
@@ -225,24 +226,17 @@ def _put_windows(
 def _clip(store: Store, rows: Rows, limit: float, *, sign: int) -> None:
     """No position that competed is above the example: where rounding put one there, it gets the example's value."""
     peak = rows.values[np.arange(len(rows.position)), rows.position][:, None]
+    tokens, length = store.rows_stored
+    counted = counted_positions(
+        tokens[rows.at], length[rows.at], special=store.vocabulary.special, config=store.manifest["config"]
+    )
     with np.errstate(invalid="ignore"):
-        above = _counted(store, rows.at) & (sign * rows.values > sign * peak) & np.isfinite(rows.values)
+        above = counted & (sign * rows.values > sign * peak) & np.isfinite(rows.values)
         far = above & (sign * (rows.values.astype(np.float64) - peak) > limit)
     if far.any():
         text, place = (int(x[0]) for x in np.nonzero(far))
         raise _off(store, rows, text, place, f"at most {peak[text, 0]:.6g}", float(rows.values[text, place]))
     np.copyto(rows.values, np.broadcast_to(peak, rows.values.shape), where=above)
-
-
-def _counted(store: Store, at: Int64[np.ndarray, "text"]) -> Bool[np.ndarray, "text pos"]:
-    """Which positions of stored rows competed to be examples: the counted ones of FORMAT.md."""
-    (tokens, length), config = store.rows_stored, store.manifest["config"]
-    counted = np.arange(tokens.shape[1]) < length[at][:, None]
-    if config.get("skip_special"):
-        counted &= ~store.vocabulary.special[tokens[at]]
-    if config.get("bos") == "prepend":
-        counted[:, 0] = bool(config.get("count_bos"))
-    return counted
 
 
 def _off(store: Store, rows: Rows, text: int, place: int, stored: str, now: float) -> StoreError:

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from neurolocal.report.inline import digest
-from neurolocal.report.visible import visible
+from neurolocal.render.inline import digest
+from neurolocal.render.visible import visible
 
 BEFORE, AFTER = 50, 10
 """Positions of the truncated text before and after the peak."""

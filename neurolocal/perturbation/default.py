@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from neurolocal.config import PerturbationConfig
-from neurolocal.discovery import q_values
 from neurolocal.errors import StoreError
+from neurolocal.fdr import q_values
 from neurolocal.perturbation import statistics
 from neurolocal.perturbation.plan import BranchSubject, Context, Rows, Run, Tried, contexts
 from neurolocal.perturbation.substitutes import NearWords, Substitutes

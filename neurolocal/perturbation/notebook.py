@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from neurolocal.notebook import NotebookExample, notebook_examples
 from neurolocal.records import Example, PerturbationTable, SubstituteTable
 from neurolocal.words import Vocabulary
+from neurolocal.words.notebook_examples import NotebookExample, notebook_examples
 
 NEAREST = 5
 """Substitutes checked for each example token."""

@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Float32, Integer
 
 from neurolocal.config import PerturbationConfig
-from neurolocal.forms import FormRates, characters, forms
-from neurolocal.spelling import is_variant, like, other_forms
 from neurolocal.words import WORD, Vocabulary, Word, folded
+from neurolocal.words.forms import FormRates, characters, forms
+from neurolocal.words.variants import is_variant, like, other_forms
 
 CORPUS_WORDS = 100_000
 """Most frequent words of the corpus from which controls are drawn, at most."""
@@ -90,7 +90,7 @@ class Common(NamedTuple):
     """What a neuron's words have in common."""
 
     form: str
-    """The spelling that they share, as `neurolocal.forms` names it; empty: none."""
+    """The spelling that they share, as `neurolocal.words.forms` names it; empty: none."""
     words: frozenset[str]
     """The words, case-folded."""
     reach: tuple[str, ...]

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from neurolocal.records import VERDICTS
-from neurolocal.report.terminal import Out, console
-from neurolocal.thresholds import Effect
+from neurolocal.render.terminal import Out, console
+from neurolocal.verdict.sensitivity import Effect
 
 
 def print_effects(effects: Sequence[Effect], *, title: str, out: Out, width: int | None = None) -> None:

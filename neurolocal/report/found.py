@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from neurolocal.report.terminal import Out, console
-from neurolocal.report.visible import spaced
+from neurolocal.render.terminal import Out, console
+from neurolocal.render.visible import spaced
 from neurolocal.store import Found
 
 

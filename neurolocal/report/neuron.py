@@ -15,19 +15,21 @@ from rich.text import Text
 
 from neurolocal.errors import StoreError
 from neurolocal.records import CASES, THRESHOLDS, Example, Side
-from neurolocal.report.layer import MEANT, Layer, chosen_layers, number, percent, read_layer
-from neurolocal.report.reading import StoreReader
+from neurolocal.render.figures import number, percent
+from neurolocal.render.spans import SHADES, Span, spans
+from neurolocal.render.terminal import Out, console, verdict_text
+from neurolocal.render.visible import counted, visible
+from neurolocal.report.layer import MEANT, Layer, read_layer
 from neurolocal.report.rows import NeuronRow, neuron_row
-from neurolocal.report.spans import SHADES, Span, spans
-from neurolocal.report.terminal import Out, console, verdict_text
-from neurolocal.report.visible import counted, visible
+from neurolocal.report.sections import figures
+from neurolocal.store import Store
 
 LONGEST = 200
 """Characters of one token that are shown."""
 
 
 def show(
-    store: StoreReader,
+    store: Store,
     layer: int,
     neuron: int,
     *,
@@ -38,7 +40,7 @@ def show(
     color: bool | None = None,
 ) -> None:
     """Print one neuron, with `limit` of its examples (None: all). A neuron that isn't there is a `StoreError`."""
-    chosen_layers(store, [layer])
+    store.require_layers([layer])
     read = read_layer(store, layer, side=side, whole=False)
     if neuron not in read.index:
         held = f"{len(read.index):,} of its neurons, {min(read.index, default=0)} to {max(read.index, default=-1)}"
@@ -68,14 +70,14 @@ def _header(screen: Console, row: NeuronRow) -> None:
 
 def _evidence(screen: Console, read: Layer, row: NeuronRow) -> None:
     screen.print(Text("\nevidence", style="dim"))
-    figures = read.figures(row.neuron)
+    found = figures(read, row.neuron)
     grid = Table.grid(padding=(0, 2, 0, 0))
     for column in range(4):
         grid.add_column(justify="right" if column == 1 else "left", no_wrap=column < 3)
-    for f in figures:
+    for f in found:
         grid.add_row(Text(f.name), Text(f.value, style="bold"), Text(f.null, style="dim"), Text(f.test))
     screen.print(
-        Padding(grid if figures else Text("none yet: neither similarity nor perturbation"), (0, 0, 0, 2), expand=False)
+        Padding(grid if found else Text("none yet: neither similarity nor perturbation"), (0, 0, 0, 2), expand=False)
     )
     for name, tried in (
         ("raise it", [s for s in read.substitutes(row.neuron, *MEANT) if s.relative > 1]),

@@ -16,14 +16,16 @@ from math import isfinite, nan
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from neurolocal.files import write_text
 from neurolocal.records import VERDICTS, Example, Side
-from neurolocal.report.file import write_whole
-from neurolocal.report.inline import digest, environment, markup
-from neurolocal.report.layer import Figure, Layer, Substitute, chosen_layers, fixed, number, percent, read_layer
-from neurolocal.report.reading import StoreReader
+from neurolocal.render.figures import fixed, number, percent
+from neurolocal.render.inline import digest, environment, markup
+from neurolocal.render.spans import Span, spans
+from neurolocal.render.visible import counted, visible
+from neurolocal.report.layer import Layer, Substitute, read_layer
 from neurolocal.report.rows import NeuronRow, neuron_row, report_object
-from neurolocal.report.spans import Span, spans
-from neurolocal.report.visible import counted, visible
+from neurolocal.report.sections import Figure, figures
+from neurolocal.store import Store
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -56,7 +58,7 @@ class LayerSummary:
 
 
 def write_page(
-    store: StoreReader,
+    store: Store,
     layers: Iterable[int] | None = None,
     *,
     path: Path,
@@ -68,18 +70,19 @@ def write_page(
 
     A layer that was not collected is a `StoreError`; without jinja2 (extra `site`) a `NeurolocalError` says so.
     """
-    write_whole(path, page(store, layers, side=side, rows=rows, cards=cards))
+    write_text(path, page(store, layers, side=side, rows=rows, cards=cards))
 
 
 def page(
-    store: StoreReader, layers: Iterable[int] | None = None, *, side: Side = "largest", rows: int = 500, cards: int = 30
+    store: Store, layers: Iterable[int] | None = None, *, side: Side = "largest", rows: int = 500, cards: int = 30
 ) -> str:
     """The page as text; see `write_page`."""
     environment = _environment()
     listed: list[NeuronRow] = []
     detailed: list[Card] = []
     summaries: list[LayerSummary] = []
-    for read in (read_layer(store, layer, side=side) for layer in chosen_layers(store, layers)):
+    for layer in store.require_layers(None if layers is None else list(layers)):
+        read = read_layer(store, layer, side=side)
         best = [neuron_row(read, neuron) for neuron in read.ranked()[:rows]]
         listed += best
         detailed += [_card(read, row) for row in best[:cards] if row.verdict != "dead"]
@@ -104,7 +107,7 @@ def page(
     )
 
 
-def _vectors(store: StoreReader, layers: Iterable[int], side: Side) -> list[tuple[str, str]]:
+def _vectors(store: Store, layers: Iterable[int], side: Side) -> list[tuple[str, str]]:
     """How good the word vectors were, where similarity has said it; the same of all layers, or several lines."""
     pairs: dict[tuple[str, str], None] = {}
     for layer in layers:
@@ -129,7 +132,7 @@ def _card(read: Layer, row: NeuronRow) -> Card:
         said += f", {number(float(s.minimum[at]))} to {number(float(s.maximum[at]))}"
     return Card(
         row,
-        read.figures(neuron),
+        figures(read, neuron),
         read.substitutes(neuron, "neighbour"),
         read.substitutes(neuron, "control"),
         said,
@@ -150,7 +153,7 @@ def _joined(pieces: list[Span]) -> list[Span]:
 
 
 def _summary(read: Layer) -> LayerSummary:
-    counts = Counter(read.verdict.verdict) if read.verdict is not None else Counter()
+    counts = Counter(read.tables["verdict"].verdict) if read.tables["verdict"] is not None else Counter()
     named = {name: counts[name] for name in VERDICTS} if counts else {}
     return LayerSummary(read.layer, len(read.index), named)
 

@@ -16,11 +16,13 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from neurolocal.records import VERDICTS, Side
-from neurolocal.report.file import write_whole
-from neurolocal.report.layer import HALVES, MEANT, STAGES, Layer, chosen_layers, read_layer
-from neurolocal.report.reading import StoreReader
-from neurolocal.report.visible import plain
+from neurolocal.files import write_text
+from neurolocal.records import TABLES, VERDICTS, Side
+from neurolocal.render.figures import strict
+from neurolocal.render.visible import plain
+from neurolocal.report.layer import MEANT, Layer, read_layer
+from neurolocal.report.sections import HALVES, extra
+from neurolocal.store import Store
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,12 @@ class NeuronRow:
     """Near words with less than half of it: the same, weakest first."""
     scores: dict[str, dict[str, float]]
     """What the description and the pattern are worth: measure -> value, low and high (95 %), control."""
+    evidence: dict[str, dict[str, float | str]]
+    """Of the stages that have no field here: stage -> column -> value."""
 
 
 def report_rows(
-    store: StoreReader, layers: Iterable[int] | None = None, *, side: Side = "largest", limit: int | None = None
+    store: Store, layers: Iterable[int] | None = None, *, side: Side = "largest", limit: int | None = None
 ) -> list[NeuronRow]:
     """The neurons of the layers (None: all), by layer, then rank; at most `limit` a layer, best first.
 
@@ -100,7 +104,7 @@ def report_rows(
     """
     return [
         neuron_row(read, neuron)
-        for layer in chosen_layers(store, layers)
+        for layer in store.require_layers(None if layers is None else list(layers))
         for read in [read_layer(store, layer, side=side)]
         for neuron in read.ranked()[:limit]
     ]
@@ -111,11 +115,10 @@ def neuron_row(read: Layer, neuron: int) -> NeuronRow:
     examples = read.examples(neuron)
     vocabulary = read.store.vocabulary
     words = Counter(vocabulary.word_at(e.tokens, e.peak).text for e in examples)
-    row = read.rows["verdict"].get(neuron)
     return NeuronRow(
         layer=read.layer,
         neuron=neuron,
-        rank=None if read.verdict is None or row is None else int(read.verdict.rank[row]),
+        rank=int(read.figure("verdict", "rank", neuron)) if read.has("verdict", neuron) else None,
         score=read.figure("verdict", "score", neuron),
         verdict=read.text("verdict", "verdict", neuron),
         description=plain(read.text("summary", "description", neuron) or ""),
@@ -145,10 +148,11 @@ def neuron_row(read: Layer, neuron: int) -> NeuronRow:
             measure: dict(zip(("value", "low", "high", "control"), values, strict=True))
             for measure, values in read.scores(neuron).items()
         },
+        evidence=extra(read, neuron),
     )
 
 
-def report_object(store: StoreReader, rows: Iterable[NeuronRow], *, side: Side = "largest") -> dict[str, Any]:
+def report_object(store: Store, rows: Iterable[NeuronRow], *, side: Side = "largest") -> dict[str, Any]:
     """The report as one plain object: the facts of the run, and the list `neurons`. Safe for strict JSON."""
     rows = list(rows)
     layers = sorted({row.layer for row in rows})
@@ -163,7 +167,7 @@ def report_object(store: StoreReader, rows: Iterable[NeuronRow], *, side: Side =
         "verdicts": {str(layer): verdict_counts(row for row in rows if row.layer == layer) for layer in layers},
         "stages": {
             stage: {str(n): made for n in layers if (made := store.inputs(stage, n, side)) is not None}
-            for stage in (*STAGES, "score")
+            for stage in TABLES
         },
     }
     return {**strict(facts), "neurons": [strict(asdict(row)) for row in rows]}
@@ -175,14 +179,14 @@ def verdict_counts(rows: Iterable[NeuronRow]) -> dict[str, int]:
     return {name: counts[name] for name in VERDICTS if counts[name]}
 
 
-def report_json(store: StoreReader, rows: Iterable[NeuronRow], *, side: Side = "largest") -> str:
+def report_json(store: Store, rows: Iterable[NeuronRow], *, side: Side = "largest") -> str:
     """`report_object` as JSON text, pure ASCII, one line."""
     return json.dumps(report_object(store, rows, side=side), allow_nan=False, sort_keys=False)
 
 
-def write_json(store: StoreReader, rows: Iterable[NeuronRow], *, path: Path, side: Side = "largest") -> None:
+def write_json(store: Store, rows: Iterable[NeuronRow], *, path: Path, side: Side = "largest") -> None:
     """Write `report_json` to a file, whole or not at all."""
-    write_whole(path, report_json(store, rows, side=side) + "\n")
+    write_text(path, report_json(store, rows, side=side) + "\n")
 
 
 def report_csv(rows: Iterable[NeuronRow]) -> str:
@@ -200,7 +204,7 @@ def report_csv(rows: Iterable[NeuronRow]) -> str:
 
 def write_csv(rows: Iterable[NeuronRow], *, path: Path) -> None:
     """Write `report_csv` to a file, whole or not at all."""
-    write_whole(path, report_csv(rows))
+    write_text(path, report_csv(rows))
 
 
 def _cell(value: Any) -> Any:
@@ -211,14 +215,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str):
         return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
     return "" if value is None else value
-
-
-def strict(value: Any) -> Any:
-    """The value with NaN and infinity as None and lone surrogates as U+FFFD, at any depth."""
-    if isinstance(value, dict):
-        return {plain(str(key)): strict(held) for key, held in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(held) for held in value]
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    return plain(value) if isinstance(value, str) else value

@@ -14,10 +14,10 @@ from math import isfinite
 from rich.table import Table
 from rich.text import Text
 
-from neurolocal.report.layer import fixed, percent
+from neurolocal.render.figures import fixed, percent
+from neurolocal.render.terminal import Out, console, verdict_text
+from neurolocal.render.visible import counted, visible
 from neurolocal.report.rows import NeuronRow, verdict_counts
-from neurolocal.report.terminal import Out, console, verdict_text
-from neurolocal.report.visible import counted, visible
 
 WIDE = 130
 """Columns from which the evidence has room beside description and tokens."""

@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, Integer
 
 from neurolocal.config import SimilarityConfig
-from neurolocal.discovery import q_values
-from neurolocal.forms import FormRates
+from neurolocal.fdr import q_values
 from neurolocal.records import Example, SimilarityTable
 from neurolocal.similarity.coherence import coherence
 from neurolocal.similarity.null import NullResult, Pool, frequency_pool, null_scores
@@ -23,6 +22,7 @@ from neurolocal.similarity.peaks import PeakWords, distinct, peak_words, spelled
 from neurolocal.similarity.phrases import PhraseResult, mean_vectors, phrase_scores
 from neurolocal.similarity.vectors import Vectors, document_vectors
 from neurolocal.words import Vocabulary, Word, folded
+from neurolocal.words.forms import FormRates
 
 
 def similarity(

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from neurolocal.config import SimilarityConfig
-from neurolocal.notebook import notebook_examples
 from neurolocal.records import Example, SimilarityTable
 from neurolocal.similarity.coherence import self_paired
 from neurolocal.similarity.peaks import distinct
 from neurolocal.similarity.vectors import Vectors
 from neurolocal.words import Vocabulary
+from neurolocal.words.notebook_examples import notebook_examples
 
 
 def notebook_similarity(

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from neurolocal.forms import characters
-from neurolocal.spelling import is_variant
+from neurolocal.words.forms import characters
+from neurolocal.words.variants import is_variant
 
 
 class PeakWords(NamedTuple):

@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Bool
 from tqdm import tqdm
 
-from neurolocal.records import CASES, SIDES, Site
+from neurolocal.records import CASES, SIDES, TABLES, Site
 from neurolocal.store.check_layer import Rows, check_layer
 from neurolocal.store.faults import Fault, Faults
-from neurolocal.store.read import TABLES, Store
+from neurolocal.store.read import Store
 
 SLAB = 1 << 26
 """Bytes of a dataset that are read at a time."""

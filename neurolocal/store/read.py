@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,7 @@ from neurolocal.records import (
     Site,
     Statistics,
     TopK,
+    table_of,
 )
 from neurolocal.store.checked import CheckedFile
 from neurolocal.words import Vocabulary
@@ -45,15 +47,6 @@ if TYPE_CHECKING:
     cached_property = property  # type checkers take a cached_property for no property of a protocol
 else:
     from functools import cached_property
-
-TABLES: dict[str, type] = {
-    "similarity": records.SimilarityTable,
-    "perturbation": records.PerturbationTable,
-    "summary": records.SummaryTable,
-    "score": records.ScoreTable,
-    "verdict": records.VerdictTable,
-}
-"""Stage -> the table that it puts into a store."""
 
 LATER: dict[type, tuple[str, ...]] = {records.SummaryTable: ("candidates", "said")}
 """Columns of strings that a stage's first revision did not write: they are empty there, and missing in any other."""
@@ -393,7 +386,7 @@ class Store:
     def evidence(self, stage: str, layer: int, side: Side = "largest") -> Any:
         """The table of a stage for a layer, or None where the stage has not been there."""
         group = self._evidence_group(stage, layer, side)
-        return None if group is None else self._table(group, TABLES[stage], self.neurons(layer))
+        return None if group is None else self._table(group, table_of(stage), self.neurons(layer))
 
     def inputs(self, stage: str, layer: int, side: Side = "largest") -> dict[str, Any] | None:
         """What a table was made from, or None where the stage has not been there."""
@@ -539,7 +532,8 @@ class Store:
                 inner = self._file.get(name)
                 if not isinstance(inner, h5py.Group):
                     raise self._file.bad(f"{name} is no group")
-                columns[column.name] = self._table(inner, getattr(records, str(column.type)), neurons)
+                inner_kind = getattr(sys.modules[kind.__module__], str(column.type))
+                columns[column.name] = self._table(inner, inner_kind, neurons)
             elif column.name in LATER.get(kind, ()) and self._file.json(group, "inputs").get("revision") == 1:
                 columns[column.name] = [""] * len(columns["neuron"])
             elif column.type == "list[str]":

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ import numpy as np
 from jaxtyping import Int64, Integer
 
 from neurolocal.errors import StoreError
+from neurolocal.files import replacing
 from neurolocal.records import LayerRecord, PageLists, Place, Sample, Side, Site
 from neurolocal.store.index import Index, IndexBuilder, Keyed
 from neurolocal.words import Vocabulary
@@ -294,46 +293,28 @@ class _Disk(io.FileIO):
             return size or 0
 
     def finish(self) -> None:
-        """Flush to the disk.
+        """Say what went wrong, if anything did.
 
         Raises:
             OSError: what went wrong on the way.
         """
         if self.failure is not None:
             raise self.failure
-        os.fsync(self.fileno())
 
 
 @contextlib.contextmanager
 def _replacing(path: Path, *, copy: bool) -> Iterator[h5py.File]:
-    """A file that takes the path's place when the block ends well, and vanishes when it does not."""
-    beside = path.with_name(f"{path.name}.partial")
-    try:
+    """An HDF5 file that takes the path's place when the block ends well; with `copy` it begins as what is there."""
+    todo = "What was there is untouched; make room or give another place, and run the same command again."
+    if not copy:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, todo=todo, error=StoreError) as beside:
         if copy:
             shutil.copyfile(path, beside)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
         # HDF5 1.10's own format: earlier ones hold no attribute over 64 KiB (a manifest names every file of a corpus)
         # and put no checksums on groups, headers and indices.
         with _Disk(beside, "r+" if copy else "w+") as disk:
             with h5py.File(disk, "r+" if copy else "w", libver=("v110", "v110")) as file:
                 yield file
             disk.finish()
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        what = "the disk is full" if full else (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        free = f" {shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free." if path.parent.is_dir() else ""
-        raise StoreError(
-            f"writing {path}: {what}.{free} What was there is untouched; make room or give another place, "
-            "and run the same command again."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # the rename itself, where the file system lets a folder be flushed
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

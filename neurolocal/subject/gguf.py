@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from neurolocal.cache import cache_folder
 from neurolocal.errors import SubjectError
+from neurolocal.files import cache_folder
 from neurolocal.subject.model import require_tensors
 
 MAGIC = b"GGUF"

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from neurolocal.cache import file_sha256
 from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
+from neurolocal.files import file_sha256
 from neurolocal.subject.gguf import dequantised, is_gguf
 from neurolocal.subject.legacy import legacy_config, load_legacy
 from neurolocal.subject.model import Subject, require_tensors

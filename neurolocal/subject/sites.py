@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from neurolocal.cache import cache_folder, write_text
 from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
+from neurolocal.files import cache_folder, write_text
 
 T = TypeVar("T")
 

@@ -17,12 +17,12 @@ import numpy as np
 from tqdm import tqdm
 
 from neurolocal.config import SummaryConfig
-from neurolocal.records import SummaryTable
+from neurolocal.llm.model import LLM
+from neurolocal.records import Neuron, SummaryTable
 from neurolocal.summary import notebook, templates
 from neurolocal.summary.categories import Categories, Vectors
 from neurolocal.summary.judge import Judge, Judged, Proposal
-from neurolocal.summary.llm import LLM
-from neurolocal.summary.peaks import MAX_CHARS, Neuron, Peaks, find_peaks
+from neurolocal.summary.peaks import MAX_CHARS, Peaks, find_peaks
 from neurolocal.words import Vocabulary
 
 NEAREST = 10

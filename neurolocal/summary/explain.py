@@ -14,10 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neurolocal.records import Example
-from neurolocal.summary.llm import LLM
-from neurolocal.summary.peaks import MAX_CHARS, Neuron, Peaks
-from neurolocal.summary.texts import FALSE
+from neurolocal.llm.model import LLM
+from neurolocal.records import SILENT, Example, Neuron
+from neurolocal.summary.peaks import MAX_CHARS, Peaks
 from neurolocal.words import Vocabulary
 
 WORKED = (
@@ -125,7 +124,7 @@ def context(e: Example, neuron: Neuron, vocabulary: Vocabulary) -> str:
 
 
 def tried(neuron: Neuron) -> tuple[list[str], list[str]]:
-    """Substitutes that kept half of the activation, and near ones that kept less than `FALSE`; of even ranks."""
+    """Substitutes that kept half of the activation, and near ones that kept less than `SILENT`; of even ranks."""
     table = neuron.substitutes
     if table is None:
         return [], []
@@ -138,7 +137,7 @@ def tried(neuron: Neuron) -> tuple[list[str], list[str]]:
             share, word = float(table.activation[i]) / base, _cut(table.word[i].strip())
             if share >= 0.5:
                 held[word] = max(held.get(word, 0.0), share)
-            elif share < FALSE and table.kind[i] in ("neighbour", "reach"):
+            elif share < SILENT and table.kind[i] in ("neighbour", "reach"):
                 failed[word] = min(failed.get(word, 1.0), share)
     return (
         [w for w in sorted(held, key=lambda w: (-held[w], w)) if w][:LISTED],

@@ -23,9 +23,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from neurolocal.config import SummaryConfig
+from neurolocal.llm.model import LLM, Generation
+from neurolocal.records import Neuron
 from neurolocal.summary import explain
-from neurolocal.summary.llm import LLM, Generation
-from neurolocal.summary.peaks import Neuron, Peaks
+from neurolocal.summary.peaks import Peaks
 from neurolocal.words import Vocabulary
 
 SHOTS = (
@@ -58,9 +59,6 @@ CLIP = (-3.0, 8.0)
 
 CLEAR = 0.5
 """Nats from which a name counts as explaining a word."""
-
-CHAT_FROM = 1e9
-"""Parameters from which a model is also asked to speak for itself; below, it rambles (seen at 135M)."""
 
 FIND, JUDGE, SPEAK = 0, 1, 2
 
@@ -105,7 +103,7 @@ class Judge:
             shots.pop()
             heads = _heads(shots)
         self._find = heads[FIND]
-        self.speaks = llm.n_params >= CHAT_FROM
+        self.speaks = llm.chats
         """Whether it is asked for a description in its own words."""
         self._parts = llm.chat_parts() if self.speaks else None
         speak = [*(self._parts[0] if self._parts else []), *llm.tokenize(explain.INSTRUCTIONS, after="")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neurolocal.summary.llm import LLM
+from neurolocal.llm.model import LLM
 
 QUESTION = "What do all these words have in common? Words: {words}. Common:"
 

@@ -8,33 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from neurolocal.records import Example, SubstituteTable
+from neurolocal.records import Neuron
 from neurolocal.words import Vocabulary
 
 MAX_CHARS = 40
 """Characters of a word that are shown or asked about; a token may be a hundred dashes."""
-
-
-@dataclass(frozen=True)
-class Neuron:
-    """What is known of a neuron before it has a name."""
-
-    neuron: int
-    """Index within the layer."""
-    examples: Sequence[Example]
-    """Its examples, all ranks; only the even ones are looked at."""
-    substitutes: SubstituteTable | None = None
-    """Substitutes tried in its examples; rows of other neurons and of odd ranks are passed over."""
-    tokens: Sequence[str] = field(default=())
-    """Tokens to list in the notebook's question, as it stood after its stage 4. Other methods don't look at it."""
-    near_misses: Sequence[str] = field(default=())
-    """Texts with a word of the explaining peaks where the neuron is silent; from rows that explain."""
-    promoted: Sequence[str] = field(default=())
-    """Tokens that its output promotes most, strongest first."""
-    subsets: Sequence[tuple[str, int]] = field(default=())
-    """Subsets of the corpus that its explaining examples come from, and how many of them, most first."""
 
 
 @dataclass(frozen=True)

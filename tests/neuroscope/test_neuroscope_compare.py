@@ -324,7 +324,7 @@ def test_two_runs_of_one_model(fixtures, tmp_path):
     from small_run import TEXT
 
     from neurolocal.config import CollectConfig
-    from neurolocal.run import Collection, collect_stage
+    from neurolocal.pipeline.collect import Collection, collect_store
     from neurolocal.subject import load_subject
 
     corpora = {"one": TEXT.splitlines(), "other": [line[::-1] for line in TEXT.splitlines()]}
@@ -339,7 +339,7 @@ def test_two_runs_of_one_model(fixtures, tmp_path):
         )
         made[name] = tmp_path / f"{name}.h5"
         job = Collection(subject, tmp_path / f"{corpus}.jsonl", made[name], config)
-        collect_stage(job, say=lambda line: None, stop=lambda: False, bar=False)
+        collect_store(job, say=lambda line: None, stop=lambda: False, bar=False)
     halves = quiet(made["a"], made["b"])
     assert halves.overall.spearman > 0.98
     assert halves.overall.rbo > 0.7 > 0.5 > halves.overall.rbo_null

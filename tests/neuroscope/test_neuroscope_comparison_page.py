@@ -14,7 +14,7 @@ from compare_twins import lists, words, write_store
 from neurolocal.errors import NeurolocalError
 from neurolocal.neuroscope.compare import compare
 from neurolocal.neuroscope.comparison_page import CELLS, SHADES, comparison_page, density, histograms, write_comparison
-from neurolocal.report.visible import HIDDEN
+from neurolocal.render.visible import HIDDEN
 from neurolocal.words import Vocabulary
 
 pytest.importorskip("jinja2", reason="the page needs the extra `site`")

@@ -14,7 +14,7 @@ from reader_twins import by_scripts, by_sections, by_splitting
 from replay_twins import gpt2_folder, neox_folder, solu_folder
 from small_run import write_corpus, write_vectors
 
-from neurolocal.cli import cli
+from neurolocal.cli.main import cli
 from neurolocal.store import Store, check
 
 MODELS: dict[str, Any] = {

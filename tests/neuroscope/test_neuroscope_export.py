@@ -40,13 +40,13 @@ def silent(line: str) -> None:
 
 def collected(folder: Path, fixtures: Path, **more) -> Path:
     """A store of stories260k."""
-    from neurolocal.run import Collection, collect_stage
+    from neurolocal.pipeline.collect import Collection, collect_store
     from neurolocal.subject import load_subject
 
     config = CollectConfig(**({"row_length": ROW, "k": K, "before": 9, "after": 4, "sample": 8, "logits": 0} | more))
     corpus = write_corpus(folder / "corpus.jsonl", documents=14)
     subject = load_subject(str(fixtures / "stories260k"), dtype=config.dtype)
-    collect_stage(Collection(subject, corpus, folder / "s.h5", config), say=silent, bar=False)
+    collect_store(Collection(subject, corpus, folder / "s.h5", config), say=silent, bar=False)
     return folder / "s.h5"
 
 

@@ -15,14 +15,14 @@ import pytest
 from page_twins import HOSTILE, page_html, random_page
 from small_run import neurolocal
 
-from neurolocal import stages
-from neurolocal.bench import Bench
 from neurolocal.collect.sample import hashes
 from neurolocal.config import SimilarityConfig
 from neurolocal.errors import StoreError
 from neurolocal.neuroscope.importing import import_pages
 from neurolocal.neuroscope.sources import import_any
 from neurolocal.neuroscope.writing import Page, PageText, page_text
+from neurolocal.pipeline.stages import run_stage
+from neurolocal.pipeline.workspace import Workspace
 from neurolocal.records import histogram_edges
 from neurolocal.store import Store, find
 from neurolocal.store.check import check
@@ -493,8 +493,8 @@ def test_everything_else_works_on_it(tmp_path, rng):
             }
             hits = find(store, word, word=True) if peaks else []
             assert {(h.layer, h.neuron) for h in hits} == peaks
-    stages.similarity(
-        Bench(tmp_path / "a.h5", layers=(1, 4), vectors=str(tmp_path / "vectors.txt"), device="cpu", bar=False,
+    run_stage("similarity", 
+        Workspace(tmp_path / "a.h5", layers=(1, 4), vectors=str(tmp_path / "vectors.txt"), device="cpu", bar=False,
               sides=("largest",), say=silent),
         SimilarityConfig(draws=30),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from replay_twins import activations, neox_folder, rows_of, solu_folder, write_pages
 from small_run import neurolocal, write_corpus
 
-from neurolocal.cli import cli
+from neurolocal.cli.main import cli
 from neurolocal.errors import StoreError, SubjectError
 from neurolocal.neuroscope.importing import import_pages
 from neurolocal.neuroscope.replay import FOLDED, Replayed, replay

@@ -13,11 +13,11 @@ from page_twins import page_html, random_page
 from replay_twins import activations, neox_folder, rows_of, write_pages
 from small_run import write_vectors
 
-from neurolocal.bench import Bench
-from neurolocal.cli import cli
+from neurolocal.cli.main import cli
 from neurolocal.errors import StoreError
 from neurolocal.neuroscope.adopt import adopt
 from neurolocal.neuroscope.importing import import_pages
+from neurolocal.pipeline.workspace import Workspace
 from neurolocal.store import Store, check
 from neurolocal.subject import load_subject
 
@@ -47,9 +47,9 @@ def test_it_has_the_largest_alone_and_says_so(imported) -> None:
         assert store.sides(6) == ["largest"]
         with pytest.raises(StoreError, match=r"it holds largest\. Pages show the largest activations"):
             store.top(6, "smallest")
-    assert Bench(imported).require_sides(6) == ("largest",)
+    assert Workspace(imported).require_sides(6) == ("largest",)
     with pytest.raises(StoreError, match="holds largest"):
-        Bench(imported, sides=("gate+_in+",)).require_sides(6)
+        Workspace(imported, sides=("gate+_in+",)).require_sides(6)
 
 
 def test_the_stages_run_on_it(imported, tmp_path) -> None:

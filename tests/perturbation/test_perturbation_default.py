@@ -11,8 +11,8 @@ from perturbation_twins import ToyVectors, one_by_one
 from scipy import stats
 
 from neurolocal.config import PerturbationConfig
-from neurolocal.discovery import q_values
 from neurolocal.errors import StoreError
+from neurolocal.fdr import q_values
 from neurolocal.perturbation import Tester
 from neurolocal.perturbation.default import Relative
 from neurolocal.perturbation.plan import Tried

@@ -8,10 +8,10 @@ import torch
 from perturbation_twins import ToyVectors
 from tables import filled
 
-from neurolocal.notebook import notebook_examples
 from neurolocal.perturbation import notebook_perturb, notebook_tokens
 from neurolocal.records import PerturbationTable, SubstituteTable
 from neurolocal.subject.packed import Packed
+from neurolocal.words.notebook_examples import notebook_examples
 
 
 @pytest.fixture(scope="session")

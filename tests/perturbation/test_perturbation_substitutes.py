@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from neurolocal.config import PerturbationConfig
 from neurolocal.perturbation.substitutes import BAND, Common, Substitutes
-from neurolocal.spelling import is_variant, like
 from neurolocal.words import WORD, Vocabulary, Word
+from neurolocal.words.variants import is_variant, like
 
 
 @pytest.mark.parametrize(

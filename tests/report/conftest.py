@@ -18,7 +18,7 @@ from neurolocal.records import (
     SubstituteTable,
     SummaryTable,
 )
-from neurolocal.verdict import peak_words, verdict
+from neurolocal.verdict.rules import peak_words, verdict
 from neurolocal.words import Vocabulary
 
 VOCABULARY = [
@@ -68,7 +68,7 @@ HOSTILE = [
 
 
 class StandIn:
-    """Answers what `StoreReader` asks; every table can be taken away."""
+    """Answers what `Store` asks; every table can be taken away."""
 
     def __init__(
         self,

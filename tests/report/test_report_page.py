@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 import pytest
 
 from neurolocal.errors import NeurolocalError
+from neurolocal.render.visible import HIDDEN
 from neurolocal.report.page import page, write_page
 from neurolocal.report.rows import report_rows
-from neurolocal.report.visible import HIDDEN
 
 pytest.importorskip("jinja2", reason="the page needs the extra `site`")
 

@@ -21,8 +21,8 @@ from neurolocal.records import (
     TopK,
 )
 from neurolocal.report import page, print_table, report_json, report_rows, show
-from neurolocal.report.reading import StoreReader
-from neurolocal.verdict import peak_words, verdict
+from neurolocal.store import Store
+from neurolocal.verdict.rules import peak_words, verdict
 from neurolocal.words import Vocabulary
 
 LAYER, ROWS, LENGTH, K = 3, 24, 48, 6
@@ -136,7 +136,7 @@ def store(collected, tmp_path_factory):
 
 
 def test_the_real_store_answers_what_the_report_asks(store):
-    assert isinstance(store, StoreReader)
+    assert isinstance(store, Store)
 
 
 def test_report_of_a_real_store(store, collected):

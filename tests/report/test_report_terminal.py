@@ -10,10 +10,10 @@ import pytest
 
 from neurolocal.errors import StoreError
 from neurolocal.records import SubstituteTable
+from neurolocal.render.visible import HIDDEN
 from neurolocal.report.neuron import show
 from neurolocal.report.rows import report_rows
 from neurolocal.report.table import print_table
-from neurolocal.report.visible import HIDDEN
 
 
 def table(rows, **settings):

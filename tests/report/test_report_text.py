@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurolocal.records import Example
-from neurolocal.report.spans import SHADES, spans
-from neurolocal.report.visible import HIDDEN, counted, plain, spaced, visible
+from neurolocal.render.spans import SHADES, spans
+from neurolocal.render.visible import HIDDEN, counted, plain, spaced, visible
 from neurolocal.words import Vocabulary
 
 

@@ -26,10 +26,10 @@ def store_path(tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def stories(fixtures, tmp_path_factory) -> Path:
     """What the pipeline makes of stories260k and a few made-up stories: collection and verdicts of one layer."""
-    from neurolocal.bench import Bench
-    from neurolocal.config import CollectConfig, VerdictConfig
-    from neurolocal.run import Collection, collect_stage
-    from neurolocal.stages import verdict
+    from neurolocal.config import CollectConfig
+    from neurolocal.pipeline.collect import Collection, collect_store
+    from neurolocal.pipeline.stages import run_stage
+    from neurolocal.pipeline.workspace import Workspace
     from neurolocal.subject import load_subject
 
     folder = tmp_path_factory.mktemp("stories")
@@ -39,6 +39,6 @@ def stories(fixtures, tmp_path_factory) -> Path:
         row_length=16, k=4, before=5, after=3, layers=(1, 3), sites=("post", "pre"), sign_cases=True, sample=20
     )
     job = Collection(load_subject(str(fixtures / "stories260k")), folder / "corpus.jsonl", folder / "s.h5", config)
-    collect_stage(job, say=lambda line: None, bar=False)
-    verdict(Bench(job.store, (3,), bar=False), VerdictConfig(), method="default")
+    collect_store(job, say=lambda line: None, bar=False)
+    run_stage("verdict", Workspace(job.store, (3,), bar=False))
     return job.store

@@ -270,7 +270,7 @@ CONVENTIONS: dict[str, dict[str, Any]] = {
 def test_no_convention_makes_a_fault(fixtures, tmp_path, rng, kind, odd):
     """Whatever is collected, at the end and at a checkpoint, also where activations are NaN or infinite."""
     from neurolocal.config import CollectConfig
-    from neurolocal.run import Collection, collect_stage
+    from neurolocal.pipeline.collect import Collection, collect_store
     from neurolocal.subject import load_subject
 
     config = CollectConfig(
@@ -300,7 +300,7 @@ def test_no_convention_makes_a_fault(fixtures, tmp_path, rng, kind, odd):
     (tmp_path / "c.jsonl").write_text("\n".join(lines))
     job = Collection(subject, tmp_path / "c.jsonl", tmp_path / "s.h5", config)
     for stop in (iter([True]).__next__, lambda: False):
-        collect_stage(job, say=lambda line: None, stop=stop, bar=False)
+        collect_store(job, say=lambda line: None, stop=stop, bar=False)
         report = check(job.store, progress=False)
         assert [str(fault) for fault in report.faults] == []
 

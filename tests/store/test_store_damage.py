@@ -12,7 +12,7 @@ from test_store_hostile import everything
 
 from neurolocal.config import CollectConfig
 from neurolocal.errors import StoreError
-from neurolocal.run import Collection, collect_stage
+from neurolocal.pipeline.collect import Collection, collect_store
 from neurolocal.store.check import check
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def stores(fixtures, tmp_path_factory):
     found = []
     for name, stop in (("complete", lambda: False), ("checkpoint", iter([False, False, True]).__next__)):
         job = Collection(subject, folder / "c.jsonl", folder / f"{name}.h5", config)
-        collect_stage(job, say=lambda line: None, stop=stop, bar=False)
+        collect_store(job, say=lambda line: None, stop=stop, bar=False)
         wanted = everything(job.store)
         assert wanted[0]["complete"] is (name == "complete")
         assert bool(dict(wanted[6])) is (name == "checkpoint")
@@ -124,17 +124,17 @@ def test_a_full_disk_leaves_the_checkpoint_and_the_run_goes_on(fixtures, tmp_pat
     lines = [json.dumps({"text": f"The cat {i} sat on the mat and the dog ran."}) for i in range(60)]
     (tmp_path / "c.jsonl").write_text("\n".join(lines))
     jobs = [Collection(subject, tmp_path / "c.jsonl", tmp_path / name, config) for name in ("full.h5", "whole.h5")]
-    collect_stage(jobs[0], say=lambda line: None, stop=lambda: True, bar=False)
+    collect_store(jobs[0], say=lambda line: None, stop=lambda: True, bar=False)
     before, old = jobs[0].store.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, old[1]))
     try:
         with pytest.raises(StoreError, match=r"writing .*full\.h5: .*untouched; make room") as caught:
-            collect_stage(jobs[0], say=lambda line: None, stop=lambda: False, bar=False)
+            collect_store(jobs[0], say=lambda line: None, stop=lambda: False, bar=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert "\n" not in str(caught.value)
     assert jobs[0].store.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.jsonl", "full.h5"]
     for job in jobs:
-        collect_stage(job, say=lambda line: None, stop=lambda: False, bar=False)
+        collect_store(job, say=lambda line: None, stop=lambda: False, bar=False)
     assert everything(jobs[0].store) == everything(jobs[1].store)

@@ -16,9 +16,9 @@ import neurolocal.store
 from neurolocal.collect.memory import expected_bytes
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Cursor
-from neurolocal.records import CASES, SIDES, VERDICTS, Site, histogram_edges
+from neurolocal.records import CASES, SIDES, TABLES, VERDICTS, Site, histogram_edges, table_of
 from neurolocal.store import Store
-from neurolocal.store.read import TABLES, column_type
+from neurolocal.store.read import column_type
 
 FORMAT = Path(neurolocal.store.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
 
@@ -232,7 +232,8 @@ def test_the_page_names_every_key_column_and_choice(stories):
     assert example["statistics"] == manifest["statistics"]
     assert set(example["cursor"]) == set(Cursor().facts())
     types = {"f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64", "u1": "uint8"}
-    for stage, table in TABLES.items():
+    for stage in TABLES:
+        table = table_of(stage)
         page = FORMAT.split(f"`{stage}`: ")[1].split("\n`")[0].split("\n## ")[0]
         for column in dataclasses.fields(table):
             if str(column.type).endswith("Table"):

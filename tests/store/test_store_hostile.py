@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from store_twins import evidence, made_up
 
 from neurolocal.errors import StoreError
+from neurolocal.records import TABLES
 from neurolocal.store import Store, add_evidence, write, write_collected
-from neurolocal.store.read import TABLES
 
 
 def plain(value):

@@ -1,0 +1,64 @@
+"""`neurolocal collect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neurolocal.cli.options import Numbers, Shard, Sites, device_option, example, say
+from neurolocal.cli.stage_command import config_options, given
+from neurolocal.config import PRESETS, CollectConfig, preset_settings
+
+
+@click.command(epilog=example("neurolocal collect --subject ./pythia-70m --corpus pile/ --store pythia.h5"))
+@click.option("--subject", required=True, help="Model folder, .gguf file, or a name in the local hub cache.")
+@click.option(
+    "--corpus",
+    required=True,
+    type=click.Path(path_type=Path),
+    help=".jsonl[.gz|.zst], .parquet, .txt, a folder, a saved data set.",
+)
+@click.option("--store", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
+@click.option("--tokenizer", help="Tokenizer folder or file, where the model brings none.")
+@device_option
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="Every convention of neuroscope.io.")
+@click.option("--shard", type=Shard(), default="0/1", show_default=True, help="Take only the I-th of every N batches.")
+@config_options(
+    CollectConfig,
+    without=("shard", "shards"),
+    types={"layers": Numbers(), "neurons": Numbers(), "sites": Sites()},
+)
+@click.option(
+    "--checkpoint-seconds",
+    type=float,
+    help="Seconds of work that a kill may cost.  [default: 300, or 200 times what a checkpoint takes]",
+)
+@click.option("--checkpoint-rows", type=click.IntRange(1), help="The same in rows.  [default: by time alone]")
+def collect(
+    subject: str, corpus: Path, store: Path, tokenizer: str | None, device: str | None, preset: str | None,
+    shard: tuple[int, int], checkpoint_seconds: float | None, checkpoint_rows: int | None, **settings: Any,
+) -> None:  # fmt: skip
+    """Text through a model -> each neuron's best examples.
+
+    A run that was stopped resumes at its last checkpoint.
+    """
+    from neurolocal.corpus import corpus_files
+    from neurolocal.pipeline.collect import Collection, collect_store
+    from neurolocal.subject import load_subject
+
+    config = given(CollectConfig, settings, **preset_settings(preset), shard=shard[0], shards=shard[1])
+    corpus_files(corpus)  # a wrong path is said before a large model is loaded
+    loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer)
+    job = Collection(loaded, corpus, store, config)
+    outcome = collect_store(job, say=say, every=checkpoint_seconds, every_rows=checkpoint_rows)
+    if outcome is None:
+        return
+    state = "complete" if outcome.complete else "stopped; the same command resumes it"
+    say(
+        f"collect: {outcome.rows:,} rows, {outcome.n_tokens:,} tokens counted, {outcome.seconds:.0f} s; "
+        f"{store} is {state}"
+    )
+    if not outcome.complete:
+        raise SystemExit(1)

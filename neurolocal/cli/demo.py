@@ -1,0 +1,28 @@
+"""`neurolocal demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neurolocal.cli.options import example, say
+
+
+@click.command(epilog=example("neurolocal demo --out demo"))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results."
+)
+@click.option(
+    "--max-rows", type=click.IntRange(1), default=600, show_default=True, help="Rows of 256 tokens to collect."
+)
+@click.option("--limit", type=click.IntRange(0), default=12, show_default=True, help="Neurons a layer to print.")
+def demo(out: Path, max_rows: int, limit: int) -> None:
+    """Everything, on SmolLM2-135M and the sample corpus.
+
+    Collects all 30 layers, analyses three of them, and lets the same model describe what was found. A second run
+    resumes, or says that nothing is left to do.
+    """
+    from neurolocal.pipeline.demo import run_demo
+
+    run_demo(out, max_rows=max_rows, limit=limit, say=say)

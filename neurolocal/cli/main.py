@@ -1,0 +1,81 @@
+"""The group of all commands, and what happens around each: signals, exit codes, errors in one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+
+import click
+
+from neurolocal.cli.options import CONTEXT
+from neurolocal.errors import NeurolocalError
+
+COMMANDS = (
+    *("demo", "run", "collect", "merge", "check", "find"),
+    *("similarity", "perturbation", "verdict", "summary", "score"),
+    *("report", "show", "neuroscope"),
+)
+"""The commands in the order of the data; each is in the module of its name."""
+
+
+class Commands(click.Group):
+    """A command is imported when it is asked for. A stage without a file of its own has its settings as options."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; None where there is none."""
+        if cmd_name in COMMANDS:
+            return getattr(importlib.import_module(f"neurolocal.cli.{cmd_name}"), cmd_name)
+        from neurolocal.records import TABLES
+
+        if cmd_name not in TABLES:
+            return None
+        from neurolocal.cli.stage_command import stage_command
+        from neurolocal.pipeline.stages import stage
+
+        found = stage(cmd_name)
+        return stage_command(cmd_name, found.config, help=(found.config.__doc__ or cmd_name))
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
+@click.version_option(package_name="neurolocal")
+def cli() -> None:
+    """Find out what a local language model's neurons stand for, offline.
+
+    \b
+    neurolocal demo                   everything, on the embedded default
+    neurolocal run RUN.toml           everything, on your own model and corpus
+    neurolocal report STORE           the ranked neurons
+    neurolocal show STORE 14 159      one neuron
+
+    A store is one HDF5 file: collect makes it, merge joins shards of it, check
+    verifies it, the stages (similarity to score) add their evidence to it, and
+    report, show and find read it.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    # libgomp's threads spin for milliseconds when they have nothing to do, and take the cores from our own threads and
+    # from other programs; asleep at once, they wake too late for small layers. It is read when torch is loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's SIGTERM ends as Ctrl-C does
+    try:
+        cli.main(prog_name="neurolocal", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except NeurolocalError as error:
+        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped; what was written before is kept, and the same command resumes it", err=True)
+        sys.exit(1)

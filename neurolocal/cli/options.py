@@ -1,0 +1,144 @@
+"""What the commands share: kinds of values (`0,3,5-7`, `post,pre`, `0/4`), options of many commands, and `say`.
+
+Invariant: imports click alone, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import click
+
+from neurolocal.literals import CASES, SIDES, Side, Site
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""Context settings of every group."""
+
+
+class Ordered(click.Group):
+    """Commands in the order in which they were added, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As they were added."""
+        return list(self.commands)
+
+
+def say(line: str) -> None:
+    """Print one line for a person; results that a program reads go to standard output."""
+    click.echo(line, err=True)
+
+
+def example(text: str) -> str:
+    """The end of a command's help."""
+    return f"\b\nExample:\n  {text}"
+
+
+class Numbers(click.ParamType):
+    """`0,3,5-7` -> (0, 3, 5, 6, 7)."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        found: set[int] = set()
+        for part in str(value).split(","):
+            match = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", part.strip())
+            numbers = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
+            if not numbers:
+                self.fail(f"{value!r}: give numbers and ranges, for example 0,3,5-7", param, ctx)
+            found.update(numbers)
+        return tuple(sorted(found))
+
+
+class Sites(click.ParamType):
+    """`post,pre` -> ("post", "pre")."""
+
+    name = "sites"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Site, ...]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        found = tuple(part.strip() for part in str(value).split(","))
+        if not set(found) <= set(get_args(Site)):
+            self.fail(f"{value!r}: give some of {', '.join(get_args(Site))}, for example post,pre", param, ctx)
+        return cast("tuple[Site, ...]", found)
+
+
+class Sides(click.ParamType):
+    """`largest,gate+_in+` -> ("largest", "gate+_in+"); `ends` and `cases` are the two ends and the sign cases."""
+
+    name = "sides"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Side, ...]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        groups = {"ends": SIDES, "cases": CASES}
+        parts = [part.strip() for part in str(value).split(",")]
+        found = [side for part in parts for side in groups.get(part, (part,))]
+        if not set(found) <= set(get_args(Side)):
+            self.fail(f"{value!r}: give some of {', '.join(get_args(Side))}, ends, cases", param, ctx)
+        return cast("tuple[Side, ...]", tuple(dict.fromkeys(found)))
+
+
+class Shard(click.ParamType):
+    """`0/4` -> (0, 4)."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([0-9]+)/([0-9]+)", str(value))
+        if not match or int(match[1]) >= int(match[2]):
+            self.fail(f"{value!r}: give I/N with I from 0 to N-1, for example 0/4", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+store_argument = click.argument("path", metavar="STORE", type=click.Path(path_type=Path))
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which layers, site and sides: the options of everything that looks at neurons."""
+    for option in (
+        click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]"),
+        click.option("--site", type=click.Choice(get_args(Site)), help="Which site.  [default: the store's first]"),
+        click.option("--side", "sides", type=Sides(), default="ends", show_default=True,
+                     help="Lists: largest, smallest, gate+_in+, …; ends: the first two, cases: the sign cases."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+method_option = click.option(
+    "--method",
+    type=click.Choice(["default", "notebook"]),
+    default="default",
+    show_default=True,
+    help="Our own ranking, or the original notebook's, step by step.",
+)
+llm_option = click.option("--llm", type=click.Path(), help="A GGUF file that describes and judges.  [default: none]")
+site_option = click.option(
+    "--site", type=click.Choice(get_args(Site)), help="Which of the store's sites.  [default: its first]"
+)
+side_option = click.option(
+    "--side", type=click.Choice(get_args(Side)), default="largest", show_default=True, help="Which list."
+)
+vectors_option = click.option(
+    "--vectors",
+    default="glove",
+    show_default=True,
+    help="Word vectors: glove, corpus (FastText trained on it), or a file.",
+)
+subject_option = click.option(
+    "--subject", help="Model folder, .gguf or cached name.  [default: the one the store names]"
+)
+device_option = click.option("--device", help="Torch device.  [default: cuda where there is one, else cpu]")
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Seed of whatever is drawn.")

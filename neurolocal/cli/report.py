@@ -1,0 +1,48 @@
+"""`neurolocal report`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neurolocal.cli.options import Numbers, example, say, side_option, site_option, store_argument
+
+
+@click.command(epilog=example("neurolocal report smol.h5 --layer 14 --json > layer14.json"))
+@store_argument
+@click.option(
+    "--layer", "--layers", "layers", type=Numbers(), help="Layers, e.g. 3 or 0,3,5-7.  [default: those with a verdict]"
+)
+@click.option(
+    "--limit", type=click.IntRange(0), default=None, help="Neurons a layer.  [default: 30 on the terminal, else all]"
+)
+@click.option("--json", "kind", flag_value="json", help="One JSON object with the list `neurons`.")
+@click.option("--csv", "kind", flag_value="csv", help="One line a neuron.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page there.")
+@site_option
+@side_option
+def report(
+    path: Path, layers: tuple[int, ...] | None, limit: int | None, kind: str | None, html: Path | None, site: Any,
+    side: Any,
+) -> None:  # fmt: skip
+    """The neurons by rank: a table, --json, --csv or --html PAGE."""
+    from neurolocal import report as reports
+    from neurolocal.store import Store
+
+    with Store(path, site=site) as store:
+        chosen = store.require_layers(None if layers is None else list(layers))
+        if layers is None:
+            judged = [layer for layer in chosen if store.inputs("verdict", layer, side) is not None]
+            chosen = judged or chosen
+        if html is not None:
+            reports.write_page(store, chosen, path=html, side=side)
+            return say(f"report: {html}")
+        rows = reports.report_rows(store, chosen, side=side, limit=limit if kind is None else limit or None)
+        if kind == "json":
+            return click.echo(reports.report_json(store, rows, side=side), nl=False)
+        if kind == "csv":
+            return click.echo(reports.report_csv(rows), nl=False)
+        return reports.print_table(rows, out=sys.stdout, limit=30 if limit is None else limit)

@@ -1,0 +1,27 @@
+"""`neurolocal show`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neurolocal.cli.options import example, side_option, site_option, store_argument
+
+
+@click.command(epilog=example("neurolocal show smol.h5 14 159"))
+@store_argument
+@click.argument("layer", type=int)
+@click.argument("neuron", type=int)
+@side_option
+@site_option
+@click.option("--limit", type=click.IntRange(0), help="Examples to show.  [default: all]")
+def show(path: Path, layer: int, neuron: int, side: Any, site: Any, limit: int | None) -> None:
+    """One neuron: its evidence, statistics and examples."""
+    from neurolocal import report
+    from neurolocal.store import Store
+
+    with Store(path, site=site) as store:
+        report.show(store, layer, neuron, out=sys.stdout, side=side, limit=limit)

@@ -1,0 +1,15 @@
+"""`neurolocal summary`."""
+
+from __future__ import annotations
+
+from neurolocal.cli.options import llm_option, vectors_option
+from neurolocal.cli.stage_command import stage_command
+from neurolocal.config import SummaryConfig
+
+summary = stage_command(
+    "summary",
+    SummaryConfig,
+    help="What would a person call it? A local LLM describes neurons.",
+    options=(vectors_option, llm_option),
+    shows="neurolocal summary smol.h5 --layers 14 --llm qwen.gguf --limit 100",
+)

@@ -1,0 +1,148 @@
+"""Files that appear whole or not at all, and the folder for what can be made again.
+
+Invariant: a file is written beside its place, flushed and renamed; a kill leaves the old file or the new one, and no
+reader sees a part. Cost: one flush to the disk a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from neurolocal.errors import NeurolocalError
+
+
+def cache_folder(*parts: str) -> Path:
+    """A folder of the cache, made if it does not exist: dequantised weights, translated paths, hashes.
+
+    The cache is `$NEUROLOCAL_CACHE`, or `neurolocal` under `$XDG_CACHE_HOME`, or under `~/.cache`. Deleting it costs
+    time, never a result.
+    """
+    root = os.environ.get("NEUROLOCAL_CACHE") or Path(
+        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "neurolocal"
+    )
+    folder = Path(root, *parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def replacing(
+    path: Path,
+    *,
+    doing: str = "writing",
+    todo: str = "Make the folder, or choose a path that can be written to.",
+    error: type[NeurolocalError] = NeurolocalError,
+    durable: bool = True,
+) -> Iterator[Path]:
+    """A path beside `path` to write a file at; it takes the place of `path` when the block ends without an error.
+
+    With `durable`, what killed processes of this machine left beside `path` is removed first.
+
+    Args:
+        path: the file to write or replace; its folder must exist.
+        doing: how the message of an error begins.
+        todo: how it ends: what the user can do next.
+        error: the type of the error.
+        durable: whether to flush the file and its folder to the disk. Without it a crash of the machine may lose the
+            file, a crash of the program may not.
+
+    Raises:
+        NeurolocalError: the disk is full, or the folder cannot be written to. What was there is untouched, and nothing
+            is left beside it.
+    """
+    host = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:40] or "host"
+    beside = path.with_name(f".{path.name[:100]}.{host}-{os.getpid()}.partial")
+    try:
+        with _one_line(path, doing, todo, error):
+            if durable:
+                _remove_leftovers(path, host)
+            yield beside
+            if durable:
+                with beside.open("rb") as file:
+                    os.fsync(file.fileno())
+            beside.replace(path)
+        if durable:
+            flush_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, **how: Any) -> None:
+    """Write UTF-8 text, whole or not at all; further arguments as of `replacing`.
+
+    Raises:
+        NeurolocalError: as of `replacing`.
+    """
+    with replacing(Path(path), **how) as beside:
+        beside.write_bytes(text.encode())
+
+
+@contextlib.contextmanager
+def _one_line(path: Path, doing: str, todo: str, kind: type[NeurolocalError]) -> Iterator[None]:
+    """Turn what the system says of a failed write into one line that says what to do. HDF5 raises RuntimeErrors."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        said = getattr(error, "strerror", None) or (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        what = "the disk is full" if full else said
+        free = f" {shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free." if path.parent.is_dir() else ""
+        raise kind(f"{doing} {path}: {what}.{free} {todo}") from error
+
+
+def _remove_leftovers(path: Path, host: str) -> None:
+    """Remove what processes of this machine that no longer run left beside a path."""
+    for left in path.parent.glob(f".{glob.escape(path.name[:100])}.{host}-*.partial"):
+        with contextlib.suppress(ValueError, OSError):
+            pid = int(left.name.rpartition("-")[2].removesuffix(".partial"))
+            if pid != os.getpid() and not _runs(pid):
+                left.unlink()
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of that number exists on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk, so that a rename in it lasts; where the file system cannot, do nothing."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal.
+
+    Kept in the cache by path, size and time of change, so a large checkpoint is hashed once, not at every start.
+    """
+    facts = path.stat()
+    identity = json.dumps([str(path.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ino])
+    kept = cache_folder("sha256") / hashlib.sha256(identity.encode()).hexdigest()
+    with contextlib.suppress(FileNotFoundError):
+        return kept.read_text()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    write_text(kept, digest)
+    return digest

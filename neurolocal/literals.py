@@ -1,0 +1,33 @@
+"""The words of the project that are one of a few: sites, sides, sign cases, verdicts.
+
+Invariant: imports nothing, not even numpy, so that the command line can name its choices and still answer at once.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Site = Literal["post", "mid", "pre", "pre_linear"]
+"""Where in an MLP a neuron is read, in TransformerLens's names.
+
+`post`: the input of the MLP's out projection. `mid`: after SoLU, before its LayerNorm (`solu_ln` models only). `pre`:
+before the activation function (of a gated MLP, the gate projection's output). `pre_linear`: the in projection's output
+(gated MLPs only).
+"""
+
+Side = Literal["largest", "smallest", "gate+_in+", "gate+_in-", "gate-_in+", "gate-_in-"]
+"""Which of a neuron's activations a list of examples holds: one end of them all, or of a gated neuron the strongest
+|activation| where its gate and its in projection have these signs (a sign case)."""
+
+SIDES: tuple[Side, Side] = ("largest", "smallest")
+
+CASES: tuple[Side, Side, Side, Side] = ("gate+_in+", "gate+_in-", "gate-_in+", "gate-_in-")
+"""The sign cases of a gated neuron, by number: 2 x (gate is negative) + (in is negative); +0 counts as +, -0 as -."""
+
+Place = tuple[Site, int]
+"""A site and a layer."""
+
+Verdict = Literal["concept", "token", "form", "context", "dead", "unclear"]
+"""What the evidence says a neuron stands for; see `neurolocal.verdict.rules`."""
+
+VERDICTS: tuple[Verdict, ...] = ("concept", "token", "form", "context", "dead", "unclear")

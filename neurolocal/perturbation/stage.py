@@ -1,0 +1,82 @@
+"""The perturbation stage: the examples of the screened neurons of a layer, and the subject again -> its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurolocal.config import PerturbationConfig
+from neurolocal.errors import StoreError
+from neurolocal.literals import Side
+from neurolocal.stage import Result, Stage, Work
+
+if TYPE_CHECKING:
+    from neurolocal.pipeline.workspace import Workspace
+
+
+def inputs(workspace: Workspace, config: PerturbationConfig, layer: int, side: Side) -> dict[str, Any]:
+    """The subject, the word vectors, and where it chooses the neurons, similarity's table."""
+    screened = config.screen is not None or config.method == "notebook"
+    return {
+        "vectors": workspace.vectors_name if config.method == "notebook" else workspace.centred_name,
+        "subject": workspace.store.manifest["subject"]["sha256"],
+        **({"similarity": workspace.hash_of("similarity", layer, side)} if screened else {}),
+    }
+
+
+@contextmanager
+def work(workspace: Workspace, config: PerturbationConfig) -> Iterator[Work]:
+    """Replace the peak words of a layer's neurons.
+
+    Raises:
+        StoreError: a screen by similarity where similarity has not run, or another subject.
+    """
+    from neurolocal.perturbation import Tester, notebook_perturb
+    from neurolocal.subject.packed import Packed
+
+    tester: Tester | None = None
+
+    def perturb_layer(layer: int, side: Side) -> Result:
+        nonlocal tester
+        store = workspace.store
+        lists = dict(zip(store.neurons(layer).tolist(), store.example_lists(layer, side), strict=True))
+        neurons = {n: lists[n] for n in screened(workspace, layer, side, config)}
+        if config.method == "notebook":
+            subject = Packed(workspace.loaded_subject, site=store.site)
+            table = notebook_perturb(neurons, subject, workspace.loaded_vectors, layer, progress=workspace.bar)
+            return Result(table)
+        tester = tester or Tester(
+            Packed(workspace.loaded_subject, site=store.site), workspace.centred_vectors,
+            rows=lambda i: workspace.store.row(i), row_index=store.row_index, word_counts=workspace.word_counts,
+            config=config,
+        )  # fmt: skip
+        return Result(tester.perturb(neurons, layer, side=side, progress=workspace.bar))
+
+    yield perturb_layer
+
+
+def screened(workspace: Workspace, layer: int, side: Side, config: PerturbationConfig) -> list[int]:
+    """The neurons to test, ascending: all, the most coherent ones, or those that the notebook's similarity kept.
+
+    Raises:
+        StoreError: the choice needs similarity's table, and there is none.
+    """
+    if config.screen is None and config.method == "default":
+        return workspace.store.neurons(layer).tolist()
+    coherent = workspace.store.evidence("similarity", layer, side)
+    if coherent is None:
+        raise StoreError(
+            f"perturbation of layer {layer}: the choice of neurons rests on similarity, which {workspace.path} does "
+            "not hold for it. Run `neurolocal similarity` first, or test all neurons without --screen."
+        )
+    if config.method == "notebook":
+        return [int(i) for i in coherent.neuron[coherent.kept]]
+    known = np.flatnonzero(~np.isnan(coherent.p))
+    best = known[np.lexsort((-coherent.z[known], coherent.p[known]))][: config.screen]
+    return sorted(int(i) for i in coherent.neuron[best])
+
+
+STAGE = Stage("perturbation", PerturbationConfig, revision=2, inputs=inputs, work=work)

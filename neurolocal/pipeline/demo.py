@@ -1,0 +1,60 @@
+"""The embedded default: SmolLM2-135M-Instruct on the sample corpus, described by itself.
+
+Cost: under 8 minutes on 2 cores; a second run a few seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from neurolocal.config import CollectConfig, PerturbationConfig, ScoreConfig, SummaryConfig
+from neurolocal.errors import CorpusError
+from neurolocal.pipeline.run import Run, run_all
+
+LAYERS = (4, 14, 24)
+"""Layers analysed of the 30 collected: early, middle, late."""
+
+SCREEN = 80
+"""Neurons perturbed a layer, most coherent first: what fits into the demo's time."""
+
+DESCRIBED = 15
+"""Neurons described a layer."""
+
+SCORED = 4
+"""Described neurons of a layer that are scored: some 3 s each."""
+
+
+def sample_corpus() -> Path:
+    """The sample corpus, in the installed package or in the source tree.
+
+    Raises:
+        CorpusError: it is in neither.
+    """
+    here = Path(__file__).parents[1]
+    for path in (here / "data" / "sample.jsonl.zst", here.parent / "data" / "sample.jsonl.zst"):
+        if path.is_file():
+            return path
+    raise CorpusError(f"looking for the sample corpus: it is not in {here / 'data'}. Install the package again.")
+
+
+def run_demo(out: Path, *, max_rows: int, limit: int, say: Callable[[str], None]) -> None:
+    """Run everything on the embedded default, results in the folder `out`."""
+    from neurolocal.subject.load import EMBEDDED, embedded_gguf
+
+    say(f"neurolocal demo: SmolLM2-135M-Instruct, {max_rows} rows of 256 tokens of the sample corpus, layers {LAYERS}")
+    run = Run(
+        subject=EMBEDDED,
+        corpus=sample_corpus(),
+        store=out / "store.h5",
+        layers=LAYERS,
+        sides=("largest",),
+        llm=str(embedded_gguf()),
+        configs={
+            "collect": CollectConfig(dtype="bfloat16", max_rows=max_rows, logits=0),  # effects would take 45 s
+            "perturbation": PerturbationConfig(screen=SCREEN),
+            "summary": SummaryConfig(limit=DESCRIBED),
+            "score": ScoreConfig(limit=SCORED, texts=5, rows=48),
+        },
+    )
+    run_all(run, limit=limit, say=say)

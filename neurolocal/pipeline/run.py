@@ -1,0 +1,244 @@
+"""A whole run from one file: collect, every stage in order, report.
+
+Invariant: running it again does only what changed inputs or settings require, and says which and why; an interrupted
+run resumes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from neurolocal.config import CollectConfig, Method
+from neurolocal.errors import ConfigError, LLMError, NeurolocalError
+from neurolocal.literals import SIDES, Side
+from neurolocal.pipeline.stages import all_stages, run_stage
+from neurolocal.pipeline.workspace import Workspace
+from neurolocal.stage import Stage
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is made from, and where its results go."""
+
+    subject: str
+    """Model folder, .gguf file, or a name in the local hub cache."""
+    corpus: Path
+    """Text."""
+    store: Path
+    """The HDF5 file; the reports are written beside it."""
+    tokenizer: str | None = None
+    """Tokenizer folder or name, where the subject brings none."""
+    layers: tuple[int, ...] | None = None
+    """Layers to analyse, of those collected; None is all."""
+    sides: tuple[Side, ...] = SIDES
+    """Lists to analyse, each by itself: `largest`, `smallest`, sign cases."""
+    vectors: str = "glove"
+    """`glove`, `corpus` or a file."""
+    llm: str | None = None
+    """A GGUF file that describes; None describes from token counts alone."""
+    device: str | None = None
+    """Torch device."""
+    configs: Mapping[str, Any] = field(default_factory=dict)
+    """Settings by table: `collect`, and the name of each stage. What is missing has its defaults."""
+
+    @property
+    def collect(self) -> CollectConfig:
+        """The settings of the collection."""
+        return self.configs.get("collect", CollectConfig())
+
+    def config(self, stage: Stage) -> Any:
+        """The settings of a stage."""
+        return self.configs.get(stage.name, stage.config())
+
+    @property
+    def method(self) -> Method:
+        """The method of the ranking: that of the similarity stage."""
+        return getattr(self.configs.get("similarity"), "method", "default")
+
+    @property
+    def json(self) -> Path:
+        """Where the JSON report goes."""
+        return self.store.with_suffix(".json")
+
+    @property
+    def page(self) -> Path:
+        """Where the HTML page goes."""
+        return self.store.with_suffix(".html")
+
+
+def tables() -> dict[str, type]:
+    """The tables of a RUN.toml beside [run], each with the type of its settings, in run order."""
+    return {"collect": CollectConfig} | {stage.name: stage.config for stage in all_stages()}
+
+
+def read_run(path: Path) -> Run:
+    """A RUN.toml: a table [run] with the fields of `Run`, and a table a stage with the fields of its config.
+
+    Relative paths start at the file's folder.
+
+    Raises:
+        ConfigError: no such file, no TOML, an unknown or missing field, or a value that cannot be.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"reading the run {path}: no such file. See the README for an example.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"reading the run {path}: {error}. It must be a TOML file.") from error
+    kinds = tables()
+    _require_known(found, {"run", *kinds}, f"{path}: tables")
+    run = found.get("run", {})
+    names = {f.name for f in dataclasses.fields(Run)} - {"configs"}
+    _require_known(run, names, f"{path}: [run]")
+    missing = [name for name in ("subject", "corpus", "store") if name not in run]
+    if missing:
+        raise ConfigError(f"reading the run {path}: [run] lacks {', '.join(missing)}")
+    configs = {name: _config(kinds[name], found[name], f"{path}: [{name}]") for name in kinds if name in found}
+    run = _typed(run, get_type_hints(Run), f"{path}: [run]")
+    here = path.parent
+    for name in ("subject", "tokenizer", "vectors", "llm"):
+        if name in run and (here / str(run[name])).exists():
+            run[name] = str(here / str(run[name]))
+    run |= {"corpus": here / run["corpus"], "store": here / run["store"], "configs": configs}
+    return Run(**run)
+
+
+def run_all(run: Run, *, limit: int, say: Say) -> None:
+    """Do every stage, then print the ranked table, the paths and the times.
+
+    Args:
+        run: what to do.
+        limit: neurons a layer to print.
+        say: receives a line for the user at a time.
+
+    Raises:
+        NeurolocalError: the collection was stopped, or as the stages say.
+    """
+    times: dict[str, float] = {}
+    workspace = _workspace(run, say)
+    with _timed(times, "collect"):
+        if not _collect(run, say):
+            raise NeurolocalError("stopped while collecting; the same command resumes it")
+    for stage in all_stages():
+        with _timed(times, stage.name):
+            if stage.wanted(workspace, run.config(stage)):
+                workspace = _run_with_or_without_llm(stage, workspace, run.config(stage))
+    with _timed(times, "report"):
+        _report(run, limit)
+    say(f"\nstore   {run.store}\nreport  {run.json}\npage    {run.page}")
+    say("seconds " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in times.items()))
+    say(f"look at one neuron: neurolocal show {run.store} LAYER NEURON")
+
+
+def _collect(run: Run, say: Say) -> bool:
+    from neurolocal.corpus import corpus_files
+    from neurolocal.pipeline.collect import Collection, collect_store
+    from neurolocal.subject import load_subject
+
+    corpus_files(run.corpus)  # a wrong path is said before a large model is loaded
+    config = run.collect
+    subject = load_subject(run.subject, dtype=config.dtype, device=run.device, tokenizer=run.tokenizer)
+    outcome = collect_store(Collection(subject, run.corpus, run.store, config), say=say, replace=True)
+    return outcome is None or outcome.complete
+
+
+def _workspace(run: Run, say: Say) -> Workspace:
+    return Workspace(
+        run.store, run.layers, sides=run.sides, subject=run.subject, tokenizer=run.tokenizer, vectors=run.vectors,
+        llm=run.llm, method=run.method, device=run.device, say=say,
+    )  # fmt: skip
+
+
+def _run_with_or_without_llm(stage: Stage, workspace: Workspace, config: Any) -> Workspace:
+    """Run a stage; where the LLM cannot be used, without it. Gives the workspace for the stages that follow."""
+    try:
+        run_stage(stage, workspace, config)
+    except LLMError as error:
+        if workspace.llm is None:
+            raise
+        workspace.say(f"{stage.name}: {error} Going on without an LLM: descriptions come from token counts alone.")
+        workspace = dataclasses.replace(workspace, llm=None)
+        run_stage(stage, workspace, config)
+    return workspace
+
+
+def _report(run: Run, limit: int) -> None:
+    from neurolocal import report
+    from neurolocal.store import Store
+
+    with Store(run.store) as store:
+        layers = store.require_layers(None if run.layers is None else list(run.layers))
+        rows = report.report_rows(store, layers)
+        report.write_json(store, rows, path=run.json)
+        report.write_page(store, layers, path=run.page)
+        sys.stderr.flush()
+        report.print_table(rows, out=sys.stdout, limit=limit)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _timed(times: dict[str, float], name: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    times[name] = time.monotonic() - began
+
+
+def _config(kind: type, values: dict[str, Any], where: str) -> Any:
+    _require_known(values, {f.name for f in dataclasses.fields(kind)}, where)
+    clean = _typed(values, get_type_hints(kind), where)
+    try:
+        return kind(**clean)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _typed(values: dict[str, Any], hints: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """TOML's values as the fields want them; a list becomes a tuple, a whole number will do for a number."""
+    clean = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in clean.items():
+        if not _fits(value, hints[name]):
+            shown = json.dumps(value, ensure_ascii=False, default=str)
+            raise ConfigError(f"{where}: {name} = {shown}: expected {_expected(hints[name])}")
+    return clean
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in inner
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
+    return type(value) in {float: (float, int), Path: (str,)}.get(hint, (hint,))
+
+
+def _expected(hint: Any) -> str:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin in (Union, UnionType):
+        return " or ".join(_expected(one) for one in inner if one is not type(None))
+    if origin is tuple:
+        return "a list of whole numbers" if inner[0] is int else f"a list of {', '.join(map(str, get_args(inner[0])))}"
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text in quotes")
+
+
+def _require_known(found: Any, names: set[str], where: str) -> None:
+    if not isinstance(found, dict):
+        raise ConfigError(f"{where}: expected a table, found {type(found).__name__}")
+    unknown = sorted(set(found) - names)
+    if unknown:
+        raise ConfigError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(names))}")

@@ -1,0 +1,89 @@
+"""Run a stage on a store: for each layer and side compare its inputs, do the work where they changed, write the table.
+
+Invariant: a table is kept with what it was made from (settings, and the hashes of collection, vectors, subject, LLM and
+earlier tables). Unchanged, it is used again; changed, it is made again and the reason is said.
+Cost: that of the rooms, and one copy of the store every `FLUSH` seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import time
+from typing import Any
+
+from neurolocal.config import canonical, differences
+from neurolocal.literals import Side
+from neurolocal.pipeline.workspace import FACTS, Workspace
+from neurolocal.records import TABLES
+from neurolocal.stage import Stage
+
+FLUSH = 30.0
+"""Seconds of finished layers that a kill may cost; a write copies the store."""
+
+
+def stage(name: str) -> Stage:
+    """The stage of that name: `STAGE` in the module `stage` of its folder."""
+    return importlib.import_module(f"neurolocal.{name}.stage").STAGE
+
+
+def all_stages() -> list[Stage]:
+    """Every stage, in run order."""
+    return [stage(name) for name in TABLES]
+
+
+def run_stage(chosen: str | Stage, workspace: Workspace, config: Any = None) -> None:
+    """Bring a stage's tables up to date for the layers and sides that the workspace asks for.
+
+    Args:
+        chosen: the stage, or its name.
+        workspace: the store, and what goes with it.
+        config: the stage's settings; None is the defaults.
+
+    Raises:
+        StoreError: a layer or side that the store does not hold, an unfinished collection, or a store that cannot be
+            written; what was finished before is kept.
+        NeurolocalError: see the stage.
+    """
+    one = stage(chosen) if isinstance(chosen, str) else chosen
+    config = one.config() if config is None else config
+    finished: list[tuple[str, int, Side, Any, dict[str, Any]]] = []
+    reused, last = list[int](), time.monotonic()
+    places = one.places(workspace)
+    with one.work(workspace, config) as work:
+        try:
+            for layer, side in places:
+                new, old = made_from(one, workspace, config, layer, side), workspace.inputs(one.name, layer, side)
+                if old == new:
+                    reused.append(layer)
+                    continue
+                if old is not None:
+                    where = f"layer {layer}" if side == "largest" else f"layer {layer}, {side},"
+                    workspace.say(f"{one.name}: {where} again, since {'; '.join(differences(old, new)[:3])}")
+                table, facts = work(layer, side)
+                finished.append((one.name, layer, side, table, new if facts is None else new | {FACTS: dict(facts)}))
+                if time.monotonic() - last > FLUSH:
+                    _write(workspace, finished)
+                    last = time.monotonic()
+        finally:
+            _write(workspace, finished)
+    if reused:
+        numbers = ", ".join(map(str, dict.fromkeys(reused)))
+        workspace.say(f"{one.name}: layers {numbers} are there and their inputs are unchanged; not done again")
+
+
+def made_from(one: Stage, workspace: Workspace, config: Any, layer: int, side: Side) -> dict[str, Any]:
+    """What decides whether a table is made again, as plain values."""
+    own = one.inputs(workspace, config, layer, side)
+    common = {"collection": workspace.collection, "config": dataclasses.asdict(config), "revision": one.revision}
+    return json.loads(canonical(common | own))
+
+
+def _write(workspace: Workspace, finished: list[tuple[str, int, Side, Any, dict[str, Any]]]) -> None:
+    from neurolocal.store import add_evidence
+
+    if finished:
+        add_evidence(workspace.path, finished, site=workspace.store.site)
+        finished.clear()
+        workspace.reload()

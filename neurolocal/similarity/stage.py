@@ -1,0 +1,44 @@
+"""The similarity stage: the examples of a layer -> its table, by either method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from neurolocal.config import SimilarityConfig
+from neurolocal.literals import Side
+from neurolocal.stage import Result, Stage, Work, with_indices
+
+if TYPE_CHECKING:
+    from neurolocal.pipeline.workspace import Workspace
+
+
+def inputs(workspace: Workspace, config: SimilarityConfig, layer: int, side: Side) -> dict[str, Any]:
+    """The word vectors."""
+    return {"vectors": workspace.vectors_name if config.method == "notebook" else workspace.centred_name}
+
+
+@contextmanager
+def work(workspace: Workspace, config: SimilarityConfig) -> Iterator[Work]:
+    """Score every neuron of a layer."""
+    from neurolocal.similarity import notebook_similarity, similarity
+
+    def score_layer(layer: int, side: Side) -> Result:
+        store = workspace.store
+        examples = store.example_lists(layer, side)
+        if config.method == "notebook":
+            table = notebook_similarity(
+                examples, store.vocabulary, workspace.loaded_vectors, config=config, progress=workspace.bar
+            )
+            return Result(with_indices(table, store.neurons(layer)))
+        table = similarity(
+            examples, store.vocabulary, workspace.centred_vectors,
+            word_counts=workspace.word_counts, rows=store.iter_rows, config=config, progress=workspace.bar,
+        )  # fmt: skip
+        return Result(with_indices(table, store.neurons(layer)), workspace.vector_facts)
+
+    yield score_layer
+
+
+STAGE = Stage("similarity", SimilarityConfig, revision=3, inputs=inputs, work=work)

@@ -1,0 +1,106 @@
+"""What else the explain half knows of a neuron, for an LLM that can read: near misses, promoted tokens, subsets.
+
+Invariant: nothing of an odd rank and no scoring row is looked at.
+Cost: the layer's sample is read once; then milliseconds a neuron.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32, Int64, Integer
+
+from neurolocal.literals import Side
+from neurolocal.records import SILENT, Example, Neuron
+from neurolocal.words import Vocabulary
+from neurolocal.words.marked import AFTER, BEFORE, marked
+
+if TYPE_CHECKING:
+    from neurolocal.store import Store
+
+
+class Notes:
+    """The notes of one layer's neurons."""
+
+    def __init__(self, store: Store, layer: int) -> None:
+        """Read the layer's logit effects and the explaining part of its sample."""
+        self.store, self.layer = store, layer
+        self.effects = store.logit_effects(layer)
+        at = np.flatnonzero(store.sample.explaining)
+        self.values = store.sampled(layer)[:, at]
+        places = zip(store.sample.row[at].tolist(), store.sample.position[at].tolist(), strict=True)
+        self.random = [(store.row(row), position, row) for row, position in places]
+        self.token = np.array([int(row[position]) for row, position, _ in self.random], dtype=np.int64)
+
+    def add_to(self, neuron: Neuron, side: Side) -> Neuron:
+        """The neuron with its notes."""
+        at = self.store.index_of(self.layer, neuron.neuron)
+        missed = near_misses(
+            neuron.examples, self.store.vocabulary, random=self.random, token=self.token, values=self.values[at]
+        )
+        return dataclasses.replace(
+            neuron, near_misses=missed, promoted=self._promoted(at, side), subsets=self._subsets(neuron.examples)
+        )
+
+    def _promoted(self, at: int, side: Side) -> list[str]:
+        if self.effects is None:
+            return []
+        of = self.effects.suppressed if side == "smallest" else self.effects.promoted
+        return self.store.vocabulary.str_tokens(of[at])
+
+    def _subsets(self, examples: Sequence[Example]) -> list[tuple[str, int]]:
+        """Of the explaining examples."""
+        parts = self.store.parts
+        if not any(parts.subsets):
+            return []
+        explain = [e for e in examples if e.rank % 2 == 0]
+        rows = np.searchsorted(self.store.row_index, [e.row for e in explain])
+        at = parts.at(rows, np.array([e.position for e in explain], dtype=np.int64))
+        return Counter(parts.subsets[i] or "no subset" for i in parts.subset[at]).most_common()
+
+
+def near_misses(
+    examples: Sequence[Example],
+    vocabulary: Vocabulary,
+    *,
+    random: Sequence[tuple[Integer[np.ndarray, "_"], int, int]],
+    token: Int64[np.ndarray, "sample"],
+    values: Float32[np.ndarray, "sample"],
+    most: int = 5,
+) -> list[str]:
+    """Texts around a token on which the neuron peaks elsewhere, and is silent here; all from what explains.
+
+    First those of its own windows, then of random positions.
+
+    Args:
+        examples: its list, all ranks; even ones are looked at, rows of the odd ones are kept out.
+        vocabulary: the tokens' text.
+        random: (row, position, row index) of random positions in rows that explain.
+        token: what stands at each of these.
+        values: the neuron's activation at each.
+        most: texts at most.
+    """
+    explain = [e for e in examples if e.rank % 2 == 0]
+    if not explain or not explain[0].activation:
+        return []
+    scale, kept_out = explain[0].activation, {e.row for e in examples if e.rank % 2 == 1}
+    peaks = np.unique([int(e.tokens[e.peak]) for e in explain])
+    found = []
+    for e in explain:
+        silent = np.isin(e.tokens, peaks) & (e.activations / scale < SILENT)
+        found += [(e.tokens, i) for i in np.flatnonzero(silent).tolist()]
+    for i in np.flatnonzero(np.isin(token, peaks) & (values / scale < SILENT)).tolist():
+        row, position, index = random[i]
+        if index not in kept_out:
+            found.append((row, position))
+    made = []
+    for tokens, i in found:
+        words = vocabulary.row_words(tokens[max(0, i - BEFORE) : i + AFTER + 1])
+        at = i - max(0, i - BEFORE)
+        word = words[at]
+        made.append(marked(words.tokens, word.start, word.end, 0, len(words), vocabulary))
+    return list(dict.fromkeys(made))[:most]

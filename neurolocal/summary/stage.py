@@ -1,0 +1,109 @@
+"""The summary stage: the neurons of a layer with the best evidence -> a description each.
+
+A run that was stopped resumes with the next neuron: what was described is in a journal beside the store until the
+layer's table has been written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurolocal.config import SummaryConfig, sha256
+from neurolocal.literals import Side
+from neurolocal.records import Neuron
+from neurolocal.stage import Result, Stage, Work
+
+if TYPE_CHECKING:
+    from neurolocal.llm import LLM
+    from neurolocal.pipeline.journal import Journal
+    from neurolocal.pipeline.workspace import Workspace
+
+
+def inputs(workspace: Workspace, config: SummaryConfig, layer: int, side: Side) -> dict[str, Any]:
+    """The LLM, the word vectors, perturbation's table, and which neurons are described."""
+    return {
+        "llm": workspace.llm_name,
+        "vectors": workspace.vectors_name,
+        "perturbation": workspace.hash_of("perturbation", layer, side),
+        "neurons": sha256(best(workspace, layer, side, config)),
+    }
+
+
+@contextmanager
+def work(workspace: Workspace, config: SummaryConfig) -> Iterator[Work]:
+    """Describe the best neurons of a layer.
+
+    Raises:
+        LLMError: the LLM cannot be loaded.
+    """
+    from neurolocal.llm import load_llm
+    from neurolocal.summary import Description, describe, table
+
+    llm: LLM | None = None
+    journals: list[Journal] = []
+
+    def describe_layer(layer: int, side: Side) -> Result:
+        nonlocal llm
+        if workspace.llm is not None and llm is None:
+            llm = load_llm(workspace.llm, n_ctx=config.n_ctx)
+            workspace.say(f"summary: {llm}")
+        elif workspace.llm is None:
+            workspace.say("summary: no --llm given, so descriptions come from token counts alone")
+        order = best(workspace, layer, side, config)
+        facts = {"config": dataclasses.asdict(config), **inputs(workspace, config, layer, side)}
+        journal = workspace.journal("summary", layer, side, {"collection": workspace.collection, **facts})
+        journals.append(journal)
+        left = [n for n in order if n not in journal.rows]
+        describe(
+            neurons_of(workspace, layer, side, left, notes=llm is not None and config.method == "default"),
+            llm,
+            vocabulary=workspace.store.vocabulary,
+            config=config,
+            vectors=workspace.loaded_vectors,
+            progress=workspace.bar,
+            done=lambda row: journal.add(row.neuron, row._asdict()),
+        )
+        return Result(table([Description(**journal.rows[n]) for n in order]))
+
+    try:
+        yield describe_layer
+        for journal in journals:
+            journal.remove()
+    finally:
+        if llm is not None:
+            llm.close()
+
+
+def neurons_of(
+    workspace: Workspace, layer: int, side: Side, chosen: Sequence[int], *, notes: bool = False
+) -> list[Neuron]:
+    """Neurons with their evidence; with `notes` also what only an LLM that can read is told."""
+    from neurolocal.summary.notes import Notes
+
+    neurons = workspace.neurons(layer, side, chosen)
+    if not notes:
+        return neurons
+    more = Notes(workspace.store, layer)
+    return [more.add_to(neuron, side) for neuron in neurons]
+
+
+def best(workspace: Workspace, layer: int, side: Side, config: SummaryConfig) -> list[int]:
+    """The neurons to describe: best verdict first, else most coherent first, else by number; never dead ones."""
+    store = workspace.store
+    ranked, coherent = (store.evidence(stage, layer, side) for stage in ("verdict", "similarity"))
+    if ranked is not None:
+        alive = [i for i in np.argsort(ranked.rank) if ranked.verdict[i] != "dead" and ranked.score[i] > 0]
+        order = [int(ranked.neuron[i]) for i in alive]
+    elif coherent is not None:
+        order = [int(n) for n in coherent.neuron[np.lexsort((-coherent.score, coherent.p))]]
+    else:
+        order = store.neurons(layer).tolist()
+    return order[: config.limit]
+
+
+STAGE = Stage("summary", SummaryConfig, revision=2, inputs=inputs, work=work)

@@ -1,0 +1,1 @@
+"""Evidence -> verdict and rank, by stated rules; and what other thresholds would do."""

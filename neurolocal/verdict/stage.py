@@ -1,0 +1,67 @@
+"""The verdict stage: the evidence that the store holds of a layer -> its verdicts and ranks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from neurolocal.config import VerdictConfig
+from neurolocal.literals import Side
+from neurolocal.records import PerturbationTable, SimilarityTable, Statistics
+from neurolocal.stage import Result, Stage, Work, with_indices, with_positions
+from neurolocal.verdict.rules import gather, peak_words, verdict
+from neurolocal.verdict.sensitivity import Effect, effects
+
+if TYPE_CHECKING:
+    from neurolocal.pipeline.workspace import Workspace
+
+
+def inputs(workspace: Workspace, config: VerdictConfig, layer: int, side: Side) -> dict[str, Any]:
+    """The tables of similarity and perturbation, and the method of the ranking."""
+    earlier = {stage: workspace.hash_of(stage, layer, side) for stage in ("similarity", "perturbation")}
+    return {"method": workspace.method, **earlier}
+
+
+@contextmanager
+def work(workspace: Workspace, config: VerdictConfig) -> Iterator[Work]:
+    """Decide every neuron of a layer."""
+
+    def decide_layer(layer: int, side: Side) -> Result:
+        table = verdict(
+            *_evidence(workspace, layer, side), peaks=_peaks(workspace, layer, side), config=config,
+            method=workspace.method,
+        )  # fmt: skip
+        return Result(with_indices(table, workspace.store.neurons(layer)))
+
+    yield decide_layer
+
+
+def threshold_effects(workspace: Workspace, config: VerdictConfig) -> dict[tuple[int, Side], list[Effect]]:
+    """By layer and side, what other values of each threshold would do to the verdicts of the default method."""
+    return {
+        (layer, side): effects(gather(*_evidence(workspace, layer, side), _peaks(workspace, layer, side)), config)
+        for layer, side in workspace.places()
+    }
+
+
+def _evidence(
+    workspace: Workspace, layer: int, side: Side
+) -> tuple[Statistics, SimilarityTable | None, PerturbationTable | None]:
+    """The evidence of a layer's neurons, numbered as they were collected."""
+    store = workspace.store
+    neurons = store.neurons(layer)
+    return (
+        store.statistics(layer),
+        with_positions(store.evidence("similarity", layer, side), neurons),
+        with_positions(store.evidence("perturbation", layer, side), neurons),
+    )
+
+
+def _peaks(workspace: Workspace, layer: int, side: Side) -> list[Counter[str]]:
+    store = workspace.store
+    return [peak_words(one, store.vocabulary) for one in store.example_lists(layer, side)]
+
+
+STAGE = Stage("verdict", VerdictConfig, revision=3, inputs=inputs, work=work)

@@ -1,0 +1,119 @@
+"""RUN.toml: what it may hold, and how a mistake in it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neurolocal.errors import ConfigError
+from neurolocal.pipeline.run import Run, read_run
+
+LEAST = '[run]\nsubject = "smollm2"\ncorpus = "text.jsonl"\nstore = "out/store.h5"\n'
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "RUN.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_run(path)
+    text = str(caught.value)
+    assert str(path) in text
+    assert "\n" not in text
+    return text
+
+
+def test_the_least(write, tmp_path) -> None:
+    assert read_run(write(LEAST)) == Run(
+        subject="smollm2", corpus=tmp_path / "text.jsonl", store=tmp_path / "out" / "store.h5"
+    )
+
+
+def test_all_of_it(write, tmp_path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "tiny.gguf").touch()
+    run = read_run(
+        write(
+            '[run]\nsubject = "model"\ncorpus = "c"\nstore = "s.h5"\nlayers = [3, 5]\nvectors = "corpus"\n'
+            'llm = "tiny.gguf"\ndevice = "cpu"\n'
+            '[collect]\nk = 7\nlayers = [3, 5]\ndtype = "bfloat16"\n[similarity]\nmethod = "notebook"\n'
+            "[perturbation]\nscreen = 10\n[summary]\nlimit = 2\n[verdict]\ndead = 0.1\n"
+        )
+    )
+    assert run.subject == str(tmp_path / "model")
+    assert run.llm == str(tmp_path / "tiny.gguf")
+    assert (run.layers, run.vectors, run.device) == ((3, 5), "corpus", "cpu")
+    assert run.collect.layers == (3, 5)
+    assert (run.configs["collect"].k, run.configs["collect"].dtype) == (7, "bfloat16")
+    assert (run.configs["similarity"].method, run.method) == ("notebook", "notebook")
+    assert (run.configs["perturbation"].screen, run.configs["summary"].limit) == (10, 2)
+    assert run.configs["verdict"].dead == 0.1
+    assert (run.json, run.page) == (tmp_path / "s.json", tmp_path / "s.html")
+
+
+def test_absolute_paths_stay(write, tmp_path) -> None:
+    run = read_run(write(LEAST.replace("text.jsonl", "/data/text").replace("out/store.h5", "/out/s.h5")))
+    assert (run.corpus, run.store) == (Path("/data/text"), Path("/out/s.h5"))
+
+
+def test_a_name_that_is_no_path_here_stays_a_name(write) -> None:
+    assert read_run(write(LEAST)).subject == "smollm2"
+    assert read_run(write(LEAST)).vectors == "glove"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "[run] lacks subject, corpus, store"),
+        ('[run]\nsubject = "a"\n', "[run] lacks corpus, store"),
+        (LEAST + "layer = [3]\n", "[run]: unknown layer; known are corpus, device, layers"),
+        (LEAST + "[colect]\nk = 3\n", "tables: unknown colect; known are collect, perturbation, run"),
+        (LEAST + "[collect]\nkk = 3\n", "[collect]: unknown kk; known are after, batch_size"),
+        (LEAST + "[collect]\nk = 0\n", "[collect]: k = 0: it must be 1 or more"),
+        ("collect = 3\n" + LEAST, "[collect]: expected a table, found int"),
+        ("run = 3\n", "[run]: expected a table, found int"),
+        (LEAST + "[collect]\nk = 'many'\n", '[collect]: k = "many": expected a whole number'),
+        (LEAST + "[collect]\nk = 2.5\n", "[collect]: k = 2.5"),
+        (LEAST + "[collect]\nk = true\n", "[collect]: k = true"),
+        (LEAST + "[collect]\nlayers = 3\n", "[collect]: layers = 3"),
+        (LEAST + "[collect]\nlayers = ['a']\n", "[collect]: layers = "),
+        (
+            LEAST + "[collect]\ndtype = 'float8'\n",
+            '[collect]: dtype = "float8": expected one of float32, bfloat16',
+        ),
+        (LEAST + "[similarity]\nmethod = 'own'\n", '[similarity]: method = "own": expected one of default, notebook'),
+        (LEAST + "[similarity]\nlevel = 'low'\n", '[similarity]: level = "low": expected a number'),
+        (LEAST + "layers = 3\n", "[run]: layers = 3"),
+        (LEAST + "layers = ['a']\n", "[run]: layers = "),
+        (LEAST.replace('"smollm2"', "3"), "[run]: subject = 3"),
+        (LEAST.replace('"text.jsonl"', "3"), "[run]: corpus = 3"),
+        (LEAST + "llm = false\n", "[run]: llm = false"),
+        ("[run\n", "It must be a TOML file."),
+        ("[run]\nsubject = 'a'\nsubject = 'b'\n", "It must be a TOML file."),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_and_field(text: str, says: str, write) -> None:
+    assert says in refusal(write(text))
+
+
+def test_no_file(tmp_path) -> None:
+    assert "no such file" in refusal(tmp_path / "absent.toml")
+    assert "It must be a TOML file." in refusal(tmp_path)
+
+
+def test_bytes_that_are_no_text(tmp_path) -> None:
+    path = tmp_path / "RUN.toml"
+    path.write_bytes(b"\xff\xfe[run]")
+    assert "It must be a TOML file." in refusal(path)
+
+
+def test_a_whole_number_will_do_for_a_share(write) -> None:
+    assert read_run(write(LEAST + "[verdict]\nlevel = 1\n")).configs["verdict"].level == 1

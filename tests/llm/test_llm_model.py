@@ -211,7 +211,7 @@ def test_importing_is_light_and_loading_is_silent(stories_gguf: Path, tmp_path: 
     (tmp_path / "half.gguf").write_bytes(stories_gguf.read_bytes()[:600_000])
     code = f"""
 import os, sys
-import neurolocal.summary as s
+import neurolocal.llm as s
 assert not {{"torch", "gensim", "llama_cpp", "transformers"}} & set(sys.modules)
 with s.load_llm({str(tmp_path / "a.gguf")!r}) as llm:
     llm.complete("Once", max_tokens=2)

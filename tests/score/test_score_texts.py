@@ -118,18 +118,6 @@ def test_marks_come_in_pairs_of_a_right_and_a_wrong_one() -> None:
         assert e.activations[mark.position - e.start] < 2 or mark.fires
 
 
-def test_near_misses_are_silent_and_of_what_explains() -> None:
-    row = np.array([1, 5, 2, 3, 5, 4])
-    values = np.array([0, 10, 0, 0, 0.5, 0], np.float32)
-    own = [Example(0, 100, 1, 10.0, 0, row, values), Example(1, 101, 1, 9.0, 0, np.array([7, 5, 8]), values[:3])]
-    random = [(np.array([9, 5, 10]), 1, 200), (np.array([11, 5, 12]), 1, 101), (np.array([13, 5, 14]), 1, 201)]
-    found = texts.near_misses(
-        own, VOCABULARY, random=random, token=np.array([5, 5, 5]), values=np.array([0.1, 0.1, 8.0], np.float32)
-    )
-    assert found == ["wa we wb wc <<we>> wd", "wi <<we>> wj"], "row 101 scores, and at 201 it fires"
-    assert texts.near_misses([], VOCABULARY, random=[], token=np.zeros(0, int), values=np.zeros(0, np.float32)) == []
-
-
 def test_a_window_with_marks_of_its_own_is_left_out() -> None:
     words = ["<s>", " cout", " <<", " red", ";", " walk"]
     vocabulary = Vocabulary([w.encode() for w in words], np.array([True] + [False] * 5))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from neurolocal.config import SummaryConfig
 from neurolocal.llm import LLM
 from neurolocal.llm.model import Generation, load_llm
-from neurolocal.summary.judge import CHAT_FROM, CLEAR, NATURAL, NEUTRAL, SHOTS, Judge, clean, contains, loops
+from neurolocal.summary.judge import CLEAR, NATURAL, NEUTRAL, SHOTS, Judge, clean, contains, loops
 from neurolocal.summary.peaks import find_peaks
 
 
@@ -116,7 +116,7 @@ def test_a_model_that_can_speak_is_asked_in_its_template(
     smol: LLM, corpus: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     neuron = corpus.neuron(["iron", "zinc", "copper"])
-    assert smol.n_params < CHAT_FROM
+    assert not smol.chats
     assert not Judge(smol, SummaryConfig()).speaks
     monkeypatch.setattr("neurolocal.llm.model.CHAT_FROM", 1)
     judge, seen, plain = Judge(smol, SummaryConfig(samples=2)), list[list[int]](), smol.complete

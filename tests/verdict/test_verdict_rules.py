@@ -20,7 +20,7 @@ from neurolocal.records import (
     Statistics,
 )
 from neurolocal.verdict.rules import gather, made_of, peak_words, verdict
-from neurolocal.verdict.sensitivity import VALUES, explain
+from neurolocal.verdict.sensitivity import VALUES, effects
 from neurolocal.words import Vocabulary
 
 CONFIG = VerdictConfig()
@@ -361,13 +361,13 @@ def test_explain_moves_one_threshold_at_a_time_and_counts_every_neuron():
     seed = int.from_bytes(os.urandom(4), "little")
     print(f"seed {seed}")
     stats, sim, per, peaks = random_layer(seed, 60)
-    effects = explain(gather(stats, sim, per, peaks), CONFIG)
-    assert {e.threshold for e in effects} == {f.name for f in fields(VerdictConfig)} == set(VALUES)
+    found = effects(gather(stats, sim, per, peaks), CONFIG)
+    assert {e.threshold for e in found} == set(VALUES) == {f.name for f in fields(VerdictConfig)} - {"halfway", "floor"}
     now = verdict(stats, sim, per, peaks=peaks, config=CONFIG).verdict
-    for effect in effects:
+    for effect in found:
         config = replace(CONFIG, **{effect.threshold: effect.value})
         then = verdict(stats, sim, per, peaks=peaks, config=config).verdict
         assert effect.counts == {v: then.count(v) for v in VERDICTS}
         assert effect.moved == sum(a != b for a, b in zip(now, then, strict=True))
         assert effect.chosen == (getattr(CONFIG, effect.threshold) == effect.value)
-    assert sum(e.chosen for e in effects) == len(VALUES)
+    assert sum(e.chosen for e in found) == len(VALUES)

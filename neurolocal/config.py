@@ -1,7 +1,7 @@
-"""One frozen dataclass a stage: TOML in, canonical JSON and hash out.
+"""The settings: one frozen dataclass a stage, with canonical JSON and a hash.
 
-Invariant: a stage's result is a function of its config and its inputs' hashes, so both are kept beside the result and
-compared before it is used again. Few dials; what can be derived is derived.
+Invariant: a stage's result is a function of its config and the hashes of its inputs; both are stored beside the result
+and compared before it is used again. The docstring under each field is its help text and its line in the README.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from neurolocal.errors import ConfigError
 from neurolocal.literals import Site
 
 Method = Literal["default", "notebook"]
-"""`notebook` follows the original notebook step by step, its weak points included."""
+"""`notebook` follows the original notebook step by step, including its weak points."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class CollectConfig:
     k: int = 20
     """Examples a neuron and side."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the subject computes in; the store is float32 in any case."""
+    """Number format in which the subject computes; the store is always float32."""
     packing: Literal["concat", "document"] = "concat"
     """`concat`: documents joined by EOS, cut into full rows; `document`: no row holds two documents."""
     bos: Literal["prepend", "none"] = "prepend"
     """Whether every row begins with BOS."""
     count_bos: bool = False
-    """Whether the BOS position competes and counts; in many models it outshouts every other."""
+    """Whether the BOS position competes and counts; in many models its activations exceed all others."""
     before: int = 50
     """Window positions kept before the peak."""
     after: int = 10
@@ -50,7 +50,7 @@ class CollectConfig:
     max_rows: int | None = None
     """Rows to read at most; None is the whole corpus."""
     batch_size: int = 8
-    """Rows a forward pass; part of the result, since kernels round differently at other sizes."""
+    """Rows a forward pass. It changes the last bits of the result: kernels round differently at other sizes."""
     sites: tuple[Site, ...] | None = None
     """Where neurons are read; None is `post`, or `mid` in a model that has it, as Neuroscope does."""
     sign_cases: bool = False
@@ -58,21 +58,21 @@ class CollectConfig:
     neurons: tuple[int, ...] | None = None
     """Neurons to keep, the same of every layer, ascending; None is all."""
     skip_special: bool = False
-    """Whether special tokens (the EOS between documents) are out of the competition and not counted."""
+    """Whether special tokens (such as the EOS between documents) neither compete nor count."""
     sample: int = 1024
     """Positions drawn at random, the same for all neurons, whose activations are all kept."""
     logits: int = 10
-    """Tokens kept that a neuron's output promotes most, and suppresses most; 0 is none."""
+    """Tokens kept that a neuron's output promotes most, and suppresses most; 0 keeps none."""
     text_field: str = "text"
     """The field of a JSON line or table that holds the document."""
     strict: bool = False
-    """Whether a broken line stops the run (True), or is skipped and counted."""
+    """Whether a broken record stops the run; otherwise it is skipped and counted."""
     shard: int = 0
     """This run takes the batches whose number is `shard` modulo `shards`."""
     shards: int = 1
     """Runs that share the corpus."""
     seed: int = 0
-    """Seed of whatever is drawn: the sample and the histogram's positions."""
+    """Seed of the random sample and of the histogram's positions."""
 
     def __post_init__(self) -> None:
         _at_least(self, row_length=2, k=1, before=0, after=0, batch_size=1, shards=1, shard=0, sample=0, logits=0)
@@ -94,10 +94,10 @@ class CollectConfig:
 
 @dataclass(frozen=True)
 class SimilarityConfig:
-    """How coherence is measured, and against what."""
+    """How coherence is measured, and what it is compared with."""
 
     method: Method = "default"
-    """`default`: distinct words against a frequency-matched null; `notebook`: mean over all pairs, self-pairs in."""
+    """`default`: distinct words against a frequency-matched null; `notebook`: the notebook's mean over all pairs."""
     draws: int = 4000
     """Random word sets a neuron is compared with; the smallest p is 1 / (draws + 1)."""
     bins: int = 15
@@ -105,7 +105,7 @@ class SimilarityConfig:
     level: float = 0.05
     """q at or under which a neuron is kept (default method)."""
     phrases: Literal["none", "mean", "doc2vec"] = "mean"
-    """What is compared of whole windows: nothing, mean vectors, or these and Doc2Vec trained on the corpus (slow)."""
+    """How windows are compared: not at all, by mean vectors, or also by Doc2Vec trained on the corpus (slow)."""
     threshold: float = 0.6
     """Score at or above which a neuron is kept (notebook method)."""
     seed: int = 0
@@ -119,32 +119,32 @@ class SimilarityConfig:
 
 @dataclass(frozen=True)
 class PerturbationConfig:
-    """Which words replace the peak word, and how many."""
+    """Which words replace the peak word, and how many of each kind."""
 
     method: Method = "default"
     """`default`: in place, within the context, beside controls; `notebook`: the substitute alone after BOS."""
     examples: int = 10
     """Examples tested a neuron, strongest first."""
     neighbours: int = 5
-    """Nearest words tried an example."""
+    """Nearest words tried for each example."""
     controls: int = 5
-    """Random words of the same frequency tried an example."""
+    """Random words of the same frequency tried for each example."""
     grades: int = 1
-    """Words tried an example at each of three distances between neighbours and controls."""
+    """Words tried for each example at each of three distances between neighbours and controls."""
     variants: int = 2
-    """Spelling variants of the word tried an example."""
+    """Spelling variants of the word tried for each example."""
     forms: int = 2
-    """Other capitals and spacings of the word tried an example."""
+    """Other capitals and spacings of the word tried for each example."""
     spelled: int = 2
-    """Random words with the spelling that the neuron's words share tried an example, where they share one."""
+    """Random words tried for each example that have the spelling which the neuron's words share, if any."""
     reach: int = 2
-    """New words like all of the neuron's words tried an example."""
+    """New words, close to all of the neuron's words, tried for each example."""
     contexts: int = 2
-    """Other contexts that the word is tried in; where there are any, also alone after BOS."""
+    """Other contexts in which the word is tried; above 0, also alone after BOS."""
     screen: int | None = None
-    """Test only the neurons of a layer with this many best similarity p values; None tests all."""
+    """Test only this many neurons of a layer, those with the smallest similarity p; None is all."""
     permutations: int = 1000
-    """Random swaps of the paired test."""
+    """Random swaps in the paired test."""
     seed: int = 0
     """Seed of controls and swaps."""
 
@@ -157,16 +157,16 @@ class PerturbationConfig:
 
 @dataclass(frozen=True)
 class SummaryConfig:
-    """Who describes a neuron, and from how much."""
+    """How neurons are described, and how many."""
 
     method: Method = "default"
-    """`default`: candidates chosen by likelihood; `notebook`: its one question."""
+    """`default`: candidates chosen by likelihood; `notebook`: the original notebook's one question."""
     limit: int | None = 50
-    """Neurons described a layer, best evidence first; None is all with evidence."""
+    """Neurons described in a layer, best evidence first; None is all with evidence."""
     samples: int = 3
-    """Descriptions that the LLM proposes a neuron."""
+    """Descriptions that the LLM proposes for each neuron."""
     max_tokens: int = 24
-    """Tokens of a proposal at most (the notebook's own question keeps its 50)."""
+    """Maximum tokens of a proposal (the notebook's question always has 50)."""
     n_ctx: int = 2048
     """Context of the LLM in tokens."""
     temperature: float = 0.7
@@ -182,14 +182,14 @@ class SummaryConfig:
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    """How descriptions are judged, and on how much."""
+    """How descriptions are scored, and on how many texts."""
 
     limit: int | None = 20
-    """Described neurons scored a layer, best first; None is all."""
+    """Described neurons scored in a layer, best first; None is all."""
     texts: int = 8
-    """Texts of each kind a neuron at most: score half's examples, random ones where it fires, near misses, others."""
+    """Maximum texts of each kind for a neuron: examples, random texts where it fires, near misses, others."""
     rows: int = 128
-    """Random rows that texts are drawn from, run through the subject once a layer."""
+    """Random rows that texts are drawn from; they run through the subject once."""
     draws: int = 400
     """Bootstrap draws of an interval."""
     n_ctx: int = 2048
@@ -212,19 +212,19 @@ class VerdictConfig:
     repetition: float = 0.8
     """Share of examples on one word from which a neuron is a `token`."""
     near: float = 0.1
-    """Share of near words (or words so spelled) that must keep half of the activation, beside a q that counts."""
+    """Share of near words (or words with that spelling) that must keep half of the activation."""
     strong: float = 6.0
-    """z of coherence from which words are a `concept` though near words do not hold: a closed list."""
+    """z of coherence from which words are a `concept` without near words that hold: a closed list."""
     half: float = 0.5
-    """Share of random words that keep half of the activation from which any word will do: `context`."""
+    """Share of random words that keep half of the activation from which the word does not matter: `context`."""
     shared: float = 0.7
-    """Share of the distinct words that must share a spelling for a `form`."""
+    """Share of the distinct words that must have one spelling for a `form`."""
     elsewhere: float = 0.25
-    """Share of other contexts in which the word must keep half; under it the token alone does not do it: `context`."""
+    """Share of other contexts in which the word must keep half; below it, the neuron needs its `context`."""
     dead: float = 1e-6
     """Largest |activation| under which a neuron is `dead`."""
     halfway: float = 4.0
-    """z at which the coherence term of the score is 1/2; chance alone gives 4 to 1 neuron in 30,000."""
+    """z at which the coherence term of the score is 1/2."""
     floor: float = 0.3
     """Share of the layer's largest average score from which the notebook's method reports a neuron."""
 

@@ -1,7 +1,7 @@
-"""What a user can cause: one base class, small children.
+"""Errors that a user can cause and mend: one base class and a few children.
 
-Every message says what was being done, what came, what was expected and what to do next, in one line;
-the command line prints it without a traceback and exits with 1.
+Every message states what was being done, what was found, what was expected and what to do next, in one line. The
+command line prints it without a traceback and exits with 1.
 """
 
 
@@ -10,7 +10,7 @@ class NeurolocalError(Exception):
 
 
 class ConfigError(NeurolocalError):
-    """A setting that cannot be, or two that contradict each other."""
+    """An impossible setting, or two that contradict each other."""
 
 
 class SubjectError(NeurolocalError):

@@ -1,6 +1,6 @@
-"""The words of the project that are one of a few: sites, sides, sign cases, verdicts.
+"""The names that are one of a fixed set: sites, sides, sign cases, verdicts.
 
-Invariant: imports nothing, not even numpy, so that the command line can name its choices and still answer at once.
+Invariant: imports nothing, not even numpy, so that the command line can list its choices without loading anything.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ before the activation function (of a gated MLP, the gate projection's output). `
 """
 
 Side = Literal["largest", "smallest", "gate+_in+", "gate+_in-", "gate-_in+", "gate-_in-"]
-"""Which of a neuron's activations a list of examples holds: one end of them all, or of a gated neuron the strongest
-|activation| where its gate and its in projection have these signs (a sign case)."""
+"""Which of a neuron's activations a list of examples holds.
+
+`largest`, `smallest`: over all positions. The other four, of gated neurons only, are sign cases: the largest
+|activation| over the positions where the gate and the in projection have these signs.
+"""
 
 SIDES: tuple[Side, Side] = ("largest", "smallest")
 

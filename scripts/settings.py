@@ -1,34 +1,56 @@
-"""Print the README's table of settings from the config's own docstrings, so that the two cannot part."""
+"""Write the table of settings into each room's README, from the docstrings of its config.
+
+    python scripts/settings.py           # print the tables
+    python scripts/settings.py --write   # put them between the markers in neurolocal/{room}/README.md
+
+Invariant: the tables come from `pipeline.run.tables`, so a new stage has one. A test compares each README with them.
+"""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
-import itertools
-from typing import Any
+import re
+import sys
+from pathlib import Path
 
-from neurolocal import config
+from neurolocal.config import default_text, described
+from neurolocal.pipeline.run import tables
+
+ROOMS = Path(__file__).parents[1] / "neurolocal"
 
 
 def main() -> None:
-    """Print one Markdown table a stage."""
-    print("\n\n".join(table(f.name, type(f.default_factory())) for f in dataclasses.fields(config.RunConfig)))  # type: ignore[misc]
+    """Print the tables, or write them."""
+    for room, config in tables().items():
+        if "--write" not in sys.argv:
+            print(f"[{room}]\n\n{table(config)}\n")
+            continue
+        path = ROOMS / room / "README.md"
+        path.write_text(filled(path.read_text(encoding="utf-8"), room, config), encoding="utf-8")
 
 
-def table(stage: str, kind: Any) -> str:
-    """The settings of a stage."""
-    body = ast.parse(inspect.getsource(kind)).body[0].body  # type: ignore[attr-defined]
-    says: dict[str, str] = {}
-    for field, text in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            says[field.target.id] = " ".join(str(text.value.value).split())  # type: ignore[union-attr]
-    lines = [f"**[{stage}]**", "", "| setting | default | meaning |", "| --- | --- | --- |"]
-    for field in dataclasses.fields(kind):
-        none = "by the model" if "model" in says[field.name].partition("None")[2] else "all"
-        default = none if field.default is None else f"`{field.default}`"
-        lines.append(f"| `{field.name}` | {default} | {says[field.name]} |")
+def table(config: type) -> str:
+    """A Markdown table of a config's fields, their defaults and what they mean."""
+    says = described(config)
+    lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    for field in dataclasses.fields(config):
+        text = re.sub(r";? ?None is [^.;]*", "", says[field.name])
+        default = default_text(config, field.name)
+        lines.append(f"| `{field.name}` | {default if field.default is None else f'`{default}`'} | {text} |")
     return "\n".join(lines)
+
+
+def filled(readme: str, room: str, config: type) -> str:
+    """A README with the table between its markers.
+
+    Raises:
+        ValueError: the README has no markers.
+    """
+    begin, end = f"<!-- settings {room} -->", f"<!-- end settings {room} -->"
+    if begin not in readme or end not in readme:
+        raise ValueError(f"the README of {room} lacks the markers {begin} and {end}")
+    before, _, rest = readme.partition(begin)
+    return f"{before}{begin}\n{table(config)}\n{end}{rest.partition(end)[2]}"
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from neurolocal.config import SummaryConfig as SummaryConfig
     from neurolocal.config import VerdictConfig as VerdictConfig
     from neurolocal.errors import NeurolocalError as NeurolocalError
-    from neurolocal.pipeline.collect import Collection as Collection
     from neurolocal.pipeline.collect import collect_store as collect_store
+    from neurolocal.pipeline.manifest import Collection as Collection
     from neurolocal.pipeline.stages import run_stage as run_stage
     from neurolocal.pipeline.workspace import Workspace as Workspace
     from neurolocal.records import Example as Example
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "config": "CollectConfig PerturbationConfig ScoreConfig SimilarityConfig SummaryConfig VerdictConfig",
     "errors": "NeurolocalError",
-    "pipeline.collect": "Collection collect_store",
+    "pipeline.collect": "collect_store",
+    "pipeline.manifest": "Collection",
     "pipeline.stages": "run_stage",
     "pipeline.workspace": "Workspace",
     "records": "Example PerturbationTable ScoreTable SimilarityTable Statistics SummaryTable TopK VerdictTable",

@@ -190,7 +190,7 @@ class CaseStatistics:
 
 @dataclass(frozen=True)
 class PageLists:
-    """What the pages of another site contain about a layer's neurons beyond examples; slots as in the `largest` list."""
+    """What the pages of another site contain about a layer's neurons beyond examples; slots as in `largest`."""
 
     text: Int32[np.ndarray, "neuron k"]
     """Number of the text on its page (Neuroscope's rank, from 0); unused -1."""

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from neurolocal.pipeline.workspace import Workspace
 
 
+Say = Callable[[str], None]
+"""Receives one line for the user at a time."""
+
+
 class Result(NamedTuple):
     """What the work gives for one layer and side."""
 

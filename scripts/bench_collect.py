@@ -43,7 +43,8 @@ from neurolocal.collect.loop import SHARE, take
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Batch, RowStream, corpus_files
-from neurolocal.pipeline.collect import Collection, collect_store, write_store
+from neurolocal.pipeline.checkpoint import write_store
+from neurolocal.pipeline.collect import Collection, collect_store
 from neurolocal.pipeline.demo import sample_corpus
 from neurolocal.subject import Subject, load_subject
 

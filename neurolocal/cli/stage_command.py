@@ -43,7 +43,7 @@ def config_options(
             shown = f"{text}.  [default: {default_text(config, field.name)}]"
             name = f"--{field.name.replace('_', '-')}"
             if kind is bool:
-                command = click.option(name, is_flag=True, default=None, help=f"{text}.")(command)
+                command = click.option(name, is_flag=True, default=None, help=f"{text}.  [default: no]")(command)
             else:
                 command = click.option(name, type=kind, default=None, help=shown)(command)
         return command

@@ -1,4 +1,4 @@
-"""Is a store whole and true? `store.check` on the file, and `collect.replay` on the subject, said in lines and as JSON.
+"""Is a store whole, and does the subject still give its activations? The checks of `store.check` and `collect.replay`.
 
 Cost: see there.
 """
@@ -16,15 +16,15 @@ from neurolocal.render.figures import strict
 from neurolocal.store import Report, check
 
 if TYPE_CHECKING:
-    from neurolocal.pipeline.collect import Say
+    from neurolocal.stage import Say
 
 SHOWN = 20
-"""Faults and examples that are told line by line."""
+"""Faults and examples that are printed one by one."""
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What was found about a store."""
+class CheckResult:
+    """The result of checking a store."""
 
     report: Report
     replayed: Replay | None
@@ -44,7 +44,9 @@ class Checked:
         return json.dumps(strict(found))
 
 
-def check_store(path: Path, *, n: int | None, subject: str | None, device: str | None, seed: int, say: Say) -> Checked:
+def check_store(
+    path: Path, *, n: int | None, subject: str | None, device: str | None, seed: int, say: Say
+) -> CheckResult:
     """Check a store, and compute n random examples of it again (None: no examples).
 
     Args:
@@ -53,7 +55,7 @@ def check_store(path: Path, *, n: int | None, subject: str | None, device: str |
         subject: model folder, .gguf file or name; None is the one that the store names.
         device: torch device.
         seed: of the choice of examples.
-        say: told what was looked at, every fault, and how the replay went.
+        say: receives what was checked, every fault, and the result of the replay, a line at a time.
 
     Raises:
         StoreError: there is no store to check, or the subject is not the store's.
@@ -66,7 +68,7 @@ def check_store(path: Path, *, n: int | None, subject: str | None, device: str |
     _list([str(fault) for fault in report.faults], "faults", say)
     say(f"check: {path} {'is whole' if not report.faults else f'has {len(report.faults):,} faults'}")
     if n is None or report.faults:
-        return Checked(report, None)
+        return CheckResult(report, None)
     workspace = Workspace(path, subject=subject, device=device, say=say)
     again = replay(workspace.store, workspace.loaded_subject, n=n, seed=seed)
     _list([str(one) for one in again.off], "examples are off", say)
@@ -75,7 +77,7 @@ def check_store(path: Path, *, n: int | None, subject: str | None, device: str |
         f"neuron's largest activation (allowed {again.tolerance:g}), correlation {again.correlation:.6f}; "
         f"{len(again.off):,} off"
     )
-    return Checked(report, again)
+    return CheckResult(report, again)
 
 
 def _list(lines: list[str], what: str, say: Say) -> None:

@@ -1,28 +1,28 @@
 """The embedded default: SmolLM2-135M-Instruct on the sample corpus, described by itself.
 
-Cost: under 8 minutes on 2 cores; a second run a few seconds.
+Invariant: a run like any other; only its settings are fixed here. Cost: in the room's README.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from neurolocal.config import CollectConfig, PerturbationConfig, ScoreConfig, SummaryConfig
 from neurolocal.errors import CorpusError
 from neurolocal.pipeline.run import Run, run_all
+from neurolocal.stage import Say
 
 LAYERS = (4, 14, 24)
 """Layers analysed of the 30 collected: early, middle, late."""
 
 SCREEN = 80
-"""Neurons perturbed a layer, most coherent first: what fits into the demo's time."""
+"""Neurons perturbed in a layer, most coherent first."""
 
 DESCRIBED = 15
-"""Neurons described a layer."""
+"""Neurons described in a layer."""
 
 SCORED = 4
-"""Described neurons of a layer that are scored: some 3 s each."""
+"""Described neurons scored in a layer."""
 
 
 def sample_corpus() -> Path:
@@ -38,7 +38,7 @@ def sample_corpus() -> Path:
     raise CorpusError(f"looking for the sample corpus: it is not in {here / 'data'}. Install the package again.")
 
 
-def run_demo(out: Path, *, max_rows: int, limit: int, say: Callable[[str], None]) -> None:
+def run_demo(out: Path, *, max_rows: int, limit: int, say: Say) -> None:
     """Run everything on the embedded default, results in the folder `out`."""
     from neurolocal.subject.load import EMBEDDED, embedded_gguf
 
@@ -51,7 +51,7 @@ def run_demo(out: Path, *, max_rows: int, limit: int, say: Callable[[str], None]
         sides=("largest",),
         llm=str(embedded_gguf()),
         configs={
-            "collect": CollectConfig(dtype="bfloat16", max_rows=max_rows, logits=0),  # effects would take 45 s
+            "collect": CollectConfig(dtype="bfloat16", max_rows=max_rows, logits=0),  # slow on a CPU
             "perturbation": PerturbationConfig(screen=SCREEN),
             "summary": SummaryConfig(limit=DESCRIBED),
             "score": ScoreConfig(limit=SCORED, texts=5, rows=48),

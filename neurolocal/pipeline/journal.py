@@ -1,7 +1,7 @@
-"""Neurons of a layer that is not done yet, so that a stop costs one neuron.
+"""The finished neurons of a layer that is in progress, so that a kill costs one neuron.
 
-Invariant: one JSON line each, the first naming what they are made from; a line cut short by a kill is left out, and a
-journal of other inputs is begun anew. Cost: one short write a neuron.
+Invariant: the first line identifies the inputs, each further line is one neuron as JSON. A line cut short by a kill is
+ignored, and a journal of other inputs is started again. Cost: one short write a neuron.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from neurolocal.config import sha256
 
 
 class Journal:
-    """What was done so far, by neuron, as plain values."""
+    """What has been finished so far, by neuron, as plain values."""
 
     def __init__(self, path: Path, made_from: Mapping[str, Any]) -> None:
-        """Read what is there and still holds."""
+        """Read the file and keep the lines that are valid for these inputs."""
         self.path, self.rows = path, dict[int, dict[str, Any]]()
         head = json.dumps({"made_from": sha256(dict(made_from))})
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
@@ -34,7 +34,7 @@ class Journal:
         path.write_text("\n".join([head, *whole]) + "\n", encoding="utf-8")
 
     def add(self, neuron: int, row: Mapping[str, Any]) -> None:
-        """Keep one more."""
+        """Append one neuron."""
         self.rows[neuron] = {**row, "neuron": neuron}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.rows[neuron]) + "\n")

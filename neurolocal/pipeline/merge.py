@@ -18,9 +18,10 @@ from neurolocal.collect.merge import merge
 from neurolocal.collect.sample import merge_samples
 from neurolocal.config import differences
 from neurolocal.errors import StoreError
-from neurolocal.pipeline.collect import Say, identity
+from neurolocal.pipeline.manifest import identity
 from neurolocal.provenance import Parts
 from neurolocal.records import LayerRecord, Place
+from neurolocal.stage import Say
 from neurolocal.store import Collected, Store, StoredRows, write_collected
 
 
@@ -30,7 +31,7 @@ def merge_stores(out: Path, parts: Sequence[Path], *, say: Say) -> None:
     Args:
         out: the store to write.
         parts: every shard's store, in any order.
-        say: told what was written.
+        say: receives a line for the user at a time.
 
     Raises:
         StoreError: `out` is there already, or a part is missing, doubled, not complete, damaged, or of another run.
@@ -97,7 +98,9 @@ def _shared(store: Store) -> dict[str, Any]:
         config = {name: value for name, value in found["config"].items() if name != "shard"}
         return found | {"config": config, "text": store.manifest["corpus"]["rows_sha256"], "shard": None}
     except (KeyError, TypeError) as error:
-        raise StoreError(f"merging {store.path}: its manifest does not say what it was made from ({error}).") from error
+        raise StoreError(
+            f"merging {store.path}: its manifest does not state what it was made from ({error})."
+        ) from error
 
 
 def _manifest(stores: Sequence[Store]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +23,7 @@ from neurolocal.errors import ConfigError, LLMError, NeurolocalError
 from neurolocal.literals import SIDES, Side
 from neurolocal.pipeline.stages import all_stages, run_stage
 from neurolocal.pipeline.workspace import Workspace
-from neurolocal.stage import Stage
-
-Say = Callable[[str], None]
+from neurolocal.stage import Say, Stage
 
 
 @dataclass(frozen=True)

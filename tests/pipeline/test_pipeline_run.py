@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from small_run import neurolocal, write_corpus, write_vectors
 
 from neurolocal.errors import ConfigError
 from neurolocal.pipeline.run import Run, read_run
@@ -117,3 +119,33 @@ def test_bytes_that_are_no_text(tmp_path) -> None:
 
 def test_a_whole_number_will_do_for_a_share(write) -> None:
     assert read_run(write(LEAST + "[verdict]\nlevel = 1\n")).configs["verdict"].level == 1
+
+
+@pytest.mark.slow
+def test_a_run_from_one_file_continues_without_its_llm(fixtures, tmp_path) -> None:
+    write_corpus(tmp_path / "corpus.jsonl")
+    write_vectors(tmp_path / "vectors.txt")
+    (tmp_path / "RUN.toml").write_text(
+        f"[run]\nsubject = {str(fixtures / 'stories260k')!r}\ncorpus = 'corpus.jsonl'\nstore = 'out/store.h5'\n"
+        "vectors = 'vectors.txt'\nllm = 'absent.gguf'\nlayers = [3]\ndevice = 'cpu'\n"
+        "[collect]\nrow_length = 48\nk = 5\nmax_rows = 24\n[similarity]\ndraws = 30\n"
+        "[perturbation]\nscreen = 4\nexamples = 2\n[summary]\nlimit = 3\n"
+    )
+    first = neurolocal("run", "RUN.toml", "--limit", 3, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "absent.gguf: there is no such file" in first.stderr
+    assert "Going on without an LLM" in first.stderr
+    assert "layer 3" in first.stdout
+    report = json.loads((tmp_path / "out" / "store.json").read_text())
+    assert {n["layer"] for n in report["neurons"]} == {3}
+    assert (tmp_path / "out" / "store.html").is_file()
+    second = neurolocal("run", "RUN.toml", "--limit", 3, cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert second.stderr.count("not done again") == 5
+    assert "nothing to do" in second.stderr
+    assert second.stdout == first.stdout
+    changed = (tmp_path / "RUN.toml").read_text().replace("draws = 30", "draws = 40")
+    (tmp_path / "RUN.toml").write_text(changed)
+    third = neurolocal("run", "RUN.toml", cwd=tmp_path)
+    assert "similarity: layer 3 again, since config.draws: 30 -> 40" in third.stderr
+    assert "nothing to do" in third.stderr, "collected again, though nothing of it changed"

@@ -1,4 +1,4 @@
-"""Stages on a store: what is reused, done again, refused, and gone on with."""
+"""Stages on a store: what is reused, done again, refused, and resumed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from small_run import neurolocal, write_corpus, write_vectors
 
 from neurolocal.config import CollectConfig, PerturbationConfig, SimilarityConfig, SummaryConfig, VerdictConfig
-from neurolocal.errors import LLMError, NeurolocalError, StoreError
+from neurolocal.errors import LLMError, StoreError
 from neurolocal.pipeline.journal import Journal
 from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
@@ -243,7 +243,7 @@ def killed_after(n: int, monkeypatch) -> list[int]:
 
 
 @pytest.mark.parametrize("with_llm", [False, True])
-def test_a_summary_that_was_killed_goes_on_and_equals_one_run(
+def test_a_summary_that_was_killed_is_resumed_and_equals_one_run(
     with_llm: bool, here: Path, made: Path, tmp_path, fixtures, talk: Talk, monkeypatch
 ) -> None:
     if with_llm:
@@ -269,7 +269,7 @@ def test_a_summary_that_was_killed_goes_on_and_equals_one_run(
     assert not list(here.glob("*.summary-*")), "a journal was left"
 
 
-def test_a_journal_of_other_inputs_is_not_gone_on_with(here: Path, talk: Talk, monkeypatch) -> None:
+def test_a_journal_of_other_inputs_is_not_resumed(here: Path, talk: Talk, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         killed_after(2, patch)
         with pytest.raises(KilledError):
@@ -335,38 +335,3 @@ def test_the_whole_pipeline_by_the_command_line(fixtures, tmp_path) -> None:
     assert shown.returncode == 0
     assert f"neuron {neurons[-1]['neuron']}" in shown.stdout
     assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus.jsonl", "page.html", "s.h5", "vectors.txt"]
-
-
-@pytest.mark.slow
-def test_a_run_from_one_file_goes_on_without_its_llm(fixtures, tmp_path) -> None:
-    write_corpus(tmp_path / "corpus.jsonl")
-    write_vectors(tmp_path / "vectors.txt")
-    (tmp_path / "RUN.toml").write_text(
-        f"[run]\nsubject = {str(fixtures / 'stories260k')!r}\ncorpus = 'corpus.jsonl'\nstore = 'out/store.h5'\n"
-        "vectors = 'vectors.txt'\nllm = 'absent.gguf'\nlayers = [3]\ndevice = 'cpu'\n"
-        "[collect]\nrow_length = 48\nk = 5\nmax_rows = 24\n[similarity]\ndraws = 30\n"
-        "[perturbation]\nscreen = 4\nexamples = 2\n[summary]\nlimit = 3\n"
-    )
-    first = neurolocal("run", "RUN.toml", "--limit", 3, cwd=tmp_path)
-    assert first.returncode == 0, first.stderr
-    assert "absent.gguf: there is no such file" in first.stderr
-    assert "Going on without an LLM" in first.stderr
-    assert "layer 3" in first.stdout
-    report = json.loads((tmp_path / "out" / "store.json").read_text())
-    assert {n["layer"] for n in report["neurons"]} == {3}
-    assert (tmp_path / "out" / "store.html").is_file()
-    second = neurolocal("run", "RUN.toml", "--limit", 3, cwd=tmp_path)
-    assert second.returncode == 0, second.stderr
-    assert second.stderr.count("not done again") == 5
-    assert "nothing to do" in second.stderr
-    assert second.stdout == first.stdout
-    changed = (tmp_path / "RUN.toml").read_text().replace("draws = 30", "draws = 40")
-    (tmp_path / "RUN.toml").write_text(changed)
-    third = neurolocal("run", "RUN.toml", cwd=tmp_path)
-    assert "similarity: layer 3 again, since config.draws: 30 -> 40" in third.stderr
-    assert "nothing to do" in third.stderr, "collected again, though nothing of it changed"
-
-
-def test_errors_of_ours_are_one_family() -> None:
-    assert issubclass(StoreError, NeurolocalError)
-    assert issubclass(LLMError, NeurolocalError)

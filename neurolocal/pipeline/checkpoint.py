@@ -1,0 +1,148 @@
+"""Checkpoints of a collection: writing its state as a store, and restoring the state from one.
+
+Invariant: a restored run continues with the row after the checkpoint, and ends with the store of an uninterrupted run,
+bit for bit. Cost: a checkpoint writes the whole state, one layer at a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurolocal.errors import StoreError, SubjectError
+from neurolocal.pipeline.manifest import Collection, manifest_of
+from neurolocal.records import LayerRecord, LogitEffects, Place
+from neurolocal.stage import Say
+
+if TYPE_CHECKING:
+    from neurolocal.collect import Progress
+    from neurolocal.corpus import Cursor
+    from neurolocal.store import Store
+
+AGAIN = "Delete the file to collect again, or give another --store."
+
+
+def write_store(
+    job: Collection, files: list[Path], skipped: Mapping[str, int], progress: Progress, *, complete: bool, say: Say
+) -> dict[Place, int]:
+    """Write the store; returns the NaN and infinite activations of each layer that has some."""
+    from neurolocal.corpus import Cursor, rest_arrays
+    from neurolocal.store import Collected, StoredRows, write_collected
+
+    kept, cursor = progress.kept, progress.cursor or Cursor()  # a shard may hold no batch
+    whole = complete and job.config.max_rows is None
+    manifest = manifest_of(job, files if whole else files[: cursor.file + 1], files)
+    manifest["corpus"] |= {
+        "documents": cursor.documents,
+        "subsets": cursor.subsets,
+        "rows_sha256": cursor.digest,
+        "skipped": dict(skipped) if whole else cursor.skipped,
+    }
+    manifest |= {"rows": progress.rows, "tokens": progress.n_tokens, "complete": complete, "cursor": cursor.facts()}
+    bad: dict[Place, int] = {}
+
+    def layers() -> Iterator[tuple[Place, LayerRecord]]:
+        effects = _effects(job, say) if complete else (lambda place: None)
+        for place, record in progress.records():
+            if n := int(record.statistics.nonfinite.sum()):
+                bad[place] = n
+            yield place, dataclasses.replace(record, effects=effects(place))
+
+    write_collected(
+        job.store,
+        Collected(
+            manifest=manifest,
+            layers=layers(),
+            sample=progress.sampler.snapshot(),
+            rows=lambda: StoredRows(kept.tokens, kept.length, kept.index, kept.parts.columns()),
+            token_count=progress.token_count,
+            vocabulary=job.subject.vocabulary,
+            rest={} if complete else rest_arrays(cursor.rest),
+        ),
+    )
+    return bad
+
+
+def _effects(job: Collection, say: Say) -> Callable[[Place], LogitEffects | None]:
+    """Gives a layer's direct logit effects, if asked for and possible; of several shards, only the first has them."""
+    if job.config.logits == 0 or job.config.shard:
+        return lambda place: None
+    from neurolocal.subject.logits import logit_effects
+
+    said: list[str] = []
+
+    def effects(place: Place) -> LogitEffects | None:
+        site, layer = place
+        if said or site not in ("post", "mid"):
+            return None
+        try:
+            found = logit_effects(job.subject, layer, k=job.config.logits, site=site)
+        except SubjectError as error:
+            said.append(str(error))
+            say(f"collect: no direct logit effects: {error}")
+            return None
+        chosen = job.config.neurons
+        return found if chosen is None else LogitEffects(*(a[list(chosen)] for a in vars(found).values()))
+
+    return effects
+
+
+def restore(job: Collection, progress: Progress) -> Cursor:
+    """Fill a progress from a checkpoint; returns the position in the corpus to continue from.
+
+    Raises:
+        StoreError: the file is no checkpoint of this job.
+    """
+    from neurolocal.store import Store
+
+    path, config = job.store, job.config
+    for site in config.sites or ():
+        with Store(path, site=site) as store:
+            for layer in store.layers:
+                record, state = store.record(layer), progress.states[site, layer]
+                wanted = state.snapshot(progress.sampler.order())
+                if _shapes(record) != _shapes(wanted) or len(store.sample.row) > config.sample:
+                    raise StoreError(f"resuming {path}: its lists of layer {layer} have another size. {AGAIN}")
+                state.restore(record)
+    with Store(path) as store:
+        tokens, length = store.rows_stored
+        kept = progress.kept
+        if store.token_count.shape != progress.token_count.shape or tokens.shape[1] != kept.tokens.shape[1]:
+            raise StoreError(f"resuming {path}: its vocabulary or rows have another size. {AGAIN}")
+        progress.token_count = store.token_count.copy()
+        kept.tokens, kept.length = tokens.astype(kept.tokens.dtype), length
+        kept.index, kept.parts = store.row_index, store.parts
+        progress.sampler.restore(store.sample)
+        progress.rows, progress.n_tokens = store.manifest["rows"], store.manifest["tokens"]
+        progress.cursor = cursor_of(store)
+        return progress.cursor
+
+
+def _shapes(record: LayerRecord) -> tuple[Any, ...]:
+    """The shapes that two records of one layer have in common if their settings are the same."""
+    lists = {side: top.window.shape for side, top in record.lists.items()}
+    return lists, record.sample.shape[0], record.cases is None, None if record.neurons is None else list(record.neurons)
+
+
+def cursor_of(store: Store) -> Cursor:
+    """Where a store's collection stands in the corpus.
+
+    Raises:
+        StoreError: it does not state a valid position.
+    """
+    from neurolocal.corpus import Cursor, rest_from
+
+    rest = store.rest()
+    try:
+        cursor = Cursor(**store.manifest["cursor"], rest=rest_from(rest) if rest else ())
+        numbers = (cursor.file, cursor.record, cursor.rows, cursor.batches, cursor.documents, cursor.tokens)
+        counts = (*numbers, *cursor.skipped.values(), *cursor.subsets.values())
+        known = all(type(n) is int and n >= 0 for n in counts)
+        bytes.fromhex(cursor.digest)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"resuming {store.path}: it has no cursor. {AGAIN}") from error
+    if not known or any(int(piece.tokens.max()) >= len(store.vocabulary.tokens) for piece in cursor.rest):
+        raise StoreError(f"resuming {store.path}: its cursor is impossible. {AGAIN}")
+    return cursor

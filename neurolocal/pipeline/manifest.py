@@ -1,0 +1,78 @@
+"""What a collection is made from: the job, the manifest that describes it, and the part of it that identifies a store.
+
+Invariant: paths, progress and versions do not identify a store; weights, tokenizer, corpus and settings do.
+Cost: the files are hashed once and remembered in the cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurolocal.config import CollectConfig, sha256
+from neurolocal.files import file_sha256
+from neurolocal.records import BINS, HISTOGRAM_EVERY, THRESHOLDS
+
+if TYPE_CHECKING:
+    from neurolocal.corpus import RowStream
+    from neurolocal.subject import Subject
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a collection is made from."""
+
+    subject: Subject
+    """The loaded model."""
+    corpus: Path
+    """A file, a folder of files, or a saved data set."""
+    store: Path
+    """The HDF5 file to write."""
+    config: CollectConfig
+    """The settings."""
+
+
+def row_stream(job: Collection, files: list[Path]) -> RowStream:
+    """The rows of the corpus as the subject's tokenizer and the settings make them."""
+    from neurolocal.corpus import RowStream
+
+    return RowStream(files, job.subject.encode_documents, job.subject.bos, job.subject.eos, job.config)
+
+
+def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a manifest that decides what a collection holds; paths and progress do not."""
+    return {
+        "subject": manifest["subject"]["sha256"],
+        "tokenizer": manifest["tokenizer"]["sha256"],
+        "corpus": {f["name"]: f["sha256"] for f in manifest["corpus"]["files"]},
+        "corpus files": manifest["corpus"]["n_files"],
+        "config": manifest["config"],
+    }
+
+
+def manifest_of(job: Collection, reached: list[Path], files: list[Path]) -> dict[str, Any]:
+    """The manifest without progress. `reached` are the files read so far; only these are hashed."""
+    root = job.corpus if job.corpus.is_dir() else job.corpus.parent
+    return {
+        "subject": job.subject.facts(),
+        "tokenizer": job.subject.tokenizer_facts(),
+        "corpus": {
+            "path": str(job.corpus),
+            "n_files": len(files),
+            "files": [{"name": str(f.relative_to(root)), "sha256": _path_sha256(f)} for f in reached],
+        },
+        "config": json.loads(json.dumps(dataclasses.asdict(job.config))),
+        "statistics": {"thresholds": list(THRESHOLDS), "histogram_every": HISTOGRAM_EVERY, "bins": BINS},
+        "versions": {name: version(name) for name in ("neurolocal", "torch", "transformers", "transformer-lens")},
+    }
+
+
+def _path_sha256(path: Path) -> str:
+    if path.is_file():
+        return file_sha256(path)
+    return sha256([[str(f.relative_to(path)), file_sha256(f)] for f in sorted(path.rglob("*")) if f.is_file()])

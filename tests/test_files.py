@@ -1,0 +1,105 @@
+"""Files appear whole or not at all; leftovers of dead processes are removed; the cache is where it is said to be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from neurolocal.errors import NeurolocalError, StoreError
+from neurolocal.files import cache_folder, file_sha256, replacing, write_text
+
+
+def test_text_is_written_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_text(path, "first\n")
+    write_text(path, "se\u00e9cond\r\n")
+    assert path.read_bytes() == "se\u00e9cond\r\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_block_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_text(path, "kept")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "half \ud800")
+    assert path.read_text() == "kept"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_full_disk_is_one_line_of_the_error_asked_for(tmp_path: Path, durable: bool) -> None:
+    path = tmp_path / "a.json"
+    write_text(path, "kept")
+    with (
+        pytest.raises(StoreError, match=r"saving .*a\.json: the disk is full\. [\d,]+ MiB are free\. Try again\.$"),
+        replacing(path, doing="saving", todo="Try again.", error=StoreError, durable=durable),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert path.read_text() == "kept"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NeurolocalError, match=r"writing .*: No such file or directory\. Make the folder, or choose"):
+        write_text(tmp_path / "no" / "a.json", "x")
+
+
+def test_a_kill_leaves_the_old_file_and_the_next_write_cleans_up(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_text(path, "old")
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom neurolocal.files import replacing\n"
+        f"with replacing(Path({str(path)!r})) as beside:\n    beside.write_text('half')\n"
+        "    print('ready', flush=True)\n    time.sleep(60)\n"
+    )
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "ready\n"
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    write_text(path, "new")
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == "new"
+
+
+def test_the_file_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with replacing(path) as mine:
+        mine.write_text("mine")
+        other = mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{os.getppid()}."))
+        other.write_text("another's")
+        write_text(tmp_path / "b.json", "x")
+        with replacing(path) as again:
+            again.write_text("again")
+        mine.write_text("mine")
+    assert other.read_text() == "another's"
+
+
+def test_the_hash_is_of_the_content_and_follows_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hashlib
+
+    monkeypatch.setenv("NEUROLOCAL_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"one")
+    assert file_sha256(path) == hashlib.sha256(b"one").hexdigest() == file_sha256(path)
+    time.sleep(0.01)
+    path.write_bytes(b"two")
+    assert file_sha256(path) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEUROLOCAL_CACHE", str(tmp_path / "own"))
+    assert cache_folder("a", "b") == tmp_path / "own" / "a" / "b"
+    monkeypatch.delenv("NEUROLOCAL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder("a") == tmp_path / "xdg" / "neurolocal" / "a"
+    assert (tmp_path / "xdg" / "neurolocal" / "a").is_dir()

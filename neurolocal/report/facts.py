@@ -16,15 +16,23 @@ from neurolocal.render.figures import fixed, percent
 from neurolocal.store import Store
 
 
+def subject_name(store: Store) -> str | None:
+    """The name of the subject, or its path; None if the manifest has neither."""
+    subject = store.manifest["subject"]
+    name = subject.get("name") or subject.get("path")
+    return str(name) if name else None
+
+
 def run_facts(store: Store, layers: Iterable[int], side: Side) -> list[tuple[str, str]]:
     """(name, value) of the run, then of the word vectors that the layers' similarity used."""
-    return [*_manifest_facts(store.manifest), *_vector_facts(store, layers, side)]
+    return [*_manifest_facts(store), *_vector_facts(store, layers, side)]
 
 
-def _manifest_facts(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+def _manifest_facts(store: Store) -> list[tuple[str, str]]:
+    manifest = store.manifest
     subject, corpus, config = (manifest[name] for name in ("subject", "corpus", "config"))
     pairs = [
-        ("subject", subject.get("name") or subject.get("path")),
+        ("subject", subject_name(store)),
         ("layers × neurons", _widths(subject.get("d_mlp"))),
         ("weights", _short(subject.get("sha256"))),
         ("corpus", PurePath(str(corpus["path"])).name if corpus.get("path") else None),

@@ -64,16 +64,14 @@ class Layer:
     def scores(self, neuron: int) -> dict[str, tuple[float, float, float, float]]:
         """The neuron's scores: measure -> value, low, high, control. Measures without a value are omitted."""
         table, rows = self.tables["score"], self.rows["score"].get(neuron, [])
-        return {
-            table.measure[i]: (
-                float(table.value[i]),
-                float(table.low[i]),
-                float(table.high[i]),
-                float(table.control[i]),
-            )
-            for i in rows
-            if isfinite(table.value[i])
-        }
+        if table is None:
+            return {}
+        columns, found = (table.value, table.low, table.high, table.control), {}
+        for i in rows:
+            value, low, high, control = (float(column[i]) for column in columns)
+            if isfinite(value):
+                found[table.measure[i]] = (value, low, high, control)
+        return found
 
     @cached_property
     def substitute_rows(self) -> Mapping[int, list[int]]:

@@ -1,8 +1,8 @@
 """One self-contained HTML page: the facts of the run, verdicts by layer, the ranked table, and a card for the best.
 
-Invariant: the page requests nothing from any network; its policy forbids it. All text of the corpus, the subject and the
-LLM is made visible, then escaped by the template. None of it enters the style or the script, and the policy allows only
-these two, by their hashes. The same store gives the same bytes.
+Invariant: the page requests nothing from any network; its policy forbids it. All text of the corpus, the subject and
+the LLM is made visible, then escaped by the template. None of it enters the style or the script, and the policy allows
+only these two, by their hashes. The same store gives the same bytes.
 Cost: about 300 bytes a table row and 10 to 30 KB a card.
 """
 
@@ -23,7 +23,7 @@ from neurolocal.render.figures import Figure, fixed, number, percent
 from neurolocal.render.page_templates import digest, environment, markup
 from neurolocal.render.spans import Span, spans
 from neurolocal.render.visible import LONGEST, counted, visible
-from neurolocal.report.facts import run_facts
+from neurolocal.report.facts import run_facts, subject_name
 from neurolocal.report.layer import Layer, read_layer
 from neurolocal.report.rows import NeuronRow, neuron_row, report_object
 from neurolocal.report.sections import WordList, figures, word_lists
@@ -104,6 +104,7 @@ def page(
             f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
             "base-uri 'none'; form-action 'none'"
         ),
+        subject=subject_name(store),
         facts=run_facts(store, [s.layer for s in summaries], side),
         provenance=json.dumps({**report_object(store, listed, side=side), "neurons": len(listed)}, indent=1),
         side=side,

@@ -27,7 +27,7 @@ MEANINGFUL = ("neighbour", "grade1", "grade2", "grade3", "reach")
 
 
 def replacements(read: Layer, neuron: int, *kinds: str, limit: int = 12, lowest: bool = False) -> list[Replacement]:
-    """Distinct words of some kinds of substitutes, strongest (or weakest) first, at most `limit`; unknown shares last."""
+    """Distinct words of some kinds, strongest (with `lowest`: weakest) first, at most `limit`; unknown shares last."""
     rows = read.substitute_rows.get(neuron, [])
     if not rows:
         return []

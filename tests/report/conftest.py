@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,26 @@ from report_twins import SmallStore
 from neurolocal.store import Store
 
 
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Write a `SmallStore`, once for all tests with the same settings."""
+
+    @cache
+    def write(**settings: Any) -> Path:
+        return SmallStore(**settings).write(tmp_path_factory.mktemp("written") / "small.h5")
+
+    return write
+
+
 @pytest.fixture
-def small_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Store]]:
-    """Write a `SmallStore` of some settings and open it; it is closed after the test."""
+def small_store(
+    written: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Store]]:
+    """Open a copy of a `SmallStore` with some settings; it is closed after the test."""
     opened: list[Store] = []
 
     def make(**settings: Any) -> Store:
-        path = SmallStore(**settings).write(tmp_path_factory.mktemp("small") / "small.h5")
+        path = shutil.copy(written(**settings), tmp_path_factory.mktemp("small"))
         opened.append(Store(path))
         return opened[-1]
 

@@ -109,8 +109,7 @@ class SmallStore:
         )
         inputs = {"config": {"seed": 0, "nothing": float("nan")}}
         side: Side = "largest"
-        tables = [(stage, layer, side, table, inputs) for (stage, layer), table in self.evidence.items()]
-        add_evidence(path, tables, site="post")
+        add_evidence(path, [(*place, side, table, inputs) for place, table in self.evidence.items()], site="post")
         return path
 
     def _manifest(self) -> dict[str, Any]:

@@ -34,6 +34,6 @@ def find(
         found = find_neurons(store, text, limit=limit, word=word, site=site, layers=layers)
         if as_json:
             return click.echo(json.dumps([asdict(one) for one in found]))
-        from neurolocal.report.found import print_found
+        from neurolocal.report.matches import print_matches
 
-        return print_found(found, text=text, sites=store.sites, out=sys.stdout)
+        return print_matches(found, text=text, sites=store.sites, out=sys.stdout)

@@ -17,9 +17,8 @@ from neurolocal.files import write_text
 from neurolocal.neuroscope.comparison import Comparison, LayerComparison, number, said, shared
 from neurolocal.neuroscope.sides import Facts
 from neurolocal.render.figures import fixed, percent
-from neurolocal.render.inline import digest, environment, markup
-from neurolocal.render.visible import visible
-from neurolocal.report.page import LONGEST
+from neurolocal.render.page_templates import digest, environment, markup
+from neurolocal.render.visible import LONGEST, visible
 
 LISTED = 200
 """Neurons in the table of those that agree least."""

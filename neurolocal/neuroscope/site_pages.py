@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from neurolocal.errors import StoreError
 from neurolocal.files import write_text
 from neurolocal.neuroscope.writing import TEMPLATES, shown, source
-from neurolocal.render.inline import digest, environment
+from neurolocal.render.page_templates import digest, environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment

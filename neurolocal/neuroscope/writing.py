@@ -21,17 +21,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from neurolocal.render.inline import digest
-from neurolocal.render.visible import visible
+from neurolocal.render.page_templates import digest
+from neurolocal.render.visible import LONGEST, visible
 
 BEFORE, AFTER = 50, 10
 """Positions of the truncated text before and after the peak."""
 
 TEXTS = 20
 """Texts of a page on Neuroscope; some readers refuse pages with fewer."""
-
-LONGEST = 200
-"""Characters of a name that are shown."""
 
 TEMPLATES = Path(__file__).parent / "templates"
 

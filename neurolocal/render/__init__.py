@@ -1,1 +1,1 @@
-"""How anything is shown: hostile text made visible, shaded windows, terminal consoles, page templates, figures."""
+"""How results are shown: safe text, figures, windows with shades, terminal consoles and page templates."""

@@ -1,41 +1,65 @@
-"""Figures as text: two decimals, per cent, and an en dash where nothing was measured; and values as strict JSON."""
+"""Figures as text, and values as strict JSON.
+
+Invariant: a figure that was not measured (NaN) is shown as an en dash; strict JSON contains no NaN, no infinity and no
+lone surrogate.
+"""
 
 from __future__ import annotations
 
-from math import isfinite
+from dataclasses import dataclass
+from math import isfinite, isnan, nan
 from typing import Any
 
 from neurolocal.render.visible import plain
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A measured figure beside its null, as text and as numbers for a chart."""
+
+    name: str
+    """What was measured."""
+    text: str
+    """The figure as text."""
+    null_text: str = ""
+    """What chance or controls give; empty if the figure has no null."""
+    test: str = ""
+    """z, p and q, as far as they were measured; of a score its confidence interval."""
+    number: float = nan
+    """The figure as a number; NaN if unknown."""
+    null_number: float = nan
+    """The null as a number; NaN if unknown."""
+
+
 def number(value: float) -> str:
-    """Two decimals, more where the value is small; an en dash where unknown."""
+    """Two decimals, two significant digits if the value is below 0.1; `∞` if infinite, an en dash if NaN."""
     if not isfinite(value):
-        return "–" if value != value else ("∞" if value > 0 else "-∞")
+        return "–" if isnan(value) else ("∞" if value > 0 else "-∞")
     return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
 
 
 def fixed(value: float) -> str:
-    """Two decimals; an en dash where unknown."""
+    """Two decimals; an en dash if NaN or infinite."""
     return f"{value:.2f}" if isfinite(value) else "–"
 
 
 def percent(share: float) -> str:
-    """`71 %`; an en dash where unknown."""
+    """A share as `71 %`; an en dash if NaN or infinite."""
     return f"{round(100 * share)} %" if isfinite(share) else "–"
 
 
-def tests(**values: float) -> str:
-    """`z = 7.2, p = 0.001`: those that were measured."""
-    return ", ".join(f"{k} = {v:.1f}" if k == "z" else f"{k} = {v:.2g}" for k, v in values.items() if v == v)
+def significance(**values: float) -> str:
+    """The results of a significance test, `z = 7.2, p = 0.001`; NaN values are omitted."""
+    digits = {"z": ".1f"}
+    return ", ".join(f"{name} = {v:{digits.get(name, '.2g')}}" for name, v in values.items() if not isnan(v))
 
 
 def strict(value: Any) -> Any:
     """The value for strict JSON, at any depth: NaN and infinity as None, lone surrogates as U+FFFD."""
     if isinstance(value, dict):
-        return {plain(str(key)): strict(held) for key, held in value.items()}
+        return {plain(str(key)): strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [strict(held) for held in value]
+        return [strict(item) for item in value]
     if isinstance(value, float):
         return value if isfinite(value) else None
     return plain(value) if isinstance(value, str) else value

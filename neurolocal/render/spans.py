@@ -1,7 +1,7 @@
-"""An example's window as pieces of text with their activation: what every view shades.
+"""An example's window as spans: pieces of text with their activation, which every view shades.
 
-Invariant: the pieces joined are the window's text; tokens that spell one character together are one piece, so no view
-shows half a character. Exactly one piece holds the peak.
+Invariant: the spans joined are the window's text. Tokens that form one character together are one span, so no view
+shows part of a character. Exactly one span holds the peak. Cost: linear in the window.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from neurolocal.records import Example
 from neurolocal.words import Vocabulary
 
 SHADES = 10
-"""Shade of the peak; 0 is no activation, or one of the other sign."""
+"""Shade of the peak. Shade 0 is no activation, or an activation of the other sign."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """One token of a window, or several that spell one character."""
+    """One token of a window, or several tokens that form one character."""
 
     text: str
-    """As the corpus has it: not escaped, nothing made visible."""
+    """Text of the corpus, unchanged: not escaped, hidden characters not made visible."""
     shade: int
-    """0 to `SHADES`: activation as a share of the peak's, rounded."""
+    """0 to `SHADES`: activation as a share of the peak's activation, rounded."""
     activation: float
-    """Strongest of the piece, in the direction of the peak."""
+    """The strongest activation of its tokens, in the direction of the peak's sign."""
     peak: bool
     """Whether it holds the peak."""
     special: bool
-    """Whether it is a control token such as BOS."""
+    """Whether it is a special token such as BOS."""
 
 
 def spans(example: Example, vocabulary: Vocabulary) -> list[Span]:
-    """The pieces of an example's window, in reading order."""
+    """The spans of an example's window, in reading order."""
     made: list[Span] = []
     group: list[int] = []
     decoder = codecs.getincrementaldecoder("utf-8")("replace")

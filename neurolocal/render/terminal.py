@@ -1,6 +1,7 @@
-"""How the report meets a terminal: width, colour, and text that nothing in a corpus can steer.
+"""The console of a terminal view: its width and colours.
 
-Invariant: where the output is no terminal (a file, a pipe) there is no colour and no escape sequence.
+Invariant: the console interprets no markup in the text. If the output is not a terminal (a file, a pipe), it contains
+no colour and no escape sequence.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from rich.text import Text
 from neurolocal.render.visible import visible
 
 Out = IO[str] | StringIO
-"""Where text goes: a terminal, a file, a pipe, or a string."""
+"""An output for text: a terminal, a file, a pipe, or a string buffer."""
 
 VERDICT_STYLES = {
     "concept": "bold green",
@@ -25,14 +26,20 @@ VERDICT_STYLES = {
     "dead": "dim",
     "unclear": "",
 }
-"""Style of each verdict's word."""
+"""The style in which each verdict is printed."""
 
 NARROWEST = 60
-"""Columns under which no table can be read: narrower terminals wrap."""
+"""The least width of a console in columns: narrower tables are unreadable, so narrower terminals wrap the lines."""
 
 
 def console(out: Out, *, width: int | None = None, color: bool | None = None) -> Console:
-    """A console that writes to `out`; None asks the terminal (100 columns and no colour where there is none)."""
+    """A console that writes to `out`.
+
+    Args:
+        out: the output.
+        width: columns; None is the terminal's width, or 100 without a terminal.
+        color: whether to print in colour; None is whatever the terminal supports, and no colour without a terminal.
+    """
     terminal = bool(getattr(out, "isatty", lambda: False)()) if color is None else color
     columns = width or shutil.get_terminal_size((100, 24)).columns
     return Console(
@@ -49,5 +56,5 @@ def console(out: Out, *, width: int | None = None, color: bool | None = None) ->
 
 
 def verdict_text(verdict: str | None) -> Text:
-    """The verdict's word in its style; an en dash where there is none."""
+    """The verdict in its style; an en dash if there is none."""
     return Text(visible(verdict or "–", limit=12), style=VERDICT_STYLES.get(verdict or "", ""))

@@ -1,7 +1,7 @@
-"""Tables, one neuron, and the HTML page, from a store alone.
+"""The results of a store: the ranked table, one neuron, JSON, CSV, and the HTML page.
 
-Invariant: reads the store, never writes to it, and runs no model. Everything that a corpus, a subject or an LLM said is
-treated as hostile text (see `visible`).
+Invariant: reads only the store, never writes to it, and runs no model. All text of a corpus, a subject or an LLM is
+untrusted (see `neurolocal.render.visible`).
 """
 
 from neurolocal.report.neuron import show

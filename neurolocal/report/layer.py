@@ -1,6 +1,7 @@
-"""Everything that a store holds about the neurons of one layer, read once, asked neuron by neuron.
+"""One layer of a store, one side: the tables of all stages, read once, with access by neuron.
 
-Invariant: a stage that has not run, or has not looked at a neuron, answers None or NaN, never a guess.
+Invariant: if a stage has not run, or has not measured a neuron, its cells are None or NaN.
+Cost: one read of each table, and with `whole` of all examples of the layer (about 2 kB each).
 """
 
 from __future__ import annotations
@@ -17,45 +18,35 @@ from neurolocal.store import Store
 
 
 @dataclass(frozen=True)
-class Substitute:
-    """A word that stood in a peak word's place, and what the activation became."""
-
-    word: str
-    """The word."""
-    relative: float
-    """Its activation / the original's; NaN where there is no original to compare with."""
-
-
-@dataclass(frozen=True)
 class Layer:
-    """A layer of a store, one side, with the tables of every stage that has run."""
+    """A layer of a store, one side, with the tables of all stages that have run."""
 
     store: Store
     layer: int
     """Index of the layer."""
     side: Side
-    """Which of its lists."""
+    """Which example lists the layer is read from."""
     statistics: Statistics
     tables: Mapping[str, Any]
-    """Stage -> its table; None where it has not run."""
+    """Stage -> its table; None if it has not run."""
     index: Mapping[int, int]
-    """Neuron -> where it stands in the statistics and lists, which hold the collected ones alone."""
+    """Neuron -> its position in the statistics and the example lists, which contain only the collected neurons."""
     rows: Mapping[str, Mapping[int, list[int]]]
     """Stage -> neuron -> its rows in the stage's table."""
     lists: list[list[Example]] | None
-    """The examples of all neurons; None where they are read neuron by neuron."""
+    """The examples of all neurons; None if they are read neuron by neuron."""
 
     def has(self, stage: str, neuron: int) -> bool:
-        """Whether a stage has looked at a neuron."""
+        """Whether a stage's table contains a neuron."""
         return neuron in self.rows[stage]
 
     def figure(self, stage: str, column: str, neuron: int) -> float:
-        """One cell of a stage's table; NaN where there is none."""
+        """One number of a stage's table; NaN if there is none."""
         rows = self.rows[stage].get(neuron)
         return nan if not rows else float(getattr(self.tables[stage], column)[rows[0]])
 
     def text(self, stage: str, column: str, neuron: int) -> str | None:
-        """One text cell of a stage's table; None where there is none."""
+        """One text of a stage's table; None if there is none."""
         rows = self.rows[stage].get(neuron)
         return None if not rows else str(getattr(self.tables[stage], column)[rows[0]])
 
@@ -65,59 +56,47 @@ class Layer:
         return store.examples(self.layer, neuron, self.side) if lists is None else lists[self.index[neuron]]
 
     def ranked(self) -> list[int]:
-        """All neurons of the layer, best first; in neuron order where there is no verdict."""
-        known, table = self.rows["verdict"], self.tables["verdict"]
-        rank = {neuron: int(table.rank[rows[0]]) for neuron, rows in known.items()} if table is not None else {}
-        return sorted(self.index, key=lambda n: (rank.get(n, len(rank)), n))
+        """All neurons of the layer by rank, best first; in neuron order if there is no verdict."""
+        table, rows = self.tables["verdict"], self.rows["verdict"]
+        rank = {neuron: int(table.rank[at[0]]) for neuron, at in rows.items()}
+        return sorted(self.index, key=lambda neuron: (rank.get(neuron, len(rank)), neuron))
 
     def scores(self, neuron: int) -> dict[str, tuple[float, float, float, float]]:
-        """What the neuron was scored, as far as it is known: measure -> value, low, high, control."""
+        """The neuron's scores: measure -> value, low, high, control. Measures without a value are omitted."""
         table, rows = self.tables["score"], self.rows["score"].get(neuron, [])
         if table is None:
             return {}
-        columns = (table.value, table.low, table.high, table.control)
-        found = {table.measure[i]: [float(column[i]) for column in columns] for i in rows}
-        return {m: (v[0], v[1], v[2], v[3]) for m, v in found.items() if isfinite(v[0])}
-
-    def substitutes(self, neuron: int, *kinds: str, limit: int = 12, lowest: bool = False) -> list[Substitute]:
-        """Distinct words of some kinds (of `records.KINDS`) that were tried, most (or least) activating first."""
-        here = self._tried.get(neuron, [])
-        tried = self.tables["perturbation"].substitutes if self.tables["perturbation"] is not None else None
-        if tried is None or not here:
-            return []
-        originals = {int(tried.rank[i]): float(tried.activation[i]) for i in here if tried.kind[i] == "original"}
-        best: dict[str, float] = {}
-        for i in here:
-            if tried.kind[i] in kinds:
-                original = originals.get(int(tried.rank[i]), nan)
-                relative = float(tried.activation[i]) / original if original else nan
-                word = tried.word[i].strip() or tried.word[i]
-                best[word] = max(best.get(word, relative), relative)
-        sign = 1 if lowest else -1
-        order = sorted(best.items(), key=lambda item: (not isfinite(item[1]), sign * item[1], item[0]))
-        return [Substitute(word, relative) for word, relative in order[:limit]]
-
-    @cached_property
-    def _tried(self) -> dict[int, list[int]]:
-        """Where each neuron's substitutes stand in the table."""
-        found: dict[int, list[int]] = {}
-        table = self.tables["perturbation"]
-        for i, neuron in enumerate(table.substitutes.neuron.tolist() if table is not None else ()):
-            found.setdefault(neuron, []).append(i)
+        columns, found = (table.value, table.low, table.high, table.control), {}
+        for i in rows:
+            value, low, high, control = (float(column[i]) for column in columns)
+            if isfinite(value):
+                found[table.measure[i]] = (value, low, high, control)
         return found
 
-
-MEANT = ("neighbour", "grade1", "grade2", "grade3", "reach")
-"""Kinds of substitutes that were chosen for what they mean."""
+    @cached_property
+    def substitute_rows(self) -> Mapping[int, list[int]]:
+        """Neuron -> its rows in the table of substitutes of the perturbation stage."""
+        table = self.tables["perturbation"]
+        return {} if table is None else _rows_by_neuron(table.substitutes)
 
 
 def read_layer(store: Store, layer: int, *, side: Side = "largest", whole: bool = True) -> Layer:
-    """Read the tables of every stage that has run on a layer; with `whole` all examples at once (2 kB each)."""
+    """Read the tables of all stages that have run on a layer; with `whole` also all examples at once."""
     tables = {stage: store.evidence(stage, layer, side) for stage in TABLES}
-    rows: dict[str, dict[int, list[int]]] = {stage: {} for stage in TABLES}
-    for stage, table in tables.items():
-        for i, neuron in enumerate(table.neuron.tolist() if table is not None else ()):
-            rows[stage].setdefault(neuron, []).append(i)
-    lists = store.example_lists(layer, side) if whole else None
-    index = {neuron: i for i, neuron in enumerate(store.neurons(layer).tolist())}
-    return Layer(store, layer, side, store.statistics(layer), tables, index=index, rows=rows, lists=lists)
+    return Layer(
+        store,
+        layer,
+        side,
+        store.statistics(layer),
+        tables,
+        index={neuron: i for i, neuron in enumerate(store.neurons(layer).tolist())},
+        rows={stage: {} if table is None else _rows_by_neuron(table) for stage, table in tables.items()},
+        lists=store.example_lists(layer, side) if whole else None,
+    )
+
+
+def _rows_by_neuron(table: Any) -> dict[int, list[int]]:
+    rows: dict[int, list[int]] = {}
+    for i, neuron in enumerate(table.neuron.tolist()):
+        rows.setdefault(neuron, []).append(i)
+    return rows

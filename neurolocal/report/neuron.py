@@ -1,7 +1,8 @@
 """One neuron on a terminal: verdict, evidence beside its null, statistics, and its examples with the peak marked.
 
-On a terminal the activation shades the text and the peak is underlined; in a pipe or a file the peak stands in double
+On a terminal the activation shades the text and the peak is underlined. In a pipe or a file the peak is in double
 brackets, `a [[poly]]gon`. Line breaks and hidden characters of the corpus are made visible.
+Cost: the examples of this neuron, and the tables of its layer.
 """
 
 from __future__ import annotations
@@ -14,18 +15,23 @@ from rich.table import Table
 from rich.text import Text
 
 from neurolocal.errors import StoreError
-from neurolocal.records import CASES, THRESHOLDS, Example, Side
+from neurolocal.literals import Side
+from neurolocal.records import CASES, THRESHOLDS, Example
 from neurolocal.render.figures import number, percent
 from neurolocal.render.spans import SHADES, Span, spans
 from neurolocal.render.terminal import Out, console, verdict_text
-from neurolocal.render.visible import counted, visible
-from neurolocal.report.layer import MEANT, Layer, read_layer
+from neurolocal.render.visible import LONGEST, counted, visible
+from neurolocal.report.layer import Layer, read_layer
 from neurolocal.report.rows import NeuronRow, neuron_row
-from neurolocal.report.sections import figures
+from neurolocal.report.sections import figures, word_lists
+from neurolocal.report.statistics import neuron_statistics
 from neurolocal.store import Store
 
-LONGEST = 200
-"""Characters of one token that are shown."""
+LONGEST_REASON = 300
+"""Characters of a verdict's reason that are shown."""
+
+WORDS = 30
+"""Peak words that are listed."""
 
 
 def show(
@@ -39,7 +45,21 @@ def show(
     width: int | None = None,
     color: bool | None = None,
 ) -> None:
-    """Print one neuron, with `limit` of its examples (None: all). A neuron that isn't there is a `StoreError`."""
+    """Print one neuron.
+
+    Args:
+        store: an open store.
+        layer: index of the layer.
+        neuron: index within the layer.
+        out: the output.
+        side: which example lists and which tables.
+        limit: the number of examples to print; None is all.
+        width: columns; None is the terminal's width.
+        color: whether to print in colour; None is whatever the terminal supports.
+
+    Raises:
+        StoreError: the store does not contain that layer or neuron.
+    """
     store.require_layers([layer])
     read = read_layer(store, layer, side=side, whole=False)
     if neuron not in read.index:
@@ -65,71 +85,46 @@ def _header(screen: Console, row: NeuronRow) -> None:
             Text.assemble((visible(row.description, limit=LONGEST), "bold"), (f"  ({visible(row.source)})", "dim"))
         )
     if row.reason:
-        screen.print(Text(visible(row.reason, limit=300)))
+        screen.print(Text(visible(row.reason, limit=LONGEST_REASON)))
 
 
 def _evidence(screen: Console, read: Layer, row: NeuronRow) -> None:
-    screen.print(Text("\nevidence", style="dim"))
-    found = figures(read, row.neuron)
+    _heading(screen, "evidence")
+    measured = figures(read, row.neuron)
     grid = Table.grid(padding=(0, 2, 0, 0))
     for column in range(4):
         grid.add_column(justify="right" if column == 1 else "left", no_wrap=column < 3)
-    for f in found:
-        grid.add_row(Text(f.name), Text(f.value, style="bold"), Text(f.null, style="dim"), Text(f.test))
-    screen.print(
-        Padding(grid if found else Text("none yet: neither similarity nor perturbation"), (0, 0, 0, 2), expand=False)
-    )
-    for name, tried in (
-        ("raise it", [s for s in read.substitutes(row.neuron, *MEANT) if s.relative > 1]),
-        ("neighbours", read.substitutes(row.neuron, "neighbour")),
-        ("lower it", [s for s in read.substitutes(row.neuron, "neighbour", "reach", lowest=True) if s.relative < 0.5]),
-        ("new words", read.substitutes(row.neuron, "reach")),
-        ("variants", read.substitutes(row.neuron, "variant", "form")),
-        ("controls", read.substitutes(row.neuron, "control")),
-    ):
-        if tried:
-            said = ", ".join(f"{visible(s.word, limit=24)} {percent(s.relative)}" for s in tried)
-            screen.print(Padding(Text.assemble((f"{name}  ", "dim"), said), (0, 0, 0, 2), expand=False))
+    for f in measured:
+        name, text = visible(f.name, limit=LONGEST), visible(f.text, limit=LONGEST)
+        grid.add_row(Text(name), Text(text, style="bold"), Text(f.null_text, style="dim"), Text(f.test))
+    none = "none yet: neither similarity nor perturbation has measured this neuron"
+    _indented(screen, grid if measured else Text(none))
+    for words in word_lists(read, row.neuron):
+        listed = ", ".join(f"{visible(r.word, limit=24)} {percent(r.relative)}" for r in words.words)
+        _indented(screen, Text.assemble((f"{words.name}  ", "dim"), listed))
     if row.words:
-        said = Text.assemble(("words  ", "dim"), counted(list(row.words.items())[:30]))
-        screen.print(Padding(said, (0, 0, 0, 2), expand=False))
+        _indented(screen, Text.assemble(("words  ", "dim"), counted(list(row.words.items())[:WORDS])))
 
 
 def _statistics(screen: Console, read: Layer, neuron: int) -> None:
-    s, at = read.statistics, read.index[neuron]
-    finite = s.count - int(s.nonfinite[at])
-    screen.print(Text("\nstatistics", style="dim"))
-    imported = "source" in read.store.manifest  # the positions that its page shows are all that is known
-    said = f"{finite:,} positions, all that its page shows" if imported else f"{s.count:,} positions"
-    if finite:
-        share = percent(int(s.positive[at]) / finite)
-        spread = float(s.variance[at]) ** 0.5
-        said += f" · mean {number(float(s.mean[at]))} ± {number(spread)} · positive {share}"
-        said += f" · from {number(float(s.minimum[at]))} to {number(float(s.maximum[at]))}"
-    if finite < s.count and not imported:
-        said += f" · NaN or infinite at {s.count - finite:,}"
-    _line(screen, said)
-    if finite:
-        above = [f"> {level:g} {percent(int(n) / finite)}" for level, n in zip(THRESHOLDS, s.above[:, at], strict=True)]
-        shape = f"skewness {number(float(s.skewness[at]))} · kurtosis {number(float(s.kurtosis[at]))}"
-        _line(screen, f"{' · '.join(above)} · {shape}")
-    cases = read.store.cases(read.layer)
-    for i, case in enumerate(CASES if cases is not None else ()):
-        assert cases is not None
-        share, mean = percent(float(cases.frequency[i, at])), number(float(cases.mean[i, at]))
-        _line(screen, f"{case.replace('_', ' ')}  {share:>5}, mean {mean}")
-
-
-def _origin(screen: Console, read: Layer, neuron: int) -> None:
-    """Which subsets of the corpus the examples come from, where it names any."""
-    names = read.store.subset_names
-    shares = read.store.subsets(read.layer, read.side)[read.index[neuron]] if any(names) else []
-    found = sorted(
-        ((float(share), name) for share, name in zip(shares, names, strict=False) if share > 0), reverse=True
-    )
-    if found:
-        screen.print(Text("\nexamples from", style="dim"))
-        _line(screen, " · ".join(f"{visible(name or 'no subset', limit=LONGEST)} {percent(s)}" for s, name in found))
+    _heading(screen, "statistics")
+    s = neuron_statistics(read, neuron)
+    line = s.positions
+    if s.finite:
+        line += f" · mean {number(s.mean)} ± {number(s.deviation)} · positive {percent(s.positive)}"
+        line += f" · from {number(s.minimum)} to {number(s.maximum)}"
+    if s.nonfinite:
+        line += f" · NaN or infinite at {s.nonfinite:,}"
+    _indented(screen, Text(line))
+    if s.finite:
+        above = [f"> {level:g} {percent(share)}" for level, share in zip(THRESHOLDS, s.above, strict=True)]
+        shape = f"skewness {number(s.skewness)} · kurtosis {number(s.kurtosis)}"
+        _indented(screen, Text(f"{' · '.join(above)} · {shape}"))
+    cases, at = read.store.cases(read.layer), read.index[neuron]
+    if cases is not None:
+        for i, case in enumerate(CASES):
+            share, mean = percent(float(cases.frequency[i, at])), number(float(cases.mean[i, at]))
+            _indented(screen, Text(f"{case.replace('_', ' ')}  {share:>5}, mean {mean}"))
 
 
 def _logits(screen: Console, read: Layer, neuron: int) -> None:
@@ -138,7 +133,7 @@ def _logits(screen: Console, read: Layer, neuron: int) -> None:
     if effects is None:
         return
     at, vocabulary = read.index[neuron], read.store.vocabulary
-    screen.print(Text("\ndirect logit effect", style="dim"))
+    _heading(screen, "direct logit effect")
     for name, tokens, values in (
         ("promotes", effects.promoted[at], effects.promoted_effect[at]),
         ("suppresses", effects.suppressed[at], effects.suppressed_effect[at]),
@@ -147,37 +142,47 @@ def _logits(screen: Console, read: Layer, neuron: int) -> None:
             f"{visible(text, limit=LONGEST)} {number(float(value))}"
             for text, value in zip(vocabulary.str_tokens(tokens), values, strict=True)
         ]
-        _line(screen, f"{name} {', '.join(shown)}")
+        _indented(screen, Text(f"{name} {', '.join(shown)}"))
 
 
-def _line(screen: Console, said: str) -> None:
-    screen.print(Padding(Text(said), (0, 0, 0, 2), expand=False))
+def _origin(screen: Console, read: Layer, neuron: int) -> None:
+    """The subsets of the corpus that the examples come from, if the corpus has named subsets."""
+    names = read.store.subset_names
+    shares = read.store.subsets(read.layer, read.side)[read.index[neuron]] if any(names) else []
+    found = sorted(
+        ((float(share), name) for share, name in zip(shares, names, strict=False) if share > 0), reverse=True
+    )
+    if found:
+        _heading(screen, "examples from")
+        listed = (f"{visible(name or 'no subset', limit=LONGEST)} {percent(share)}" for share, name in found)
+        _indented(screen, Text(" · ".join(listed)))
 
 
 def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -> None:
     examples = read.examples(neuron)
     shown = examples[:limit]
     more = f" · {len(shown)} of {len(examples)}" if len(shown) < len(examples) else ""
-    screen.print(Text(f"\nexamples · {read.side} activation{more}", style="dim"))
+    _heading(screen, f"examples · {read.side} activation{more}")
     if not examples:
-        screen.print(Padding(Text("none"), (0, 0, 0, 2), expand=False))
+        _indented(screen, Text("none"))
     for example in shown:
         head = Text.assemble((f"{example.rank:>2}", "dim"), f"  {number(example.activation)}")
         head.append(f"  row {example.row}, position {example.position}", style="dim")
         screen.print(head)
-        screen.print(Padding(_window(example, read, marked=not screen.is_terminal), (0, 0, 0, 4), expand=False))
+        _indented(screen, _window(example, read, marked=not screen.is_terminal), columns=4)
 
 
 def _window(example: Example, read: Layer, *, marked: bool) -> Text:
+    """The window of an example, its peak in double brackets (`marked`) or with shades."""
     line = Text()
     for span in spans(example, read.store.vocabulary):
-        said = visible(span.text, limit=LONGEST)
-        line.append(f"[[{said}]]" if marked and span.peak else said, style=None if marked else _style(span))
+        text = visible(span.text, limit=LONGEST)
+        line.append(f"[[{text}]]" if marked and span.peak else text, style=None if marked else _style(span))
     return line
 
 
 def _style(span: Span) -> str:
-    """Darker green for more activation, white on top, so it reads on a light and on a dark terminal."""
+    """Darker green for more activation, with white text, so it is readable on a light and on a dark terminal."""
     if span.special:
         return "dim"
     if not span.shade:
@@ -185,3 +190,11 @@ def _style(span: Span) -> str:
     share = span.shade / SHADES
     ground = f"on rgb({round(30 * (1 - share))},{round(70 + 50 * share)},{round(60 + 20 * share)})"
     return f"{'bold underline ' if span.peak else ''}rgb(255,255,255) {ground}"
+
+
+def _heading(screen: Console, text: str) -> None:
+    screen.print(Text(f"\n{text}", style="dim"))
+
+
+def _indented(screen: Console, body: Text | Table, *, columns: int = 2) -> None:
+    screen.print(Padding(body, (0, 0, 0, columns), expand=False))

@@ -1,7 +1,8 @@
 """The ranked neurons as plain records: one list, as JSON and as CSV.
 
-Invariant: the names of the fields are stable, since scripts outside the project read them; JSON is strict (unknown
-figures are null) and both files appear whole or not at all. Cost: the examples of each neuron listed are read once.
+Invariant: the names of the fields are stable, because scripts outside the project read them. JSON is strict (unknown
+figures are null). Both files are written as a whole or not at all.
+Cost: the examples of each listed neuron are read once.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from neurolocal.files import write_text
-from neurolocal.records import TABLES, VERDICTS, Side
+from neurolocal.literals import VERDICTS, Side
+from neurolocal.records import TABLES
 from neurolocal.render.figures import strict
 from neurolocal.render.visible import plain
-from neurolocal.report.layer import MEANT, Layer, read_layer
-from neurolocal.report.sections import HALVES, extra
+from neurolocal.report.layer import Layer, read_layer
+from neurolocal.report.replacements import lowering, raising
+from neurolocal.report.sections import SHARES, other_evidence
 from neurolocal.store import Store
 
 
@@ -40,7 +43,7 @@ class NeuronRow:
     verdict: str | None
     """One of `records.VERDICTS`; None without a verdict."""
     description: str
-    """What a person would call it; empty where nothing described it."""
+    """What a person would call it; empty if it has no description."""
     tokens: list[str]
     """The peak token of each example, strongest first, leading space kept."""
     similarity: float
@@ -48,59 +51,66 @@ class NeuronRow:
     perturbation: float
     """Score of the perturbation stage."""
     reason: str
-    """The evidence that decided the verdict."""
+    """The evidence that decided the verdict, in one line."""
     source: str
-    """Who described it: `llm`, `vectors`, `counts`; empty where nothing did."""
+    """The description's source: `llm`, `vectors`, `counts`; empty without a description."""
     words: dict[str, int]
-    """Peak words (whole words) with their number of examples, commonest first."""
+    """Peak words (whole words) with their number of examples, most common first."""
     activation: float
     """Activation of the strongest example."""
     similarity_null: float
-    """Mean score of random word sets."""
+    """Mean similarity score of random word sets."""
     similarity_z: float
+    """(score - null mean) / standard deviation of the null."""
     similarity_q: float
+    """Benjamini-Hochberg over the layer."""
     perturbation_half: float
     """Share of neighbours that keep half of the activation."""
     perturbation_control_half: float
-    """The same of random controls."""
+    """The same of the random controls."""
     perturbation_q: float
+    """Benjamini-Hochberg over the tested neurons of the layer."""
     repetition: float
-    """Share of the examples on the commonest peak word."""
+    """Share of the examples on the most common peak word."""
     form: str
-    """The spelling that the peak words share most beyond chance; empty: none."""
+    """The spelling that the peak words share most beyond chance; empty if none."""
     form_q: float
+    """Its q value."""
     phrase_z: float
-    """How alike the contexts are, against random windows of the corpus."""
+    """z of the similarity of the contexts, against random windows of the corpus."""
     dose: float
-    """Rank correlation of nearness and activation over the substitutes."""
+    """Rank correlation of cosine and activation over the substitutes."""
     variant_half: float
     """Share of spelling variants that keep half of the activation."""
     form_half: float
-    """Share of other capitals and spacings of the word itself that do."""
+    """The same of the word itself in other capitals and spacings."""
     spelled_half: float
-    """Share of random words with the shared spelling that do."""
+    """The same of random words with the shared spelling."""
     reach_half: float
-    """Share of new words, like all of the neuron's, that do."""
+    """The same of new words that are similar to all of the neuron's words."""
     elsewhere_half: float
-    """Share of other contexts in which the words do."""
+    """Share of other contexts in which the words keep half of the activation."""
     alone: float
-    """Mean activation / original of the words alone after BOS."""
+    """Mean of activation / original of the words alone after BOS."""
     raises: dict[str, float]
     """Substitutes with more activation than the word they replaced: activation / original, strongest first."""
     lowers: dict[str, float]
-    """Near words with less than half of it: the same, weakest first."""
+    """Near and new words with less than half of its activation: activation / original, weakest first."""
     scores: dict[str, dict[str, float]]
-    """What the description and the pattern are worth: measure -> value, low and high (95 %), control."""
+    """Scores of the description and the pattern: measure -> value, low and high (95 %), control."""
     evidence: dict[str, dict[str, float | str]]
-    """Of the stages that have no field here: stage -> column -> value."""
+    """Evidence of the stages that have no field here: stage -> column -> value."""
 
 
 def report_rows(
     store: Store, layers: Iterable[int] | None = None, *, side: Side = "largest", limit: int | None = None
 ) -> list[NeuronRow]:
-    """The neurons of the layers (None: all), by layer, then rank; at most `limit` a layer, best first.
+    """The neurons of the layers (None: all), by layer, then rank; at most `limit` a layer.
 
-    Without a verdict they come in neuron order, with rank None. A layer that was not collected is a `StoreError`.
+    A layer without verdicts is in neuron order, with rank None.
+
+    Raises:
+        StoreError: a layer was not collected.
     """
     return [
         neuron_row(read, neuron)
@@ -137,23 +147,19 @@ def neuron_row(read: Layer, neuron: int) -> NeuronRow:
         perturbation_q=read.figure("perturbation", "q", neuron),
         form=read.text("similarity", "form", neuron) or "",
         **{c: read.figure("similarity", c, neuron) for c in ("repetition", "form_q", "phrase_z")},
-        **{c: read.figure("perturbation", c, neuron) for c in ("dose", *(c for _, c in HALVES))},
-        raises={plain(s.word): s.relative for s in read.substitutes(neuron, *MEANT) if s.relative > 1},
-        lowers={
-            plain(s.word): s.relative
-            for s in read.substitutes(neuron, "neighbour", "reach", lowest=True)
-            if s.relative < 0.5
-        },
+        **{c: read.figure("perturbation", c, neuron) for c in ("dose", *(c for _, c in SHARES))},
+        raises={plain(word.word): word.relative for word in raising(read, neuron)},
+        lowers={plain(word.word): word.relative for word in lowering(read, neuron)},
         scores={
             measure: dict(zip(("value", "low", "high", "control"), values, strict=True))
             for measure, values in read.scores(neuron).items()
         },
-        evidence=extra(read, neuron),
+        evidence=other_evidence(read, neuron),
     )
 
 
 def report_object(store: Store, rows: Iterable[NeuronRow], *, side: Side = "largest") -> dict[str, Any]:
-    """The report as one plain object: the facts of the run, and the list `neurons`. Safe for strict JSON."""
+    """The report as one plain object: the facts of the run and the list `neurons`. It is valid strict JSON."""
     rows = list(rows)
     layers = sorted({row.layer for row in rows})
     manifest = store.manifest
@@ -174,7 +180,7 @@ def report_object(store: Store, rows: Iterable[NeuronRow], *, side: Side = "larg
 
 
 def verdict_counts(rows: Iterable[NeuronRow]) -> dict[str, int]:
-    """How many neurons have each verdict; those that nobody has."""
+    """Verdict -> number of neurons; verdicts without a neuron are omitted."""
     counts = Counter(row.verdict for row in rows)
     return {name: counts[name] for name in VERDICTS if counts[name]}
 
@@ -185,14 +191,15 @@ def report_json(store: Store, rows: Iterable[NeuronRow], *, side: Side = "larges
 
 
 def write_json(store: Store, rows: Iterable[NeuronRow], *, path: Path, side: Side = "largest") -> None:
-    """Write `report_json` to a file, whole or not at all."""
+    """Write `report_json` to a file, as a whole or not at all."""
     write_text(path, report_json(store, rows, side=side) + "\n")
 
 
 def report_csv(rows: Iterable[NeuronRow]) -> str:
-    """A header and one line a neuron; lists are JSON texts, unknown figures empty.
+    """A header and one line a neuron; lists and objects are JSON texts, unknown figures are empty.
 
-    Descriptions and reasons that a spreadsheet would run as a formula (`= + - @`) get an apostrophe in front.
+    Text that a spreadsheet would run as a formula (it begins with `= + - @`, a tab or a return) is preceded by an
+    apostrophe.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
@@ -203,7 +210,7 @@ def report_csv(rows: Iterable[NeuronRow]) -> str:
 
 
 def write_csv(rows: Iterable[NeuronRow], *, path: Path) -> None:
-    """Write `report_csv` to a file, whole or not at all."""
+    """Write `report_csv` to a file, as a whole or not at all."""
     write_text(path, report_csv(rows))
 
 

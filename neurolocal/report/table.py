@@ -1,7 +1,8 @@
-"""The ranked neurons on a terminal: one line a neuron, as the notebook printed them and a little more.
+"""The ranked neurons on a terminal: rank, score, verdict, description and tokens, as the notebook printed them.
 
-Rank, normalised score, verdict, description, tokens; from 130 columns up also coherence and neighbours, each with its
-null in brackets. Rows are cut to the width, never wrapped, so that 100 neurons are 100 lines.
+On a wide terminal also coherence and neighbours, each with its null in brackets.
+
+Invariant: one line a neuron. Lines are cut to the width and never wrapped.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from rich.text import Text
 
 from neurolocal.render.figures import fixed, percent
 from neurolocal.render.terminal import Out, console, verdict_text
-from neurolocal.render.visible import counted, visible
+from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.report.rows import NeuronRow, verdict_counts
 
 WIDE = 130
-"""Columns from which the evidence has room beside description and tokens."""
+"""The least width in columns at which the evidence is shown beside description and tokens."""
 
 
 def print_table(
@@ -32,23 +33,28 @@ def print_table(
     width: int | None = None,
     color: bool | None = None,
 ) -> None:
-    """Print one table a layer, in the order given.
+    """Print one table a layer, in the given order; the number of neurons left out is printed below it.
 
-    At most `limit` neurons a layer, and only those with a score of at least `least` (the notebook's is 0.3); what is
-    left out is counted below the table. Width and colour are the terminal's where not given.
+    Args:
+        rows: the result of `report_rows`.
+        out: the output.
+        limit: neurons a layer; None is all.
+        least: the least score of a neuron to print (0.3 in the notebook); neurons without a score are printed.
+        width: columns; None is the terminal's width.
+        color: whether to print in colour; None is whatever the terminal supports.
     """
     screen = console(out, width=width, color=color)
-    layers = [(layer, list(held)) for layer, held in groupby(rows, key=lambda row: row.layer)]
+    layers = [(layer, list(group)) for layer, group in groupby(rows, key=lambda row: row.layer)]
     if not layers:
         screen.print(Text("no neurons to report"))
-    for i, (layer, held) in enumerate(layers):
-        shown = [row for row in held if not row.score < least][:limit]
-        counts = ", ".join(f"{n:,} {name}" for name, n in verdict_counts(held).items())
-        head = f"layer {layer} · {len(held):,} neurons · {counts or 'no verdict yet'}"
+    for i, (layer, group) in enumerate(layers):
+        shown = [row for row in group if not row.score < least][:limit]
+        counts = ", ".join(f"{n:,} {name}" for name, n in verdict_counts(group).items())
+        head = f"layer {layer} · {len(group):,} neurons · {counts or 'no verdict yet'}"
         screen.print(Text(("\n" if i else "") + head, style="bold"), no_wrap=True, overflow="ellipsis")
         screen.print(_table(shown, wide=screen.width >= WIDE))
-        if len(shown) < len(held):
-            screen.print(Text(f"{len(held) - len(shown):,} more are not shown", style="dim"))
+        if len(shown) < len(group):
+            screen.print(Text(f"{len(group) - len(shown):,} more are not shown", style="dim"))
 
 
 def _table(rows: list[NeuronRow], *, wide: bool) -> Table:
@@ -67,7 +73,7 @@ def _table(rows: list[NeuronRow], *, wide: bool) -> Table:
             Text(str(row.neuron)),
             Text(f"{row.score:.3f}" if isfinite(row.score) else "–"),
             verdict_text(row.verdict),
-            Text(visible(row.description, limit=200) or "–", style="" if row.description else "dim"),
+            Text(visible(row.description, limit=LONGEST) or "–", style="" if row.description else "dim"),
             Text(counted(Counter(row.tokens).most_common(12)) or "–"),
         ]
         if wide:

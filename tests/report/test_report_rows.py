@@ -26,8 +26,8 @@ def test_the_names_that_scripts_rely_on_come_first():
     assert [f.name for f in fields(NeuronRow)][: len(STABLE)] == STABLE
 
 
-def test_rows_hold_what_the_tables_say(stand_in):
-    store = stand_in(seed=3)
+def test_rows_contain_the_values_of_the_tables(small_store):
+    store = small_store(seed=3)
     rows = report_rows(store)
     assert [(r.layer, r.rank) for r in rows] == [(n, i) for n in (2, 5) for i in range(12)]
     for row in rows:
@@ -46,44 +46,46 @@ def test_rows_hold_what_the_tables_say(stand_in):
         assert list(row.words.values()) == sorted(row.words.values(), reverse=True)
 
 
-def test_limit_and_layers(stand_in):
-    store = stand_in()
+def test_limit_and_layers(small_store):
+    store = small_store()
     every = [(r.layer, r.neuron) for r in report_rows(store)]
     best = [(r.layer, r.neuron) for r in report_rows(store, [5, 5], limit=3)]
     assert best == [(layer, neuron) for layer, neuron in every if layer == 5][:3]
-    with pytest.raises(StoreError, match=r"^reading layer 3: the store holds layers 2, 5\. Choose"):
+    with pytest.raises(StoreError, match=r"^looking for layer 3 in .*: it holds layers 2,5 .*Choose"):
         report_rows(store, [2, 3])
 
 
-def test_without_any_evidence_there_are_still_rows(stand_in):
-    rows = report_rows(stand_in(stages=()), [2])
+def test_without_any_evidence_there_are_still_rows(small_store):
+    rows = report_rows(small_store(stages=()), [2])
     assert [(r.neuron, r.rank, r.verdict, r.description) for r in rows] == [(i, None, None, "") for i in range(12)]
-    made = strict(report_json(stand_in(stages=()), rows))
+    made = strict(report_json(small_store(stages=()), rows))
     assert made["neurons"][0]["score"] is None
     assert made["verdicts"] == {"2": {}}
 
 
-def test_an_empty_layer_and_an_empty_store(stand_in):
-    assert report_rows(stand_in(neurons=0)) == []
-    assert strict(report_json(stand_in(layers=()), []))["neurons"] == []
+def test_an_empty_layer_and_no_layers(small_store):
+    assert report_rows(small_store(neurons=0)) == []
+    assert report_rows(small_store(), []) == []
+    assert strict(report_json(small_store(), []))["neurons"] == []
 
 
-def test_the_smallest_side_has_its_own_examples(stand_in):
-    rows = report_rows(stand_in(), [2], side="smallest")
+def test_the_smallest_side_has_its_own_examples(small_store):
+    rows = report_rows(small_store(), [2], side="smallest")
     assert all(r.activation < 0 and r.rank is None for r in rows)
-    assert all(r.activation > 0 for r in report_rows(stand_in(), [2]))
+    assert all(r.activation > 0 for r in report_rows(small_store(), [2]))
 
 
 @pytest.mark.parametrize("hostile_corpus", [False, True])
-def test_json_is_strict_and_ascii_and_whole(stand_in, hostile_corpus, tmp_path):
-    store = stand_in(hostile=hostile_corpus)
+def test_json_is_strict_and_ascii_and_whole(small_store, hostile_corpus, tmp_path):
+    store = small_store(hostile=hostile_corpus)
     rows = report_rows(store)
     write_json(store, rows, path=tmp_path / "r.json")
     text = (tmp_path / "r.json").read_bytes().decode("ascii")
     made = strict(text)
     assert made == report_object(store, rows)
     assert set(STABLE) <= set(made["neurons"][0])
-    assert made["config"] == {"row_length": 64, "k": 4, "nothing": None, "ghost": "\ufffd"}
+    config = {"row_length": 23, "k": 4, "layers": [2, 5], "sites": ["post"], "before": 12, "after": 2}
+    assert made["config"] == {**config, "nothing": None, "ghost": "\ufffd"}
     assert made["stages"]["summary"]["5"] == {"config": {"seed": 0, "nothing": None}}
     assert sum(made["verdicts"]["2"].values()) == 12
     assert any(n["similarity"] is None for n in made["neurons"])
@@ -92,8 +94,8 @@ def test_json_is_strict_and_ascii_and_whole(stand_in, hostile_corpus, tmp_path):
 
 
 @pytest.mark.parametrize("hostile_corpus", [False, True])
-def test_csv_round_trip(stand_in, hostile_corpus, tmp_path):
-    rows = report_rows(stand_in(hostile=hostile_corpus))
+def test_csv_round_trip(small_store, hostile_corpus, tmp_path):
+    rows = report_rows(small_store(hostile=hostile_corpus))
     write_csv(rows, path=tmp_path / "r.csv")
     csv.field_size_limit(10**6)
     read = list(csv.DictReader(io.StringIO((tmp_path / "r.csv").read_bytes().decode(), newline="")))
@@ -109,7 +111,7 @@ def test_csv_round_trip(stand_in, hostile_corpus, tmp_path):
     assert report_csv([]).splitlines() == [",".join(f.name for f in fields(NeuronRow))]
 
 
-def test_a_missing_folder_is_one_line_and_nothing_is_left(stand_in, tmp_path):
+def test_a_missing_folder_is_an_error_of_one_line_and_nothing_is_left(small_store, tmp_path):
     with pytest.raises(NeurolocalError, match=r"^writing .*no/r\.csv: No such file or directory\. Make the folder"):
         write_csv([], path=tmp_path / "no" / "r.csv")
     (tmp_path / "taken").mkdir()

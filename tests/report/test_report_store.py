@@ -21,7 +21,7 @@ from neurolocal.records import (
     TopK,
 )
 from neurolocal.report import page, print_table, report_json, report_rows, show
-from neurolocal.store import Store
+from neurolocal.store import Store, check
 from neurolocal.verdict.rules import peak_words, verdict
 from neurolocal.words import Vocabulary
 
@@ -52,7 +52,7 @@ def collected(fixtures):
 
 
 def lists(activations, sign):
-    """The slow, obvious top-k: the strongest position of each row, rows by strength, ties by row."""
+    """The top-k in plain numpy: the strongest position of each row, rows by strength, ties by row."""
     n_rows, length, n = activations.shape
     before, after = CollectConfig().before, CollectConfig().after
     made = TopK(
@@ -76,7 +76,7 @@ def lists(activations, sign):
 
 @pytest.fixture(scope="module")
 def store(collected, tmp_path_factory):
-    from neurolocal.store import Collected, Store, StoredRows, add_evidence, write_collected
+    from neurolocal.store import Collected, StoredRows, add_evidence, write_collected
 
     tokens, activations, vocabulary = collected
     counted = activations[:, 1:].reshape(-1, activations.shape[-1])
@@ -135,8 +135,9 @@ def store(collected, tmp_path_factory):
         yield held
 
 
-def test_the_real_store_answers_what_the_report_asks(store):
-    assert isinstance(store, Store)
+@pytest.mark.parametrize("settings", [{}, {"hostile": True, "neurons": 24, "k": 6}, {"neurons": 0}, {"stages": ()}])
+def test_the_small_store_of_the_other_tests_has_no_fault(small_store, settings):
+    assert check(small_store(**settings).path).faults == ()
 
 
 def test_report_of_a_real_store(store, collected):

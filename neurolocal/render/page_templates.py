@@ -1,4 +1,8 @@
-"""What every page is made with: templates that escape, and our own style and script, named by the page's policy."""
+"""Page templates: a jinja2 environment that escapes all values, and the parts of a content security policy.
+
+Invariant: templates escape every value except our own style and script. A page's policy names these two by their hash,
+so a browser applies no other style and runs no other script.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def environment(folders: Sequence[Path], *, doing: str) -> Environment:
-    """Templates of some folders; whatever they show is escaped, and a name that they lack is an error.
+    """The templates in some folders. They escape all values; an undefined name is an error.
 
     Raises:
-        NeurolocalError: jinja2 is not installed; `doing` begins the message.
+        NeurolocalError: jinja2 is not installed; the message begins with `doing`.
     """
     try:
         import jinja2
@@ -37,12 +41,12 @@ def environment(folders: Sequence[Path], *, doing: str) -> Environment:
 
 
 def digest(text: str) -> str:
-    """What a content security policy calls an inline style or script by."""
+    """The source expression by which a content security policy allows an inline style or script: `'sha256-…'`."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def markup(text: str) -> Any:
-    """Our own style or script, which the template must not escape."""
+    """Our own style or script, marked so that the template does not escape it."""
     from markupsafe import Markup
 
     return Markup(text)

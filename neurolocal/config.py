@@ -113,8 +113,8 @@ class SimilarityConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, draws=19, bins=1)
-        _within(self, 0, 1, "level")
-        _within(self, -1, 1, "threshold")
+        _within(self, 0.0, 1.0, "level")
+        _within(self, -1.0, 1.0, "threshold")
 
 
 @dataclass(frozen=True)
@@ -229,8 +229,8 @@ class VerdictConfig:
     """Share of the layer's largest average score from which the notebook's method reports a neuron."""
 
     def __post_init__(self) -> None:
-        _within(self, 0, 1, "level", "repetition", "near", "half", "shared", "elsewhere", "floor")
-        _within(self, 0, math.inf, "strong", "dead", "halfway")
+        _within(self, 0.0, 1.0, "level", "repetition", "near", "half", "shared", "elsewhere", "floor")
+        _within(self, 0.0, math.inf, "strong", "dead", "halfway")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

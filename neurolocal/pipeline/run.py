@@ -211,7 +211,9 @@ def _typed(values: dict[str, Any], hints: Mapping[str, Any], where: str) -> dict
         if not _fits(value, hints[name]):
             shown = json.dumps(value, ensure_ascii=False, default=str)
             raise ConfigError(f"{where}: {name} = {shown}: expected {_expected(hints[name])}")
-    return {name: float(value) if hints[name] is float else value for name, value in clean.items()}
+    return {
+        name: float(value) if type(value) is int and hints[name] is float else value for name, value in clean.items()
+    }
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -1,6 +1,7 @@
 """A store made by hand: the reading side of `Store` over random but seeded data, hostile on request."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from neurolocal.records import (
     SubstituteTable,
     SummaryTable,
 )
-from neurolocal.verdict.rules import peak_words, verdict
+from neurolocal.verdict.table import verdict_table
 from neurolocal.words import Vocabulary
+from neurolocal.words.peaks import peak_words
 
 VOCABULARY = [
     "<|endoftext|>",
@@ -110,9 +112,11 @@ class StandIn:
             (s, n): self._table(s, n) for n in layers for s in ("similarity", "perturbation", "summary") if s in stages
         }
         for n in layers if "verdict" in stages else ():
-            peaks = [peak_words(self.lists[n, i, "largest"], self.vocabulary) for i in range(neurons)]
+            peaks = [Counter(peak_words(self.lists[n, i, "largest"], self.vocabulary)) for i in range(neurons)]
             evidence = [self.tables.get((s, n)) for s in ("similarity", "perturbation")]
-            self.tables["verdict", n] = verdict(self.statistics(n), *evidence, peaks=peaks, config=VerdictConfig())
+            self.tables["verdict", n] = verdict_table(
+                self.statistics(n), *evidence, peaks=peaks, config=VerdictConfig()
+            )
 
     def neurons(self, layer):
         return np.arange(self.n_neurons)

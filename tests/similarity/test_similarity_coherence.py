@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from neurolocal.similarity.peaks import peak_words
 
 from neurolocal.config import SimilarityConfig
 from neurolocal.similarity import notebook_similarity
 from neurolocal.similarity.coherence import coherence, self_paired
 from neurolocal.similarity.notebook import notebook_score
-from neurolocal.similarity.peaks import peak_words
 from neurolocal.words.notebook_examples import notebook_examples
 
 

@@ -8,10 +8,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from neurolocal.similarity.peaks import apart
 
 from neurolocal.config import SimilarityConfig
 from neurolocal.similarity import similarity, vector_facts
-from neurolocal.similarity.peaks import apart
 from neurolocal.similarity.phrases import REACH, SIF, mean_vectors, phrase_scores, random_windows, window_words
 from neurolocal.similarity.vectors import document_vectors
 from neurolocal.words import Vocabulary

@@ -8,9 +8,10 @@ the perturbation q counts and at least `config.near` of them keep half of the ac
               vectors say; but not where any word will do (rule 4).
 3. `form`     At least `config.shared` of its words share a form (its q counts), and the activation follows the form:
               random words of that form keep half in `config.near` of the cases or more, more often than near words
-              and more than twice as often as controls. For words that are not coherent it is enough that words of that
-              form keep half as often as near words and controls do. For capitals, the words must not be coherent, and
-              words in the same capitals or near words must keep half more often than the word in other capitals.
+              and more than twice as often as controls. For words that are not coherent it is enough that words of
+              that form keep half as often as near words and controls do, or that this was not measured. For capitals,
+              the words must not be coherent, and words in the same capitals or near words must keep half more often
+              than the word in other capitals.
 4. `context`  Controls keep half in `config.half` of the cases or more: any word will do, so the context decides.
 5. `concept`  Its words are coherent and near words hold.
 6. `context`  The word keeps half in fewer than `config.elsewhere` of other contexts: the word alone is not enough.

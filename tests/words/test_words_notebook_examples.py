@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from neurolocal.records import Example
@@ -12,7 +14,7 @@ TEXTS = [" a", " b", " c", " d", " e", " f", "\n", '"', " é"]
 VOCABULARY = Vocabulary([t.encode() for t in TEXTS], np.zeros(len(TEXTS), bool))
 
 
-def example(rank: int, tokens: list[str], activations: list[float]) -> Example:
+def example(rank: int, tokens: list[str], activations: Sequence[float]) -> Example:
     values = np.array(activations, np.float32)
     ids = np.array([TEXTS.index(t) for t in tokens], np.int64)
     return Example(rank, rank, 7 + int(values.argmax()), float(values.max()), 7, ids, values)

@@ -1,4 +1,7 @@
-"""Many neurons, one threshold: q values of a layer, by Benjamini and Hochberg (1995)."""
+"""q values: the false discovery rate over the neurons of a layer, by Benjamini and Hochberg (1995).
+
+Cost: O(n log n).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from jaxtyping import Float64
 
 
 def q_values(p: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
-    """q values over the p that are there; NaN stays NaN and does not count."""
+    """The q value of each p; NaN stays NaN and is not counted as a test."""
     from scipy.stats import false_discovery_control
 
     q = np.full(len(p), np.nan)
-    there = ~np.isnan(p)
-    if there.any():
-        q[there] = false_discovery_control(p[there])
+    tested = ~np.isnan(p)
+    if tested.any():
+        q[tested] = false_discovery_control(p[tested])
     return q

@@ -1,7 +1,7 @@
-"""How long do the nulls of many neurons take? Coherence, spelling and phrases, with their q values, by part.
+"""Time and calibration of the nulls of many neurons: coherence and shared forms, with their q values, part by part.
 
-Neurons are random: 5 to 20 words of the sample corpus each, drawn as they occur, so their frequency profiles are as
-varied as those of real neurons that fire at random, and no two are alike.
+The neurons are random: 5 to 20 words of the sample corpus each, drawn in proportion to their counts. So their frequency
+profiles are as varied as those of real neurons that fire at random, and p should be under 0.05 for 5 % of them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 import zstandard
 
 from neurolocal.fdr import q_values
-from neurolocal.similarity.default import score_words
+from neurolocal.similarity.frequency_matched import score_words
 from neurolocal.similarity.null import frequency_pool, null_scores
-from neurolocal.similarity.peaks import PeakWords
 from neurolocal.similarity.vectors import load_vectors
 from neurolocal.words import WORD, folded
 from neurolocal.words.forms import FormRates
+from neurolocal.words.peaks import DistinctWords
 
 
 def corpus_counts(path: Path) -> Counter[str]:
@@ -51,7 +51,7 @@ def main() -> None:
     flat = rng.choice(len(words), 20 * args.neurons, p=weight / weight.sum()).reshape(args.neurons, 20)
     sizes = rng.integers(5, 21, args.neurons)
     chosen = [list(dict.fromkeys(words[i] for i in one[:n])) for one, n in zip(flat, sizes, strict=True)]
-    peaks = [PeakWords(tuple(dict.fromkeys(w.casefold() for w in one)), 0.1) for one in chosen]
+    peaks = [DistinctWords(tuple(dict.fromkeys(w.casefold() for w in one)), 0.1) for one in chosen]
     seconds: dict[str, float] = {}
 
     def done(name: str, began: float) -> float:
@@ -72,9 +72,9 @@ def main() -> None:
     rates = FormRates(cased)
     p = np.array([rates.shared(one).p for one in chosen])
     q_values(p)
-    done("spelling: p and q", t)
+    done("shared form: p and q", t)
     print(f"{args.neurons:,} neurons: {sum(seconds.values()):.1f} s in all")
-    print(f"p < 0.05: coherence {(null.p < 0.05).mean():.4f}, spelling {(p < 0.05).mean():.4f}")
+    print(f"p < 0.05: coherence {(null.p < 0.05).mean():.4f}, shared form {(p < 0.05).mean():.4f}")
 
 
 if __name__ == "__main__":

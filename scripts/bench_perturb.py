@@ -1,14 +1,16 @@
-"""How much faster are substitutes side by side behind a shared prefix than one model call each?
+"""Speed of packed perturbation: the substitutes of a row in one pass with a shared prefix, against one call each.
 
-One process, everything interleaved and paired, because separate runs on a busy machine differ by more than what is
-measured: each round runs `packed` beside `one call a substitute` and `plain batches` on the same row and substitutes,
-and the ratios' median stands with its 95 % interval over rounds (bootstrap). `many neurons`: many examples peak in the
-same rows, as in a real store; there one call a substitute is timed on a sample of the calls and scaled. `the stage`:
-the whole of `Tester.perturb` on words of this project's own text, substitutes looked up and figures made, single-token
-substitutes alone, against the same substitutes one call each and in plain batches.
-An example by itself cannot gain much more than its number of substitutes, as there are no fewer tokens to run than one
-prefix and the substitutes; with calls that cost more than their tokens (idle cores, short prefixes) it gains more.
-Equal: largest difference from one call a substitute, relative to the largest activation.
+All ways run in one process, in turn, and are compared in pairs, because separate runs on a busy machine differ by more
+than the effect. Each round runs `packed`, `one call a substitute` and `plain batches` on the same row and substitutes;
+the script prints the median ratio with its 95 % interval over rounds (bootstrap). Three settings:
+
+- one example: an example can hardly gain more than its number of substitutes, since the prefix must run at least once.
+- many neurons: many examples peak in the same rows, as in a real store. One call a substitute is timed on a sample of
+  the calls and scaled.
+- the stage: the whole of `InContextPerturbation.perturb` on words of this project's own text, with look-ups and
+  figures, single-token substitutes only, against the same substitutes in single calls and in plain batches.
+
+`difference` is the largest difference from one call a substitute, relative to the largest activation.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy as np
 import torch
 
 from neurolocal.config import PerturbationConfig
-from neurolocal.perturbation import Tester
+from neurolocal.perturbation import InContextPerturbation
 from neurolocal.records import Example, PerturbationTable
 from neurolocal.similarity import load_vectors
 from neurolocal.subject import Subject, load_subject
@@ -34,7 +36,7 @@ TARGET = {"one call a substitute": 20.0, "plain batches": 15.0}
 
 
 class Round(NamedTuple):
-    """Seconds of the three ways on the same substitutes, and how far packed and single calls differ."""
+    """Seconds of the three ways on the same substitutes, and the difference of packed and single calls."""
 
     packed: float
     single: float
@@ -60,7 +62,7 @@ def single(subject: Subject, row: np.ndarray, layer: int, branches: Sequence[Bra
 
 
 def plain(subject: Subject, row: np.ndarray, layer: int, branches: Sequence[Branch], *, size: int) -> np.ndarray:
-    """Substitutes in batches, each with its own copy of the prefix, padded behind."""
+    """Substitutes in batches, each with its own copy of the prefix, padded at the end."""
     found: list[float] = []
     for begin in range(0, len(branches), size):
         some = branches[begin : begin + size]
@@ -74,7 +76,7 @@ def plain(subject: Subject, row: np.ndarray, layer: int, branches: Sequence[Bran
 
 
 def substitutes(rng: np.random.Generator, subject: Subject, layer: int, position: int, n: int) -> list[Branch]:
-    """Random substitutes of one place and neuron: of one token mostly, every third of two or three."""
+    """Random substitutes of one place and neuron: every third has two or three tokens, the others one."""
     neuron = int(rng.integers(subject.d_mlp[layer]))
     sizes = [int(rng.integers(2, 4)) if i % 3 == 2 else 1 for i in range(n)]
     return [(position, tuple(rng.integers(5, subject.d_vocab, s).tolist()), neuron) for s in sizes]
@@ -153,7 +155,7 @@ def whole_layer(packed: Packed, rows: np.ndarray, rng: np.random.Generator, args
 
 
 class SingleTokens(Packed):
-    """Encodes nothing that takes more than one token."""
+    """A subject that encodes only texts of one token."""
 
     def encode_exactly(self, text: str) -> list[int] | None:
         """The text's id, or None."""
@@ -162,7 +164,7 @@ class SingleTokens(Packed):
 
 
 def stage(subject: Subject, rows: np.ndarray, rng: np.random.Generator, args: argparse.Namespace) -> list[list[float]]:
-    """Setting 3: as the perturbation stage does it; returns the ratios by layer."""
+    """Setting 3: the perturbation stage; returns the ratios by layer."""
     packed = SingleTokens(subject, budget=args.budget)
     counts = subject.vocabulary.word_counts(rows)
     vectors = load_vectors("glove").centred(folded(counts))
@@ -173,22 +175,24 @@ def stage(subject: Subject, rows: np.ndarray, rng: np.random.Generator, args: ar
     print("layer  vs one call a substitute  vs plain batches   difference   substitutes   seconds a neuron")
     found = []
     for layer in args.layers:
-        tester = Tester(
+        in_context = InContextPerturbation(
             packed, vectors, rows=at.__getitem__, row_index=np.arange(len(rows)), word_counts=counts, config=config
         )
         neurons = examples_in(subject, rows, layer, rng, args)
-        tester.perturb({n: neurons[n] for n in list(neurons)[:2]}, layer)  # warms up, and compares with plain passes
+        in_context.perturb(
+            {n: neurons[n] for n in list(neurons)[:2]}, layer
+        )  # warms up, and compares with plain passes
         table: list[PerturbationTable] = []
-        fast, _ = timed(lambda at=layer, n=neurons, t=tester, out=table: _kept(out, t.perturb(n, at)))
-        tried = table[0].substitutes
+        fast, _ = timed(lambda at=layer, n=neurons, t=in_context, out=table: _kept(out, t.perturb(n, at)))
+        ran = table[0].substitutes
         of = {(n, e.rank): e for n, one in neurons.items() for e in one}
-        chosen = rng.choice(len(tried.word), min(args.sample * 6, len(tried.word)), replace=False)
+        chosen = rng.choice(len(ran.word), min(args.sample * 6, len(ran.word)), replace=False)
         branches, row_of = [], []
         for i in chosen:
-            example = of[int(tried.neuron[i]), int(tried.rank[i])]
+            example = of[int(ran.neuron[i]), int(ran.rank[i])]
             start = subject.vocabulary.word_at(at[example.row], example.position).start
-            ids = packed.encode_exactly(tried.word[i]) or [int(at[example.row][start])]
-            branches.append((start, tuple(ids), int(tried.neuron[i])))
+            ids = packed.encode_exactly(ran.word[i]) or [int(at[example.row][start])]
+            branches.append((start, tuple(ids), int(ran.neuron[i])))
             row_of.append(example.row)
         slow, theirs = timed(
             lambda b=branches, r=row_of, at=layer: np.concatenate(
@@ -203,8 +207,8 @@ def stage(subject: Subject, rows: np.ndarray, rng: np.random.Generator, args: ar
                 [plain(subject, rows[i], at, one, size=size) for i, one in g]
             )
         )
-        n = len(tried.word)
-        mine = tried.activation[chosen]
+        n = len(ran.word)
+        mine = ran.activation[chosen]
         difference = float(np.abs(mine - theirs).max() / np.abs(theirs).max())
         ratios = [slow / len(branches) * n / fast, batched / (len(groups) * size) * n / fast]
         found.append(ratios)
@@ -224,7 +228,7 @@ def _kept(out: list[PerturbationTable], table: PerturbationTable) -> np.ndarray:
 def examples_in(
     subject: Subject, rows: np.ndarray, layer: int, rng: np.random.Generator, args: argparse.Namespace
 ) -> dict[int, list[Example]]:
-    """Examples of random neurons at random one-token words of the rows, as dense in them as in a real store."""
+    """Examples of random neurons at random one-token words, with as many examples a row as in a real store."""
     n_rows = min(len(rows), max(1, args.neurons * 10 // args.sharing))
     places = []
     for i in range(n_rows):
@@ -252,7 +256,7 @@ def examples_in(
 
 
 def corpus_rows(subject: Subject, length: int, n: int) -> np.ndarray:
-    """Rows of this project's own text, BOS first."""
+    """Rows of this project's own text, with BOS first."""
     root = Path(__file__).parents[1]
     texts = [p.read_text(encoding="utf-8") for p in sorted(root.glob("neurolocal/**/*.py"))]
     ids = [t for one in subject.encode(texts) for t in one]
@@ -296,7 +300,7 @@ def main() -> None:
         one_place(packed, rows, rng, args)
         whole_layer(packed, rows, rng, args)
     ratios = stage(packed.subject, rows, rng, args)
-    if not args.quick:  # of a tiny model the calls themselves are what costs
+    if not args.quick:  # in a tiny model the overhead of the calls dominates
         for column, (name, target) in enumerate(TARGET.items()):
             least = min(one[column] for one in ratios)
             print(

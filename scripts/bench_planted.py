@@ -1,11 +1,11 @@
-"""Does the evidence find what is known to be there? Neurons planted in a copy of SmolLM2, judged from the command line.
+"""Verdicts of neurons with a known truth: neurons planted in a copy of SmolLM2, judged from the command line.
 
-Plants concepts, random word sets matched to them in size and frequency, single words, spellings, and words in context
-(planting.py, planted.toml), checks that each neuron fires where it should, collects, runs similarity, perturbation and
-verdict as a user would, by the default and by the notebook's method, and prints: how well concepts are told from
-their matched random sets, the confusion matrix of the verdicts, and whether the p values of random sets are uniform.
-`--half build` is for building; `--half final` shows the other half of the sets, to be looked at once.
-A run makes only what its folder lacks: delete the folder to begin anew.
+Plants concepts, random word sets matched to them in size and frequency, single words, forms, and words in context
+(planting.py, planted.toml); checks that each neuron fires where it should; collects; runs similarity, perturbation and
+verdict from the command line, by the default and the notebook's method. Prints the separation of concepts from their
+matched random sets, the confusion matrix of the verdicts, and the calibration of the p values of random sets.
+`--half build` is for development; `--half final` shows the other half of the sets, to be evaluated only once.
+A run makes only what its folder lacks: delete the folder to start again.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from neurolocal.subject import Subject, load_subject
 from neurolocal.words.forms import has_form
 
 FIRES = 0.97
-"""Firing AUC on rows that nothing was fitted to, from which a neuron counts as planted."""
+"""Least firing AUC, on rows that were not used in the fit, of a neuron that counts as planted."""
 
 PURE = 0.8
-"""Share of its 20 examples that peak where they should, from which it counts as planted."""
+"""Least share of its 20 examples that peak where they should, of a neuron that counts as planted."""
 
 
 def corpus_rows(subject: Subject, corpus: Path, n: int) -> np.ndarray:
-    """The first rows that `collect` will read, too."""
+    """The first rows, the same that `collect` will read."""
     config = resolved(CollectConfig(max_rows=n), subject)
     stream = RowStream(corpus_files(corpus), subject.encode_documents, subject.bos, subject.eos, config)
     return np.concatenate([batch.tokens for batch in stream.batches()])
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Probability that a positive is above a negative, ties half; NaN ranks below everything."""
+    """Probability that a positive is above a negative, ties half; NaN is below everything."""
     from scipy.stats import mannwhitneyu
 
     a, b = (np.nan_to_num(x, nan=-np.inf, neginf=-1e30, posinf=1e30) for x in (positive, negative))
@@ -57,7 +57,7 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
 
 
 def firing(folder: Path, found: Sequence[Plant], rows: np.ndarray, *, allowed: np.ndarray) -> dict[str, float]:
-    """Each plant's firing AUC on rows that nothing was fitted to."""
+    """Each plant's firing AUC on rows that were not used in the fit."""
     subject = load_subject(str(folder), dtype="float32")
     layers = sorted({p.layer for p in found})
     of = {i: [p for p in found if p.layer == i] for i in layers}
@@ -77,7 +77,7 @@ def firing(folder: Path, found: Sequence[Plant], rows: np.ndarray, *, allowed: n
 
 
 def purity(store: Path, found: Sequence[Plant]) -> dict[str, float]:
-    """Share of each plant's examples that peak where they should: on its words, its form, behind what stands before."""
+    """Share of each plant's examples that peak where they should: on its words or form, after the required token."""
     result = {}
     with Store(store) as opened:
         vocabulary = opened.vocabulary
@@ -95,7 +95,7 @@ def purity(store: Path, found: Sequence[Plant]) -> dict[str, float]:
 
 
 def make(args: argparse.Namespace) -> list[Plant]:
-    """The planted model and the list of what is planted, made once."""
+    """The planted model and the list of plants; made once."""
     known = args.folder / "planted.json"
     if known.exists():
         listed = json.loads(known.read_text())
@@ -117,13 +117,13 @@ def make(args: argparse.Namespace) -> list[Plant]:
 
 
 def read_plant(listed: dict[str, Any]) -> Plant:
-    """A plant as it was written."""
+    """A plant from its JSON form."""
     fields: dict[str, Any] = {name: frozenset(v) if isinstance(v, list) else v for name, v in listed.items()}
     return Plant(**fields)
 
 
 def command(*arguments: object) -> float:
-    """A command as a user runs it; seconds."""
+    """Run a command in a new process; returns seconds."""
     began = time.monotonic()
     print("$ neurolocal", *arguments, flush=True)
     subprocess.run([Path(sys.executable).parent / "neurolocal", *map(str, arguments)], check=True)
@@ -131,7 +131,7 @@ def command(*arguments: object) -> float:
 
 
 def judge(args: argparse.Namespace, n_neurons: int) -> dict[str, Path]:
-    """Every stage by both methods; the stores by method."""
+    """Run every stage by both methods; returns the stores by method."""
     stores = {m: args.folder / f"{m}.h5" for m in ("default", "notebook")}
     layers = ",".join(map(str, args.layers))
     if not stores["default"].exists():
@@ -180,7 +180,7 @@ VERDICTS = ("concept", "token", "form", "context", "unclear", "dead")
 
 
 def show(args: argparse.Namespace, found: Sequence[Plant], stores: dict[str, Path]) -> None:
-    """Every figure, of the chosen half."""
+    """Print every figure of the chosen half."""
     fires = json.loads((args.folder / "fires.json").read_text())
     pure = purity(stores["default"], found)
     half = [p for p in found if p.final == (args.half == "final")]
@@ -202,7 +202,7 @@ def show(args: argparse.Namespace, found: Sequence[Plant], stores: dict[str, Pat
 
 
 def figures(found: dict[tuple[int, int], dict[str, Any]], good: Sequence[Plant], *, method: str, verbose: bool) -> None:
-    """Separation, confusion, calibration of one method."""
+    """Print separation, confusion and calibration of one method."""
     of = {p.name: found[p.layer, p.neuron] for p in good}
     print(f"\n== method {method} ==\nROC AUC, concepts against their matched random sets:")
     for name, measure in MEASURES.items():

@@ -1,11 +1,11 @@
-"""A copy of SmolLM2 in which neurons of early layers fire on chosen words: the known truth of bench_planted.py.
+"""A copy of SmolLM2 in which neurons of early layers fire on chosen words: the ground truth of bench_planted.py.
 
-A neuron's gate row and its in row become two linear detectors of the chosen words, fitted to its input over running
-text: near 1 where it should fire, every word of a set counting the same, near -1/2 elsewhere. It fires where both do.
-They are fitted in turns: each learns from the places where the two together were wrong before, and aims lower at the
-words that were strongest, so that no word takes all places among the examples. The out column becomes zero, so what is
-planted in one layer does not disturb the next.
-Fitted on the first rows of the corpus; whether a neuron fires as it should is measured on the other rows.
+A neuron's gate row and its in row become two linear detectors of the chosen words. They are fitted to the neuron's
+input over running text, with the target 1 where it should fire, all words of a set with equal weight, and -1/2
+elsewhere. The neuron fires where both detectors do. They are fitted in turns: each learns from the positions where both
+together were wrong, with lower targets for the words that were strongest, so that no word takes all places among the
+examples. The out column becomes zero, so that neurons planted in one layer do not change the next.
+The fit uses the first rows of the corpus; firing is measured on the other rows.
 """
 
 from __future__ import annotations
@@ -25,69 +25,69 @@ from neurolocal.words import WORD
 from neurolocal.words.forms import has_form
 
 SCALE = 8.0
-"""Of the gate row: the detector's 0 and 1 become 0 and 8, where SiLU is nearly straight."""
+"""Factor of the gate row: the detector's 0 and 1 become 0 and 8, between which SiLU is nearly linear."""
 
 CHUNK = 1 << 16
-"""Positions handled at once."""
+"""Positions computed together."""
 
 LEAST = 3
-"""Occurrences of a word of a set, at least."""
+"""Fewest occurrences of a word of a set."""
 
 OFTEN = 40
-"""Occurrences of a word that is planted alone, at least: its list of examples must be filled."""
+"""Fewest occurrences of a word that is planted alone, which must fill the list of examples."""
 
 ROUNDS = 6
-"""Turns in which one of the two detectors learns from the mistakes of both."""
+"""Turns; in each, one of the two detectors learns from the mistakes of both."""
 
 HARD = 256
-"""Mistakes that a turn adds, at most: the worst one of each row."""
+"""Most mistakes that a turn adds: the worst one of each row."""
 
 WRONG = 0.3
-"""Share of the median activation where it should fire from which firing elsewhere is a mistake."""
+"""An activation elsewhere is a mistake from this share of the median activation where the neuron should fire."""
 
 SETS = Path(__file__).parent / "planted.toml"
 
 
 @dataclass(frozen=True)
 class Plant:
-    """One neuron to be rewritten."""
+    """One neuron to rewrite."""
 
     name: str
     kind: str
     """`concept`, `random`, `spare` (random, for calibration only), `token`, `form`, `after`, `pair`."""
     final: bool
-    """Whether it belongs to the half that is opened once at the end."""
+    """Whether it belongs to the half that is evaluated only once, at the end."""
     tokens: frozenset[int] = frozenset()
     """Token ids that it fires on; empty: any word."""
     before: int | None = None
-    """Token id that must stand before; None: none need."""
+    """Token id that must come before; None: any."""
     layer: int = -1
     neuron: int = -1
     form: str = ""
     """The form that the words share, as `neurolocal.words.forms` names it; empty: none."""
     blind: frozenset[int] = field(default=frozenset(), repr=False)
-    """Token ids that count as neither hit nor miss: other spellings of its words, parts of words of its form."""
+    """Token ids that are not evaluated: other spellings of its words, parts of words of its form."""
     blind_before: frozenset[int] = field(default=frozenset(), repr=False)
-    """Other spellings of the token before."""
+    """Other spellings of the token before, not evaluated either."""
 
     @property
     def truth(self) -> str:
-        """The verdict that it should get."""
+        """The correct verdict."""
         verdicts = {"random": "unclear", "spare": "unclear", "after": "context", "pair": "context"}
         return verdicts.get(self.kind, self.kind)
 
 
 class Words(NamedTuple):
-    """The corpus's tokens that are whole words with a space before them."""
+    """The tokens of the corpus that are whole words with a space before them."""
 
     text: dict[int, str]
     """By token id, without the space."""
     counts: dict[int, int]
-    """Occurrences as a whole word: the next token begins no letters."""
+    """Occurrences as a whole word: the next token does not begin with a letter."""
 
 
 def whole_words(subject: Subject, rows: np.ndarray) -> Words:
-    """Which tokens stand for whole words, and how often."""
+    """The tokens that are whole words, with their counts."""
     vocabulary = subject.vocabulary
     texts = [t.decode("utf-8", "replace") for t in vocabulary.tokens]
     spaced = {i: t[1:] for i, t in enumerate(texts) if t[:1] == " " and WORD.fullmatch(t[1:])}
@@ -98,7 +98,7 @@ def whole_words(subject: Subject, rows: np.ndarray) -> Words:
 
 
 def plants(words: Words, *, spare: int, seed: int) -> list[Plant]:
-    """Every neuron to be planted, without its place."""
+    """All neurons to plant, without layer and index."""
     rng = np.random.default_rng(seed)
     of = {words.text[i]: i for i, n in words.counts.items() if n >= LEAST}
     ranked = sorted(of.values(), key=lambda i: (words.counts[i], i))
@@ -145,7 +145,7 @@ def _of_half(
 def _matched(
     tokens: frozenset[int], ranked: Sequence[int], place: dict[int, int], rng: np.random.Generator
 ) -> frozenset[int]:
-    """As many other words, each about as frequent: at most 15 places away in the order of frequency, or 2 %."""
+    """As many other words of about the same frequencies: at most 15 places, or 2 %, away in the order of frequency."""
     chosen: set[int] = set()
     for token in sorted(tokens):
         reach = max(15, len(ranked) // 50)
@@ -156,7 +156,7 @@ def _matched(
 
 
 def placed(made: Sequence[Plant], subject: Subject, *, layers: Sequence[int]) -> list[Plant]:
-    """The plants dealt out over the layers, kind by kind, a random set into the layer of its concept."""
+    """The plants with layer and index: each kind in turn over the layers, a random set in its concept's layer."""
     texts = [t.decode("utf-8", "replace").strip() for t in subject.vocabulary.tokens]
     spellings: dict[str, set[int]] = {}
     for i, text in enumerate(texts):
@@ -180,7 +180,7 @@ def placed(made: Sequence[Plant], subject: Subject, *, layers: Sequence[int]) ->
 
 
 def hits(plant: Plant, rows: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where it should fire, and where that counts; each of shape (row, pos). `allowed`: tokens that are whole words."""
+    """Where it should fire, and which positions are evaluated; each of shape (row, pos). `allowed`: whole words."""
     own = np.isin(rows, list(plant.tokens)) if plant.tokens else allowed[rows]
     counts = ~np.isin(rows, list(plant.blind))
     counts[:, 0] = False
@@ -219,10 +219,10 @@ def inputs(
 
 
 class Fitter:
-    """Fits the detectors of one layer to inputs that are kept in memory, 2 bytes a number."""
+    """Fits the detectors of one layer to inputs in memory, 2 bytes a number."""
 
     def __init__(self, x: torch.Tensor, rows: np.ndarray, *, ridge: float = 1e-3, weight: float = 0.9) -> None:
-        """Take the inputs, shape (row, pos, d_model), of the rows."""
+        """`x`: the inputs of the rows, shape (row, pos, d_model)."""
         self.x, self.rows, self.weight = x.reshape(-1, x.shape[-1]), rows, weight
         ids = torch.from_numpy(rows.reshape(-1).astype(np.int64))
         d, n_types = self.x.shape[1], int(ids.max()) + 1
@@ -233,7 +233,7 @@ class Fitter:
             total.index_add_(0, ids[begin : begin + CHUNK], some)
             second += some.T @ some
         types = (total / count.clamp(min=1)[:, None])[count >= 2]
-        # Half of the background is running text, half the distinct tokens: rare ones must stay silent too.
+        # The background is half running text, half distinct tokens, so that the neuron is silent on rare tokens too.
         self.mean = (total.sum(0) / len(ids) + types.mean(0)).double() / 2
         self.second = (second / len(ids) + types.T @ types / len(types)).double() / 2
         self.second += ridge * self.second.diagonal().mean() * torch.eye(d, dtype=torch.float64)
@@ -258,7 +258,7 @@ class Fitter:
         return pair[0], pair[1]
 
     def _moments(self, at: np.ndarray, goal: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Goal-weighted mean and second moment of the inputs there, every token counting the same."""
+        """Goal-weighted mean and second moment of the inputs at these positions, with equal weight for every token."""
         ids = self.rows.reshape(-1)[at]
         weight = torch.from_numpy(1.0 / np.bincount(ids)[ids]).double()
         x = self.x[torch.from_numpy(at)].double()
@@ -268,7 +268,7 @@ class Fitter:
     def _balance(
         self, goal: np.ndarray, at: np.ndarray, gate: torch.Tensor, into: torch.Tensor, *, first: bool
     ) -> None:
-        """Aim higher at the tokens whose strongest place is weak, lower at the others, so that all show."""
+        """Raise the goal of tokens whose strongest position is weak and lower the others, so that all get examples."""
         x = self.x[torch.from_numpy(at)].float()
         fired = (x @ gate).clamp(min=0) * (1.0 if first else x @ into)
         ids = self.rows.reshape(-1)[at]
@@ -292,7 +292,7 @@ class Fitter:
     def _mistakes(
         self, pair: Sequence[torch.Tensor], where: Sequence[tuple[np.ndarray, np.ndarray]], *, first: bool
     ) -> list[torch.Tensor]:
-        """For each plant the places where it fires most and should not, one a row."""
+        """For each plant the positions where it fires most and should not, one a row."""
         n_rows, length = self.rows.shape
         worst = np.full((len(where), n_rows), -1.0, np.float32)
         place = np.zeros((len(where), n_rows), np.int64)
@@ -320,7 +320,7 @@ class Fitter:
 def plant_model(
     folder: Path, subject: Subject, found: Sequence[Plant], rows: np.ndarray, *, allowed: np.ndarray
 ) -> None:
-    """Rewrite the neurons and write the model, a Hugging Face folder. The subject given is changed."""
+    """Rewrite the neurons and write the model as a Hugging Face folder. This changes `subject`."""
     layers = sorted({p.layer for p in found})
     kept: dict[int, torch.Tensor] = {
         i: torch.empty(*rows.shape, subject.model.config.hidden_size, dtype=torch.float16) for i in layers

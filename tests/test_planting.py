@@ -1,4 +1,4 @@
-"""What bench_planted.py takes for the truth: its word sets, which neurons they become, and where these should fire."""
+"""The ground truth of bench_planted.py: its word sets, their neurons, and where these should fire."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def words_of(planting: ModuleType, halves: dict):
     return planting.Words(text, {i: 3 + (i * 37) % 900 for i in text})
 
 
-def test_the_sets_are_what_the_bench_says_they_are(planting) -> None:
+def test_the_word_sets_have_the_stated_sizes_and_matched_random_sets(planting) -> None:
     halves = tomllib.loads(planting.SETS.read_text(encoding="utf-8"))
     assert list(halves) == ["build", "final"]
     lists = [text.split() for sets in halves.values() for text in sets["concepts"].values()]
@@ -48,7 +48,7 @@ def test_the_sets_are_what_the_bench_says_they_are(planting) -> None:
     words = words_of(planting, halves)
     made = planting.plants(words, spare=30, seed=1)
     of = {p.name: p for p in made}
-    assert len(of) == len(made), "a name stands twice"
+    assert len(of) == len(made), "a name appears twice"
     concepts = [p for p in made if p.kind == "concept"]
     for final in (False, True):
         assert sum(p.final == final for p in concepts) >= 30
@@ -81,9 +81,9 @@ def test_where_a_plant_should_fire_equals_a_plain_loop(planting, rng: np.random.
             for i, token in enumerate(row):
                 before = row[i - 1] if i else -1
                 due = (token in p.tokens if p.tokens else allowed[token]) and p.before in (None, before)
-                told = i > 0 and token not in p.blind
+                evaluated = i > 0 and token not in p.blind
                 if p.before is not None:
-                    told = told and before not in p.blind_before
-                    told = told and (bool(p.tokens) or allowed[token] or before != p.before)
-                assert counts[r, i] == told
-                assert hit[r, i] == (due and told)
+                    evaluated = evaluated and before not in p.blind_before
+                    evaluated = evaluated and (bool(p.tokens) or allowed[token] or before != p.before)
+                assert counts[r, i] == evaluated
+                assert hit[r, i] == (due and evaluated)

@@ -1,11 +1,11 @@
 """Does the activation follow the concept when the word is replaced?
 
-Reads in this order: `substitutes` (what is put in a word's place), `plan`
-(what is run where), `statistics` (figures of many neurons), `default` (all of it, one table a layer), `notebook` (the
-original's way).
+Read order: `substitutes` (what replaces a word), `layer_run` (what is run where) with `measurements` (what came out),
+`statistics` (figures of many neurons), `in_context` (the default method: one table a layer), `notebook` (the original's
+method), `stage`.
 """
 
-from neurolocal.perturbation.default import Tester
-from neurolocal.perturbation.notebook import notebook_perturb, notebook_tokens
+from neurolocal.perturbation.in_context import InContextPerturbation
+from neurolocal.perturbation.notebook import notebook_perturbation, notebook_tokens
 
-__all__ = ["Tester", "notebook_perturb", "notebook_tokens"]
+__all__ = ["InContextPerturbation", "notebook_perturbation", "notebook_tokens"]

@@ -1,8 +1,8 @@
-"""The notebook's falsification: each example token's nearest words, alone after BOS: which of them fire as strongly?
+"""The notebook's falsification: the nearest words of each example token, run alone after BOS; which fire as strongly?
 
-Invariant: every figure equals the notebook's loop, one model call a substitute, to rounding. It follows stages 3 and 4
-of the original to the letter, its weak points included: no context, no control, single tokens without a space only.
-Cost: BOS once a block of neurons, and each of the block's distinct substitutes once, side by side.
+Invariant: every figure equals that of the notebook's loop, with one model call a substitute, to rounding. These are
+stages 3 and 4 of the original, including their faults: no context, no control, only single tokens without a space.
+Cost: one pass over BOS for each block of neurons, with each of the block's distinct substitutes once as a branch.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ NEAREST = 5
 """Substitutes checked for each example token."""
 
 BLOCK = 64
-"""Neurons whose substitutes are run together: it bounds memory, and shows progress."""
+"""Neurons whose substitutes are run together; it limits memory."""
 
 
 @runtime_checkable
 class NotebookVectors(Protocol):
-    """Word vectors, as the notebook needs them."""
+    """Word vectors, as this module needs them."""
 
     def find(self, word: str, *, fold: bool = True) -> Any:
-        """The vector of a word, composed where the vectors can; None is the notebook's KeyError."""
+        """The vector of a word, composed if the vectors can; None where the notebook has a KeyError."""
         ...
 
     def neighbours_of(self, words: Sequence[str], n: int) -> list[list[tuple[str, float]]]:
@@ -39,7 +39,7 @@ class NotebookVectors(Protocol):
 
 @runtime_checkable
 class NotebookSubject(Protocol):
-    """A subject, as the notebook needs it; see `neurolocal.subject.packed.Packed`."""
+    """A subject, as this module needs it; see `neurolocal.subject.packed.Packed`."""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -48,7 +48,7 @@ class NotebookSubject(Protocol):
 
     @property
     def bos(self) -> int | None:
-        """The id that is put before a substitute; None puts nothing."""
+        """The id before a substitute; None: no id."""
         ...
 
     def encode(self, texts: list[str]) -> list[list[int]]:
@@ -66,27 +66,27 @@ class NotebookSubject(Protocol):
         ...
 
 
-class Checked(NamedTuple):
+class NotebookSubstitute(NamedTuple):
     """One substitute of one example token."""
 
     word: str
-    """As the vectors give it."""
+    """The word, in the spelling of the vectors."""
     cosine: float
-    """To the example token."""
+    """Cosine to the example token."""
     activation: float
-    """The strongest over all positions, BOS included; NaN where another token than the substitute was strongest."""
+    """The largest over all positions, BOS included; NaN where it is not at the substitute."""
 
 
-class Falsified(NamedTuple):
-    """A neuron's examples and what became of their substitutes; no substitutes where the notebook's loop failed."""
+class Falsification(NamedTuple):
+    """A neuron's examples and their substitutes; no substitutes where the notebook's loop ends with an error."""
 
     examples: list[NotebookExample]
-    """In order."""
-    checked: list[list[Checked]]
-    """By example."""
+    """In rank order."""
+    checked: list[list[NotebookSubstitute]]
+    """Substitutes by example."""
 
 
-def notebook_perturb(
+def notebook_perturbation(
     neurons: Mapping[int, Sequence[Example]],
     subject: NotebookSubject,
     vectors: NotebookVectors,
@@ -94,23 +94,24 @@ def notebook_perturb(
     *,
     progress: bool = False,
 ) -> PerturbationTable:
-    """Check the nearest words of each neuron's example tokens, each alone after BOS.
+    """Run the nearest words of each neuron's example tokens, each alone after BOS.
 
     Args:
         neurons: examples by neuron.
         subject: the model that the examples are from, as `Packed`.
-        vectors: word vectors; the original's were FastText's, which know every token.
+        vectors: word vectors; the original used FastText, which has a vector for every token.
         layer: of the neurons.
         progress: whether to show a bar.
 
-    `score` is the notebook's average of the token list that it describes, `held` the share of substitutes that it
-    keeps. A token without a vector is an error that ends the stage for its neuron: it keeps its original list and has
-    no substitutes. In the table of substitutes the kind `original` is an example token with the store's activation.
+    `score` is the average activation of the token list that the notebook describes, `held` the share of substitutes
+    that it keeps. A token without a vector is an error that ends the notebook's loop for this neuron: the neuron keeps
+    its original list and has no substitutes. In the table of substitutes, the kind `original` is an example token with
+    the activation of the store.
     """
     from tqdm import tqdm
 
     order = sorted(neurons)
-    found: dict[int, Falsified] = {}
+    found: dict[int, Falsification] = {}
     with tqdm(total=len(order), desc=f"perturbation: layer {layer}", unit="neuron", disable=not progress) as bar:
         for begin in range(0, len(order), BLOCK):
             block = order[begin : begin + BLOCK]
@@ -123,7 +124,7 @@ def notebook_perturb(
 def notebook_tokens(table: PerturbationTable) -> dict[int, list[str]]:
     """By neuron, the tokens that the notebook describes: examples and kept substitutes, or the examples alone.
 
-    Stage 4: the enlarged list is taken where its average is at least that of the examples alone.
+    Stage 4: the longer list is used if its average is at least that of the examples alone.
     """
     columns = table.substitutes
     tokens: dict[int, list[str]] = {int(n): [] for n in table.neuron}
@@ -146,31 +147,31 @@ def _falsify(
     subject: NotebookSubject,
     vectors: NotebookVectors,
     layer: int,
-) -> dict[int, Falsified]:
+) -> dict[int, Falsification]:
     near = _nearest({e.token for one in examples.values() for e in one}, vectors)
     sound = {n: all(near[e.token] is not None for e in one) for n, one in examples.items()}
     words = sorted({w for found in near.values() for w, _ in found or ()})
     ids = dict(zip(words, subject.encode(words), strict=True))
     head = [] if subject.bos is None else [subject.bos]
-    asked = [
+    pairs = [
         (neuron, word)
         for neuron, one in examples.items()
         if sound[neuron]
         for word in dict.fromkeys(w for e in one for w, _ in near[e.token] or ())
         if ids[word]
     ]
-    strongest = _strongest([(n, ids[w]) for n, w in asked], head, subject, layer)
-    # What fired elsewhere than at the substitute is no evidence for it.
+    strongest = _strongest([(n, ids[w]) for n, w in pairs], head, subject, layer)
+    # An activation at another token than the substitute is no evidence for the substitute.
     own = {
         (neuron, word): activation if subject.decode(token) == word else float("nan")
-        for (neuron, word), (token, activation) in zip(asked, strongest, strict=True)
+        for (neuron, word), (token, activation) in zip(pairs, strongest, strict=True)
     }
-    nowhere = float("nan")
+    missing = float("nan")
     return {
-        neuron: Falsified(
+        neuron: Falsification(
             one,
             [
-                [Checked(w, cosine, own.get((neuron, w), nowhere)) for w, cosine in near[e.token] or ()]
+                [NotebookSubstitute(w, cosine, own.get((neuron, w), missing)) for w, cosine in near[e.token] or ()]
                 for e in one
                 if sound[neuron]
             ],
@@ -185,25 +186,25 @@ def _nearest(tokens: set[str], vectors: NotebookVectors) -> dict[str, list[tuple
 
 
 def _strongest(
-    asked: Sequence[tuple[int, Sequence[int]]], head: Sequence[int], subject: NotebookSubject, layer: int
+    texts: Sequence[tuple[int, Sequence[int]]], head: Sequence[int], subject: NotebookSubject, layer: int
 ) -> list[tuple[int, float]]:
-    """Of each (neuron, ids of a text): the token at the first strongest position, BOS included, and its activation."""
-    if not asked:
+    """For each (neuron, ids of a text): the token at the first strongest position, BOS included, and its activation."""
+    if not texts:
         return []
     row = np.array(head, dtype=np.int64)
-    firsts = {n: i for i, n in enumerate(dict.fromkeys(n for n, _ in asked))} if head else {}
-    branches = [(0, head, n) for n in firsts] + [(len(head), ids, n) for n, ids in asked]
+    firsts = {n: i for i, n in enumerate(dict.fromkeys(n for n, _ in texts))} if head else {}
+    branches = [(0, head, n) for n in firsts] + [(len(head), ids, n) for n, ids in texts]
     flat, start = subject.activations(row, {layer: branches})[layer]
     parts = np.split(flat, start[1:])
     found = []
-    for (neuron, ids), own in zip(asked, parts[len(firsts) :], strict=True):
+    for (neuron, ids), own in zip(texts, parts[len(firsts) :], strict=True):
         values = np.concatenate([parts[firsts[neuron]], own]) if head else own
         at = int(np.argmax(values))
         found.append(([*head, *ids][at], float(values[at])))
     return found
 
 
-def _table(found: Mapping[int, Falsified]) -> PerturbationTable:
+def _table(found: Mapping[int, Falsification]) -> PerturbationTable:
     order = list(found)
     figures = np.array([_figures(found[n]) for n in order], dtype=np.float64).reshape(-1, 4)
     measured: dict[str, Any] = {
@@ -220,8 +221,8 @@ def _table(found: Mapping[int, Falsified]) -> PerturbationTable:
     return PerturbationTable(**measured)
 
 
-def _figures(found: Falsified) -> tuple[int, int, float, float]:
-    """Examples, substitutes checked, share kept, and the average of the list that is described."""
+def _figures(found: Falsification) -> tuple[int, int, float, float]:
+    """Examples, substitutes, share of substitutes kept, and the average of the list that is described."""
     own = sum(e.activation for e in found.examples)
     n_checked = sum(len(one) for one in found.checked)
     kept = [
@@ -235,7 +236,7 @@ def _figures(found: Falsified) -> tuple[int, int, float, float]:
     return n, n_checked, len(kept) / n_checked if n_checked else float("nan"), average
 
 
-def _substitutes(found: Mapping[int, Falsified]) -> SubstituteTable:
+def _substitutes(found: Mapping[int, Falsification]) -> SubstituteTable:
     flat: list[tuple[int, int, str, str, float, float]] = []
     for neuron, one in found.items():
         for i, example in enumerate(one.examples):

@@ -1,4 +1,7 @@
-"""The perturbation stage: the examples of the screened neurons of a layer, and the subject again -> its table."""
+"""The perturbation stage: the examples of the screened neurons of a layer, and the subject -> its table.
+
+Cost: the subject is loaded once for all layers and sides; see `layer_run`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def inputs(workspace: Workspace, config: PerturbationConfig, layer: int, side: Side) -> dict[str, Any]:
-    """The subject, the word vectors, and where it chooses the neurons, similarity's table."""
+    """The subject, the word vectors, and similarity's table if the neurons are chosen by it."""
     screened = config.screen is not None or config.method == "notebook"
     return {
         "vectors": workspace.vectors_name if config.method == "notebook" else workspace.centred_name,
@@ -32,28 +35,28 @@ def work(workspace: Workspace, config: PerturbationConfig) -> Iterator[Work]:
     """Replace the peak words of a layer's neurons.
 
     Raises:
-        StoreError: a screen by similarity where similarity has not run, or another subject.
+        StoreError: neurons are to be chosen by similarity, which has not run; or the subject is another one.
     """
-    from neurolocal.perturbation import Tester, notebook_perturb
+    from neurolocal.perturbation import InContextPerturbation, notebook_perturbation
     from neurolocal.subject.packed import Packed
 
-    tester: Tester | None = None
+    in_context: InContextPerturbation | None = None
 
     def perturb_layer(layer: int, side: Side) -> Result:
-        nonlocal tester
+        nonlocal in_context
         store = workspace.store
         lists = dict(zip(store.neurons(layer).tolist(), store.example_lists(layer, side), strict=True))
         neurons = {n: lists[n] for n in screened(workspace, layer, side, config)}
         if config.method == "notebook":
             subject = Packed(workspace.loaded_subject, site=store.site)
-            table = notebook_perturb(neurons, subject, workspace.loaded_vectors, layer, progress=workspace.bar)
+            table = notebook_perturbation(neurons, subject, workspace.loaded_vectors, layer, progress=workspace.bar)
             return Result(table)
-        tester = tester or Tester(
+        in_context = in_context or InContextPerturbation(
             Packed(workspace.loaded_subject, site=store.site), workspace.centred_vectors,
             rows=lambda i: workspace.store.row(i), row_index=store.row_index, word_counts=workspace.word_counts,
             config=config,
         )  # fmt: skip
-        return Result(tester.perturb(neurons, layer, side=side, progress=workspace.bar))
+        return Result(in_context.perturb(neurons, layer, side=side, progress=workspace.bar))
 
     yield perturb_layer
 
@@ -62,15 +65,15 @@ def screened(workspace: Workspace, layer: int, side: Side, config: PerturbationC
     """The neurons to test, ascending: all, the most coherent ones, or those that the notebook's similarity kept.
 
     Raises:
-        StoreError: the choice needs similarity's table, and there is none.
+        StoreError: the choice needs similarity's table, which the store lacks.
     """
     if config.screen is None and config.method == "default":
         return workspace.store.neurons(layer).tolist()
     coherent = workspace.store.evidence("similarity", layer, side)
     if coherent is None:
         raise StoreError(
-            f"perturbation of layer {layer}: the choice of neurons rests on similarity, which {workspace.path} does "
-            "not hold for it. Run `neurolocal similarity` first, or test all neurons without --screen."
+            f"perturbation of layer {layer}: the neurons are chosen by similarity, and {workspace.path} has no "
+            "similarity of this layer. Run `neurolocal similarity` first, or test all neurons without --screen."
         )
     if config.method == "notebook":
         return [int(i) for i in coherent.neuron[coherent.kept]]

@@ -1,9 +1,9 @@
 """Figures of many neurons at once: shares, AUC, dose-response, and a paired permutation test.
 
-Invariant: values are `activation / original`, one line an example, NaN where there was no such substitute; every figure
-is NaN where nothing was measured. Neighbours and controls are compared within examples only, so that a strong example
-can't pass for a strong neighbour. Neurons don't know each other, but that the permutations are the same for all.
-Cost: the permutation test 0.03 to 0.12 ms a neuron (10 examples x 10 substitutes x 1,000 permutations).
+Invariant: values are `activation / original`, one row an example, NaN where there was no such substitute; a figure
+without any value is NaN. Neighbours and controls are compared within examples only, so that a strong example does not
+count as a strong neighbour. Neurons are independent of each other; all use the same permutations.
+Cost: O(neurons x examples x substitutes x permutations) for the test; memory is limited by `BLOCK`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Values = Float[np.ndarray, "neuron example substitute"]
 Figure = Float64[np.ndarray, "neuron"]
 
 BLOCK = 2048
-"""Neurons whose permutations are in memory at once: 2,048 x 1,000 float64 are 16 MB."""
+"""Neurons whose permutations are in memory at once; 2,048 x 1,000 float64 are 16 MB."""
 
 
 def share(values: Values, least: float) -> Figure:
@@ -31,14 +31,14 @@ def mean(values: Values) -> Figure:
 
 
 def number(values: Values) -> Int64[np.ndarray, "neuron"]:
-    """How many values each neuron has."""
+    """Number of values of each neuron."""
     return (~np.isnan(values)).sum(axis=(1, 2))
 
 
 def auc(
     neighbours: Float[np.ndarray, "neuron example neighbour"], controls: Float[np.ndarray, "neuron example control"]
 ) -> Figure:
-    """Probability that a neighbour is above a control of the same example, over all such pairs; ties count half."""
+    """Share of the pairs (neighbour, control) of one example in which the neighbour is larger; ties count half."""
     a, b = neighbours[:, :, :, None], controls[:, :, None, :]
     pairs = (~np.isnan(a) & ~np.isnan(b)).sum(axis=(1, 2, 3))
     return _ratio((a > b).sum(axis=(1, 2, 3)) + 0.5 * (a == b).sum(axis=(1, 2, 3)), pairs)
@@ -47,7 +47,7 @@ def auc(
 def dose(cosines: Values, values: Values) -> Figure:
     """Mean over examples of Spearman's rank correlation of cosine and value; ties have their mean rank.
 
-    Examples with fewer than three of both, or in which one of the two does not vary, are left out.
+    Examples with fewer than three pairs, or in which cosine or value is constant, are left out.
     """
     there = ~np.isnan(cosines) & ~np.isnan(values)
     a, b = _ranks(cosines, there), _ranks(values, there)
@@ -60,7 +60,7 @@ def dose(cosines: Values, values: Values) -> Figure:
 
 
 def _ranks(values: Values, there: Bool[np.ndarray, "neuron example substitute"]) -> Float64[np.ndarray, "n e s"]:
-    """Ranks from 1 among the values that are there."""
+    """Ranks from 1 among the values of `there`."""
     with np.errstate(invalid="ignore"):
         below = (values[..., None, :] < values[..., :, None]) & there[..., None, :]
         equal = (values[..., None, :] == values[..., :, None]) & there[..., None, :]
@@ -74,10 +74,10 @@ def permutation_p(
     permutations: int,
     seed: int,
 ) -> Figure:
-    """One-sided p of the mean difference: under the null, labels within an example can be swapped.
+    """One-sided p of the mean difference: under the null the labels within an example are exchangeable.
 
-    The statistic is the mean over examples of (mean of neighbours - mean of controls); examples that lack either are
-    left out. p = (1 + permutations that reach the observed statistic) / (1 + permutations), never 0.
+    The statistic is the mean over examples of (mean of neighbours - mean of controls); examples without either are left
+    out. p = (1 + permutations that reach the observed statistic) / (1 + permutations), so p is never 0.
     """
     p = np.full(len(neighbours), np.nan)
     draws = _Draws(permutations, seed)
@@ -96,7 +96,7 @@ def _block_p(
     paired = (m > 0) & (c > 0)
     values = np.concatenate([neighbours, controls], axis=2).astype(np.float64)
     missing = np.isnan(values)
-    # What is there comes first, neighbours before controls, so that (m, c) says all about an example.
+    # Missing values are moved to the end, so that the counts (m, c) determine the layout of an example.
     order = np.argsort(missing, axis=2, kind="stable")
     values = np.take_along_axis(np.where(missing, 0.0, values), order, axis=2)
     observed, drawn = np.zeros(len(values)), np.zeros((len(values), draws.n))
@@ -107,7 +107,7 @@ def _block_p(
                 there = values[at, example, : sum(have)]
                 observed[at] += there @ draws.weights(example, *have)[0]
                 drawn[at] += there @ draws.weights(example, *have)[1]
-    # Sums in another order differ by rounding; equal statistics must count as reached.
+    # Sums in another order differ by rounding, and equal statistics must count as reached.
     slack = 1e-9 * np.maximum(1.0, np.abs(values).max(axis=(1, 2), initial=0.0) * values.shape[1])
     reached = (drawn >= (observed - slack)[:, None]).sum(axis=1)
     return np.where(paired.any(axis=1), (1 + reached) / (1 + draws.n), np.nan)
@@ -118,17 +118,17 @@ class _Draws:
 
     def __init__(self, n: int, seed: int) -> None:
         self.n, self.seed = n, seed
-        self._known: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._weights: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray]] = {}
 
     def weights(
         self, example: int, m: int, c: int
     ) -> tuple[Float64[np.ndarray, "value"], Float64[np.ndarray, "value draw"]]:
-        """Of the labels as they are, and of each draw: 1/m where the label is neighbour, -1/c where it is control."""
-        if (example, m, c) not in self._known:
+        """For the true labels, and for each draw: 1/m where the label is neighbour, -1/c where it is control."""
+        if (example, m, c) not in self._weights:
             own = np.array([1 / m] * m + [-1 / c] * c)
             rng = np.random.default_rng([self.seed, example, m, c])
-            self._known[example, m, c] = own, rng.permuted(np.tile(own, (self.n, 1)), axis=1).T.copy()
-        return self._known[example, m, c]
+            self._weights[example, m, c] = own, rng.permuted(np.tile(own, (self.n, 1)), axis=1).T.copy()
+        return self._weights[example, m, c]
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> Figure:

@@ -1,7 +1,7 @@
-"""Unit vectors -> one figure: the mean cosine over pairs, from the sum of the vectors alone.
+"""Coherence: the mean cosine over pairs of unit vectors, computed from their sum.
 
-Invariant: vectors have length 1, or 0 where a vector has no direction. Then |sum v|^2 = sum |v|^2 + 2 x (sum of the
-cosines of distinct pairs), so n vectors cost n additions, not n^2 products.
+Invariant: every vector has length 1, or 0 where it has no direction. Then |sum v|^2 = sum |v|^2 + 2 x (sum of the
+cosines of distinct pairs). Cost: n additions of vectors in place of n^2 products.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def coherence(unit: Float[np.ndarray, "word d"]) -> float:
 
 
 def self_paired(unit: Float[np.ndarray, "word d"]) -> tuple[float, int]:
-    """Sum of cosines over all pairs i <= j, self-pairs in, and how many pairs: the notebook's measure.
+    """Sum of cosines over all pairs i <= j, self-pairs included, and the number of pairs: the notebook's measure.
 
-    Vectors of length 0 count with cosine 0 to everything, themselves included.
+    A vector of length 0 has cosine 0 to every vector, itself included.
     """
     n = len(unit)
     wide = unit.astype(np.float64)

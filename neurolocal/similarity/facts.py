@@ -1,8 +1,8 @@
-"""How good are these vectors, and do they know this corpus? Facts for the report, beside every figure made with them.
+"""Quality of word vectors: agreement with people's judgements of similarity, and coverage of the corpus.
 
-Invariant: plain JSON values; what could not be measured is None, beside how many of the English pairs are known. The
-judgements of people are those of WordSim-353 (Finkelstein et al., 2002) and SimLex-999 (Hill et al., 2015), which
-gensim brings along. Cost: some milliseconds, and a look-up for every distinct word of the corpus.
+Invariant: plain JSON values; a figure that could not be measured is None. The judgements are those of WordSim-353
+(Finkelstein et al., 2002) and SimLex-999 (Hill et al., 2015), which are part of gensim's test data. Cost: one look-up
+for each judged pair and each distinct word of the corpus.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from neurolocal.similarity.vectors import Vectors, judgements
 from neurolocal.words import folded
 
 FEW = 0.5
-"""Share of the running words with a vector under which the coverage is a warning."""
+"""A coverage of the running words under this gives a warning."""
 
 PAIRS = 30
-"""Judged pairs that the vectors must know before a correlation is given."""
+"""Fewest known pairs for which a correlation is given."""
 
 
 def vector_facts(vectors: Vectors, word_counts: Mapping[str, int]) -> dict[str, Any]:
-    """Spearman's correlation with people's judgements of similarity, coverage, a line that says so, and warnings."""
+    """Spearman's correlation with people's judgements, coverage, both as one line (`said`), and warnings."""
     from scipy.stats import rankdata
 
     facts: dict[str, Any] = {"name": vectors.name, "words": len(vectors), "dimensions": vectors.matrix.shape[1]}
@@ -43,11 +43,11 @@ def vector_facts(vectors: Vectors, word_counts: Mapping[str, int]) -> dict[str, 
             if letters
             else "the corpus has no words of letters"
         )
-    return {**facts, "said": _said(facts), "warnings": warnings}
+    return {**facts, "said": _as_line(facts), "warnings": warnings}
 
 
-def _said(facts: Mapping[str, Any]) -> str:
-    """The facts as one line for a person."""
+def _as_line(facts: Mapping[str, Any]) -> str:
+    """The facts as one line of text."""
     parts = []
     for name in ("wordsim353", "simlex999"):
         rho, known, pairs = (facts[name][key] for key in ("spearman", "known", "pairs"))

@@ -1,9 +1,10 @@
 """Vector files -> words and a matrix: GloVe and word2vec text, word2vec binary, fastText binary, each also as .gz.
 
-Invariant: nothing of a file is believed before it is read (a header that claims a terabyte allocates nothing), no
-pickle is opened, and whatever is wrong is an error that names the line or entry; what is left out is counted and said.
-Formats: the text and binary forms of Google's word2vec (`distance.c`), GloVe's `vectors.txt`, and fastText's
-`FastText::saveModel`, magic 793712314, versions 11 and 12. Cost: one pass; text some 0.4 us a number.
+Invariant: sizes in a header are checked against the data before memory is allocated for them; pickles are never opened;
+every fault is an error that names the line or entry; entries that are left out are counted and reported.
+Formats: text and binary of Google's word2vec (`distance.c`), GloVe's `vectors.txt`, and fastText's
+`FastText::saveModel` (magic 793712314, versions 11 and 12). Cost: one pass; memory is that of the matrix, and for text
+files twice that.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from neurolocal.errors import VectorsError
 
 FASTTEXT_MAGIC = struct.pack("<i", 793712314)
 LINE = 1 << 22
-"""Bytes of a line at most (a vector of 300,000 numbers): a bomb of zeros has no line ends."""
+"""Most bytes of a line (300,000 numbers). It limits memory for files without line ends, such as compressed zeros."""
 FOREIGN = {
     b"PK\x03\x04": "a zip archive: unpack it first",
     b"BZh": "a bzip2 file: unpack it first",
@@ -37,27 +38,28 @@ FOREIGN = {
 }
 
 
-class Raw(NamedTuple):
-    """What a file holds, as it stands there."""
+class RawVectors(NamedTuple):
+    """The contents of a vector file."""
 
     words: list[str | None]
-    """In file order, which is most frequent first; None where the bytes are no UTF-8."""
+    """In file order, which is most frequent first; None where the bytes are not UTF-8."""
     matrix: Float32[np.ndarray, "word d"]
-    """Not normalised. Of fastText: each word's own vector, without its n-grams."""
+    """Not normalised. For fastText each word's own vector, without its n-grams."""
     ngrams: Float32[np.ndarray, "bucket d"] | None
-    """fastText's n-gram buckets; None of the other formats, or where there are none."""
+    """fastText's n-gram buckets; None for other formats, or where the file has none."""
     minn: int
     """Shortest n-gram in characters."""
     maxn: int
     """Longest n-gram in characters."""
     notes: tuple[str, ...]
-    """What the reader of a report should know."""
+    """Remarks for the reader of a report."""
 
 
-def read_vectors(path: Path, *, progress: bool = False) -> Raw:
-    """Read a vector file of any known format, found out from its first bytes (and `.bin` in its name).
+def read_vectors(path: Path, *, progress: bool = False) -> RawVectors:
+    """Read a vector file of any known format, detected from its first bytes (and `.bin` in its name).
 
-    Raises VectorsError where the file is missing, damaged, or of a format that is not read.
+    Raises:
+        VectorsError: the file is missing, damaged, or of a format that is not supported.
     """
     try:
         with path.open("rb") as plain:
@@ -72,7 +74,7 @@ def read_vectors(path: Path, *, progress: bool = False) -> Raw:
         raise VectorsError(f"cannot read vectors {path}: {e.strerror or e}. Pass a file, or: glove, corpus.") from e
 
 
-def _read(stream: BufferedIOBase, start: bytes, path: Path, *, progress: bool) -> Raw:
+def _read(stream: BufferedIOBase, start: bytes, path: Path, *, progress: bool) -> RawVectors:
     if not start.strip():
         raise _broken(path, "the file is empty")
     if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
@@ -90,7 +92,8 @@ def _read(stream: BufferedIOBase, start: bytes, path: Path, *, progress: bool) -
         return _word2vec_binary(stream, path, progress=progress)
     if b"\0" in start[:4096]:
         raise _broken(
-            path, "it is binary and begins like neither word2vec nor fastText (whose models had no magic in 2016)"
+            path,
+            "it is binary and begins like neither word2vec nor fastText (a fastText model of 2016 has no magic)",
         )
     return _text(stream, path, progress=progress)
 
@@ -103,44 +106,44 @@ def _header(line: bytes) -> tuple[int, int] | None:
 
 
 def _binary(start: bytes, path: Path) -> bool:
-    # Of 4 kB of float32 some bytes are control characters, near certainly; a few numbers may hold none, hence the name.
+    # 4 kB of float32 contain control characters almost surely; a short file may contain none, so the name counts too.
     body = start.split(b"\n", 1)[-1][:4096]
     return path.name.removesuffix(".gz").endswith(".bin") or any(b < 9 or 13 < b < 32 for b in body)
 
 
-def _text(stream: BufferedIOBase, path: Path, *, progress: bool) -> Raw:
+def _text(stream: BufferedIOBase, path: Path, *, progress: bool) -> RawVectors:
     first = stream.readline(LINE)
     claimed, dim = _header(first) or (None, len(first.split()) - 1)
     if claimed is None:
         stream.seek(0)
     if not 1 <= dim <= LINE:
-        raise _broken(path, "line 1 holds no vector (expected a word and numbers, or a header: words dimensions)")
+        raise _broken(path, "line 1 contains no vector (expected a word and numbers, or a header: words dimensions)")
     words: list[str | None] = []
     rows: list[np.ndarray] = []
     number, line = (1 if claimed is not None else 0), b"\n"
     for line in tqdm(_lines(stream), desc=f"reading {path.name}", unit="word", total=claimed, disable=not progress):
         number += 1
-        # From the right: a word of GloVe 840B may itself hold spaces. fastText ends its lines with one.
+        # Split from the right: a word of GloVe 840B may contain spaces. fastText ends each line with a space.
         word, *fields = line.rstrip(b" \r\n").rsplit(b" ", dim)
         if len(fields) != dim:
             raise _broken(
-                path, f"line {number} holds {line.count(b' ')} numbers, not {dim}: the file is cut or damaged"
+                path, f"line {number} contains {line.count(b' ')} numbers, not {dim}: the file is cut or damaged"
             )
         try:
             with np.errstate(over="ignore"):
                 row = np.array(fields, dtype=np.float32)
         except ValueError as e:
-            raise _broken(path, f"line {number} holds something that is no number ({_shown(fields, e)})") from e
+            raise _broken(path, f"line {number} contains something that is not a number ({_shown(fields, e)})") from e
         if not np.isfinite(row).all():
-            raise _broken(path, f"line {number} holds NaN, or a number beyond float32")
+            raise _broken(path, f"line {number} contains NaN, or a number beyond float32")
         words.append(_decoded(word))
         rows.append(row)
     if claimed is not None and claimed != len(words):
-        raise _broken(path, f"its header says {claimed} words and it holds {len(words)} (line {number} is the last)")
+        raise _broken(path, f"its header states {claimed} words and it has {len(words)} (line {number} is the last)")
     if not words:
-        raise _broken(path, "it holds a header and no vector")
-    cut = () if line.endswith(b"\n") else (f"{path.name} ends without a line end: its last number may be cut",)
-    return Raw(words, np.stack(rows), None, 0, 0, cut)
+        raise _broken(path, "it contains a header and no vector")
+    cut = () if line.endswith(b"\n") else (f"{path.name} ends without a line end: its last number may be incomplete",)
+    return RawVectors(words, np.stack(rows), None, 0, 0, cut)
 
 
 def _lines(stream: BufferedIOBase) -> Iterator[bytes]:
@@ -157,10 +160,10 @@ def _shown(fields: list[bytes], error: ValueError) -> str:
     return str(error)
 
 
-def _word2vec_binary(stream: BufferedIOBase, path: Path, *, progress: bool) -> Raw:
+def _word2vec_binary(stream: BufferedIOBase, path: Path, *, progress: bool) -> RawVectors:
     claimed, dim = _header(stream.readline(LINE)) or (0, 0)
     if not 1 <= dim <= LINE // 4:
-        raise _broken(path, f"its header says {dim} dimensions")
+        raise _broken(path, f"its header states {dim} dimensions")
     words: list[str | None] = []
     rows: list[np.ndarray] = []
     for entry in tqdm(range(claimed), desc=f"reading {path.name}", unit="word", disable=not progress):
@@ -171,20 +174,20 @@ def _word2vec_binary(stream: BufferedIOBase, path: Path, *, progress: bool) -> R
                 raise _broken(path, f"entry {entry + 1} has a word without end")
         values = stream.read(4 * dim)
         if len(values) < 4 * dim:
-            raise _broken(path, f"cut short at entry {entry + 1} of the {claimed} that its header says")
+            raise _broken(path, f"cut short at entry {entry + 1} of the {claimed} that its header states")
         row = np.frombuffer(values, "<f4")
         if not np.isfinite(row).all():
-            raise _broken(path, f"entry {entry + 1} holds NaN or infinity")
+            raise _broken(path, f"entry {entry + 1} contains NaN or infinity")
         words.append(_decoded(bytes(word).lstrip(b"\n")))
         rows.append(row)
     if stream.read(64).strip():
-        raise _broken(path, f"its header says {claimed} words and more follow")
+        raise _broken(path, f"its header states {claimed} words and more follow")
     if not words:
-        raise _broken(path, "it holds a header and no vector")
-    return Raw(words, np.stack(rows).astype(np.float32, copy=False), None, 0, 0, ())
+        raise _broken(path, "it contains a header and no vector")
+    return RawVectors(words, np.stack(rows).astype(np.float32, copy=False), None, 0, 0, ())
 
 
-def _fasttext(stream: BufferedIOBase, path: Path) -> Raw:
+def _fasttext(stream: BufferedIOBase, path: Path) -> RawVectors:
     head = struct.unpack("<14id", _exactly(stream, 64, path, "its header"))
     version, dim, bucket, minn, maxn = head[1], head[2], head[10], head[11], head[12]
     size, n_words, n_labels = struct.unpack("<3i", _exactly(stream, 12, path, "its header"))
@@ -214,9 +217,9 @@ def _fasttext(stream: BufferedIOBase, path: Path) -> Raw:
     matrix = np.frombuffer(values, "<f4").reshape(rows, dim)
     finite = np.isfinite(matrix).all(axis=1)
     if not finite.all():
-        raise _broken(path, f"row {int(np.argmin(finite)) + 1} of its matrix holds NaN or infinity")
+        raise _broken(path, f"row {int(np.argmin(finite)) + 1} of its matrix contains NaN or infinity")
     ngrams = matrix[size:] if rows > size and maxn > 0 else None
-    return Raw(words, matrix[:size], ngrams, minn, maxn, ())
+    return RawVectors(words, matrix[:size], ngrams, minn, maxn, ())
 
 
 def _exactly(stream: BufferedIOBase, n: int, path: Path, where: str) -> bytes:
@@ -227,7 +230,7 @@ def _exactly(stream: BufferedIOBase, n: int, path: Path, where: str) -> bytes:
 
 
 def _much(stream: BufferedIOBase, n: int) -> bytearray:
-    # In pieces: read(n) allocates n bytes before it looks whether they are there.
+    # In pieces: read(n) allocates n bytes before it reads any.
     data = bytearray()
     while len(data) < n and (piece := stream.read(min(n - len(data), 1 << 24))):
         data += piece

@@ -1,8 +1,7 @@
-"""The notebook's similarity: mean cosine over all pairs of example tokens, self-pairs in, kept from 0.6.
+"""The notebook's similarity: mean cosine over all pairs of example tokens, self-pairs included; kept from 0.6.
 
-Invariant: equals the notebook's double loop to rounding, in one pass: a token without a vector ends its own row of
-pairs and, where it is reached, the row of each token before it, so the pairs are those within the
-runs between such tokens.
+Invariant: equals the notebook's double loop to rounding. In that loop a token without a vector raises an error that
+ends the current row of pairs. So the pairs that count are those inside a run of tokens that all have a vector.
 Cost: one vector addition a token.
 """
 
@@ -15,10 +14,10 @@ import numpy as np
 from neurolocal.config import SimilarityConfig
 from neurolocal.records import Example, SimilarityTable
 from neurolocal.similarity.coherence import self_paired
-from neurolocal.similarity.peaks import distinct
 from neurolocal.similarity.vectors import Vectors
 from neurolocal.words import Vocabulary
 from neurolocal.words.notebook_examples import notebook_examples
+from neurolocal.words.peaks import distinct
 
 
 def notebook_similarity(
@@ -31,9 +30,9 @@ def notebook_similarity(
 ) -> SimilarityTable:
     """The notebook's score of each neuron (`examples`: one sequence a neuron, in neuron order).
 
-    Words are the notebook's example tokens as they stand, leading space included, so `n_words`, `n_known` and
-    `repetition` speak of tokens here. There is no null: `null_mean`, `null_sd`, `z`, `p` and `q` are NaN. With vectors
-    that compose no unknown words (GloVe, word2vec) tokens with a leading space have none; the original used FastText.
+    Here `n_words`, `n_known` and `repetition` refer to the notebook's example tokens, with their leading space. There
+    is no null: `null_mean`, `null_sd`, `z`, `p` and `q` are NaN. The original used FastText, which composes a vector
+    for every token; GloVe and word2vec have none for a token with a leading space.
     """
     from tqdm import tqdm
 
@@ -68,13 +67,13 @@ def notebook_similarity(
 
 
 def notebook_score(tokens: Sequence[str], vectors: Vectors) -> float:
-    """Mean cosine over all pairs i <= j of the tokens, self-pairs in; 0 where there is no pair."""
+    """Mean cosine over all pairs i <= j of the tokens, self-pairs included; 0 where there is no pair."""
     total, pairs = 0.0, 0
     run: list[np.ndarray] = []
     for token in [*tokens, None]:
         vector = None if token is None else vectors.find(token, fold=False)
         if vector is None and token is not None and vectors.composes:
-            # Too short for an n-gram (an empty token): gensim's FastText gives the origin and cosine 0, and raises not.
+            # A token without n-grams (an empty one): gensim's FastText gives the zero vector, so cosine 0, no error.
             vector = np.zeros(vectors.matrix.shape[1], np.float32)
         if vector is not None:
             run.append(vector)

@@ -1,12 +1,12 @@
-"""How coherent are random words of the same frequency? Draws that thousands of neurons share.
+"""The null of coherence: random word sets of the same size and frequency, with draws shared by all neurons.
 
-Invariant: a random set has as many words of each frequency bin as the neuron's own; within a bin words are drawn
-without replacement, each in proportion to its count, as a neuron that fires at random would meet them. Both matter:
-frequent words are close to each other in every embedding, and so are rare ones. On 3,000 random sets of 20 running
-words (GloVe on an encyclopaedia) the share of p < 0.05 was 0.41 with ten equally filled bins and even draws, 0.08 with
-fine bins and even draws, 0.05 so.
-Cost: each bin's draws are summed slot by slot once, so a neuron's null is one addition a bin and a norm: 50,000 neurons
-x 4,000 draws x 50 dimensions take some 32 s on one core, whatever the size of the sets.
+Invariant: a random set has as many words of each frequency bin as the neuron's own set; within a bin, words are drawn
+without replacement in proportion to their counts, as a neuron that fires at random would meet them. Both are needed:
+in every embedding frequent words are close to each other, and so are rare words. (Seen, share of p < 0.05 for random
+sets of running words: 0.41 with ten equally filled bins and uniform draws, 0.08 with fine bins and uniform draws, 0.05
+with fine bins and draws by count.)
+Cost: the draws of a bin are accumulated word by word once, so the null of a neuron is one addition a bin and one norm:
+O(draws x dimensions x bins), whatever the size of the sets.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from neurolocal.errors import VectorsError
 from neurolocal.similarity.vectors import Vectors
 
 LEAST = 20
-"""Words of a bin at least: finer bins would hand a neuron its own words as its null."""
+"""Fewest words of a bin: in a smaller bin the null would consist of the neuron's own words."""
 PLACES = 4
-"""Parts, at most, into which a bin is cut by the words' place in the vectors' own order."""
+"""Most parts into which a bin is divided by the words' place in the vectors' own order."""
 PLACED = 100
-"""Words of such a part at least."""
+"""Fewest words of such a part."""
 BLOCK = 128
-"""Draws handled at once: 128 x 50 float32 stay in a core's cache, and memory stays bounded for any number of draws."""
+"""Draws computed together: 128 x 50 float32 fit into a core's cache, and memory does not depend on the draws."""
 SMALL = 1024
-"""Bins up to this many words are sampled by one key a word; larger ones by candidates, as many as it takes."""
+"""Bins of up to this many words are sampled with one random key a word; larger bins by rejection."""
 ROUNDING = 1e-6
-"""A random set within this of the score counts as reaching it: it may be the same set, added in another order."""
+"""A random score within this of the observed one counts as reaching it: the same set in another order differs so."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The corpus's words that have a vector, in bins: the most frequent first, within a frequency by place."""
+    """The words of the corpus that have a vector, in bins of frequency, most frequent first."""
 
     counts: Int64[np.ndarray, "word"]
     """Occurrences in the corpus."""
@@ -50,7 +50,7 @@ class Pool:
     bins: dict[str, int]
     """Each word's bin."""
     log_place: Float64[np.ndarray, "bin"]
-    """Mean log of its words' place in the vectors' own order (most frequent first); NaN where none has one."""
+    """Mean log of its words' place in the vectors' own order (most frequent first); NaN where no word has a place."""
 
     @property
     def sizes(self) -> Int64[np.ndarray, "bin"]:
@@ -58,10 +58,10 @@ class Pool:
         return np.diff(self.edges)
 
     def bin_of(self, word: str, vectors: Vectors) -> int:
-        """The word's bin: by its count, else by its place in the vectors' order, else (composed) the lowest.
+        """The word's bin: by its count, else by its place in the vectors' order, else (composed) the lowest bin.
 
-        Word counts know words of letters only; a comma is unseen there, yet stands at place 1 of GloVe. As a rare word
-        it would be compared with rare ones, and every neuron that fires on commas and full stops would look coherent.
+        A word that the counts lack need not be rare: a comma is at place 1 of GloVe. If it were compared with rare
+        words, every neuron that fires on commas and full stops would appear coherent.
         """
         if word in self.bins:
             return self.bins[word]
@@ -72,7 +72,7 @@ class Pool:
 
 
 class NullResult(NamedTuple):
-    """One entry a neuron; NaN where the pool holds fewer words than the neuron."""
+    """One entry a neuron; NaN where the pool has fewer words than the neuron."""
 
     mean: Float64[np.ndarray, "n"]
     """Mean score of the random sets."""
@@ -85,10 +85,12 @@ class NullResult(NamedTuple):
 def frequency_pool(word_counts: Mapping[str, int], vectors: Vectors, *, bins: int) -> Pool:
     """The words of the corpus that have a vector, in at most `bins` bins of equal width in log frequency.
 
-    Each is cut into up to `PLACES` parts by the words' place in the vectors' own order, which tells how frequent they
-    are in the language: what is rare in a corpus are everyday words and rare names, and these are close to each other.
+    Each bin is divided into up to `PLACES` parts by the words' place in the vectors' own order, which shows how
+    frequent they are in the language: the words that are rare in a corpus are everyday words and rare names, and rare
+    names are close to each other.
 
-    Raises VectorsError where fewer than two words have one.
+    Raises:
+        VectorsError: fewer than two words have a vector.
     """
     known = []
     for word, count in sorted(word_counts.items(), key=lambda item: (-item[1], item[0])):
@@ -104,7 +106,7 @@ def frequency_pool(word_counts: Mapping[str, int], vectors: Vectors, *, bins: in
     counts = np.array([count for _, count, _ in known], dtype=np.int64)
     order, edges = [], [0]
     for low, high in pairwise(frequency_edges(counts, bins)):
-        # Composed words have no place; they stand last.
+        # Composed words have no place; they come last.
         order += (low + np.argsort(place[low:high], kind="stable")).tolist()
         parts = max(1, min(PLACES, (high - low) // PLACED))
         edges += [low + (high - low) * part // parts for part in range(1, parts + 1)]
@@ -121,9 +123,9 @@ def frequency_pool(word_counts: Mapping[str, int], vectors: Vectors, *, bins: in
 
 
 def frequency_edges(counts: Int64[np.ndarray, "word"], bins: int) -> Int64[np.ndarray, "edge"]:
-    """Cut descending counts into bins of equal width in log count, none of fewer than `LEAST` words.
+    """The edges of bins of equal width in log count, of descending counts; each bin has `LEAST` words or more.
 
-    Fewer words than that make one bin. Words of one count share a bin.
+    Fewer words than `LEAST` are one bin. Words of one count share a bin.
     """
     logs = np.log(counts)
     edges = [0]
@@ -145,7 +147,7 @@ def null_scores(
     seed: int,
     progress: bool = False,
 ) -> NullResult:
-    """Compare each neuron's score with `draws` random sets of its profile (words in each bin, two or more in all)."""
+    """Compare each score with `draws` random sets of the neuron's profile (words of each bin; two or more in all)."""
     fitted, fits = _fitted(profiles, pool.sizes)
     unique, inverse = np.unique(fitted, axis=0, return_inverse=True)
     order = np.argsort(inverse.reshape(-1), kind="stable")
@@ -170,7 +172,7 @@ def null_scores(
 def _fitted(
     profiles: Int64[np.ndarray, "n bin"], sizes: Int64[np.ndarray, "bin"]
 ) -> tuple[Int64[np.ndarray, "n bin"], Bool[np.ndarray, "n"]]:
-    """Profiles that the bins can fill: what one cannot hold goes to the next rarer one, last to the next commoner."""
+    """Profiles that the bins can fill: a surplus moves to the next rarer bin, and from the last one back."""
     fitted = profiles.copy()
     for b, to in [*((b, b + 1) for b in range(len(sizes) - 1)), *((b, b - 1) for b in range(len(sizes) - 1, 0, -1))]:
         over = np.maximum(fitted[:, b] - sizes[b], 0)
@@ -183,7 +185,7 @@ def _fitted(
 def _prefixes(
     pool: Pool, most: Int64[np.ndarray, "bin"], *, width: int, seed: int, block: int
 ) -> list[Float32[np.ndarray, "_ draw d"]]:
-    """For each bin the sums of its first 0, 1, ... `most` drawn words, `width` draws side by side."""
+    """For each bin the sums of its first 0, 1, ... `most` drawn words, for `width` draws."""
     prefixes = []
     for b, m in enumerate(most):
         low, high = int(pool.edges[b]), int(pool.edges[b + 1])
@@ -197,14 +199,14 @@ def _prefixes(
 def _sets(
     prefix: list[Float32[np.ndarray, "_ draw d"]], unique: Int64[np.ndarray, "profile bin"]
 ) -> Iterator[np.ndarray]:
-    """The scores of one block's random sets, profile by profile; sorted profiles share the sums of their first bins."""
+    """The scores of a block of random sets, profile by profile; sorted profiles share the sums of their first bins."""
     sums: list[np.ndarray] = [prefix[0][0]] * (len(prefix) + 1)
     buffers = [np.empty_like(prefix[0][0]) for _ in prefix]
     before = np.full(unique.shape[1], -1)
     for profile in unique:
         for b in range(int(np.argmax(profile != before)), len(profile)):
             m = profile[b]
-            # An empty bin hands its sum on; nothing is copied.
+            # A bin without words passes the sum on, without a copy.
             sums[b + 1] = np.add(sums[b], prefix[b][m], out=buffers[b]) if m else sums[b]
         before = profile
         n = int(profile.sum())
@@ -215,10 +217,10 @@ def _sets(
 def draw(
     weights: Int64[np.ndarray, "word"], m: int, *, width: int, rng: np.random.Generator
 ) -> Int64[np.ndarray, "m draw"]:
-    """`width` times m words drawn one after the other without replacement, in proportion to their weights.
+    """`width` draws of m words, one after the other, without replacement, in proportion to their weights.
 
-    Every first part of a draw is such a draw too. Small bins: the m smallest of Exponential / weight (Efraimidis and
-    Spirakis, 2006). Large bins: draws with replacement whose repeats are passed over, which is the same distribution.
+    The first words of a draw are a draw of that size. Small bins: the m smallest of Exponential / weight (Efraimidis
+    and Spirakis, 2006). Large bins: draws with replacement from which repeats are removed; their distribution is equal.
     """
     n, many = len(weights), 2 * m + 8
     assert m <= n, (m, n)
@@ -230,7 +232,7 @@ def draw(
             candidates = np.concatenate([candidates, np.minimum(more, n - 1)])
             fresh = _first_seen(candidates)
             if (fresh.sum(axis=0) >= m).all():
-                # A stable sort of "seen before" leaves the fresh ones first, in the order they were drawn.
+                # A stable sort by "seen before" puts the new words first, in the order of the draw.
                 return np.take_along_axis(candidates, np.argsort(~fresh, axis=0, kind="stable")[:m], axis=0)
     keys = rng.standard_exponential((width, n)) / weights
     first = np.argpartition(keys, m - 1, axis=1)[:, :m] if 0 < m < n else np.arange(n)[None].repeat(width, 0)[:, :m]

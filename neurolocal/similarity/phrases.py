@@ -1,11 +1,11 @@
-"""Do a neuron's contexts belong together? Whole windows compared, beside single words: the notebook's open question.
+"""Do a neuron's contexts belong together? Coherence of whole windows, beside that of single words.
 
-A window is `REACH` words before and after the peak word, which is left out: what it adds is coherence's business. Its
-vector is the mean of its words' vectors, frequent words weighted down by a / (a + share of the running words) (SIF,
-Arora et al., 2017); with Doc2Vec (Le and Mikolov, 2014) it is inferred from the whole window, peak word in. A neuron's
-score is the mean cosine over pairs of its windows. Null: as many windows around random positions of the stored rows.
+A window is `REACH` words before and after the peak word, without the peak word, which coherence measures already. Its
+vector is the mean of its words' vectors with weights a / (a + share of the running words) (SIF, Arora et al., 2017).
+With Doc2Vec (Le and Mikolov, 2014) it is inferred from the window with its peak word. A neuron's score is the mean
+cosine over pairs of its windows. Null: as many windows around random positions of the stored rows.
 Invariant: the same examples, rows and seed give the same figures; a window without known words has no vector and does
-not count. Cost: some 25 us an example; the null is shared by all neurons with as many windows.
+not count. Cost: O(words of the window) an example; one null, O(draws x windows), for each number of windows.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ REACH = 5
 """Words of a window on each side of the peak word."""
 
 TOKENS = 24
-"""Tokens looked at on each side for them."""
+"""Tokens searched on each side for these words."""
 
 SIF = 1e-3
-"""Share of the running words from which a word counts half."""
+"""a of the SIF weight: a word with this share of the running words has weight 1/2."""
 
 WINDOWS = 20_000
-"""Random windows from which the null's sets are drawn, at most."""
+"""Most random windows from which the sets of the null are drawn."""
 
 Embed = Callable[[Sequence[Sequence[str]]], Float32[np.ndarray, "window d"]]
 """Windows as lists of case-folded words -> unit vectors, zeros where there is none."""
@@ -51,7 +51,7 @@ class PhraseResult(NamedTuple):
 def window_words(
     tokens: Integer[np.ndarray, "pos"], word: Word, vocabulary: Vocabulary, *, peak: bool = False
 ) -> list[str]:
-    """The case-folded words around a word, and with `peak` that word, too."""
+    """The case-folded words around a word; with `peak`, that word between them."""
     before = vocabulary.text(_plain(tokens[max(word.start - TOKENS, 0) : word.start], vocabulary))
     after = vocabulary.text(_plain(tokens[word.end : word.end + TOKENS], vocabulary))
     found = WORD.findall(before)[-REACH:] + [word.text] * peak + WORD.findall(after)[:REACH]
@@ -65,7 +65,7 @@ def _plain(tokens: Integer[np.ndarray, "_"], vocabulary: Vocabulary) -> Integer[
 def random_windows(
     rows: Iterable[Integer[np.ndarray, "pos"]], vocabulary: Vocabulary, *, seed: int, peak: bool = False
 ) -> list[list[str]]:
-    """Windows around random positions, as many of every row, at most `WINDOWS`."""
+    """Windows around random positions, the same number from every row, at most `WINDOWS` in all."""
     held = [row for row in rows if len(row) > 1]
     if not held:
         return []
@@ -81,18 +81,18 @@ def random_windows(
 
 
 def mean_vectors(vectors: Vectors, word_counts: Mapping[str, int]) -> Embed:
-    """The weighted mean of the words' vectors; `word_counts` of case-folded words."""
+    """The SIF-weighted mean of the words' vectors. `word_counts`: of case-folded words."""
     total = max(sum(word_counts.values()), 1)
-    known: dict[str, Float32[np.ndarray, "d"] | None] = {}
+    vector_of: dict[str, Float32[np.ndarray, "d"] | None] = {}
     zero = np.zeros(vectors.matrix.shape[1], np.float32)
 
     def weighted(word: str) -> Float32[np.ndarray, "d"] | None:
-        if word not in known:
+        if word not in vector_of:
             vector = vectors.find(word)
-            known[word] = (
+            vector_of[word] = (
                 None if vector is None else vector * np.float32(SIF / (SIF + word_counts.get(word, 0) / total))
             )
-        return known[word]
+        return vector_of[word]
 
     def embed(windows: Sequence[Sequence[str]]) -> Float32[np.ndarray, "window d"]:
         sums = [
@@ -146,19 +146,19 @@ def phrase_scores(
 
 
 class _Null:
-    """The scores of random sets of windows, by size; every size made once."""
+    """The scores of random sets of windows, by size; each size is drawn once."""
 
     def __init__(self, pool: Float32[np.ndarray, "window d"], *, draws: int, seed: int) -> None:
         self.pool, self.draws, self.seed = pool, draws, seed
-        self._known: dict[int, Float64[np.ndarray, "draw"]] = {}
+        self._scores: dict[int, Float64[np.ndarray, "draw"]] = {}
 
     def scores(self, n: int) -> Float64[np.ndarray, "draw"]:
         """Coherence of `draws` sets of n windows."""
-        if n not in self._known:
+        if n not in self._scores:
             rng = np.random.default_rng([self.seed, n])
             sums = np.zeros((self.draws, self.pool.shape[1]))
             chosen = np.array([rng.choice(len(self.pool), n, replace=False) for _ in range(self.draws)])
             for column in chosen.T:
                 sums += self.pool[column]
-            self._known[n] = (np.einsum("ij,ij->i", sums, sums) - n) / (n * (n - 1))
-        return self._known[n]
+            self._scores[n] = (np.einsum("ij,ij->i", sums, sums) - n) / (n * (n - 1))
+        return self._scores[n]

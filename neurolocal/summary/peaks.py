@@ -7,11 +7,11 @@ else sees it. Cost: some 10 us an example.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neurolocal.records import Neuron
 from neurolocal.words import Vocabulary
+from neurolocal.words.peaks import count_spellings
 
 MAX_CHARS = 40
 """Characters of a word that are shown or asked about; a token may be a hundred dashes."""
@@ -41,18 +41,10 @@ def find_peaks(neuron: Neuron, vocabulary: Vocabulary) -> Peaks:
     explain = [e for e in neuron.examples if e.rank % 2 == 0]
     spellings = [_shown(vocabulary.word_at(e.tokens, e.peak).text) for e in explain]
     str_tokens = [vocabulary.str_tokens([int(e.tokens[e.peak])])[0] for e in explain]
-    words = fold(spellings)
+    words = count_spellings(spellings)
     known = {word.casefold() for word in words}
     held = [w for w in _held(neuron) if w.casefold() not in known]
-    return Peaks(len(explain), words, Counter(str_tokens), [w for w, _ in fold(held).most_common()])
-
-
-def fold(spellings: Sequence[str]) -> Counter[str]:
-    """Count words regardless of case, each under its commonest spelling (ties: the first seen)."""
-    cases: dict[str, Counter[str]] = {}
-    for spelling in spellings:
-        cases.setdefault(spelling.casefold(), Counter())[spelling] += 1
-    return Counter({c.most_common(1)[0][0]: c.total() for c in cases.values()})
+    return Peaks(len(explain), words, Counter(str_tokens), [w for w, _ in count_spellings(held).most_common()])
 
 
 def _held(neuron: Neuron) -> list[str]:

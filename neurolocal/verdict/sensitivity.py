@@ -1,7 +1,7 @@
-"""What every threshold of the verdict does: how many neurons would get which verdict at other values of it.
+"""Sensitivity of the verdicts to each threshold: the number of neurons of each verdict at other values of it.
 
-Invariant: one threshold is moved at a time, the others stay; the rules are the verdict's own. Cost: some 25 us a neuron
-and value, 40 values.
+Invariant: one threshold changes at a time; the rules are those of `rules`. Cost: `decide` once a neuron and value, with
+five or six values for each of eight thresholds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from neurolocal.config import VerdictConfig
 from neurolocal.records import VERDICTS
-from neurolocal.verdict.rules import Evidence, decide
+from neurolocal.verdict.evidence import Evidence
+from neurolocal.verdict.rules import decide
 
 VALUES: dict[str, tuple[float, ...]] = {
     "level": (0.001, 0.01, 0.05, 0.1, 0.2),
@@ -25,7 +26,7 @@ VALUES: dict[str, tuple[float, ...]] = {
     "elsewhere": (0.0, 0.1, 0.25, 0.4, 0.5),
     "dead": (0.0, 1e-6, 1e-3, 1e-2, 1e-1),
 }
-"""Other values of each threshold between verdicts (fields of `VerdictConfig`), tried beside the one in use."""
+"""The values of each threshold (a field of `VerdictConfig`) that are evaluated beside the value in use."""
 
 
 class Effect(NamedTuple):
@@ -34,24 +35,24 @@ class Effect(NamedTuple):
     threshold: str
     """Field of `VerdictConfig`."""
     value: float
-    """What it was set to."""
+    """Its value."""
     chosen: bool
-    """Whether that is the value that the verdicts in the store were made with."""
+    """Whether this is the value in use."""
     counts: dict[str, int]
-    """Neurons by verdict, every verdict named."""
+    """Number of neurons of each verdict, all verdicts included."""
     moved: int
-    """Neurons whose verdict differs from the one with the config as it is."""
+    """Neurons whose verdict differs from that with the config as given."""
 
 
 def effects(evidence: Sequence[Evidence], config: VerdictConfig) -> list[Effect]:
     """The verdicts at each value of each threshold, in the order of the config's fields."""
-    now = [decide(e, config)[0] for e in evidence]
+    current = [decide(e, config)[0] for e in evidence]
     found = []
     for name, values in VALUES.items():
         chosen = getattr(config, name)
         for value in sorted({chosen, *values}):
-            then = [decide(e, dataclasses.replace(config, **{name: value}))[0] for e in evidence]
-            counts = Counter(then)
-            moved = sum(a != b for a, b in zip(now, then, strict=True))
+            verdicts = [decide(e, dataclasses.replace(config, **{name: value}))[0] for e in evidence]
+            counts: Counter[str] = Counter(verdicts)
+            moved = sum(a != b for a, b in zip(current, verdicts, strict=True))
             found.append(Effect(name, value, value == chosen, {v: counts[v] for v in VERDICTS}, moved))
     return found

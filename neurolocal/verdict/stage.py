@@ -1,4 +1,7 @@
-"""The verdict stage: the evidence that the store holds of a layer -> its verdicts and ranks."""
+"""The verdict stage: the evidence that the store holds of a layer -> its verdicts and ranks.
+
+Cost: one `word_at` an example, and the rules once a neuron.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ from neurolocal.config import VerdictConfig
 from neurolocal.literals import Side
 from neurolocal.records import PerturbationTable, SimilarityTable, Statistics
 from neurolocal.stage import Result, Stage, Work, with_indices, with_positions
-from neurolocal.verdict.rules import gather, peak_words, verdict
+from neurolocal.verdict.evidence import gather
 from neurolocal.verdict.sensitivity import Effect, effects
+from neurolocal.verdict.table import verdict_table
+from neurolocal.words.peaks import peak_words
 
 if TYPE_CHECKING:
     from neurolocal.pipeline.workspace import Workspace
@@ -29,7 +34,7 @@ def work(workspace: Workspace, config: VerdictConfig) -> Iterator[Work]:
     """Decide every neuron of a layer."""
 
     def decide_layer(layer: int, side: Side) -> Result:
-        table = verdict(
+        table = verdict_table(
             *_evidence(workspace, layer, side), peaks=_peaks(workspace, layer, side), config=config,
             method=workspace.method,
         )  # fmt: skip
@@ -39,7 +44,7 @@ def work(workspace: Workspace, config: VerdictConfig) -> Iterator[Work]:
 
 
 def threshold_effects(workspace: Workspace, config: VerdictConfig) -> dict[tuple[int, Side], list[Effect]]:
-    """By layer and side, what other values of each threshold would do to the verdicts of the default method."""
+    """By layer and side, the verdicts of the default method at other values of each threshold."""
     return {
         (layer, side): effects(gather(*_evidence(workspace, layer, side), _peaks(workspace, layer, side)), config)
         for layer, side in workspace.places()
@@ -49,7 +54,7 @@ def threshold_effects(workspace: Workspace, config: VerdictConfig) -> dict[tuple
 def _evidence(
     workspace: Workspace, layer: int, side: Side
 ) -> tuple[Statistics, SimilarityTable | None, PerturbationTable | None]:
-    """The evidence of a layer's neurons, numbered as they were collected."""
+    """The tables of a layer, its collected neurons numbered from 0."""
     store = workspace.store
     neurons = store.neurons(layer)
     return (
@@ -61,7 +66,7 @@ def _evidence(
 
 def _peaks(workspace: Workspace, layer: int, side: Side) -> list[Counter[str]]:
     store = workspace.store
-    return [peak_words(one, store.vocabulary) for one in store.example_lists(layer, side)]
+    return [Counter(peak_words(one, store.vocabulary)) for one in store.example_lists(layer, side)]
 
 
 STAGE = Stage("verdict", VerdictConfig, revision=3, inputs=inputs, work=work)

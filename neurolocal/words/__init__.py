@@ -1,4 +1,7 @@
-"""Token ids -> text and whole words; what words share by their letters; which words are spellings of one another."""
+"""Token ids -> text and whole words; peak words; shared forms and spelling variants.
+
+Read order: `vocabulary` (with `marks`), `marked`, `counted`, `variants`, `forms`, `peaks`, `notebook_examples`.
+"""
 
 from neurolocal.words.vocabulary import WORD, RowWords, Vocabulary, Word, folded
 

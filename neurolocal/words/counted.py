@@ -1,7 +1,7 @@
-"""Which positions of a row compete and are counted: the rule of FORMAT.md, "Rows".
+"""Counted positions: which positions of a row compete and enter the statistics (FORMAT.md, "Rows").
 
-Invariant: padding never counts; a prepended BOS only with `count_bos`; special tokens only without `skip_special`.
-Cost: two reads of the tokens.
+Invariant: padding never counts; a prepended BOS counts only with `count_bos`; special tokens count unless
+`skip_special` is set. Cost: two reads of the tokens.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def counted_positions(
     special: Bool[np.ndarray, "d_vocab"],
     config: Mapping[str, Any],
 ) -> Bool[np.ndarray, "row pos"]:
-    """The positions that count.
+    """Which positions are counted.
 
     Args:
-        tokens: ids; what is behind `length` is padding.
+        tokens: ids; positions from `length` on are padding.
         length: tokens of each row.
         special: whether each token id is a control token.
-        config: of the collection, as the manifest holds it: `bos`, `count_bos` and `skip_special` are read.
+        config: settings of the collection, as in the manifest; `bos`, `count_bos` and `skip_special` are read.
     """
     counted = np.arange(tokens.shape[1])[None] < length[:, None]
     if config.get("skip_special"):

@@ -1,6 +1,6 @@
-"""Text of tokens on one line, with one word marked: `the <<poly>> of`.
+"""Tokens as one line of text, with one word marked: `the <<poly>> of`.
 
-Invariant: control tokens are left out; white space is collapsed. Cost: that of joining the tokens.
+Invariant: control tokens are left out; white space is collapsed. Cost: O(tokens).
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from jaxtyping import Integer
 from neurolocal.words.vocabulary import Vocabulary
 
 BEFORE, AFTER = 20, 5
-"""Tokens before and after a marked word that are shown."""
+"""Tokens shown before and after a marked word."""
 
 
 def one_line(vocabulary: Vocabulary, tokens: Iterable[int] | Integer[np.ndarray, "_"]) -> str:
-    """Tokens as one line of text, control tokens left out."""
+    """The tokens as one line of text, without control tokens."""
     return " ".join(vocabulary.text(t for t in tokens if not vocabulary.special[t]).split())
 
 
 def marked(
     tokens: Integer[np.ndarray, "pos"], start: int, end: int, low: int, high: int, vocabulary: Vocabulary
 ) -> str:
-    """The tokens from `low` to `high` as one line, the word from `start` to `end` in `<< >>`; ends are not included."""
+    """The tokens of `[low, high)` as one line, with the word at `[start, end)` in `<< >>`."""
 
     def plain(a: int, b: int) -> str:
         return vocabulary.text(t for t in tokens[a:b] if not vocabulary.special[t])

@@ -1,8 +1,8 @@
-"""The original notebook's way of reading examples: every strongest position of a window, with its token and phrase.
+"""Examples as the original notebook reads them: every strongest position of a window, with its token and phrase.
 
-Invariant: follows the notebook's parser to the letter, its weak points included (the window's last entry is dropped,
-the phrase ends before the window's last token); `--method notebook` of all three evidence stages starts here.
-Cost: one pass over a window.
+Invariant: equals the notebook's parser, including its faults (the window's last entry is dropped; the phrase ends
+before the window's last token). `--method notebook` of similarity, perturbation and summary starts from these examples.
+Cost: one pass over each window.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from neurolocal.words.vocabulary import Vocabulary
 
 
 class NotebookExample(NamedTuple):
-    """One position of a window at which the neuron is as strong as anywhere in it."""
+    """A position of a window with the largest activation of that window."""
 
     token: str
-    """The token's text as it stands, leading space kept."""
+    """The token's text with its leading space."""
     activation: float
     """Value at the site."""
     phrase: str
-    """Three tokens before to two after, as far as the window goes, joined by single spaces."""
+    """From three tokens before to two after, within the window, joined by single spaces."""
 
 
 def notebook_examples(examples: Iterable[Example], vocabulary: Vocabulary) -> list[NotebookExample]:
-    """The notebook's examples of one neuron, in rank order, within a window in text order.
+    """The notebook's examples of one neuron, in rank order, and in text order within a window.
 
-    Of each window less its last entry, every position whose activation equals the maximum of what is left gives one;
-    a window of one entry gives none. With n tokens left the phrase of i is tokens [max(i - 3, 0), min(i + 3, n - 1)).
-    The peak itself is lost where it is the window's last entry, as in the original.
+    The last entry of a window is dropped. Every position whose activation equals the maximum of the other n entries
+    gives one example with the phrase tokens[max(i - 3, 0) : min(i + 3, n - 1)]. A window of one entry gives none. As in
+    the original, the peak is lost if it is the window's last entry.
     """
     found = []
     for example in examples:
@@ -40,7 +40,7 @@ def notebook_examples(examples: Iterable[Example], vocabulary: Vocabulary) -> li
         activations = example.activations[:-1]
         if not len(tokens):
             continue
-        # fmax: a NaN beside the peak equals nothing, and must not hide what is finite.
+        # fmax ignores NaN: one NaN in a window must not hide its finite maximum.
         for i in np.flatnonzero(activations == np.fmax.reduce(activations)):
             phrase = " ".join(tokens[max(i - 3, 0) : min(i + 3, len(tokens) - 1)])
             found.append(NotebookExample(tokens[i], float(activations[i]), phrase))

@@ -1,7 +1,8 @@
-"""Which words are spellings of one word, and how a word takes another's capitals.
+"""Spelling variants: whether two words are spellings of one word; a word in another word's capitals.
 
-Invariant: symmetric and blind to case and accents. A substitute that is a variant of the original says nothing about
-meaning, and neighbours by vectors are mostly that; so the rule rather drops a true neighbour than keeps a variant.
+Invariant: `is_variant` is symmetric and ignores case and accents. A substitute that is a variant of the original is no
+evidence about meaning, and most nearest neighbours by word vectors are variants. So the rule is strict: it drops some
+true neighbours rather than keep a variant. Cost: O(letters) a pair; plain forms and stems are cached.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ ENDINGS = (
     *("ings", "iest", "ing", "ies", "ied", "ier", "est", "ers", "ful", "n't", "n’t"),
     *("al", "ed", "er", "es", "ly", "rs", "'s", "’s", "d", "r", "s", "y"),
 )
-"""English endings, longest first; one is taken off."""
+"""English endings, longest first; at most one is removed."""
 
 STEM = 3
-"""Letters that a stem keeps at least."""
+"""Fewest letters of a stem."""
 
 SHARE = 0.75
-"""Two words whose common beginning is at least this share of the shorter stem (and 4 letters) are of one stem."""
+"""Two words are variants if their common prefix has 4 letters or more and this share of the shorter stem."""
 
 
 def is_variant(word: str, other: str) -> bool:
-    """Whether two words are spellings of one: equal but for case, plural, one inside the other, of a shared stem."""
+    """Whether two words are spelling variants: equal up to case and accents, one inside the other, or of one stem."""
     a, b = _plain(word), _plain(other)
     if a == b:
         return True
@@ -39,7 +40,7 @@ def is_variant(word: str, other: str) -> bool:
 
 
 def like(word: str, model: str) -> str:
-    """The word with the model's capitals: lower, Capitalised or ALL CAPS (of two letters or more)."""
+    """The word in the capitals of `model`: lower, Capitalised or ALL CAPS (of two letters or more)."""
     if len(model) > 1 and model.isupper():
         return word.upper()
     lower = word.lower()
@@ -58,14 +59,14 @@ def _stem(word: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= STEM:
             word = word[: -len(ending)]
             break
-    # A doubled consonant before an ending (running, runner) is one in the stem; so is a last e that an ending took.
+    # running, runner -> run: a doubled last letter becomes one; and a final e is removed, since endings replace it.
     if len(word) > STEM and word[-1] == word[-2]:
         word = word[:-1]
     return word.removesuffix("e")
 
 
 def other_forms(word: str) -> list[str]:
-    """The word in other capitals, the most telling first: without its capitals, or with a first one; then all."""
+    """The word in other capitals: of a lower-case word Capitalised and ALL CAPS, of others lower case first."""
     lower = word.lower()
     capital = lower[:1].upper() + lower[1:]
     first = [capital, word.upper()] if word == lower else [lower, capital, word.upper()]

@@ -1,9 +1,9 @@
 """Token ids -> text: token strings, and the whole word that a token belongs to.
 
-Invariant: needs no tokenizer, only the bytes of each token id (kept in the store), so that every stage and every reader
-sees the same words. Bytes of one token may be part of a character; text is decoded over the joined bytes.
-Cost: `word_at` looks at `REACH` tokens on each side, some 10 us; `row_words` finds all words of a row at once, under
-half a microsecond a token (of ASCII), and then a word costs a third of one.
+Invariant: needs only the bytes of each token id, which the store holds, and no tokenizer; so every stage and every
+reader finds the same words. One token may hold part of a character, so text is decoded from the joined bytes.
+Cost: `word_at` decodes and searches `REACH` tokens on each side; `row_words` searches a row once, O(tokens), and then
+each word is a look-up.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from neurolocal.words.marks import MARKS
 _LETTERS = rf"[^\W\d_]+(?:[{MARKS}][^\W\d_]*)*"
 
 WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
-"""A run of letters of any script with the marks that they carry, apostrophes inside it."""
+"""Letters of any script with their combining marks; apostrophes between letters belong to the word."""
 
 REACH = 16
-"""Tokens looked at on each side of a peak for the rest of its word."""
+"""Tokens searched on each side of a position for the rest of its word."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """The whole word around a token: what it says, and which tokens spell it."""
+    """The whole word around a token: its text and the positions of its tokens."""
 
     text: str
-    """The word as it stands in the text, without spaces; a token without letters is its own stripped text."""
+    """The word as it stands in the text, without spaces; for a token without letters, its own stripped text."""
     start: int
     """First token position of the word."""
     end: int
-    """One past its last token position."""
+    """Last token position + 1."""
     spaced: bool
-    """True where a space stands directly before the word inside its first token."""
+    """Whether a space stands directly before the word inside its first token."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +49,31 @@ class Vocabulary:
     """The bytes that each token id stands for."""
 
     tokens: Sequence[bytes]
-    """One entry a token id, UTF-8 or a part of a character."""
+    """One entry a token id: UTF-8, or part of a character."""
     special: Bool[np.ndarray, "d_vocab"]
-    """Control tokens such as BOS and EOS: they end words and are no text."""
+    """Control tokens such as BOS and EOS: they end a word and are not text."""
 
     @cached_property
     def _joinable(self) -> tuple[list[bytes], Int64[np.ndarray, "d_vocab"]]:
-        """The tokens as they are joined to a row's text, and the bytes of each.
+        """The bytes of each token as joined to a row's text, and how many they are.
 
-        Control tokens are a NUL, which is no letter and cuts off characters that are not whole, as a row's end does.
+        A control token becomes NUL: it is no letter, and it ends an incomplete character, as the end of a row does.
         """
         pieces = [b"\0" if end else token for token, end in zip(self.tokens, self.special.tolist(), strict=True)]
         return pieces, np.array([len(piece) for piece in pieces], np.int64)
 
     def text(self, tokens: Iterable[int | np.integer]) -> str:
-        """The text of the ids; broken characters become U+FFFD."""
+        """The text of the ids; incomplete characters become U+FFFD."""
         return b"".join(self.tokens[int(t)] for t in tokens).decode("utf-8", "replace")
 
     def str_tokens(self, tokens: Iterable[int | np.integer]) -> list[str]:
-        """The text of each id by itself, TransformerLens's `to_str_tokens`; parts of characters become U+FFFD."""
+        """The text of each id alone, as TransformerLens's `to_str_tokens`; parts of characters become U+FFFD."""
         return [self.tokens[int(t)].decode("utf-8", "replace") for t in tokens]
 
     def word_at(self, tokens: Integer[np.ndarray, "pos"], position: int) -> Word:
         """The whole word that the token at `position` belongs to.
 
-        A token that touches two words counts to the later one; one without letters is a word of its own.
+        A token that overlaps two words belongs to the later one; a token without letters is a word by itself.
         """
         if self.special[tokens[position]]:
             return self.bare_word(tokens[position], position)
@@ -104,18 +104,18 @@ class Vocabulary:
         return Word(match.group(), low + first, low + stop, spaced=spaced)
 
     def bare_word(self, token: int | np.integer, position: int) -> Word:
-        """What stands for a word where a token touches none: its own text, stripped; of a special all of it."""
+        """The word of a token that overlaps no word: its own stripped text, or the whole text of a special token."""
         own = self.tokens[int(token)].decode("utf-8", "replace")
         if self.special[token]:
             return Word(own, position, position + 1, spaced=False)
         return Word(own.strip() or own, position, position + 1, spaced=own[:1] == " " and bool(own.strip()))
 
     def row_words(self, tokens: Integer[np.ndarray, "pos"]) -> RowWords:
-        """The words of a whole row, found at once: for many positions of one row; equal to `word_at` at each."""
+        """The words of a whole row, for many positions of one row; equal to `word_at` at each position."""
         return RowWords(self, tokens)
 
     def word_counts(self, rows: Iterable[Integer[np.ndarray, "_"]]) -> Counter[str]:
-        """How often each word occurs in the rows, as it stands; what has no letters counts as `word_at` names it."""
+        """How often each word occurs in the rows, as it stands; tokens without letters by the text of `bare_word`."""
         counts: Counter[str] = Counter()
         bare = np.zeros(len(self.tokens), np.int64)
         for tokens in rows:
@@ -138,10 +138,10 @@ def folded(counts: Mapping[str, int]) -> Counter[str]:
 
 
 class RowWords:
-    """The word at every position of a row: the same as `Vocabulary.word_at`, found in one go."""
+    """The word at every position of a row: equal to `Vocabulary.word_at`, found in one search of the row."""
 
     def __init__(self, vocabulary: Vocabulary, tokens: Integer[np.ndarray, "pos"]) -> None:
-        """Find the words. What `word_at` would not see whole within its reach is left to it."""
+        """Find the words. A word that extends beyond the reach of `word_at` is found by `word_at` when asked for."""
         self.vocabulary, self.tokens = vocabulary, tokens
         pieces, widths = vocabulary._joinable
         data = b"".join(map(pieces.__getitem__, tokens.tolist()))
@@ -152,7 +152,7 @@ class RowWords:
         begin, end = byte_of[spans].T
         first = np.searchsorted(ends, begin, side="right")
         stop = np.searchsorted(ends, end, side="left") + 1
-        # The last word that begins before a token's end is the token's own where it reaches past the token's start.
+        # The last word that begins before a token's end is the token's own if it ends after the token's start.
         last = np.searchsorted(begin, ends, side="left") - 1
         starts = ends - widths[tokens]
         touched = np.flatnonzero((last >= 0) & (np.append(end, 0)[last] > starts))
@@ -187,18 +187,18 @@ class RowWords:
 
 
 _NONE, _FAR = -1, -2
-"""In place of a word's number: the token touches none; the word reaches further than `word_at` looks."""
+"""Instead of a word's number: the token overlaps no word; the word extends beyond the reach of `word_at`."""
 
 
 def _byte_span(text: str, start: int, stop: int) -> tuple[int, int]:
-    """Where these characters lie in the bytes that the text was decoded from."""
+    """The byte range of these characters in the bytes that the text was decoded from."""
     first = len(text[:start].encode("utf-8", "surrogateescape"))
     return first, first + len(text[start:stop].encode("utf-8", "surrogateescape"))
 
 
 def _byte_offsets(text: str) -> Int64[np.ndarray, "_"]:
-    """Where each character begins in the bytes that the text was decoded from, and where the last one ends."""
+    """The byte offset of each character in the bytes that the text was decoded from, then the length of all."""
     code = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
     width = 1 + (code >= 0x80).astype(np.int64) + (code >= 0x800) + (code >= 0x10000)
-    width[(code >= 0xDC80) & (code <= 0xDCFF)] = 1  # a byte that is no part of a character
+    width[(code >= 0xDC80) & (code <= 0xDCFF)] = 1  # surrogateescape: a byte that belongs to no character
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(width)])

@@ -1,17 +1,20 @@
-"""What the tests of this room share: tiny models, a small trained one with its examples, toy vectors, and the twin."""
+"""Shared by the tests of this room: tiny models, a small trained one with its examples, toy vectors, a slow twin."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
+from neurolocal.config import PerturbationConfig
+from neurolocal.perturbation import InContextPerturbation
 from neurolocal.records import Example
 from neurolocal.subject.model import Subject
+from neurolocal.subject.packed import Packed
 
 TEXT = """Once upon a time there was a little girl named Lily. She loved to play outside in the park with her dog.
 One day she saw a big red ball near the tree and she was very happy. Her mom said, "Lily, you can have the ball."
@@ -22,6 +25,8 @@ Ben had a toy car. He gave the car to Mia. Mia was nice and they played all day 
 
 
 VOCAB, D_MLP = 97, 48
+
+CONFIG = PerturbationConfig(examples=4, neighbours=3, controls=3, permutations=99)
 
 
 def tiny(kind: str, *, seed: int = 0, n_ctx: int = 96, eager: bool = False, **changes) -> Subject:
@@ -113,3 +118,14 @@ class Small:
             peaks.sort(key=lambda p: -sign * p[0])
             found[n] = [Example(r, i, at, a, w.start, t, v) for r, (a, i, at, w, t, v) in enumerate(peaks[:k])]
         return found
+
+
+def in_context(small: Small, toy: ToyVectors, **settings) -> InContextPerturbation:
+    return InContextPerturbation(
+        Packed(small.subject),
+        toy,
+        rows=small.rows.__getitem__,
+        row_index=np.array(sorted(small.rows), np.int64),
+        word_counts=small.counts,
+        config=replace(CONFIG, **settings),
+    )

@@ -8,7 +8,7 @@ import torch
 from perturbation_twins import ToyVectors
 from tables import filled
 
-from neurolocal.perturbation import notebook_perturb, notebook_tokens
+from neurolocal.perturbation import notebook_perturbation, notebook_tokens
 from neurolocal.records import PerturbationTable, SubstituteTable
 from neurolocal.subject.packed import Packed
 from neurolocal.words.notebook_examples import notebook_examples
@@ -64,7 +64,7 @@ def weak(small, layer: int, neurons, rng) -> dict:
 def test_equals_the_notebooks_loop(small, tokens, rng: np.random.Generator) -> None:
     layer = int(rng.integers(5))
     neurons = weak(small, layer, rng.choice(172, 70, replace=False).tolist(), rng)
-    table = notebook_perturb(neurons, Packed(small.subject), tokens, layer)
+    table = notebook_perturbation(neurons, Packed(small.subject), tokens, layer)
     described = notebook_tokens(table)
     n_kept = 0
     for i, neuron in enumerate(table.neuron.tolist()):
@@ -75,13 +75,13 @@ def test_equals_the_notebooks_loop(small, tokens, rng: np.random.Generator) -> N
         assert table.score[i] == pytest.approx(average, rel=1e-4, abs=1e-5)
         assert table.held[i] == pytest.approx(kept / checked)
         n_kept += kept
-    assert n_kept > 0, "no substitute was kept: the comparison says nothing"
+    assert n_kept > 0, "no substitute was kept, so the comparison shows nothing"
     assert np.isnan([*table.half, *table.p, *table.q, *table.auc]).all()
 
 
 def test_a_token_without_a_vector_falls_back_to_the_original_list(small, toy) -> None:
     neurons = small.examples(1, range(6))
-    table = notebook_perturb(neurons, Packed(small.subject), toy, 1)
+    table = notebook_perturbation(neurons, Packed(small.subject), toy, 1)
     for i, neuron in enumerate(table.neuron.tolist()):
         names, expected, average, checked, _ = literal(small, toy, neurons[neuron], neuron, 1)
         assert checked == table.n_neighbours[i]
@@ -92,12 +92,12 @@ def test_a_token_without_a_vector_falls_back_to_the_original_list(small, toy) ->
 
 
 def test_no_examples_is_no_score(small, tokens) -> None:
-    table = notebook_perturb({4: []}, Packed(small.subject), tokens, 0)
+    table = notebook_perturbation({4: []}, Packed(small.subject), tokens, 0)
     assert np.isnan(table.score).all()
     assert notebook_tokens(table) == {4: []}
 
 
-def test_a_weaker_list_is_not_taken() -> None:
+def test_a_weaker_list_is_not_used() -> None:
     """Kept substitutes of negative examples lower the sum: stage 4 then describes the examples alone."""
     columns = SubstituteTable(
         neuron=np.array([1, 1, 1, 2, 2]),

@@ -1,4 +1,4 @@
-"""Every statistic against a slow twin, and a p that is uniform where nothing is to be found."""
+"""Every statistic against a slow twin, and a p that is uniform under the null."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_p_is_small_for_a_real_difference_and_large_for_its_opposite(rng: np.ran
     assert statistics.permutation_p(low, high, permutations=999, seed=3) == pytest.approx([1.0] * 2, abs=0.01)
 
 
-def test_p_does_not_depend_on_company_or_blocks(rng: np.random.Generator, monkeypatch) -> None:
+def test_p_does_not_depend_on_other_neurons_or_blocks(rng: np.random.Generator, monkeypatch) -> None:
     a, b = ragged(rng, 4, 5, neurons=30), ragged(rng, 4, 5, neurons=30)
     whole = statistics.permutation_p(a, b, permutations=99, seed=5)
     monkeypatch.setattr(statistics, "BLOCK", 7)

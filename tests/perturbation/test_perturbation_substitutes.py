@@ -1,4 +1,4 @@
-"""What stands in a word's place: spelling, case, spaces, neighbours, controls."""
+"""Substitutes of a word: spelling, case, spaces, neighbours, controls."""
 
 from __future__ import annotations
 
@@ -7,55 +7,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from neurolocal.config import PerturbationConfig
-from neurolocal.perturbation.substitutes import BAND, Common, Substitutes
+from neurolocal.perturbation.substitutes import CommonTraits, SubstituteFinder
 from neurolocal.words import WORD, Vocabulary, Word
-from neurolocal.words.variants import is_variant, like
-
-
-@pytest.mark.parametrize(
-    ("word", "other"),
-    [
-        *[("Battle", "battle"), ("battle", "battles"), ("battle", "embattled"), ("running", "runner")],
-        *[("city", "cities"), ("colour", "colors"), ("café", "cafe"), ("make", "making"), ("king", "king's")],
-        *[("happy", "happiness"), ("canada", "canadian"), ("nice", "nicer")],
-    ],
-)
-def test_variants(word: str, other: str) -> None:
-    assert is_variant(word, other)
-    assert is_variant(other, word)
-
-
-@pytest.mark.parametrize(
-    ("word", "other"),
-    [
-        *[("monday", "tuesday"), ("king", "queen"), ("run", "walk"), ("a", "cat"), ("in", "inside"), ("cat", "dog")],
-        *[("june", "july"), ("france", "germany"), ("red", "blue"), ("his", "her"), ("mother", "father")],
-    ],
-)
-def test_other_words(word: str, other: str) -> None:
-    assert not is_variant(word, other)
-
-
-@given(st.text(max_size=12), st.text(max_size=12))
-def test_variants_are_symmetric_and_reflexive(a: str, b: str) -> None:
-    assert is_variant(a, b) == is_variant(b, a)
-    assert is_variant(a, a)
-
-
-@pytest.mark.parametrize(
-    ("word", "model", "expected"),
-    [("dog", "cat", "dog"), ("dog", "Cat", "Dog"), ("dog", "CAT", "DOG"), ("NATO", "cat", "nato"), ("we", "I", "We")],
-)
-def test_a_word_takes_the_models_capitals(word: str, model: str, expected: str) -> None:
-    assert like(word, model) == expected
+from neurolocal.words.variants import is_variant
 
 
 class Spelled:
-    """An encoder of one token a byte, so that every text can be said; a few words cannot."""
+    """An encoder with one token a byte, so that it can encode every text except some forbidden words."""
 
     def __init__(self, text: str, *, n_ctx: int | None = None, forbidden: tuple[str, ...] = ()) -> None:
         self.vocabulary = Vocabulary([bytes([i]) for i in range(256)], np.zeros(256, bool))
@@ -65,17 +25,17 @@ class Spelled:
     def encode_exactly(self, text: str) -> list[int] | None:
         return None if any(f in text for f in self.forbidden) else list(text.encode())
 
-    def find(self, finder: Substitutes, text: str, **where):
+    def find(self, finder: SubstituteFinder, text: str, **where):
         at = self.vocabulary.text(self.row).index(text)
-        return finder.at(self.row, self.vocabulary.word_at(self.row, at), **({"row_index": 4} | where))
+        return finder.at_place(self.row, self.vocabulary.word_at(self.row, at), **({"row_index": 4} | where))
 
 
 def kinds(found, *names: str):
     return [s for s in found if s.kind in names]
 
 
-def finder_of(encoder, toy, counts, **settings) -> Substitutes:
-    return Substitutes(encoder, toy, word_counts=counts, config=PerturbationConfig(**settings))
+def finder_of(encoder, toy, counts, **settings) -> SubstituteFinder:
+    return SubstituteFinder(encoder, toy, word_counts=counts, config=PerturbationConfig(**settings))
 
 
 def test_neighbours_are_the_nearest_other_words_and_controls_far_ones(small, toy) -> None:
@@ -87,7 +47,7 @@ def test_neighbours_are_the_nearest_other_words_and_controls_far_ones(small, toy
     nearest = [w for w, _ in toy.near("cat", 50) if not is_variant("cat", w) and w[0] != "c"]
     assert [s.text.lower() for s in found[1:4]] == nearest[:3]
     own = toy.find("cat")
-    middle = np.median([toy.find(w) @ own for w in finder._words[finder._band("cat")]])
+    middle = np.median([toy.find(w) @ own for w in finder.bands.words[finder.bands.band("cat")]])
     for s in found[1:]:
         assert s.text[0].isupper() or not s.text[0].isalpha()
         assert bytes(s.tokens).decode() == s.text
@@ -107,10 +67,10 @@ def test_grades_lie_between_neighbours_and_controls_ever_farther(rng: np.random.
     edges = [[s.cosine for s in kinds(found, k)] for k in ("neighbour", "grade1", "grade2", "grade3", "control")]
     for near, far in pairwise(edges):
         assert min(near) > max(far)
-    assert len({s.text for s in found}) == len(found), "no word stands twice"
+    assert len({s.text for s in found}) == len(found), "no word appears twice"
 
 
-def test_what_cannot_be_said_or_does_not_fit_gives_way_to_the_next(small, toy) -> None:
+def test_a_candidate_that_cannot_be_encoded_or_does_not_fit_is_skipped(small, toy) -> None:
     first = [w for w, _ in toy.near("cat", 50) if not is_variant("cat", w) and w[0] != "c"]
     encoder = Spelled("cat", forbidden=(first[0],))
     found = encoder.find(finder_of(encoder, toy, small.counts, neighbours=2, controls=2), "cat")
@@ -121,7 +81,7 @@ def test_what_cannot_be_said_or_does_not_fit_gives_way_to_the_next(small, toy) -
     assert all(len(s.tokens) <= 3 for s in found)
 
 
-def test_no_word_for_its_meaning_begins_with_the_originals_token(small, toy) -> None:
+def test_neighbours_grades_and_controls_do_not_begin_with_the_originals_token(small, toy) -> None:
     encoder = Spelled("the sun")
     found = encoder.find(finder_of(encoder, toy, small.counts, neighbours=20, controls=20), "sun")
     meant = [s for s in found[1:] if s.kind not in ("variant", "form")]
@@ -164,7 +124,7 @@ def test_space_and_punctuation_inside_the_words_tokens_stay(small, toy) -> None:
     encoder = Spelled("")
     encoder.vocabulary, row = vocabulary, np.array([0, 1, 3])
     finder = finder_of(encoder, toy, small.counts)
-    found = [s for s in finder.at(row, vocabulary.word_at(row, 1), row_index=0) if s.kind != "form"]
+    found = [s for s in finder.at_place(row, vocabulary.word_at(row, 1), row_index=0) if s.kind != "form"]
     assert found[0].text == ' "cat'
     assert found[0].tokens == (1,)
     assert all(s.text.startswith(' "') and WORD.fullmatch(s.text[2:]) for s in found[1:])
@@ -181,22 +141,7 @@ def test_controls_depend_on_seed_row_and_place_alone(small, toy) -> None:
     assert encoder.find(make(2), "cat") != one
 
 
-def test_controls_are_about_as_frequent(rng: np.random.Generator) -> None:
-    from perturbation_twins import ToyVectors
-
-    words = {"".join(rng.choice(list("abcdefghij"), 7)): rng.normal(size=8) for _ in range(2000)}
-    counts = Counter({w: int(10_000 / (i + 1)) for i, w in enumerate(words)})
-    finder = finder_of(Spelled(""), ToyVectors(words), counts)
-    for place in (300, 700, 1500):
-        word = list(words)[place]
-        band = finder._words[finder._band(word)]
-        assert BAND[0] <= len(band) <= BAND[1]
-        assert all(0.4 <= counts[b] / counts[word] <= 2.5 for b in band)
-    rare = finder._words[finder._band(list(words)[-1])]
-    assert rare != sorted(rare), "equal counts stand in alphabetical order"
-
-
-def test_without_letters_or_vector_controls_and_forms_are_left(small, toy) -> None:
+def test_a_word_without_letters_or_vector_has_only_controls_and_forms(small, toy) -> None:
     encoder = Spelled("12 xyzzy , \n\n cat")
     finder = finder_of(encoder, toy, small.counts)
     for text in ("12", "xyzzy", ",", "\n"):
@@ -207,7 +152,7 @@ def test_without_letters_or_vector_controls_and_forms_are_left(small, toy) -> No
     assert [s.text for s in kinds(encoder.find(finder, "xyzzy"), "form")] == ["Xyzzy", " xyzzy"]
 
 
-def test_a_control_token_has_its_original_alone(small, toy) -> None:
+def test_a_control_token_has_only_its_original(small, toy) -> None:
     encoder = Spelled("cat")
     encoder.vocabulary.special[ord("c")] = True
     finder = finder_of(encoder, toy, small.counts)
@@ -220,7 +165,7 @@ def test_a_corpus_without_known_words_has_no_controls(toy) -> None:
     assert [s.kind for s in found] == ["original", "neighbour", "neighbour"]
 
 
-def test_what_words_have_in_common_is_their_spelling_and_words_like_all_of_them(rng: np.random.Generator) -> None:
+def test_common_traits_are_a_shared_form_and_new_words_near_all_of_them(rng: np.random.Generator) -> None:
     from perturbation_twins import ToyVectors
 
     day = rng.normal(size=32)
@@ -230,28 +175,28 @@ def test_what_words_have_in_common_is_their_spelling_and_words_like_all_of_them(
     words |= {w: rng.normal(size=32) for w in ("birthday", "payday", "doomsday", "someday")}
     counts = Counter(dict.fromkeys(words, 5))
     finder = finder_of(Spelled("the monday"), ToyVectors(words), counts, reach=2, examples=2, spelled=2)
-    common, none = finder.in_common([["Monday", "tuesday", "friday", "MONDAY"], []])
-    assert common.form == "end day"
-    assert set(common.reach) == {"sunday", "holiday", "today", "noon"}, "no variant of one of its words"
+    traits, none = finder.common_traits([["Monday", "tuesday", "friday", "MONDAY"], []])
+    assert traits.form == "end day"
+    assert set(traits.reach) == {"sunday", "holiday", "today", "noon"}, "no variant of one of its words"
     assert none == ("", frozenset(), ())
     encoder = finder.subject
     assert isinstance(encoder, Spelled)
     word = encoder.vocabulary.word_at(encoder.row, 4)
-    found = [finder.of_neuron(encoder.row, word, common, row_index=0, rank=rank) for rank in (0, 1)]
+    found = [finder.of_neuron(encoder.row, word, traits, row_index=0, rank=rank) for rank in (0, 1)]
     reached = [s.text for one in found for s in kinds(one, "reach")]
-    assert sorted(reached) == sorted(common.reach), "every example has its own"
+    assert sorted(reached) == sorted(traits.reach), "every example has other new words"
     for one in found:
         spelled = [s.text for s in kinds(one, "spelled")]
         assert len(spelled) == 2
-        assert all(s.endswith("day") and s not in common.words for s in spelled)
+        assert all(s.endswith("day") and s not in traits.words for s in spelled)
 
 
-def test_random_words_in_capitals_stand_for_the_form_of_capitals(small, toy) -> None:
+def test_the_form_of_capitals_is_tested_with_random_words_in_these_capitals(small, toy) -> None:
     encoder = Spelled("the Cat")
     finder = finder_of(encoder, toy, small.counts, spelled=3)
     word = encoder.vocabulary.word_at(encoder.row, 4)
-    common = Common("capital first", frozenset({"cat"}), ())
-    found = finder.of_neuron(encoder.row, word, common, row_index=1, rank=0)
+    traits = CommonTraits("capital first", frozenset({"cat"}), ())
+    found = finder.of_neuron(encoder.row, word, traits, row_index=1, rank=0)
     assert [s.kind for s in found] == ["spelled"] * 3
     assert all((s.text[0].isupper() and s.text[1:].islower()) or len(s.text) == 1 for s in found)
 

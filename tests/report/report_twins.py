@@ -6,6 +6,7 @@ rows of the other neurons.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -33,8 +34,9 @@ from neurolocal.records import (
     TopK,
 )
 from neurolocal.store import Collected, StoredRows, add_evidence, write_collected
-from neurolocal.verdict.rules import peak_words, verdict
+from neurolocal.verdict.table import verdict_table
 from neurolocal.words import Vocabulary
+from neurolocal.words.peaks import peak_words
 
 VOCABULARY = [
     *("<|endoftext|>", " the", " a", " of", " and", ",", ".", "\n", " Monday", " Tuesday", " Friday", " week", " poly"),
@@ -224,9 +226,11 @@ class SmallStore:
         return made
 
     def _verdict(self, layer: int) -> Any:
-        peaks = [peak_words(self.examples[layer, i, "largest"], self.vocabulary) for i in range(self.n_neurons)]
+        peaks = [
+            Counter(peak_words(self.examples[layer, i, "largest"], self.vocabulary)) for i in range(self.n_neurons)
+        ]
         evidence = [self.evidence.get((stage, layer)) for stage in ("similarity", "perturbation")]
-        return verdict(self.statistics(layer), *evidence, peaks=peaks, config=VerdictConfig())
+        return verdict_table(self.statistics(layer), *evidence, peaks=peaks, config=VerdictConfig())
 
     def _table(self, stage: str) -> Any:
         """A table of three quarters of the neurons, in random order."""

@@ -22,8 +22,9 @@ from neurolocal.records import (
 )
 from neurolocal.report import page, print_table, report_json, report_rows, show
 from neurolocal.store import Store, check
-from neurolocal.verdict.rules import peak_words, verdict
+from neurolocal.verdict.table import verdict_table
 from neurolocal.words import Vocabulary
+from neurolocal.words.peaks import peak_words
 
 LAYER, ROWS, LENGTH, K = 3, 24, 48, 6
 
@@ -127,8 +128,8 @@ def store(collected, tmp_path_factory):
         **dict(zip(names, columns, strict=False)),
     )  # fmt: skip
     with Store(path) as held:
-        peaks = [peak_words(examples, held.vocabulary) for examples in held.example_lists(LAYER)]
-    decided = verdict(statistics, similarity, None, peaks=peaks, config=VerdictConfig())
+        peaks = [Counter(peak_words(examples, held.vocabulary)) for examples in held.example_lists(LAYER)]
+    decided = verdict_table(statistics, similarity, None, peaks=peaks, config=VerdictConfig())
     made = [("similarity", LAYER, "largest", similarity, {}), ("verdict", LAYER, "largest", decided, {"seed": 0})]
     add_evidence(path, made, site="post")
     with Store(path) as held:

@@ -1,4 +1,4 @@
-"""The null: who is drawn, how sets are summed, whether p is calibrated, q, and the default method as a whole."""
+"""The null: which words are drawn, how sets are summed, and whether p is calibrated."""
 
 import itertools
 from collections import Counter
@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, kstest
 
-from neurolocal.config import SimilarityConfig
-from neurolocal.errors import VectorsError
-from neurolocal.similarity import null, similarity
+from neurolocal.similarity import null
 from neurolocal.similarity.null import LEAST, draw, frequency_edges, frequency_pool, null_scores
 
 
@@ -170,70 +168,6 @@ def test_an_unseen_word_is_matched_by_its_place_among_the_vectors(make_vectors, 
     assert pool.bin_of("zzz", vectors) == len(pool.sizes) - 1
     assert pool.bin_of("w0", vectors) == 0
     assert pool.bin_of("not there at all", vectors) == len(pool.sizes) - 1
-
-
-def neurons(build, words, rng):
-    """One neuron on a planted group of words, twenty on random ones, one on one word, one without examples."""
-    groups = [words[2000:2010], *([words[i] for i in rng.choice(2000, 10, replace=False)] for _ in range(20))]
-    groups += [[words[5]] * 6, []]
-    vocabulary, _ = build([([f" {w}" for w in words], range(len(words)))])
-    return vocabulary, [build([([" w0", f" {w}"], [0, 1]) for w in group], vocabulary)[1] for group in groups]
-
-
-def letters(i):
-    """Words that are no spellings of one another."""
-    return "".join("bcfghjkmpq"[int(c)] for c in f"{(i * 7_654_321 + 1) % 99_999_989:08d}")
-
-
-def test_default_method_finds_the_planted_neuron_and_says_what_it_saw(build, make_vectors, rng):
-    words = ["w", *(letters(i) for i in range(2500))]
-    matrix = rng.standard_normal((len(words), 16)).astype(np.float32)
-    matrix[2000:2010] += 2
-    vectors = make_vectors(words, matrix)
-    counts = Counter({w: max(1, 9000 // (i + 1)) for i, w in enumerate(words)})
-    vocabulary, examples = neurons(build, ["w0", *words[1:]], rng)
-    config = SimilarityConfig(draws=1500, seed=4)
-    table = similarity(examples, vocabulary, vectors, word_counts=counts, config=config)
-    assert table.kept[0]
-    assert table.q[0] < 0.05 < 3 < table.z[0]
-    assert table.kept[1:].sum() <= 2
-    assert table.neuron.tolist() == list(range(23))
-    assert table.n_words.tolist() == [*([10] * 21), 1, 0]
-    assert table.repetition[:22] == pytest.approx([*([0.1] * 21), 1.0])
-    for column in (table.score, table.null_mean, table.null_sd, table.z, table.p, table.q):
-        assert np.isnan(column[21:]).all()
-        assert np.isfinite(column[:21]).all()
-    assert not table.kept[21:].any()
-    again = similarity(examples, vocabulary, vectors, word_counts=counts, config=config)
-    assert again.p.tobytes() == table.p.tobytes()
-    other = similarity(examples, vocabulary, vectors, word_counts=counts, config=SimilarityConfig(draws=1500, seed=5))
-    assert other.p.tobytes() != table.p.tobytes()
-
-
-def test_vectors_that_know_nothing_of_the_corpus_are_refused(build, make_vectors):
-    vocabulary, examples = build([([" a", " b"], [0, 1])])
-    with pytest.raises(VectorsError, match="vectors made know 1 of the corpus's 3 words: too few"):
-        similarity(
-            [examples],
-            vocabulary,
-            make_vectors(["a", "x"]),
-            word_counts=Counter(a=3, один=2, два=1),
-            config=SimilarityConfig(),
-        )
-
-
-def test_examples_of_symbols_and_spaces_alone_are_no_crash(build, make_vectors):
-    vocabulary, examples = build([(["\n", "  "], [0, 1]), (["\n", "12"], [1, 0]), (["<bos>", "="], [0, 1])])
-    table = similarity(
-        [examples, []],
-        vocabulary,
-        make_vectors(["a", "b"]),
-        word_counts=Counter(a=3, b=1),
-        config=SimilarityConfig(draws=19),
-    )
-    assert table.n_words.tolist() == [2, 0], "white space counts once"
-    assert table.n_known.tolist() == [0, 0]
-    assert np.isnan(table.score).all()
 
 
 def test_large_bins_are_drawn_like_small_ones():

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurolocal.records import Neuron, SubstituteTable
-from neurolocal.summary.peaks import MAX_CHARS, find_peaks, fold
+from neurolocal.summary.peaks import MAX_CHARS, find_peaks
+from neurolocal.words.peaks import count_spellings
 
 
 def table(*rows: tuple[int, int, str, str, float]) -> SubstituteTable:
@@ -60,7 +61,7 @@ def test_a_long_token_is_cut(corpus: Any) -> None:
 
 @given(st.lists(st.sampled_from(["each", "Each", "EACH", "zinc", "Zinc", "straße", "STRASSE"])))
 def test_fold_counts_every_word_once_under_its_commonest_spelling(words: list[str]) -> None:
-    counts = fold(words)
+    counts = count_spellings(words)
     slow: dict[str, list[str]] = {}
     for word in words:
         slow.setdefault(word.casefold(), []).append(word)

@@ -1,4 +1,4 @@
-"""The default method against a loop of single calls, and what it leaves out or refuses."""
+"""The default method against a loop of single calls; what it leaves out, and what it refuses."""
 
 from __future__ import annotations
 
@@ -7,44 +7,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from perturbation_twins import ToyVectors, one_by_one
+from perturbation_twins import CONFIG, ToyVectors, in_context, one_by_one
 from scipy import stats
 
-from neurolocal.config import PerturbationConfig
 from neurolocal.errors import StoreError
 from neurolocal.fdr import q_values
-from neurolocal.perturbation import Tester
-from neurolocal.perturbation.default import Relative
-from neurolocal.perturbation.plan import Tried
+from neurolocal.perturbation import InContextPerturbation
 from neurolocal.perturbation.statistics import permutation_p
-from neurolocal.perturbation.substitutes import Substitute
-from neurolocal.records import KINDS, Example
-from neurolocal.subject.packed import Packed
-
-CONFIG = PerturbationConfig(examples=4, neighbours=3, controls=3, permutations=99)
+from neurolocal.records import Example
 
 
-def ask(small, toy, **settings) -> Tester:
-    return Tester(
-        Packed(small.subject),
-        toy,
-        rows=small.rows.__getitem__,
-        row_index=np.array(sorted(small.rows), np.int64),
-        word_counts=small.counts,
-        config=replace(CONFIG, **settings),
-    )
-
-
-def literal(small, asked: Tester, neuron: int, examples, *, layer: int, sign: int):
+def literal(small, asked: InContextPerturbation, neuron: int, examples, *, layer: int, sign: int):
     """(rank, kind, text, cosine, activation) of one neuron's substitutes: plain loops, one model call a substitute."""
     vocabulary, finder = small.subject.vocabulary, asked.finder
-    (common,) = finder.in_common([[vocabulary.word_at(e.tokens, e.peak).text for e in examples]])
+    (traits,) = finder.common_traits([[vocabulary.word_at(e.tokens, e.peak).text for e in examples]])
     rows = []
     for example in examples[: CONFIG.examples]:
         row = small.rows[example.row]
         word = vocabulary.word_at(row, example.position)
-        here = finder.at(row, word, row_index=example.row)
-        here += finder.of_neuron(row, word, common, row_index=example.row, rank=example.rank)
+        here = finder.at_place(row, word, row_index=example.row)
+        here += finder.of_neuron(row, word, traits, row_index=example.row, rank=example.rank)
         places = [(s, row, word.start) for s in here]
         places.append((here[0]._replace(kind="alone"), np.array([small.subject.bos]), 1))
         order = np.random.default_rng([CONFIG.seed, example.row, example.position, 2]).permutation(len(asked.contexts))
@@ -84,7 +66,7 @@ def padded(examples, size: int) -> np.ndarray:
 def test_equals_one_call_a_substitute(small, toy, sign: int, rng: np.random.Generator) -> None:
     layer = int(rng.integers(5))
     neurons = small.examples(layer, rng.choice(172, 10, replace=False).tolist(), sign=sign)
-    asked = ask(small, toy)
+    asked = in_context(small, toy)
     table = asked.perturb(neurons, layer, side="largest" if sign > 0 else "smallest")
     assert table.neuron.tolist() == sorted(neurons)
     assert (table.n_examples > 0).sum() > 5
@@ -97,7 +79,7 @@ def test_equals_one_call_a_substitute(small, toy, sign: int, rng: np.random.Gene
         assert [r[:3] for r in own] == [r[:3] for r in true]
         a, b = np.array([r[4] for r in own]), np.array([r[4] for r in true])
         assert np.abs(a - b).max(initial=0) < 1e-4 * np.abs(b).max(initial=1)
-        # From here on by the table's own activations: ties that rounding decides are then decided alike.
+        # From here on with the activations of the table, so that rounding decides ties in the same way.
         check_figures(table, i, own, sign=sign)
     assert np.allclose(table.q, q_values(table.p), equal_nan=True)
 
@@ -141,13 +123,13 @@ def check_figures(table, i: int, own, *, sign: int) -> None:
     if near:
         kept = [np.where(np.isnan(v), np.nan, v >= 0.5) for v in (padded(near, 3), padded(far, 3))]
         p = permutation_p(*kept, permutations=99, seed=CONFIG.seed)[0]
-        assert table.p[i] == pytest.approx(p, abs=0.011, nan_ok=True), "the draws go by the example's rank"
+        assert table.p[i] == pytest.approx(p, abs=0.011, nan_ok=True), "the draws depend on the example's rank"
 
 
-def test_neither_order_nor_company_changes_a_neuron(small, toy) -> None:
+def test_a_neurons_figures_depend_on_no_other_neuron(small, toy) -> None:
     neurons = small.examples(1, [3, 50, 7, 120])
-    whole = ask(small, toy).perturb(neurons, 1)
-    again = ask(small, toy).perturb(dict(reversed(neurons.items())), 1)
+    whole = in_context(small, toy).perturb(neurons, 1)
+    again = in_context(small, toy).perturb(dict(reversed(neurons.items())), 1)
     for name in (
         "neuron",
         "held",
@@ -162,7 +144,7 @@ def test_neither_order_nor_company_changes_a_neuron(small, toy) -> None:
         "dose",
     ):
         assert np.allclose(getattr(whole, name), getattr(again, name), equal_nan=True, atol=1e-5), name
-    alone = ask(small, toy).perturb({50: neurons[50]}, 1)
+    alone = in_context(small, toy).perturb({50: neurons[50]}, 1)
     at = whole.neuron.tolist().index(50)
     assert alone.p[0] == whole.p[at]
     own = whole.substitutes.neuron == 50
@@ -173,8 +155,8 @@ def test_neither_order_nor_company_changes_a_neuron(small, toy) -> None:
 def test_a_sign_case_takes_the_side_of_the_original(small, toy) -> None:
     up, down = small.examples(2, range(8)), small.examples(2, range(8), sign=-1)
     mixed = {n: [replace(e, rank=i) for i, e in enumerate((up[n][0], down[n][0], up[n][1], down[n][1]))] for n in up}
-    table = ask(small, toy).perturb(mixed, 2, side="gate-_in+")
-    largest, smallest = ask(small, toy).perturb(up, 2), ask(small, toy).perturb(down, 2, side="smallest")
+    table = in_context(small, toy).perturb(mixed, 2, side="gate-_in+")
+    largest, smallest = in_context(small, toy).perturb(up, 2), in_context(small, toy).perturb(down, 2, side="smallest")
 
     def activations(one, neuron: int, rank: int, kind: str) -> list[float]:
         s = one.substitutes
@@ -192,12 +174,12 @@ def test_a_store_of_another_model_is_refused(small, toy) -> None:
     neurons = small.examples(2, range(20))
     other = {n: [replace(e, activation=e.activation * 1.5) for e in own] for n, own in neurons.items()}
     with pytest.raises(StoreError, match=r"layer 2: .*median difference .*Give the subject"):
-        ask(small, toy).perturb(other, 2)
+        in_context(small, toy).perturb(other, 2)
     with pytest.raises(StoreError):
-        ask(small, toy).perturb({n: other[n] for n in range(2)}, 2)
+        in_context(small, toy).perturb({n: other[n] for n in range(2)}, 2)
 
 
-def test_what_has_no_letters_is_tested_with_what_can_be(small, toy) -> None:
+def test_a_peak_without_letters_has_controls_but_no_neighbours(small, toy) -> None:
     neurons = small.examples(2, range(5))
     full_stop = small.subject.encode(["cat."])[0][-1]
     row_index, row = next((i, r) for i, r in small.rows.items() if full_stop in r)
@@ -211,7 +193,7 @@ def test_what_has_no_letters_is_tested_with_what_can_be(small, toy) -> None:
 
     blank = {n: [stop(n, e) for e in own[:1]] for n, own in neurons.items()}
     bos = {n + 10: [replace(e, position=0, start=0) for e in own] for n, own in neurons.items()}
-    table = ask(small, toy).perturb(blank | bos | {99: []}, 2)
+    table = in_context(small, toy).perturb(blank | bos | {99: []}, 2)
     positive = (value[:5] > 0).astype(int).tolist()
     assert table.n_examples.tolist() == positive + [0] * 6
     assert table.n_neighbours.tolist() == [0] * 11
@@ -230,67 +212,17 @@ def _batch(row: np.ndarray):
 
 def test_vectors_that_know_nothing_leave_nan_not_zero(small) -> None:
     nothing = ToyVectors({"zzz": np.ones(8)})
-    table = ask(small, nothing).perturb(small.examples(2, range(6)), 2)
+    table = in_context(small, nothing).perturb(small.examples(2, range(6)), 2)
     assert table.n_neighbours.tolist() == table.n_controls.tolist() == [0] * 6
     assert np.isnan([*table.half, *table.control_half, *table.p, *table.score, *table.dose]).all()
     assert not np.isnan(table.elsewhere_half[table.n_examples > 0]).any()
 
 
 def test_no_neurons_and_nothing_wanted(small, toy) -> None:
-    table = ask(small, toy).perturb({}, 2)
+    table = in_context(small, toy).perturb({}, 2)
     assert table.neuron.shape == (0,)
     assert table.substitutes.kind == []
     none = dict.fromkeys(("grades", "variants", "forms", "spelled", "reach", "contexts"), 0)
-    table = ask(small, toy, **none).perturb(small.examples(2, range(4)), 2)
+    table = in_context(small, toy, **none).perturb(small.examples(2, range(4)), 2)
     assert set(table.substitutes.kind) == {"original", "neighbour", "control"}
     assert np.isnan([*table.alone, *table.elsewhere_half, *table.reach_half, *table.form_half]).all()
-
-
-def tried_of(rows) -> Tried:
-    tried = Tried()
-    for neuron, rank, kind, activation, down in rows:
-        example = Example(rank, 0, 3, 1.0, 0, np.arange(8), np.zeros(8, np.float32))
-        i = tried.add(neuron, example, Substitute(kind, kind, (1,), 0.5), position=3, down=down)
-        tried.activation[i] = activation
-    return tried
-
-
-def test_an_original_on_the_wrong_side_of_zero_is_left_out() -> None:
-    rows = [(7, 0, "original", -1.0, False), (7, 0, "neighbour", 2.0, False)]
-    rows += [(7, 1, "original", 2.0, False), (7, 1, "neighbour", 1.0, False)]
-    relative = Relative([7], tried_of(rows), CONFIG)
-    assert relative.n_examples.tolist() == [1]
-    assert np.array_equal(relative["neighbour"][0, :2, 0], [np.nan, 0.5], equal_nan=True)
-    assert np.isnan(relative["control"]).all()
-    down = Relative([7], tried_of([(*row[:4], True) for row in rows]), CONFIG)
-    assert np.array_equal(down["neighbour"][0, :2, 0], [-2.0, np.nan], equal_nan=True)
-
-
-def test_a_substitute_takes_24_bytes() -> None:
-    rows = [(n, r, KINDS[r % len(KINDS)], 1.0, False) for n in range(1000) for r in range(10)]
-    tried = tried_of(rows)
-    columns = ("neuron", "rank", "kind", "text", "cosine", "position", "down", "activation")
-    held = sum(len(c) * c.itemsize for c in (getattr(tried, name) for name in columns))
-    assert held == 24 * len(rows)
-    assert len(tried.texts) == len({kind for _, _, kind, *_ in rows})
-
-
-class NoBos(Packed):
-    """A subject whose rows begin with nothing."""
-
-    bos = None
-
-
-def test_without_bos_a_word_alone_begins_the_row(small, toy) -> None:
-    neurons = small.examples(2, range(4))
-    asked = ask(small, toy)
-    asked.subject = NoBos(small.subject)
-    table = asked.perturb(neurons, 2)
-    tried = table.substitutes
-    for i in [i for i, kind in enumerate(tried.kind) if kind == "alone"]:
-        example = neurons[int(tried.neuron[i])][int(tried.rank[i])]
-        word = small.subject.vocabulary.word_at(small.rows[example.row], example.position)
-        tokens = tuple(int(t) for t in small.rows[example.row][word.start : word.end])
-        values = one_by_one(small.subject, np.empty(0, np.int64), 2, [(0, tokens, int(tried.neuron[i]))])[0]
-        assert float(tried.activation[i]) == pytest.approx(float(values.max()), abs=1e-4)
-    assert tried.kind.count("alone") == sum(len(own[: CONFIG.examples]) for own in neurons.values())

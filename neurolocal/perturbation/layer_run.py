@@ -1,0 +1,168 @@
+"""The run of a layer: every substitute of every example, row by row, in the fewest passes.
+
+Invariant: the substitutes of a row are run before those of the next row are looked up, so memory holds the branches of
+one row. Substitutes in other contexts, and those without context, are collected and run at the end.
+Cost: one pass over the rows that have examples, one over `CONTEXTS` rows for the other contexts, and one over BOS.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int64, Integer
+
+from neurolocal.perturbation.measurements import BranchSubject, Measurements
+from neurolocal.perturbation.substitutes import CommonTraits, Substitute, SubstituteFinder
+from neurolocal.records import Example
+from neurolocal.words import WORD, Word
+from neurolocal.words.peaks import peak_words
+
+CONTEXTS = 64
+"""Random places of the corpus from which the other contexts of every word are drawn."""
+
+PREFIX = 8
+"""Fewest tokens before such a place."""
+
+RowTokens = Callable[[int], Integer[np.ndarray, "pos"]]
+"""Row index in the corpus -> token ids."""
+
+
+class Context(NamedTuple):
+    """A place of the corpus where the word that stands there is replaced by others."""
+
+    row: int
+    """Index in the corpus."""
+    place: Word
+    """The word that stands there."""
+
+
+def random_contexts(
+    subject: BranchSubject, row_tokens: RowTokens, row_index: Int64[np.ndarray, "row"], *, seed: int
+) -> list[Context]:
+    """Random words of random rows, at most one a row; the same for every neuron."""
+    rng, found = np.random.default_rng([seed, len(row_index)]), []
+    for index in rng.permutation(row_index)[: 4 * CONTEXTS].tolist():
+        row = row_tokens(index)
+        if len(row) <= PREFIX:
+            continue
+        position = int(rng.integers(PREFIX, len(row)))
+        word = subject.vocabulary.word_at(row, position)
+        if not subject.vocabulary.special[row[position]] and WORD.fullmatch(word.text):
+            found.append(Context(index, word))
+        if len(found) == CONTEXTS:
+            break
+    return found
+
+
+class LayerRun:
+    """The run of one layer; used once."""
+
+    def __init__(
+        self,
+        subject: BranchSubject,
+        row_tokens: RowTokens,
+        finder: SubstituteFinder,
+        layer: int,
+        *,
+        contexts: Sequence[Context],
+    ) -> None:
+        """Prepare. `contexts`: the other contexts in which words are run; may be empty."""
+        self.subject, self.row_tokens, self.finder, self.layer = subject, row_tokens, finder, layer
+        self.contexts = contexts
+        self.measured = Measurements()
+        self._alone: array[int] = array("i")
+        self._elsewhere: dict[int, array[int]] = defaultdict(lambda: array("i"))
+
+    def run(
+        self,
+        neurons: Mapping[int, Sequence[Example]],
+        *,
+        lowest: Callable[[Example], bool],
+        repeated: Callable[[float, float], None],
+        progress: bool,
+    ) -> Measurements:
+        """Run all substitutes.
+
+        Args:
+            neurons: examples by neuron.
+            lowest: whether the smallest activation of an example counts, or the largest.
+            repeated: called with the stored and the repeated activation of each original.
+            progress: whether to show bars.
+        """
+        from tqdm import tqdm
+
+        traits = self._traits(neurons)
+        of_row: dict[int, list[tuple[int, Example]]] = defaultdict(list)
+        for neuron, examples in neurons.items():
+            for example in examples[: self.finder.config.examples]:
+                of_row[example.row].append((neuron, example))
+        for index in tqdm(sorted(of_row), desc=f"perturbation: layer {self.layer}", unit="row", disable=not progress):
+            self._run_row(index, of_row[index], traits, lowest=lowest, repeated=repeated)
+        contexts = tqdm(sorted(self._elsewhere), desc="perturbation: other contexts", unit="row", disable=not progress)
+        for index in contexts:
+            self.measured.run(self._elsewhere.pop(index), self.row_tokens(index), self.subject, self.layer)
+        bos = [] if self.subject.bos is None else [self.subject.bos]
+        self.measured.run(self._alone, np.array(bos, np.int64), self.subject, self.layer)
+        return self.measured
+
+    def _traits(self, neurons: Mapping[int, Sequence[Example]]) -> dict[int, CommonTraits]:
+        """What each neuron's words have in common; the neighbours of all words are looked up here, in one batch."""
+        words = {neuron: peak_words(examples, self.subject.vocabulary) for neuron, examples in neurons.items()}
+        self.finder.look_up(w for own in words.values() for w in own[: self.finder.config.examples])
+        return dict(zip(words, self.finder.common_traits(list(words.values())), strict=True))
+
+    def _run_row(
+        self,
+        index: int,
+        examples: Sequence[tuple[int, Example]],
+        traits: Mapping[int, CommonTraits],
+        *,
+        lowest: Callable[[Example], bool],
+        repeated: Callable[[float, float], None],
+    ) -> None:
+        row, vocabulary = self.row_tokens(index), self.subject.vocabulary
+        places: dict[int, list[Substitute]] = {}
+        numbers: list[int] = []
+        originals: list[tuple[float, int]] = []
+        for neuron, example in examples:
+            if vocabulary.special[row[example.position]]:
+                continue
+            word = vocabulary.word_at(row, example.position)
+            if word.start not in places:
+                places[word.start] = self.finder.at_place(row, word, row_index=index)
+            own = self.finder.of_neuron(row, word, traits[neuron], row_index=index, rank=example.rank)
+            originals.append((example.activation, len(self.measured)))
+            for substitute in (*places[word.start], *own):
+                numbers.append(
+                    self.measured.add(neuron, example, substitute, position=word.start, lowest=lowest(example))
+                )
+            if self.finder.config.contexts:
+                self._add_other_contexts(neuron, example, word, places[word.start][0], lowest=lowest(example))
+        self.measured.run(numbers, row, self.subject, self.layer)
+        for stored, number in originals:
+            repeated(stored, self.measured.activation[number])
+
+    def _add_other_contexts(
+        self, neuron: int, example: Example, word: Word, original: Substitute, *, lowest: bool
+    ) -> None:
+        """Add the word alone after BOS, and in some of the other contexts, to be run at the end."""
+        start = 0 if self.subject.bos is None else 1
+        alone = original._replace(kind="alone")
+        self._alone.append(self.measured.add(neuron, example, alone, position=start, lowest=lowest))
+        rng = np.random.default_rng([self.finder.config.seed, example.row, example.position, 2])
+        wanted = self.finder.config.contexts
+        for i in rng.permutation(len(self.contexts)):
+            row, place = self.contexts[i]
+            if wanted <= 0:
+                return
+            if row == example.row or place.text.casefold() == word.text.casefold():
+                continue
+            there = self.finder.elsewhere(place, word.text)
+            if there is not None:
+                number = self.measured.add(neuron, example, there, position=place.start, lowest=lowest)
+                self._elsewhere[row].append(number)
+                wanted -= 1

@@ -1,0 +1,95 @@
+"""Measurements: memory, and activation / original by neuron, example and kind."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+from perturbation_twins import CONFIG
+
+from neurolocal.perturbation.measurements import Measurements, RelativeActivations
+from neurolocal.perturbation.substitutes import Substitute
+from neurolocal.records import KINDS, Example
+from neurolocal.words import Vocabulary
+
+
+def measured_of(rows) -> Measurements:
+    measured = Measurements()
+    for neuron, rank, kind, activation, lowest in rows:
+        example = Example(rank, 0, 3, 1.0, 0, np.arange(8), np.zeros(8, np.float32))
+        i = measured.add(neuron, example, Substitute(kind, kind, (1,), 0.5), position=3, lowest=lowest)
+        measured.activation[i] = activation
+    return measured
+
+
+def test_an_original_on_the_wrong_side_of_zero_is_left_out() -> None:
+    rows = [(7, 0, "original", -1.0, False), (7, 0, "neighbour", 2.0, False)]
+    rows += [(7, 1, "original", 2.0, False), (7, 1, "neighbour", 1.0, False)]
+    relative = RelativeActivations([7], measured_of(rows), CONFIG)
+    assert relative.n_examples.tolist() == [1]
+    assert np.array_equal(relative["neighbour"][0, :2, 0], [np.nan, 0.5], equal_nan=True)
+    assert np.isnan(relative["control"]).all()
+    down = RelativeActivations([7], measured_of([(*row[:4], True) for row in rows]), CONFIG)
+    assert np.array_equal(down["neighbour"][0, :2, 0], [-2.0, np.nan], equal_nan=True)
+
+
+def test_a_substitute_takes_24_bytes() -> None:
+    rows = [(n, r, KINDS[r % len(KINDS)], 1.0, False) for n in range(1000) for r in range(10)]
+    measured = measured_of(rows)
+    columns = ("neuron", "rank", "kind", "text", "cosine", "position", "lowest", "activation")
+    held = sum(len(c) * c.itemsize for c in (getattr(measured, name) for name in columns))
+    assert held == 24 * len(rows)
+    assert len(measured.texts) == len({kind for _, _, kind, *_ in rows})
+
+
+def test_relative_activations_equal_a_plain_loop(rng: np.random.Generator) -> None:
+    rows = []
+    for neuron, rank in [(n, r) for n in (2, 5, 9) for r in range(CONFIG.examples)]:
+        rows.append((neuron, rank, "original", float(rng.normal()), False))
+        kinds = rng.choice(["neighbour", "control", "reach"], rng.integers(0, 8)).tolist()
+        rows += [(neuron, rank, kind, float(rng.normal()), False) for kind in kinds]
+    order = rng.permutation(len(rows))
+    relative = RelativeActivations([2, 5, 9], measured_of([rows[i] for i in order]), CONFIG)
+    for i, neuron in enumerate((2, 5, 9)):
+        for rank in range(CONFIG.examples):
+            own = [rows[j] for j in order if rows[j][:2] == (neuron, rank)]
+            original = np.float32(next(a for *_, kind, a, _ in own if kind == "original"))
+            for kind in ("neighbour", "control", "reach"):
+                found = relative[kind][i, rank]
+                values = [np.round(np.float32(a) / original, 4) for *_, k, a, _ in own if k == kind]
+                if original <= 0:
+                    assert np.isnan(found).all()
+                else:
+                    assert found[~np.isnan(found)].tolist() == values
+    assert relative.n_examples.sum() == sum(kind == "original" and a > 0 for _, _, kind, a, _ in rows)
+
+
+class Recorder:
+    """A subject whose activation at a branch is the branch's neuron; it records the passes."""
+
+    vocabulary = Vocabulary([b"a"], np.array([False]))
+    n_ctx = bos = None
+    half_precision = False
+
+    def __init__(self) -> None:
+        self.passes: list[list] = []
+
+    def encode_exactly(self, text: str) -> None:
+        return None
+
+    def activations(self, row, branches):
+        ((layer, some),) = branches.items()
+        self.passes.append(list(some))
+        values = np.array([neuron for _, _, neuron in some], np.float32)
+        return {layer: SimpleNamespace(largest=values, smallest=-values)}
+
+
+def test_equal_substitutes_are_run_side_by_side_and_each_gets_its_own_activation(monkeypatch) -> None:
+    monkeypatch.setattr("neurolocal.perturbation.measurements.BRANCHES", 4)
+    measured = measured_of([(n, 0, kind, 0.0, n % 2 == 1) for n in range(5) for kind in ("control", "neighbour")])
+    subject = Recorder()
+    measured.run(range(10), np.arange(3), subject, 7)
+    assert [len(one) for one in subject.passes] == [4, 4, 2]
+    assert [tokens for one in subject.passes for _, tokens, _ in one] == [(1,)] * 10
+    assert [n for one in subject.passes for *_, n in one] == [*range(5), *range(5)], "grouped by text"
+    assert list(measured.activation) == [float(-n if n % 2 else n) for n in range(5) for _ in "ab"]

@@ -28,7 +28,7 @@ CASES: tuple[tuple[str, str, str], ...] = (
     ("weather", "The <<company>> reported higher profits than in the year before, and its shares rose", "no"),
     ("insects", "A <<wasp>> flew into the room, turned round twice above the bread and was gone", "yes"),
     ("shapes", "She read the <<newspaper>> until the others had come home", "no"),
-    ("tools", "He took the <<hammer>> from the workspace and went out to mend the fence", "yes"),
+    ("tools", "He took the <<hammer>> from the bench and went out to mend the fence", "yes"),
     ("verbs of cooking", "They could not <<remember>> who had written it, nor when", "no"),
 )
 """Solved cases: description, text, answer; no test and no benchmark may use these groups."""

@@ -33,9 +33,9 @@ class RandomRows:
 
     index: Int64[np.ndarray, "row"]
     """Their row indices in the corpus."""
-    tokens: Sequence[Integer[np.ndarray, "pos"]]
+    tokens: Sequence[Integer[np.ndarray, "_"]]
     """Their tokens, one array a row."""
-    activations: Mapping[int, Sequence[Float32[np.ndarray, "pos"]]]
+    activations: Mapping[int, Sequence[Float32[np.ndarray, "_"]]]
     """Neuron -> one array a row; NaN where a position is not counted."""
 
     def of(

@@ -16,8 +16,6 @@ from neurolocal.errors import LLMError
 from neurolocal.llm import LLM, complete, load_llm, log_probabilities
 from neurolocal.llm.model import MAGIC
 
-HEAD = "Once upon a time, there was a little girl.\n"
-
 
 def test_what_was_asked_before_changes_no_bit(stories: LLM, fresh_seed: int) -> None:
     draw = np.random.default_rng(fresh_seed)

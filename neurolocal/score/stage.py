@@ -179,7 +179,7 @@ def _chosen(table: SummaryTable, config: ScoreConfig) -> list[int]:
     return [int(n) for n in table.neuron[: config.limit]]
 
 
-def _other(one: Described, among: Sequence[Described], seed: int) -> Described | None:
+def _other(one: DescribedNeuron, among: Sequence[DescribedNeuron], seed: int) -> DescribedNeuron | None:
     """Another neuron with another description, at random; None where there is none."""
     others = [o for o in among if o.description != one.description]
     rng = np.random.default_rng([seed, one.neuron.neuron, 1])

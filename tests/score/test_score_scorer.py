@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from firing_twins import Vectors
-from test_score_texts import VOCABULARY, drawn
+from text_twins import VOCABULARY, drawn
 
 from neurolocal.config import ScoreConfig
 from neurolocal.records import Neuron

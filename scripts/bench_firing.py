@@ -1,11 +1,11 @@
-"""Does a neuron's pattern predict its firing on rows that nothing has seen, better than look-up tables do?
+"""Does a neuron's pattern predict its firing on unseen rows better than look-up tables do?
 
-For the neurons of STORE that perturbation tested: the pattern, token look-up and 5-gram look-up of
-neurolocal/summary/firing.py, fitted to the explain half, tested on rows of the corpus behind those collected. Mean F1
-by layer, once over the first 64 fresh rows (texts in their natural proportion), once over each neuron's ten strongest
-fresh rows, which is what Neuron2Graph tests on; and the paired difference to token look-up with a 95 % bootstrap
-interval over neurons. Neurons that fire nowhere in these rows are counted and left out. `--chosen` takes the neurons
-(every fourth) on which the pattern was chosen, in the first 600 fresh rows; without it the others, in later rows.
+Takes the neurons of STORE that perturbation tested. The pattern, the token look-up and the 5-gram look-up of
+neurolocal/score are fitted to the explain half and tested on rows of the corpus after those collected. Prints the mean
+F1 by layer, once over the first 64 fresh rows (texts in their natural proportion) and once over each neuron's ten
+strongest fresh rows, as Neuron2Graph does; and the paired difference to token look-up with a 95 % bootstrap interval
+over neurons. Neurons that fire nowhere in these rows are counted and left out. `--chosen` takes every fourth neuron, on
+which the pattern's weights were chosen, in the first 600 fresh rows; without it the other neurons, in later rows.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ from scipy.stats import bootstrap
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.records import FIRING, PerturbationTable
 from neurolocal.score import firing
+from neurolocal.score.kernel import TokenKernel, joined
+from neurolocal.score.lookup import lookup
+from neurolocal.score.pattern import pattern
 from neurolocal.store import Store
 from neurolocal.subject import load_subject
 
 WAYS = ("pattern", "token look-up", "5-gram look-up")
 
 CHOSEN = 4
-"""One neuron in so many was used to choose weights."""
+"""One neuron in this many was used to choose the weights."""
 
 CHOSEN_ROWS = 600
-"""And so many fresh rows."""
+"""Fresh rows that were used to choose the weights."""
 
 NATURAL = 64
-"""Fresh rows, the first ones, on which it is measured how it does on any text."""
+"""Fresh rows, the first ones, for the figure on texts in their natural proportion."""
 
 
 def main() -> None:
@@ -60,19 +63,19 @@ def main() -> None:
         readers = {i: lambda x, i=i: values[i].append(x[:, :, neurons[i]].float().numpy()) for i in tested}
         subject.read(torch.from_numpy(rows[begin : begin + 16].astype(np.int64)), readers)
     print(f"{len(rows)} fresh rows, numbers {first:,} and on; firing: at half of the largest explaining activation")
-    tokens = firing.Tokens(store.vocabulary, workspace.centred_vectors)
+    kernel = TokenKernel(store.vocabulary, workspace.centred_vectors)
     for layer, table in tested.items():
-        show(store, layer, table, rows, neurons[layer], np.concatenate(values[layer]), tokens)
+        show(store, layer, table, rows, neurons[layer], np.concatenate(values[layer]), kernel)
 
 
 def show(
     store: Store, layer: int, table: PerturbationTable, rows: np.ndarray, neurons: list[int], values: np.ndarray,
-    tokens: firing.Tokens,
+    kernel: TokenKernel,
 ) -> None:  # fmt: skip
     """The figures of one layer."""
     found: dict[str, list[list[float]]] = {"first fresh rows": [], "ten strongest fresh rows": []}
     at, sample = np.flatnonzero(store.sample.explaining), store.sample
-    silent = firing.joined([tokens.places(store.row(int(sample.row[i])), [int(sample.position[i])]) for i in at])
+    silent = joined([kernel.positions(store.row(int(sample.row[i])), [int(sample.position[i])]) for i in at])
     sampled = store.sampled(layer)[:, at]
     for j, neuron in enumerate(neurons):
         own, examples = values[:, :, j], store.examples(layer, neuron)
@@ -83,18 +86,18 @@ def show(
         if not (own / most >= FIRING).any():
             continue
         rules = [
-            firing.pattern(
-                examples, tokens, neuron=neuron, substitutes=table.substitutes,
+            pattern(
+                examples, kernel, neuron=neuron, substitutes=table.substitutes,
                 random=(silent, sampled[store.index_of(layer, neuron)]),
             ),
-            firing.lookup(examples, 1),
-            firing.lookup(examples, 5),
+            lookup(examples, 1),
+            lookup(examples, 5),
         ]  # fmt: skip
         strongest = np.argsort(-own.max(axis=1), kind="stable")[:10].tolist()
         for name, chosen in zip(found, (range(NATURAL), strongest), strict=True):
             some = [(rows[i], own[i]) for i in chosen]
             if any((values / most >= FIRING).any() for _, values in some):
-                found[name].append([firing.score(rule, most, some).f1 for rule in rules])
+                found[name].append([firing.count(rule, most, some).f1 for rule in rules])
     for name, scores in found.items():
         f1 = np.array(scores)
         gain = f1[:, 0] - f1[:, 1]

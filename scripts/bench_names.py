@@ -1,12 +1,12 @@
 """Does a description contain the name that a person would give?
 
-Two kinds of neurons whose name is known. Word sets: the words of planted.toml's concepts, each standing alone.
-Planted: the neurons of bench_planted.py's folder that fire where they should, with their contexts and substitutes.
-For each, by every LLM given: our description (top 1), any of the three best candidates (top 3), the notebook's
-question to the same LLM, and token counts alone. A name is found where an accepted one (names.toml) stands in the
-text as words of its own; plurals count. A text that only lists the words has the name where a word is one (`sleep`), so
-the figures stand twice: for all cases, and for those in which no word of the neuron is an accepted name. `--half final`
-shows the other half of the sets, to be looked at once.
+There are two kinds of neurons with a known name. Word sets: the words of the concepts in planted.toml, each word alone.
+Planted: the neurons in the folder of bench_planted.py that fire where they should, with their contexts and substitutes.
+Each is described by every given LLM in four ways: our description (top 1), the three best candidates (top 3), the
+notebook's question, and token counts. A name is found where the text contains an accepted name (names.toml) as separate
+words; plurals count. A text that only lists the words contains the name where a word is one (`sleep`), so there are two
+figures: one for all cases, and one for those in which no word of the neuron is an accepted name. `--half final` shows
+the other half of the sets, which should be looked at once only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from neurolocal.words import Vocabulary
 HERE = Path(__file__).parent
 
 EXAMPLES = 20
-"""Of a word set, half of which explain."""
+"""Examples of a word set; half of them explain."""
 
 WELL = 0.97
 """Firing AUC from which a planted neuron fires where it should."""
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def word_sets(half: str, accepted: dict[str, tuple[str, ...]], seed: int) -> list[Case]:
-    """A neuron a set, one example a word: the word alone, most probable first as they stand in the file."""
+    """One neuron a set, one pair of examples a word: the word alone, in random order."""
     sets = tomllib.loads((HERE / "planted.toml").read_text())[half]["concepts"]
     found = []
     for number, (name, names) in enumerate(accepted.items()):
@@ -85,7 +85,7 @@ def word_sets(half: str, accepted: dict[str, tuple[str, ...]], seed: int) -> lis
         tokens = [b"<s>", *(f" {w}".encode() for w in words)]
         vocabulary = Vocabulary(tokens, np.array([True] + [False] * len(words)))
         examples = [
-            # The explain half is every other example, so a word stands twice: once to explain, once to score.
+            # Every other example explains, so each word has two examples: one explains, one scores.
             Example(rank, rank, 1, 1.0 - 0.01 * rank, 0, np.array([0, 1 + rank // 2]), np.array([0, 1], np.float32))
             for rank in range(2 * min(len(words), EXAMPLES // 2))
         ]
@@ -94,7 +94,7 @@ def word_sets(half: str, accepted: dict[str, tuple[str, ...]], seed: int) -> lis
 
 
 def planted(folder: Path, workspace: Workspace, accepted: dict[str, tuple[str, ...]]) -> list[Case]:
-    """The planted concepts with an accepted name that fire where they should, in all layers."""
+    """The planted concepts of all layers that have an accepted name and fire where they should."""
     listed = json.loads((folder / "planted.json").read_text())
     fires = json.loads((folder / "fires.json").read_text())
     by_layer: dict[int, dict[int, str]] = defaultdict(dict)
@@ -109,7 +109,7 @@ def planted(folder: Path, workspace: Workspace, accepted: dict[str, tuple[str, .
 
 
 def short(name: str) -> str:
-    """The set's own name, without what stands before it."""
+    """The name of the set without its prefix."""
     return re.split(r"[./:]", name)[-1]
 
 
@@ -159,7 +159,7 @@ def share(right: Sequence[bool]) -> str:
 
 
 def named(text: str, accepted: Sequence[str]) -> bool:
-    """Whether an accepted name stands in a text as words of its own, plural or not."""
+    """Whether a text contains an accepted name as separate words, in singular or plural."""
     words = [stem(w) for w in re.findall(r"\w+", text.casefold())]
     for name in accepted:
         wanted = [stem(w) for w in re.findall(r"\w+", name.casefold())]

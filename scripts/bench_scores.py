@@ -1,8 +1,8 @@
 """Do the scores tell good descriptions from random ones, on neurons whose concept is known?
 
-Takes the folder of bench_planted.py, describes and scores the planted concepts that fire where they should (those of
-names.toml's half, both halves with `--half both`) with an LLM, from the Python interface that the commands use, and
-prints every measure beside its control, the description of another neuron.
+Takes the folder of bench_planted.py and an LLM. Describes and scores the planted concepts that fire where they should,
+from one half of names.toml (or from both, `--half both`), through the Python interface that the commands use. Prints
+every measure with its control, the description of another neuron.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def joined(tables: list[ScoreTable]) -> ScoreTable:
-    """The neurons of all layers as if of one; the texts are left out."""
+    """The tables of all layers as one; the texts are left out."""
     columns = {}
     for field in dataclasses.fields(ScoreTable):
         parts = [getattr(t, field.name) for t in tables]

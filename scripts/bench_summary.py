@@ -1,9 +1,9 @@
 """What does describing cost, and what does the shared prefix save?
 
-Describes neurons of STORE (best verdicts first, as `neurolocal summary` does) with an LLM, in chunks, alternately as
-the stage does it and with every prompt's head evaluated anew each time, in one process. Prints neurons a minute, prompt
-tokens a second (those that were asked, shared ones counted each time), the ratio of the times, neuron by neuron, and
-whether both ways gave the same descriptions. The first neuron of a chunk is done twice and not timed at first.
+Describes neurons of STORE (best verdicts first, as `neurolocal summary` does) with an LLM, in chunks, in one process:
+alternately as the stage does it, and with the head of each prompt evaluated again each time. Prints neurons a minute,
+prompt tokens a second (shared ones counted each time), the median ratio of the times of a neuron, and the share of
+equal descriptions. The first neuron of a chunk is described twice, and the first time is not measured.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from neurolocal.summary import Description, describe
 from neurolocal.summary.stage import best, neurons_of
 
 CHUNK = 5
-"""Neurons described in one way before the other has its turn."""
+"""Neurons described in one way before the other way is used."""
 
 IDLE = 0.05
-"""Seconds under which a neuron was described without asking the LLM."""
+"""Seconds below which a neuron was described without the LLM."""
 
 
 def main() -> None:
@@ -79,12 +79,12 @@ def main() -> None:
 
 @contextmanager
 def counted(llm: LLM, *, shared: bool) -> Iterator[list[int]]:
-    """Count the prompt tokens of every call; without sharing, evaluate its head again each time."""
-    plain, count = llm._branch, [0]
+    """Count the prompt tokens of every call; without sharing, evaluate the head again each time."""
+    plain, count = llm.branch, [0]
 
     @contextmanager
     def branch(tokens: Sequence[int], head: int | None) -> Iterator[tuple[int, Float64[np.ndarray, "d_vocab"]]]:
-        before = [] if head is None else llm._heads[head][0]
+        before = [] if head is None else llm.heads[head].tokens
         count[0] += len(before) + len(tokens)
         if shared:
             with plain(tokens, head) as found:
@@ -93,11 +93,11 @@ def counted(llm: LLM, *, shared: bool) -> Iterator[list[int]]:
             with plain([*before, *tokens], None) as found:
                 yield found
 
-    llm._branch = branch  # type: ignore[method-assign]
+    llm.branch = branch  # type: ignore[method-assign]
     try:
         yield count
     finally:
-        llm._branch = plain  # type: ignore[method-assign]
+        llm.branch = plain  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The local LLM: how does a text go on, and how probable is a continuation?
 
-The only importer of llama_cpp, and only when a model is loaded.
+model (a GGUF in llama.cpp) -> generate, likelihood. llama_cpp is imported here only, and only when a model is loaded.
 """
 
-from neurolocal.llm.model import LLM, Generation, load_llm
+from neurolocal.llm.generate import Generation, complete
+from neurolocal.llm.likelihood import log_probabilities, next_log_probabilities
+from neurolocal.llm.model import LLM, load_llm
 
-__all__ = ["LLM", "Generation", "load_llm"]
+__all__ = ["LLM", "Generation", "complete", "load_llm", "log_probabilities", "next_log_probabilities"]

@@ -1,4 +1,5 @@
-"""What is a description worth? Judged on texts that explained nothing.
+"""What is a description worth? Scores on texts that no explanation was made from.
 
-texts (which texts judge) -> asking (the LLM), firing (no LLM) -> measures -> scorer (one neuron) -> means (a layer).
+random_rows, texts (which texts) -> classifier (an LLM), embedding (word vectors) -> measures; kernel -> pattern,
+lookup -> firing (no LLM); all of these -> scorer (one neuron) -> rows (the table), means (a layer) -> stage.
 """

@@ -1,6 +1,6 @@
-"""The scores of a layer's descriptions as means over neurons, each beside its control.
+"""The scores of a layer's descriptions as means over neurons, each with its control.
 
-Invariant: neurons without a figure are left out of its mean. Cost: a bootstrap of some thousand draws a measure.
+Invariant: neurons without a figure are left out of its mean. Cost: one bootstrap of 9,999 draws a measure.
 """
 
 from __future__ import annotations
@@ -12,26 +12,30 @@ import numpy as np
 from neurolocal.records import MEASURES, ScoreTable
 
 LEAST = 3
-"""Neurons from which a layer's mean has an interval."""
+"""Smallest number of neurons for which a mean has an interval."""
 
 
 class Mean(NamedTuple):
-    """A measure over the neurons of a layer that have it."""
+    """A measure, averaged over the neurons of a layer that have it."""
 
     measure: str
+    """One of `records.MEASURES`."""
     n: int
+    """Number of neurons with a value."""
     value: float
+    """Mean of the value over these."""
     control: float
-    """Mean over the neurons that have a control."""
+    """Mean of the control over the neurons that have a value and a control."""
     above: float
-    """Mean of value - control over these."""
+    """Mean of value - control over the same neurons."""
     low: float
-    """Lower end of its 95 % bootstrap interval over neurons; NaN for fewer than `LEAST`."""
+    """Lower end of the 95 % bootstrap interval of `above` over neurons; NaN for fewer than `LEAST`."""
     high: float
+    """Upper end."""
 
 
 def means(table: ScoreTable) -> list[Mean]:
-    """Every measure over the neurons of a layer, beside its control."""
+    """Every measure, averaged over the neurons of a layer."""
     from scipy.stats import bootstrap
 
     found = []
@@ -58,7 +62,7 @@ def means(table: ScoreTable) -> list[Mean]:
 
 
 def lines(table: ScoreTable) -> list[str]:
-    """The means for a person, one line a measure."""
+    """The means as text, one line a measure."""
     made = []
     for m in means(table):
         line = f"{m.measure.replace('_', ' ')} {m.value:.3f} over {m.n} neurons"

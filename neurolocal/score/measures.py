@@ -1,8 +1,11 @@
-"""Figures of a yes-or-no judge: AUC, AUPRC, F1, and their bootstrap intervals.
+"""Figures of a binary classifier: AUC, AUPRC, F1, and their bootstrap intervals.
 
-Of the field's measures only F1, IoU, Pearson, cosine and AUPRC pass the sanity checks of NeuronEval (ICML 2025); so
-AUPRC and F1 are taken over texts in their natural proportion, by weights, and AUC is what is compared with chance.
-Invariant: NaN answers are left out; a figure without both kinds of texts is NaN. Cost: 20 us a figure of 40 texts.
+Of the field's measures only F1, IoU, Pearson, cosine and AUPRC pass the sanity checks of NeuronEval (ICML 2025).
+Therefore AUPRC and F1 are computed over texts in their natural proportion, by weights; AUC, whose value for a random
+classifier is 0.5, is computed over the drawn texts.
+
+Invariant: the caller leaves out NaN answers; a figure that is not defined is NaN. Cost: O(n log n) in the texts, AUC
+O(n^2); an interval takes `draws` figures.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ Figure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
 def auc(truth: Truth, answers: Values, weights: Values) -> float:
-    """Probability that a true text's answer is above a false one's, ties half; weights are not looked at."""
+    """Probability that the answer of a true text is above that of a false one; ties count half, weights are ignored."""
     del weights
     a, b = answers[truth], answers[~truth]
     if not len(a) or not len(b):
@@ -28,7 +31,7 @@ def auc(truth: Truth, answers: Values, weights: Values) -> float:
 
 
 def auprc(truth: Truth, answers: Values, weights: Values) -> float:
-    """Average precision: the sum over thresholds of (recall gained) x precision; equal answers are one threshold."""
+    """Average precision: the sum over thresholds of recall gained x precision; equal answers are one threshold."""
     order = np.argsort(-answers, kind="stable")
     true, every = np.cumsum((weights * truth)[order]), np.cumsum(weights[order])
     if not len(truth) or not true[-1] > 0:
@@ -48,7 +51,7 @@ def f1(truth: Truth, answers: Values, weights: Values) -> float:
 def interval(
     figure: Figure, truth: Truth, answers: Values, weights: Values, *, draws: int, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """95 % percentile interval over bootstrap draws of true and of false texts, each as many as there are."""
+    """95 % percentile interval over bootstrap draws, true and false texts each drawn as often as there are."""
     kinds = [np.flatnonzero(truth), np.flatnonzero(~truth)]
     found = []
     for _ in range(draws):

@@ -1,22 +1,22 @@
-"""The random rows that descriptions are scored on, run through the subject once for all layers.
+"""The random rows that descriptions are scored on, with the activations of the described neurons.
 
-Invariant: only rows that explain nothing (`Sample.scoring_rows`). Cost: a forward pass over at most `ScoreConfig.rows`
-rows.
+Invariant: only rows that do not explain (`Sample.scoring_rows`). Cost: one forward pass over at most
+`ScoreConfig.rows` rows for all layers; memory for described neurons x tokens float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64, Integer
 from tqdm import tqdm
 
 from neurolocal.config import ScoreConfig
 from neurolocal.errors import StoreError
-from neurolocal.score.texts import RandomRows, scoring_rows
+from neurolocal.records import Example, Sample
 from neurolocal.words.counted import counted_positions
 
 if TYPE_CHECKING:
@@ -24,7 +24,33 @@ if TYPE_CHECKING:
     from neurolocal.subject import Subject
 
 BATCH = 8
-"""Rows a forward pass."""
+"""Rows in one forward pass."""
+
+
+@dataclass(frozen=True)
+class RandomRows:
+    """Random rows with the activations of some neurons."""
+
+    index: Int64[np.ndarray, "row"]
+    """Their row indices in the corpus."""
+    tokens: Sequence[Integer[np.ndarray, "_"]]
+    """Their tokens, one array a row."""
+    activations: Mapping[int, Sequence[Float32[np.ndarray, "_"]]]
+    """Neuron -> one array a row; NaN where a position is not counted."""
+
+    def of(
+        self, neuron: int, examples: Sequence[Example]
+    ) -> Iterator[tuple[int, Integer[np.ndarray, "_"], Float32[np.ndarray, "_"]]]:
+        """(row, tokens, activations) of each row without an example of the neuron."""
+        own = {e.row for e in examples}
+        for row, tokens, values in zip(self.index.tolist(), self.tokens, self.activations[neuron], strict=True):
+            if row not in own:
+                yield row, tokens, values
+
+
+def scoring_rows(sample: Sample, most: int, *, seed: int) -> Int64[np.ndarray, "row"]:
+    """At most `most` of the rows that score, drawn at random, ascending."""
+    return np.sort(np.random.default_rng(seed).permutation(sample.scoring_rows)[:most])
 
 
 def read_random_rows(
@@ -34,18 +60,20 @@ def read_random_rows(
 
     Args:
         store: the collected store.
-        subject: gives the subject; called only where there is something to run.
-        wanted: neurons by layer.
+        subject: returns the subject; called only where a row must be run.
+        wanted: layer -> neurons.
         config: how many rows, and the seed.
         bar: whether to show a progress bar.
 
     Raises:
         StoreError: the store's sample is empty.
     """
+    import torch
+
     index = scoring_rows(store.sample, config.rows, seed=config.seed)
     if not len(index):
         raise StoreError(
-            f"scoring the descriptions of {store.path}: it holds no random rows to judge by (its sample is "
+            f"scoring the descriptions of {store.path}: it has no random rows to score on (its sample is "
             "empty). Collect again with --sample 1024."
         )
     running = {layer: list(neurons) for layer, neurons in wanted.items() if neurons}
@@ -76,7 +104,7 @@ def _by_neuron(
     values: Sequence[Float32[np.ndarray, "_ neuron"]],
     counted: Sequence[Bool[np.ndarray, "_"]],
 ) -> dict[int, list[Float32[np.ndarray, "_"]]]:
-    """Each neuron's activations row by row, NaN where a position does not count."""
+    """Neuron -> its activations row by row; NaN where a position is not counted."""
     return {
         n: [np.where(c, v[: len(c), j], np.nan).astype(np.float32) for c, v in zip(counted, values, strict=True)]
         for j, n in enumerate(neurons)

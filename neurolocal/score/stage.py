@@ -1,7 +1,8 @@
 """The score stage: the described neurons of a layer -> what their descriptions are worth.
 
-Invariant: texts come from the score half and from sampled rows that explain nothing. A run that was stopped resumes
-with the next neuron. Cost: the random rows through the subject once, then the questions to the LLM.
+Invariant: texts come from the score half and from sampled rows that do not explain. An interrupted run resumes with
+the next neuron: finished rows are in a journal beside the store until the table of the layer is written. Cost: one
+forward pass of the subject over the random rows, then that of `Scorer.score` for each neuron.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from neurolocal.llm import LLM
     from neurolocal.pipeline.journal import Journal
     from neurolocal.pipeline.workspace import Workspace
-    from neurolocal.score.scorer import Described, Ground, Scorer
-    from neurolocal.score.texts import RandomRows
+    from neurolocal.score.classifier import Classifier
+    from neurolocal.score.kernel import TokenKernel
+    from neurolocal.score.random_rows import RandomRows
+    from neurolocal.score.scorer import DescribedNeuron, LayerTexts, Scorer
 
 
 def inputs(workspace: Workspace, config: ScoreConfig, layer: int, side: Side) -> dict[str, Any]:
@@ -39,12 +42,12 @@ def work(workspace: Workspace, config: ScoreConfig) -> Iterator[Work]:
     """Score the best described neurons of a layer.
 
     Raises:
-        StoreError: no random rows in the store, or another subject.
+        StoreError: the store has no random rows, or the subject is not the one that was collected.
         LLMError: the LLM cannot be loaded, or its context is too small.
     """
     from neurolocal.llm import load_llm
     from neurolocal.score.means import lines
-    from neurolocal.score.scorer import Asked, Measured, score_table
+    from neurolocal.score.rows import ScoreRow, TextRow, score_table
 
     llm: LLM | None = None
     journals: list[Journal] = []
@@ -63,11 +66,12 @@ def work(workspace: Workspace, config: ScoreConfig) -> Iterator[Work]:
         journals.append(journal)
         for one in tqdm(chosen, desc="score", unit="neuron", disable=not workspace.bar):
             if one.neuron.neuron not in journal.rows:
-                measured, asked = scorer.score(one, _other(one, chosen, config.seed))
-                journal.add(one.neuron.neuron, {"measured": measured, "asked": asked})
+                scores, texts = scorer.score(one, _other(one, chosen, config.seed))
+                journal.add(one.neuron.neuron, {"measured": scores, "asked": texts})
         rows = [journal.rows[one.neuron.neuron] for one in chosen]
         table = score_table(
-            [Measured(*m) for row in rows for m in row["measured"]], [Asked(*a) for row in rows for a in row["asked"]]
+            [ScoreRow(*values) for row in rows for values in row["measured"]],
+            [TextRow(*values) for row in rows for values in row["asked"]],
         )
         for line in lines(table):
             workspace.say(f"layer {layer} {side}: {line}")
@@ -83,15 +87,15 @@ def work(workspace: Workspace, config: ScoreConfig) -> Iterator[Work]:
 
 
 def places(workspace: Workspace) -> list[tuple[int, Side]]:
-    """The layers and sides asked for that have descriptions.
+    """The layers and sides of the workspace that have descriptions.
 
     Raises:
-        StoreError: none has.
+        StoreError: none of them has.
     """
     described = [place for place in workspace.places() if workspace.store.evidence("summary", *place) is not None]
     if not described:
         raise StoreError(
-            f"scoring the descriptions in {workspace.path}: it holds none of these layers and sides. "
+            f"scoring the descriptions in {workspace.path}: it has none of these layers and sides. "
             "Run `neurolocal summary` first, or choose others."
         )
     return described
@@ -103,39 +107,41 @@ def wanted(workspace: Workspace, config: ScoreConfig) -> bool:
 
 
 class _Scorers:
-    """What the scorers of all layers share, loaded once."""
+    """The scorers of all layers; what they share is loaded once."""
 
     def __init__(self, workspace: Workspace, config: ScoreConfig) -> None:
         self.workspace, self.config = workspace, config
         self.facts: dict[str, Any] = {}
-        """How the LLM is asked, once it is loaded."""
+        """How the LLM is asked; empty until it is loaded."""
         self._rows: dict[int, RandomRows] = {}
-        self._asker: Any = None
-        self._tokens: Any = None
+        self._classifier: Classifier | None = None
+        self._kernel: TokenKernel | None = None
 
-    def of(self, layer: int, side: Side, llm: LLM | None) -> tuple[Scorer, list[Described]]:
+    def of(self, layer: int, side: Side, llm: LLM | None) -> tuple[Scorer, list[DescribedNeuron]]:
         """The scorer of a layer, and the neurons to score, best first."""
-        from neurolocal.score.asking import Asker
-        from neurolocal.score.firing import Tokens
-        from neurolocal.score.scorer import Described, Scorer
+        from neurolocal.score.classifier import Classifier
+        from neurolocal.score.kernel import TokenKernel
+        from neurolocal.score.scorer import DescribedNeuron, Scorer
 
         workspace, table = self.workspace, self.workspace.store.evidence("summary", layer, side)
         names = dict(zip(_chosen(table, self.config), table.description, strict=False))
-        described = [Described(n, names[n.neuron]) for n in workspace.neurons(layer, side, list(names))]
-        if llm is not None and self._asker is None:
-            self._asker = Asker(llm)
-            self.facts = {"way": self._asker.way, "heads": self._asker.heads, "llm": str(llm)}
-        self._tokens = self._tokens or Tokens(workspace.store.vocabulary, workspace.centred_vectors)
+        described = [DescribedNeuron(n, names[n.neuron]) for n in workspace.neurons(layer, side, list(names))]
+        if llm is not None and self._classifier is None:
+            self._classifier = Classifier(llm)
+            self.facts = {"way": self._classifier.way, "heads": self._classifier.heads, "llm": str(llm)}
+        if self._kernel is None:
+            self._kernel = TokenKernel(workspace.store.vocabulary, workspace.centred_vectors)
         scorer = Scorer(
-            self._ground(layer), asker=self._asker, vectors=workspace.centred_vectors, tokens=self._tokens,
-            config=self.config,
+            self._layer_texts(layer, self._kernel), classifier=self._classifier, vectors=workspace.centred_vectors,
+            kernel=self._kernel, config=self.config,
         )  # fmt: skip
         return scorer, described
 
-    def _ground(self, layer: int) -> Ground:
+    def _layer_texts(self, layer: int, kernel: TokenKernel) -> LayerTexts:
+        """What the neurons of a layer are scored on."""
         from neurolocal.score import texts
-        from neurolocal.score.firing import joined
-        from neurolocal.score.scorer import Ground
+        from neurolocal.score.kernel import joined
+        from neurolocal.score.scorer import LayerTexts
 
         store = self.workspace.store
         random, sample = self._random(layer), store.sample
@@ -143,17 +149,17 @@ class _Scorers:
         parts = []
         for row in np.unique(sample.row[at]):
             here = at[sample.row[at] == row]
-            parts.append(self._tokens.places(store.row(int(row)), sample.position[here].tolist()))
+            parts.append(kernel.positions(store.row(int(row)), sample.position[here].tolist()))
         silent = None
         if parts:
             values = store.sampled(layer)[:, at]
             silent = joined(parts), {n: values[store.index_of(layer, n)] for n in random.activations}
         row_length = int(store.manifest["config"]["row_length"])
         n_texts = int(store.manifest["rows"]) * len(texts.starts(row_length))
-        return Ground(store.vocabulary, store.row, random, n_texts, silent)
+        return LayerTexts(store.vocabulary, store.row, random, n_texts, silent)
 
     def _random(self, layer: int) -> RandomRows:
-        """The random rows with the activations of a layer's described neurons; read once for all layers."""
+        """The random rows with the activations of a layer's described neurons; run once for all layers."""
         from neurolocal.score.random_rows import read_random_rows
 
         if layer not in self._rows:
@@ -173,7 +179,7 @@ def _chosen(table: SummaryTable, config: ScoreConfig) -> list[int]:
     return [int(n) for n in table.neuron[: config.limit]]
 
 
-def _other(one: Described, among: Sequence[Described], seed: int) -> Described | None:
+def _other(one: DescribedNeuron, among: Sequence[DescribedNeuron], seed: int) -> DescribedNeuron | None:
     """Another neuron with another description, at random; None where there is none."""
     others = [o for o in among if o.description != one.description]
     rng = np.random.default_rng([seed, one.neuron.neuron, 1])

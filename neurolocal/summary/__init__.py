@@ -1,10 +1,10 @@
 """What would a person call it? Descriptions of neurons by a local LLM.
 
-peaks (which words a neuron peaks on) -> templates, categories, explain, judge (who proposes, who chooses) -> describe;
-notes: what else an LLM that can read is told.
+peaks (the words that a neuron peaks on) -> templates, categories, prompt, judge (who proposes, who chooses) ->
+description -> stage; notes: what only an LLM that answers in its own words reads; notebook: the notebook's method.
 """
 
-from neurolocal.summary.categories import Vectors
-from neurolocal.summary.describe import Description, describe, table
+from neurolocal.summary.categories import WordVectors
+from neurolocal.summary.description import Description, describe, table
 
-__all__ = ["Description", "Vectors", "describe", "table"]
+__all__ = ["Description", "WordVectors", "describe", "table"]

@@ -1,8 +1,8 @@
-"""Names of groups, and which of them lie near a set of words.
+"""Names of groups, and which of them are nearest to a set of words.
 
-A small LLM seldom finds a category's name by itself, but knows it when it sees it; word vectors are the other way
-round. So vectors propose from a stated list of names (`categories.txt`), and the LLM judges. Cost: 10 ms to set up,
-then 0.1 ms a neuron.
+A small LLM seldom finds the name of a category by itself, but recognises it among candidates. So word vectors propose
+names from a fixed list (`categories.txt`), and the LLM chooses. Invariant: names and their order depend on the list
+and the vectors alone. Cost: one product of the names' vectors (names x d float32) with the words' vectors a neuron.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ import numpy as np
 from jaxtyping import Float32
 
 FREQUENT = 20_000
-"""Most frequent words whose mean vector is taken off: it is common to all, so it would make all names alike."""
+"""Most frequent words whose mean vector is subtracted: all vectors share it, so it would make all names alike."""
 
 SKIPPED = frozenset({"of", "and", "a"})
-"""Words of a name that say nothing of it."""
+"""Words of a name that carry no meaning of their own."""
 
 
 @runtime_checkable
-class Vectors(Protocol):
-    """What this room needs of word vectors."""
+class WordVectors(Protocol):
+    """The part of `similarity.Vectors` that this room uses."""
 
     matrix: Any
-    """Float32[n d], unit rows, those of the most frequent words first."""
+    """Float32[n d], unit rows, most frequent words first."""
 
     def find(self, word: str) -> Float32[np.ndarray, "d"] | None:
-        """The unit vector of a word, None where it has none."""
+        """The unit vector of a word; None where it has none."""
         ...
 
 
 class Categories:
-    """The names that the vectors know, as centred unit vectors."""
+    """The names of which a word has a vector, as centred unit vectors."""
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, vectors: WordVectors) -> None:
         self._vectors = vectors
         self._mean = np.asarray(vectors.matrix[:FREQUENT], dtype=np.float32).mean(axis=0)
         known = [(name, v) for name in names() if (v := self._centre(name.split())) is not None]
@@ -45,7 +45,7 @@ class Categories:
         self._matrix = np.stack([v for _, v in known]) if known else np.zeros((0, len(self._mean)), np.float32)
 
     def nearest(self, words: Sequence[str], n: int) -> list[str]:
-        """The n names with the largest mean cosine to the words, nearest first; none where no word has a vector."""
+        """The n names with the largest mean cosine to the words, nearest first; empty where no word has a vector."""
         units = [v for w in words if (v := self._centre([w])) is not None]
         if not units or not self._names:
             return []
@@ -63,7 +63,7 @@ class Categories:
 
 @lru_cache(maxsize=1)
 def names() -> tuple[str, ...]:
-    """The list of names, in the file's order, each once."""
+    """The names in the order of the file, without duplicates."""
     text = files("neurolocal.summary").joinpath("categories.txt").read_text(encoding="utf-8")
     lines = (line for line in text.splitlines() if not line.startswith("#"))
     return tuple(dict.fromkeys(name.strip() for line in lines for name in line.split(",") if name.strip()))

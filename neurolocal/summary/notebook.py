@@ -1,14 +1,14 @@
 """The notebook's one question, word for word: stage 5 of the original method.
 
-Its tokens are the caller's, spaces and repetitions included; nothing is cleaned. Cost: up to 50 generated tokens,
-half a second with SmolLM2-135M on 2 cores.
+Invariant: the tokens are listed as the caller gives them, with spaces and repetitions; nothing is cleaned. Cost: one
+prompt and at most 50 generated tokens a neuron.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neurolocal.llm.model import LLM
+from neurolocal.llm import LLM, complete
 
 QUESTION = "What do all these words have in common? Words: {words}. Common:"
 
@@ -16,12 +16,12 @@ MAX_TOKENS = 50
 
 
 def ask(llm: LLM, tokens: Sequence[str]) -> tuple[str, str]:
-    """The prompt and the greedy answer; tokens that the context cannot hold are left out from the end, whole."""
+    """The prompt and the greedy answer; where the context is too small, whole tokens are omitted from the end."""
     kept = list(tokens)
     while kept and len(llm.tokenize(question(kept))) + MAX_TOKENS > llm.room():
         kept.pop()
     prompt = question(kept)
-    return prompt, llm.complete(prompt, max_tokens=MAX_TOKENS)[0].text
+    return prompt, complete(llm, prompt, max_tokens=MAX_TOKENS)[0].text
 
 
 def question(tokens: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
-"""What else the explain half knows of a neuron, for an LLM that can read: near misses, promoted tokens, subsets.
+"""More facts about a neuron, for an LLM that answers in its own words: near misses, promoted tokens, corpus subsets.
 
-Invariant: nothing of an odd rank and no scoring row is looked at.
-Cost: the layer's sample is read once; then milliseconds a neuron.
+Invariant: no odd rank and no scoring row is read. Cost: the sample of a layer is read once (neurons x sampled
+positions float32); a neuron then takes one pass over its row of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Notes:
     """The notes of one layer's neurons."""
 
     def __init__(self, store: Store, layer: int) -> None:
-        """Read the layer's logit effects and the explaining part of its sample."""
+        """Read the logit effects of a layer and the explaining part of its sample."""
         self.store, self.layer = store, layer
         self.effects = store.logit_effects(layer)
         at = np.flatnonzero(store.sample.explaining)
@@ -53,7 +53,7 @@ class Notes:
         return self.store.vocabulary.str_tokens(of[at])
 
     def _subsets(self, examples: Sequence[Example]) -> list[tuple[str, int]]:
-        """Of the explaining examples."""
+        """The subsets of the explaining examples, most frequent first."""
         parts = self.store.parts
         if not any(parts.subsets):
             return []
@@ -72,17 +72,17 @@ def near_misses(
     values: Float32[np.ndarray, "sample"],
     most: int = 5,
 ) -> list[str]:
-    """Texts around a token on which the neuron peaks elsewhere, and is silent here; all from what explains.
+    """Texts around a token on which the neuron peaks elsewhere but where it is silent here.
 
-    First those of its own windows, then of random positions.
+    First from the neuron's own windows, then from random positions.
 
     Args:
-        examples: its list, all ranks; even ones are looked at, rows of the odd ones are kept out.
-        vocabulary: the tokens' text.
+        examples: the neuron's list, all ranks; even ranks are read, rows of odd ranks are excluded.
+        vocabulary: the text of the tokens.
         random: (row, position, row index) of random positions in rows that explain.
-        token: what stands at each of these.
-        values: the neuron's activation at each.
-        most: texts at most.
+        token: the token at each of these positions.
+        values: the neuron's activation at each of these positions.
+        most: largest number of texts.
     """
     explain = [e for e in examples if e.rank % 2 == 0]
     if not explain or not explain[0].activation:

@@ -1,7 +1,7 @@
-"""What a neuron brings to be described, and which words its explaining examples peak on.
+"""The words that a neuron's explaining examples peak on, counted.
 
-Invariant: even ranks explain, odd ranks score (law 5), so whatever has an odd rank is dropped here, before anything
-else sees it. Cost: some 10 us an example.
+Invariant: even ranks explain and odd ranks score (law 5), so odd ranks are dropped here, before a description is made.
+Cost: one word lookup an example.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from neurolocal.words import Vocabulary
 from neurolocal.words.peaks import count_spellings
 
 MAX_CHARS = 40
-"""Characters of a word that are shown or asked about; a token may be a hundred dashes."""
+"""Characters of a word that are shown or put into a prompt; a token may be a hundred dashes."""
 
 
 @dataclass(frozen=True)
-class Peaks:
+class PeakWords:
     """The peaks of a neuron's explaining examples, counted."""
 
     n: int
-    """Explaining examples."""
+    """Number of explaining examples."""
     words: Counter[str]
-    """Whole words around the peaks, each in its commonest spelling, spellings that differ in case counted together."""
+    """Whole words around the peaks, case-folded, each shown in its commonest spelling."""
     str_tokens: Counter[str]
-    """The peak tokens themselves, spaces kept."""
+    """The peak tokens, with their spaces."""
     held: list[str]
-    """Substitutes that kept the whole activation, most often held first, none of them among `words`."""
+    """Substitutes that kept the whole activation, the most frequent first; none of them is among `words`."""
 
     @property
     def distinct(self) -> list[str]:
-        """Distinct words, commonest first; ties in order of appearance, so the strongest example's first."""
+        """Distinct words, commonest first; ties in rank order of the examples."""
         return [word for word, _ in self.words.most_common()]
 
 
-def find_peaks(neuron: Neuron, vocabulary: Vocabulary) -> Peaks:
+def find_peaks(neuron: Neuron, vocabulary: Vocabulary) -> PeakWords:
     """Count the peak words of the even ranks."""
     explain = [e for e in neuron.examples if e.rank % 2 == 0]
     spellings = [_shown(vocabulary.word_at(e.tokens, e.peak).text) for e in explain]
@@ -44,11 +44,11 @@ def find_peaks(neuron: Neuron, vocabulary: Vocabulary) -> Peaks:
     words = count_spellings(spellings)
     known = {word.casefold() for word in words}
     held = [w for w in _held(neuron) if w.casefold() not in known]
-    return Peaks(len(explain), words, Counter(str_tokens), [w for w, _ in count_spellings(held).most_common()])
+    return PeakWords(len(explain), words, Counter(str_tokens), [w for w, _ in count_spellings(held).most_common()])
 
 
 def _held(neuron: Neuron) -> list[str]:
-    """Neighbours of even ranks whose activation was at least the original's, run the same way."""
+    """Neighbours in even ranks whose activation was at least that of the original word, measured the same way."""
     table = neuron.substitutes
     if table is None:
         return []

@@ -1,7 +1,7 @@
-"""The summary stage: the neurons of a layer with the best evidence -> a description each.
+"""The summary stage: the neurons of a layer with the best evidence -> one description each.
 
-A run that was stopped resumes with the next neuron: what was described is in a journal beside the store until the
-layer's table has been written.
+An interrupted run resumes with the next neuron: descriptions are in a journal beside the store until the table of the
+layer is written. Cost: that of `describe` for each neuron.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def inputs(workspace: Workspace, config: SummaryConfig, layer: int, side: Side) -> dict[str, Any]:
-    """The LLM, the word vectors, perturbation's table, and which neurons are described."""
+    """The LLM, the word vectors, the perturbation table, and the neurons to describe."""
     return {
         "llm": workspace.llm_name,
         "vectors": workspace.vectors_name,
@@ -82,7 +82,7 @@ def work(workspace: Workspace, config: SummaryConfig) -> Iterator[Work]:
 def neurons_of(
     workspace: Workspace, layer: int, side: Side, chosen: Sequence[int], *, notes: bool = False
 ) -> list[Neuron]:
-    """Neurons with their evidence; with `notes` also what only an LLM that can read is told."""
+    """Neurons with their evidence; with `notes` also the facts that only an LLM that answers in its own words reads."""
     from neurolocal.summary.notes import Notes
 
     neurons = workspace.neurons(layer, side, chosen)
@@ -93,7 +93,10 @@ def neurons_of(
 
 
 def best(workspace: Workspace, layer: int, side: Side, config: SummaryConfig) -> list[int]:
-    """The neurons to describe: best verdict first, else most coherent first, else by number; never dead ones."""
+    """The neurons to describe, at most `config.limit`, without dead ones.
+
+    Best verdict first; without verdicts, most coherent first; without either, in neuron order.
+    """
     store = workspace.store
     ranked, coherent = (store.evidence(stage, layer, side) for stage in ("verdict", "similarity"))
     if ranked is not None:

@@ -1,7 +1,7 @@
-"""Descriptions that need no LLM: what the peaks say by themselves.
+"""Descriptions that need no LLM: one word, a closed class, punctuation, a rule of spelling, or the counts themselves.
 
-Invariant: pure functions of counts; every statement made here is true of at least `SHARE` of the explaining examples.
-Cost: microseconds.
+Invariant: pure functions of counts; each statement is true of at least `SHARE` of the explaining examples (or of the
+distinct words). Cost: one pass over the distinct words for each class.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from neurolocal.summary.peaks import Peaks
+from neurolocal.summary.peaks import PeakWords
 
 SHARE = 0.8
-"""Share of the examples (or of distinct words) that a template must cover."""
+"""Share of the examples (or of the distinct words) that a template must cover."""
 
 LETTERS = re.compile(r"[^\W\d_]")
 
-# Closed classes of English: the words are so few that looking them up beats asking. Words of several classes stand in
-# each.
+# Closed classes of English: they have so few words that a list is better than a question. A word may be in several.
 CLASSES = {
     "pronouns": "i you he she it we they me him her us them myself himself herself itself themselves who whom one",
     "possessive pronouns": "my your his her its our their mine yours hers ours theirs whose",
@@ -40,10 +39,10 @@ CLASSES = {
 }
 MEMBERS = {name: frozenset(words.split()) for name, words in CLASSES.items()}
 MEMBERS["personal and possessive pronouns"] = MEMBERS["pronouns"] | MEMBERS["possessive pronouns"]
-MEMBERS["function words"] = frozenset().union(*MEMBERS.values())  # last, so that a narrower class is preferred
+MEMBERS["function words"] = frozenset().union(*MEMBERS.values())  # last, so that narrower classes come first
 
 SUFFIXES = ("ly", "ed", "er", "al", "ic", "es", "en")
-"""Endings of two letters that are worth naming; longer ones need not be listed."""
+"""Endings of two letters that are worth naming; every longer ending is."""
 
 NAMES = {
     ",": "commas",
@@ -73,7 +72,7 @@ NAMES = {
 
 
 def counts(words: Counter[str], n: int, *, most: int = 5) -> str:
-    """The counts themselves, for where nothing better is known: `"poly" (12 of 20), "P" (5)`."""
+    """The counts themselves, used where nothing better is known: `"poly" (12 of 20), "P" (5)`."""
     if not words:
         return "no examples"
     shown = [f"{quote(w)} ({c})" for w, c in words.most_common(most)]
@@ -81,8 +80,8 @@ def counts(words: Counter[str], n: int, *, most: int = 5) -> str:
     return ", ".join(shown) + (", …" if len(words) > most else "")
 
 
-def certain(peaks: Peaks) -> str | None:
-    """What can be said without a doubt: one word, two words, one token in many words, a closed class, no letters."""
+def certain(peaks: PeakWords) -> str | None:
+    """A description that the counts prove: one word, two words, one token in many words, a closed class, no letters."""
     commonest = peaks.words.most_common(2)
     if not commonest:
         return None
@@ -101,7 +100,7 @@ def certain(peaks: Peaks) -> str | None:
 
 
 def spelling(words: Sequence[str]) -> str | None:
-    """A rule of spelling that nearly all of four or more distinct words keep: capitals, an ending, a beginning."""
+    """A rule of spelling that `SHARE` of at least four distinct words follow: capitals, an ending, a beginning."""
     words = [w for w in words if LETTERS.search(w)]
     if len(words) < 4:
         return None
@@ -115,15 +114,15 @@ def spelling(words: Sequence[str]) -> str | None:
 
 
 def quote(word: str) -> str:
-    """A word in quotation marks, line breaks and the like made visible."""
+    """A word in quotation marks, with line breaks and other invisible characters escaped."""
     return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in word) + '"'
 
 
 def _shared(words: Sequence[str]) -> str:
-    """The longest beginning that `SHARE` of the words have, leaving at least one letter of each."""
+    """The longest beginning that `SHARE` of the words have, shorter than each of them by at least one letter."""
     needed, ordered, best = math.ceil(SHARE * len(words)), sorted(words), ""
     for first, last in zip(ordered, ordered[needed - 1 :], strict=False):
-        # The words are sorted, so what these two share, all between them share.
+        # The words are sorted: a beginning that these two share is shared by all words between them.
         n = 0
         while n < min(len(first), len(last)) - 1 and first[n] == last[n]:
             n += 1
@@ -131,11 +130,11 @@ def _shared(words: Sequence[str]) -> str:
     return best
 
 
-def _share(peaks: Peaks, test: Callable[[str], bool]) -> float:
+def _share(peaks: PeakWords, test: Callable[[str], bool]) -> float:
     return sum(c for w, c in peaks.words.items() if test(w)) / max(peaks.n, 1)
 
 
-def _closed_class(peaks: Peaks) -> str | None:
+def _closed_class(peaks: PeakWords) -> str | None:
     distinct = peaks.distinct
     if len(distinct) < 3:
         return None
@@ -148,7 +147,7 @@ def _closed_class(peaks: Peaks) -> str | None:
     return f"{best} ({', '.join(quote(w) for w in distinct[:3])})" if cover >= SHARE else None
 
 
-def _no_letters(peaks: Peaks) -> str:
+def _no_letters(peaks: PeakWords) -> str:
     words, kinds = peaks.distinct, [_kind(w) for w in peaks.distinct]
     if len(words) == 1 or peaks.words[words[0]] >= SHARE * peaks.n:
         name = kinds[0] if words[0] in NAMES or not words[0].strip() else f"the {kinds[0].removesuffix('s')}"

@@ -160,7 +160,7 @@ def test_without_an_llm_the_rest_is_measured(here: Path) -> None:
 
 
 def test_without_descriptions_it_is_said(here: Path) -> None:
-    with pytest.raises(StoreError, match=r"holds none of these layers and sides\. Run `neurolocal summary` first"):
+    with pytest.raises(StoreError, match=r"has none of these layers and sides\. Run `neurolocal summary` first"):
         run_stage("score", workspace(here), SCORE)
     run_stage("summary", workspace(here, layers=(3,)), SUMMARY)
     run_stage("score", workspace(here), SCORE)
@@ -168,17 +168,17 @@ def test_without_descriptions_it_is_said(here: Path) -> None:
 
 
 def test_what_fails_for_one_neuron_is_said_there(here: Path, gguf: str, monkeypatch) -> None:
-    from neurolocal.score.asking import Asker
+    from neurolocal.score.classifier import Classifier
 
     run_stage("summary", workspace(here, llm=gguf), SUMMARY)
-    plain, bad = Asker.ask, table(here / "store.h5", "summary", 3).description[1]
+    plain, bad = Classifier.answers, table(here / "store.h5", "summary", 3).description[1]
 
-    def ask(self, task, text, descriptions):
+    def answers(self, task, text, descriptions):
         if descriptions[0] == bad and task == "fuzzing":
             raise RuntimeError("llama_decode\nreturned 1")
         return plain(self, task, text, descriptions)
 
-    monkeypatch.setattr(Asker, "ask", ask)
+    monkeypatch.setattr(Classifier, "answers", answers)
     run_stage("score", workspace(here, llm=gguf, layers=(3,)), SCORE)
     found = table(here / "store.h5", "score", 3)
     described = table(here / "store.h5", "summary", 3)
@@ -246,7 +246,7 @@ def test_no_example_or_row_that_scores_is_in_any_prompt(here: Path, gguf: str, m
 
 
 @pytest.mark.slow
-def test_killed_twice_and_gone_on_with(here: Path, made: Path, tmp_path, gguf: str) -> None:
+def test_a_run_that_is_killed_twice_resumes(here: Path, made: Path, tmp_path, gguf: str) -> None:
     """`summary` and `score` by the command line, each killed twice (-9) at some neuron: the store of one run."""
     whole = Path(shutil.copytree(made, tmp_path / "whole"))
     common = ["--layers", "1,3", "--side", "largest", "--vectors", "vectors.txt", "--llm", gguf]

@@ -1,41 +1,15 @@
-"""Which texts judge a description: strata and weights, halves that never meet, marks."""
+"""The texts that a description is judged by: strata, weights, marked words."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from text_twins import VOCABULARY, WORDS, drawn
 
-from neurolocal.records import Example, Sample
+from neurolocal.records import Example
 from neurolocal.score import texts
 from neurolocal.score.texts import SIZE
 from neurolocal.words import Vocabulary
-
-WORDS = ["<s>", *(f" w{chr(97 + i)}" for i in range(20))]
-VOCABULARY = Vocabulary([w.encode() for w in WORDS], np.array([True] + [False] * 20))
-
-
-def example(rank: int, row: np.ndarray, position: int, activation: float, index: int) -> Example:
-    start, stop = max(0, position - 30), min(len(row), position + 9)
-    values = np.zeros(stop - start, np.float32)
-    values[position - start] = activation
-    return Example(rank, index, position, activation, start, row[start:stop], values)
-
-
-def drawn(seed: int, each: int = 4):
-    """A neuron that fires at token 5 in half of the contexts, with its examples and random rows."""
-    rng = np.random.default_rng(seed)
-    rows = {100 + r: rng.integers(1, 21, 120) for r in range(8)}
-    examples = [example(r, rows[100 + r], 40 + r, 10.0 - r, 100 + r) for r in range(8)]
-    random = []
-    for r in range(30):
-        tokens = rng.integers(1, 21, int(rng.integers(20, 100)))
-        values = np.where((tokens == 5) & (rng.random(len(tokens)) < 0.3), 9.0, 0.5).astype(np.float32)
-        values[0] = np.nan
-        random.append((r, tokens, values))
-    found = texts.draw(
-        examples, random, VOCABULARY, row=rows, most=10.0, each=each, n_texts=50_000, rng=np.random.default_rng(seed)
-    )
-    return examples, rows, random, found
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -81,32 +55,9 @@ def test_all_drawn_gives_the_true_shares() -> None:
     assert weighed == pytest.approx(fires)
 
 
-def test_rows_explain_or_score_never_both() -> None:
-    rng = np.random.default_rng(0)
-    row = np.sort(rng.integers(0, 50, 200))
-    sample = Sample(row.astype(np.int64), np.arange(200, dtype=np.int32))
-    explain = set(row[sample.explaining].tolist())
-    score = set(texts.scoring_rows(sample, 10_000, seed=0).tolist())
-    assert explain | score == set(row.tolist())
-    assert not explain & score
-    assert len(score) == len(explain | score) // 4
-    few = texts.scoring_rows(sample, 7, seed=0)
-    assert len(few) == 7
-    assert set(few.tolist()) <= score
-    assert few.tolist() == sorted(few.tolist())
-
-
-def test_random_rows_with_an_example_are_left_out() -> None:
-    tokens = [np.arange(1, 5)] * 3
-    values = {9: [np.zeros(4, np.float32)] * 3}
-    rows = texts.RandomRows(np.array([7, 8, 9]), tokens, values)
-    own = [example(0, np.arange(1, 9), 2, 5.0, index=8)]
-    assert [row for row, _, _ in rows.of(9, own)] == [7, 9]
-
-
 def test_marks_come_in_pairs_of_a_right_and_a_wrong_one() -> None:
     examples, *_ = drawn(1)
-    found = texts.marks(examples, VOCABULARY, most=10.0, each=3, rng=np.random.default_rng(0))
+    found = texts.marked_texts(examples, VOCABULARY, most=10.0, each=3, rng=np.random.default_rng(0))
     assert [m.fires for m in found] == [True, False] * 3
     for mark in found:
         (e,) = [e for e in examples if e.row == mark.row]
@@ -126,5 +77,5 @@ def test_a_window_with_marks_of_its_own_is_left_out() -> None:
         Example(1, 1, 2, 9.0, 0, plain, np.array([0, 0, 9, 0], np.float32)),
         Example(3, 3, 2, 8.0, 0, shift, np.array([0, 0, 8, 0], np.float32)),
     ]
-    found = texts.marks(own, vocabulary, most=10.0, each=5, rng=np.random.default_rng(0))
+    found = texts.marked_texts(own, vocabulary, most=10.0, each=5, rng=np.random.default_rng(0))
     assert [m.row for m in found] == [1, 1]

@@ -1,5 +1,8 @@
+"""What the LLM proposes and chooses: names, scores, prompts."""
+
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -8,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurolocal.config import SummaryConfig
-from neurolocal.llm import LLM
-from neurolocal.llm.model import Generation, load_llm
-from neurolocal.summary.judge import CLEAR, NATURAL, NEUTRAL, SHOTS, Judge, clean, contains, loops
+from neurolocal.llm import LLM, Generation, complete, load_llm, log_probabilities
+from neurolocal.summary.judge import CLEAR, NATURAL, NEUTRAL, SHOTS, Judge, _heads, clean, contains, loops
 from neurolocal.summary.peaks import find_peaks
 
 
@@ -61,7 +63,7 @@ def test_what_cannot_serve_is_dropped(stories: LLM, monkeypatch: pytest.MonkeyPa
         " metals of old",
         " metals",
     ]
-    monkeypatch.setattr(stories, "complete", lambda *_, **__: [Generation(a, True) for a in answers])
+    monkeypatch.setattr("neurolocal.summary.judge.complete", lambda *_, **__: [Generation(a, True) for a in answers])
     proposal = Judge(stories, SummaryConfig()).propose(["iron", "zinc"])
     assert proposal.names == ["metals of old", "metals"]
     assert proposal.answers == answers
@@ -70,20 +72,22 @@ def test_what_cannot_serve_is_dropped(stories: LLM, monkeypatch: pytest.MonkeyPa
 def test_an_answer_that_ran_out_of_tokens_is_no_name_but_its_first_part_is(
     stories: LLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stories, "complete", lambda *_, **__: [Generation(" metals for making swords", False)])
+    monkeypatch.setattr(
+        "neurolocal.summary.judge.complete", lambda *_, **__: [Generation(" metals for making swords", False)]
+    )
     assert Judge(stories, SummaryConfig()).propose(["iron", "zinc"]).names == ["metals"]
 
 
 def test_scores_are_what_the_docstring_says(stories: LLM) -> None:
     judge, words = Judge(stories, SummaryConfig()), ["dog", "cat", "fish"]
     judged = {j.name: j for j in judge.choose(["pets", "a big dog"], words)}
-    given, neutral = (stories.log_probabilities(f"{n}:", [" dog", " cat", " fish"], head=1) for n in ("pets", NEUTRAL))
-    (name,) = stories.log_probabilities("dog, cat, fish ->", [" pets\n"], head=0)
+    given, neutral = (log_probabilities(stories, f"{n}:", [" dog", " cat", " fish"], head=1) for n in ("pets", NEUTRAL))
+    (name,) = log_probabilities(stories, "dog, cat, fish ->", [" pets\n"], head=0)
     gains = [g.sum() - n.sum() for g, n in zip(given, neutral, strict=True)]
     assert judged["pets"].score == pytest.approx(np.clip(gains, -3, 8).mean() + NATURAL * name.sum())
     assert judged["pets"].share == pytest.approx(np.mean([g >= CLEAR for g in gains]))
     assert judged["pets"].gain == pytest.approx(sum(gains) / sum(len(g) for g in given))
-    given, neutral = (stories.log_probabilities(f"{n}:", [" cat", " fish"], head=1) for n in ("a big dog", NEUTRAL))
+    given, neutral = (log_probabilities(stories, f"{n}:", [" cat", " fish"], head=1) for n in ("a big dog", NEUTRAL))
     gains = [g.sum() - n.sum() for g, n in zip(given, neutral, strict=True)]
     assert judged["a big dog"].gain == pytest.approx(sum(gains) / sum(len(g) for g in given))
 
@@ -117,16 +121,16 @@ def test_a_model_that_can_speak_is_asked_in_its_template(
 ) -> None:
     neuron = corpus.neuron(["iron", "zinc", "copper"])
     assert not smol.chats
-    assert not Judge(smol, SummaryConfig()).speaks
+    assert not Judge(smol, SummaryConfig()).describes
     monkeypatch.setattr("neurolocal.llm.model.CHAT_FROM", 1)
-    judge, seen, plain = Judge(smol, SummaryConfig(samples=2)), list[list[int]](), smol.complete
+    judge, seen = Judge(smol, SummaryConfig(samples=2)), list[list[int]]()
 
-    def complete(body: Any, **more: Any) -> Any:
-        seen.append([*smol._heads[more["head"]][0], *body])
-        return plain(body, **more)
+    def listen(llm: LLM, body: Any, **more: Any) -> Any:
+        seen.append([*llm.heads[more["head"]].tokens, *body])
+        return complete(llm, body, **more)
 
-    monkeypatch.setattr(smol, "complete", complete)
-    said = judge.speak(neuron, find_peaks(neuron, corpus.vocabulary), corpus.vocabulary)
+    monkeypatch.setattr("neurolocal.summary.judge.complete", listen)
+    said = judge.describe(neuron, find_peaks(neuron, corpus.vocabulary), corpus.vocabulary)
     parts = smol.chat_parts()
     assert parts is not None
     before, after = parts
@@ -134,3 +138,9 @@ def test_a_model_that_can_speak_is_asked_in_its_template(
     assert seen[0][-len(after) :] == after
     assert smol.text(seen[0][len(before) : -len(after)]) == said.prompt
     assert len(said.answers) == 2
+
+
+def test_the_prompts_are_those_that_were_measured() -> None:
+    """The README's figures are of these words: change both or none."""
+    heads = "\0".join(_heads(list(SHOTS)))
+    assert hashlib.sha256(heads.encode()).hexdigest()[:16] == "f3ec9e83e8091732"

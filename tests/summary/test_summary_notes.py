@@ -1,4 +1,4 @@
-"""What else an LLM that can read is told of a neuron."""
+"""Near misses: silent, and from what explains."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurolocal.records import Neuron
-from neurolocal.summary.peaks import Peaks, find_peaks
+from neurolocal.summary.peaks import PeakWords, find_peaks
 from neurolocal.summary.templates import SHARE, certain, counts, spelling
 from neurolocal.words.peaks import count_spellings
 
 
-def peaks(text: str, held: list[str] | None = None) -> Peaks:
+def peaks(text: str, held: list[str] | None = None) -> PeakWords:
     words = text.split()
-    return Peaks(len(words), count_spellings(words), Counter(f" {w}" for w in words), held or [])
+    return PeakWords(len(words), count_spellings(words), Counter(f" {w}" for w in words), held or [])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
-"""The question to an LLM that can speak: everything the explain half knows of a neuron, on one page.
+"""The prompt for an LLM that answers in its own words: everything that the explain half contains about a neuron.
 
-Peak words with counts, contexts with the peak marked and activations on a scale of 0 to 10, near misses (the same word
-where the neuron is silent), substitutes that held and that failed, promoted tokens and corpus subsets. The answer is
-JSON by grammar. A page that is too long loses whole contexts from its end, and says so.
+It lists peak words with counts, contexts with the peak marked and activations on a scale of 0 to 10, near misses (the
+same word where the neuron is silent), substitutes that kept the activation and substitutes that lost it, promoted
+tokens and corpus subsets. The answer is JSON, enforced by a grammar. A prompt that is too long loses whole contexts
+from its end, with a note.
 
-Invariant: nothing of an odd rank and no text of a scoring row is on the page. Cost: some 500 tokens a neuron.
+Invariant: the prompt contains nothing of an odd rank and no text of a scoring row. Cost: string joins, and one
+tokenisation for each context that is omitted.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neurolocal.llm.model import LLM
+from neurolocal.llm import LLM
 from neurolocal.records import SILENT, Example, Neuron
-from neurolocal.summary.peaks import MAX_CHARS, Peaks
+from neurolocal.summary.peaks import MAX_CHARS, PeakWords
 from neurolocal.words import Vocabulary
 
 WORKED = (
@@ -41,7 +43,7 @@ WORKED = (
         "weather",
     ),
 )
-"""Solved cases: words, contexts, name; no test and no benchmark may use these groups."""
+"""Solved cases: (words, contexts, name). No test and no benchmark may use these groups."""
 
 INSTRUCTIONS = (
     "A neuron of a language model fires on certain words. Name the group that its words belong to: a kind of thing, "
@@ -51,39 +53,39 @@ INSTRUCTIONS = (
         for words, contexts, name in WORKED
     )
 )
-"""What all questions share."""
+"""The beginning of every prompt."""
 
 QUESTION = "Answer:"
 
 MOST = 40
-"""Characters of the answer's text; one that needs them all is no name."""
+"""Largest number of characters of an answer; an answer of this length was cut off, so it is no name."""
 
 GRAMMAR = (
     'root ::= "{\\"group\\": \\"" letter text{0,' + str(MOST - 1) + '} "\\"}"\n'
     "letter ::= [a-zA-Z0-9]\n"
     'text ::= [^"\\\\,:;\\x00-\\x1f]\n'
 )
-"""GBNF of the answer."""
+"""Grammar of the answer, in GBNF."""
 
 BEFORE, AFTER = 12, 5
-"""Tokens of context that are shown."""
+"""Tokens of context shown before and after a peak."""
 
 ACTIVE = 2
-"""Activation of 10 from which a token that is not the peak is shown with it."""
+"""Activation, on the scale of 0 to 10, from which a token that is not the peak is shown with its activation."""
 
 LISTED = 8
-"""Words of a list at most."""
+"""Largest number of words in a list."""
 
 
-def page(neuron: Neuron, peaks: Peaks, contexts: Sequence[str]) -> str:
-    """All that is known, with these contexts."""
+def facts(neuron: Neuron, peaks: PeakWords, contexts: Sequence[str]) -> str:
+    """What is known about the neuron, with these contexts, and the question."""
     parts = [f"Words it fires on: {_counted(peaks)}"]
     if contexts:
         parts.append("Contexts:\n" + "\n".join(contexts))
     if neuron.near_misses:
         missed = "\n".join(f"- {_plain(text)}" for text in neuron.near_misses)
         parts.append(f"Contexts with such a word where it stays silent:\n{missed}")
-    held, failed = tried(neuron)
+    held, failed = substitutes(neuron)
     if held:
         parts.append(f"Put in their place, these made it fire: {', '.join(held)}")
     if failed:
@@ -95,18 +97,18 @@ def page(neuron: Neuron, peaks: Peaks, contexts: Sequence[str]) -> str:
     return "\n".join(parts) + f"\n{QUESTION}"
 
 
-def fitting(neuron: Neuron, peaks: Peaks, vocabulary: Vocabulary, llm: LLM, room: int) -> tuple[str, str]:
-    """The page with as many contexts as fit into `room` tokens, and what was left out; never part of a context."""
+def fitting_facts(neuron: Neuron, peaks: PeakWords, vocabulary: Vocabulary, llm: LLM, room: int) -> tuple[str, str]:
+    """`facts` with as many whole contexts as fit into `room` tokens, and a note of how many were left out."""
     contexts = [context(e, neuron, vocabulary) for e in neuron.examples if e.rank % 2 == 0]
     kept = list(contexts)
-    while (text := page(neuron, peaks, kept)) and kept and len(llm.tokenize(text)) > room:
+    while (text := facts(neuron, peaks, kept)) and kept and len(llm.tokenize(text)) > room:
         kept.pop()
     left = len(contexts) - len(kept)
     return text, f"{left} of {len(contexts)} contexts left out: the context has {llm.n_ctx} tokens" if left else ""
 
 
 def context(e: Example, neuron: Neuron, vocabulary: Vocabulary) -> str:
-    """A window on one line: the peak in << >>, activations from `ACTIVE` of 10 on in brackets behind their tokens."""
+    """A window on one line: the peak in << >>; activations of `ACTIVE` or more stand in brackets after their tokens."""
     most = max((abs(x.activation) for x in neuron.examples if x.rank % 2 == 0), default=0.0) or 1.0
     low, high = max(0, e.peak - BEFORE), min(len(e.tokens), e.peak + AFTER + 1)
     sign, shown = np.sign(e.activation) or 1.0, []
@@ -123,8 +125,8 @@ def context(e: Example, neuron: Neuron, vocabulary: Vocabulary) -> str:
     return "- " + _plain("".join(shown))
 
 
-def tried(neuron: Neuron) -> tuple[list[str], list[str]]:
-    """Substitutes that kept half of the activation, and near ones that kept less than `SILENT`; of even ranks."""
+def substitutes(neuron: Neuron) -> tuple[list[str], list[str]]:
+    """Substitutes in even ranks: those that kept half of the activation, and near ones that kept less than `SILENT`."""
     table = neuron.substitutes
     if table is None:
         return [], []
@@ -145,8 +147,8 @@ def tried(neuron: Neuron) -> tuple[list[str], list[str]]:
     )
 
 
-def read(answer: str) -> str:
-    """The description that an answer holds; empty where it was cut off."""
+def parse(answer: str) -> str:
+    """The description in an answer; empty where the answer was cut off."""
     try:
         found = str(json.loads(answer)["group"])
     except (ValueError, KeyError, TypeError):
@@ -154,7 +156,7 @@ def read(answer: str) -> str:
     return "" if len(found) >= MOST else " ".join(found.split()).strip(" .")
 
 
-def _counted(peaks: Peaks) -> str:
+def _counted(peaks: PeakWords) -> str:
     return ", ".join(f"{_plain(word)} ({count})" for word, count in peaks.words.most_common(2 * LISTED))
 
 

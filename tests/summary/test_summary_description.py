@@ -8,11 +8,10 @@ import pytest
 
 from neurolocal.config import SummaryConfig
 from neurolocal.errors import LLMError
-from neurolocal.llm import LLM
+from neurolocal.llm import LLM, complete
 from neurolocal.records import Neuron
 from neurolocal.summary import Description, describe, table
-from neurolocal.summary.judge import Judge, Judged
-from neurolocal.summary.notebook import QUESTION
+from neurolocal.summary.judge import Candidate, Judge
 
 METALS = ["iron", "copper", "silver", "zinc", "tin", "gold", "lead", "nickel"]
 DAYS = ["Monday", "Friday", "Sunday", "Tuesday", "Wednesday", "Saturday", "Thursday"]
@@ -81,7 +80,7 @@ def test_a_few_words_among_symbols_name_nothing(corpus: Any, stories: LLM) -> No
 def test_a_name_must_score_and_explain_most_of_the_words(
     corpus: Any, stories: LLM, monkeypatch: pytest.MonkeyPatch, score: float, share: float, source: str
 ) -> None:
-    monkeypatch.setattr(Judge, "choose", lambda *_: [Judged("the name", score, 2.0, share)])
+    monkeypatch.setattr(Judge, "choose", lambda *_: [Candidate("the name", score, 2.0, share)])
     said = run(corpus, [corpus.neuron(METALS)], stories)
     assert said.source == [source]
     assert (said.description == ["the name"]) is (source == "vectors")
@@ -118,14 +117,13 @@ def test_each_row_depends_on_its_neuron_alone_so_a_stopped_run_goes_on(corpus: A
 def test_one_bad_neuron_does_not_stop_the_rest(corpus: Any, stories: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = dataclasses.replace(corpus.example(0, "a", " iron", "b"), position=9999)
     neurons = [Neuron(0, [damaged]), corpus.neuron(METALS, neuron=1), corpus.neuron(DAYS, neuron=2)]
-    plain = stories.complete
 
-    def fail(body: Any, **more: Any) -> Any:
+    def fail(llm: LLM, body: Any, **more: Any) -> Any:
         if "iron" in body:
             raise LLMError("running x: llama_decode returned 1")
-        return plain(body, **more)
+        return complete(llm, body, **more)
 
-    monkeypatch.setattr(stories, "complete", fail)
+    monkeypatch.setattr("neurolocal.summary.judge.complete", fail)
     said = run(corpus, neurons, stories)
     assert said.description[0].startswith("not described (failed: IndexError")
     assert said.description[1].startswith('"iron" (1 of 8), ')
@@ -143,31 +141,6 @@ def test_hostile_words_are_words(corpus: Any, stories: LLM, hostile: str) -> Non
         assert len(said.description) == 1
         assert "\n" not in said.description[0]
         assert not said.answer[0].startswith("failed")
-
-
-def test_the_notebooks_question_is_its_own_word_for_word(corpus: Any, stories: LLM) -> None:
-    neuron = Neuron(4, [], tokens=[" poly", " P", "poly"])
-    said = run(corpus, [neuron], stories, config=SummaryConfig(method="notebook"))
-    assert said.prompt == ["What do all these words have in common? Words:  poly  P poly. Common:"]
-    stories.prepare([])
-    assert said.answer == [stories.complete(said.prompt[0], max_tokens=50)[0].text]
-    assert said.source == ["llm"]
-    assert said.description[0] == " ".join(said.answer[0].split())
-    assert len(stories.tokenize(said.answer[0], after="")) in range(40, 60)
-
-
-def test_the_notebooks_question_is_cut_by_whole_tokens(corpus: Any, stories: LLM) -> None:
-    tokens = [f" {'unbelievable' * 20}{i}" for i in range(40)]
-    said = run(corpus, [Neuron(0, [], tokens=tokens)], stories, config=SummaryConfig(method="notebook"))
-    kept = said.prompt[0].count("unbelievable") // 20
-    assert 0 < kept < 40
-    assert said.prompt[0] == QUESTION.format(words=" ".join(tokens[:kept]))
-
-
-def test_the_notebook_without_an_llm_counts_its_tokens(corpus: Any) -> None:
-    neuron = Neuron(0, [], tokens=[" each"] * 3 + [" every"])
-    said = run(corpus, [neuron], None, config=SummaryConfig(method="notebook"))
-    assert (said.description, said.source) == (['" each" (3 of 4), " every" (1)'], ["counts"])
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
-"""The page that an LLM reads: what is on it, what is cut, and what it makes of it."""
+"""The text that an LLM reads: what is on it, what is cut, and what it makes of it."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from neurolocal.config import SummaryConfig
 from neurolocal.llm import LLM
 from neurolocal.records import SubstituteTable
-from neurolocal.summary import describe, explain
+from neurolocal.summary import describe, prompt
 from neurolocal.summary.peaks import find_peaks
 
 WORDS = ["Monday", "Friday", "Sunday", "Monday", "Tuesday"]
@@ -35,27 +36,27 @@ def neuron(corpus):
 
 
 def test_the_page_holds_what_explains_and_nothing_else(neuron, corpus) -> None:
-    contexts = [explain.context(e, neuron, corpus.vocabulary) for e in neuron.examples if e.rank % 2 == 0]
-    page = explain.page(neuron, find_peaks(neuron, corpus.vocabulary), contexts)
-    assert "Words it fires on: Monday (2), Friday (1), Sunday (1), Tuesday (1)" in page
-    assert "- Then <<Monday>>(10) came" in page
-    assert "made it fire: Thursday\n" in page
-    assert "did not: banana\n" in page
-    assert "- a silent <<Monday>> here" in page
-    assert '" night", " morning"' in page
-    assert "Books 3, Code 2" in page
-    assert "ODD" not in page
-    assert "other" not in page
-    assert page.endswith(explain.QUESTION)
+    contexts = [prompt.context(e, neuron, corpus.vocabulary) for e in neuron.examples if e.rank % 2 == 0]
+    text = prompt.facts(neuron, find_peaks(neuron, corpus.vocabulary), contexts)
+    assert "Words it fires on: Monday (2), Friday (1), Sunday (1), Tuesday (1)" in text
+    assert "- Then <<Monday>>(10) came" in text
+    assert "made it fire: Thursday\n" in text
+    assert "did not: banana\n" in text
+    assert "- a silent <<Monday>> here" in text
+    assert '" night", " morning"' in text
+    assert "Books 3, Code 2" in text
+    assert "ODD" not in text
+    assert "other" not in text
+    assert text.endswith(prompt.QUESTION)
 
 
 def test_a_long_page_loses_whole_contexts_and_says_so(neuron, corpus, stories: LLM) -> None:
     peaks = find_peaks(neuron, corpus.vocabulary)
-    full, said = explain.fitting(neuron, peaks, corpus.vocabulary, stories, 100_000)
+    full, said = prompt.fitting_facts(neuron, peaks, corpus.vocabulary, stories, 100_000)
     assert said == ""
     assert full.count("<<") == 5 + 1  # contexts, and the near miss
     room = len(stories.tokenize(full)) - 1
-    cut, said = explain.fitting(neuron, peaks, corpus.vocabulary, stories, room)
+    cut, said = prompt.fitting_facts(neuron, peaks, corpus.vocabulary, stories, room)
     assert len(stories.tokenize(cut)) <= room
     assert said.startswith("1 of 5 contexts left out")
     kept = [line for line in full.splitlines() if line.startswith("- Then")][:4]
@@ -67,14 +68,14 @@ def test_a_long_page_loses_whole_contexts_and_says_so(neuron, corpus, stories: L
     [
         ('{"group": "days of the week"}', "days of the week"),
         ('{"group": "days', ""),
-        ('{"group": "' + "x" * explain.MOST + '"}', ""),
+        ('{"group": "' + "x" * prompt.MOST + '"}', ""),
         ("", ""),
         ("[]", ""),
         ('{"other": 1}', ""),
     ],
 )
 def test_answers_are_read(answer: str, description: str) -> None:
-    assert explain.read(answer) == description
+    assert prompt.parse(answer) == description
 
 
 def test_a_model_that_speaks_is_asked_and_kept(neuron, corpus, smol: LLM, monkeypatch) -> None:
@@ -82,10 +83,15 @@ def test_a_model_that_speaks_is_asked_and_kept(neuron, corpus, smol: LLM, monkey
     monkeypatch.setattr("neurolocal.llm.model.CHAT_FROM", 0)
     tables = [describe([neuron], smol, vocabulary=corpus.vocabulary, config=SummaryConfig()) for _ in range(2)]
     one, two = tables
-    assert one.prompt[0].startswith(explain.INSTRUCTIONS)
+    assert one.prompt[0].startswith(prompt.INSTRUCTIONS)
     assert one.answer[0].splitlines()[0].startswith('{"group": "')
     assert len(one.answer[0].splitlines()) >= 2 * SummaryConfig().samples
     best = [line.split("\t") for line in one.candidates[0].splitlines()]
     assert [float(score) for _, score in best] == sorted((float(score) for _, score in best), reverse=True)
     assert (one.description, one.answer, one.candidates) == (two.description, two.answer, two.candidates)
     assert "ODD" not in one.prompt[0]
+
+
+def test_the_prompt_is_the_one_that_was_measured() -> None:
+    digests = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in (prompt.INSTRUCTIONS, prompt.GRAMMAR)]
+    assert digests == ["5c1908be9c2563b5", "dc1f1dff15d51483"]

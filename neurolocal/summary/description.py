@@ -1,9 +1,11 @@
-"""The stage: examples -> a description a neuron.
+"""The description of a neuron, from the even ranks of its examples.
 
-Default method: what the counts say for certain (one word, a closed class, punctuation) needs no LLM. For the rest the
-LLM and the word vectors propose names and the LLM chooses; a rule of spelling or the plain counts stand where no name
-explains the words. Invariant: a neuron's description depends on that neuron, the config, the LLM and the vectors
-alone, so a stopped run goes on with the rest; one that fails is said to have failed, and the others go on.
+Default method: where the counts prove a description (one word, a closed class, punctuation) no LLM is asked. Otherwise
+the LLM and the word vectors propose names, and the LLM chooses; where no name explains the words, the description is a
+rule of spelling or the counts themselves.
+
+Invariant: a description depends on its neuron, the config, the LLM and the vectors alone, so an interrupted run can
+resume; a neuron that fails gets a note, and the others are not affected. Cost: see `judge`.
 """
 
 from __future__ import annotations
@@ -17,28 +19,28 @@ import numpy as np
 from tqdm import tqdm
 
 from neurolocal.config import SummaryConfig
-from neurolocal.llm.model import LLM
+from neurolocal.llm import LLM
 from neurolocal.records import Neuron, SummaryTable
 from neurolocal.summary import notebook, templates
-from neurolocal.summary.categories import Categories, Vectors
-from neurolocal.summary.judge import Judge, Judged, Proposal
-from neurolocal.summary.peaks import MAX_CHARS, Peaks, find_peaks
+from neurolocal.summary.categories import Categories, WordVectors
+from neurolocal.summary.judge import Candidate, Judge, Proposal
+from neurolocal.summary.peaks import MAX_CHARS, PeakWords, find_peaks
 from neurolocal.words import Vocabulary
 
 NEAREST = 10
-"""Names that the vectors propose."""
+"""Number of names that the vectors propose."""
 
 LEAST = -0.5
-"""Score under which no name is believed. Seen with SmolLM2: right names 0.5 to 6, the best of unrelated words -2."""
+"""Lowest score of an accepted name. Seen with SmolLM2: right names 0.5 to 6, the best name of unrelated words -2."""
 
 SURE = 1.0
-"""Score from which a name is believed rather than a rule of spelling that also holds."""
-
+"""Score from which a name is preferred to a rule of spelling that also holds."""
 
 COVER = 0.6
-"""Share of the words that a name must explain, and of the examples that must peak on a word for a name to be sought.
+"""Share of the words that a name must explain, and share of the examples that must peak on a word.
 
-Seen on real ones without it: «importance» for `American trusting wetag quality`, «verbs of returning» for `{ 0 return`.
+Seen on real neurons without this limit: "importance" for `American trusting wetag quality`, "verbs of returning" for
+`{ 0 return`.
 """
 
 
@@ -52,15 +54,15 @@ class Description(NamedTuple):
     source: str
     """`llm`, `vectors` or `counts`."""
     prompt: str = ""
-    """The LLM's prompt, whole."""
+    """The whole prompt."""
     answer: str = ""
-    """The LLM's answers, raw, one a line; where something failed, what."""
+    """The LLM's raw answers, one a line."""
     gain: float = math.nan
-    """Nats a token."""
+    """As `judge.Candidate.gain`, in nats a token; NaN where it was not measured."""
     candidates: str = ""
     """One a line, best first: name, tab, score."""
     said: str = ""
-    """What went wrong or was left out."""
+    """A note of what failed or was left out; empty where nothing was."""
 
 
 def describe(
@@ -69,14 +71,15 @@ def describe(
     *,
     vocabulary: Vocabulary,
     config: SummaryConfig,
-    vectors: Vectors | None = None,
+    vectors: WordVectors | None = None,
     progress: bool = False,
     done: Callable[[Description], None] | None = None,
 ) -> SummaryTable:
     """Describe neurons from the even ranks of their examples, in the given order.
 
-    Without an LLM the description is token counts alone, and its source says `counts`. `done` is called after every
-    neuron with its row; a caller that keeps the rows can stop at any time, and later put them in front by `table`.
+    Without an LLM a description contains token counts only, and its source is `counts`. `done` receives the row of each
+    neuron as soon as it is made: a caller that keeps the rows can stop at any time and later build the table of old and
+    new rows with `table`.
     """
     judge = Judge(llm, config) if llm is not None and config.method == "default" else None
     categories = Categories(vectors) if judge is not None and vectors is not None else None
@@ -87,7 +90,7 @@ def describe(
                 row = _by_notebook(neuron, llm)
             else:
                 row = _by_default(neuron, vocabulary, judge, categories)
-        except Exception as error:  # whatever one neuron's text does to a tokenizer or a model, the rest go on
+        except Exception as error:  # whatever fails on one neuron's text, the others are described
             row = _failed(neuron, vocabulary, error)
         rows.append(row)
         if done is not None:
@@ -96,7 +99,7 @@ def describe(
 
 
 def table(rows: Sequence[Description]) -> SummaryTable:
-    """Rows as the stage's table, in the given order."""
+    """The rows as the stage's table, in the given order."""
     return SummaryTable(
         neuron=np.array([r.neuron for r in rows], dtype=np.int64),
         description=[r.description for r in rows],
@@ -120,38 +123,40 @@ def _by_default(
         return plain._replace(description=sure)
     words = [w for w in [*peaks.distinct, *peaks.held] if templates.LETTERS.search(w)]
     lettered = sum(peaks.words[w] for w in peaks.words if templates.LETTERS.search(w)) >= COVER * peaks.n
-    spoken = judge.speak(neuron, peaks, vocabulary) if judge.speaks else None
+    own = judge.describe(neuron, peaks, vocabulary) if judge.describes else None
     if not lettered:
-        return plain if spoken is None else _spoken(plain, spoken)
+        return plain if own is None else _without_words(plain, own)
     listed = judge.propose(words)
     near = categories.nearest(words, NEAREST) if categories else []
-    judged = judge.choose([*(spoken.names if spoken else []), *listed.names, *near], words)
-    return _decide(plain, peaks, [p for p in (spoken, listed) if p is not None], judged)
+    candidates = judge.choose([*(own.names if own else []), *listed.names, *near], words)
+    return _decide(plain, peaks, [p for p in (own, listed) if p is not None], candidates)
 
 
-def _decide(plain: Description, peaks: Peaks, asked: Sequence[Proposal], judged: Sequence[Judged]) -> Description:
-    """The best candidate where it explains the words; else a rule of spelling, what the LLM said itself, or counts."""
+def _decide(
+    plain: Description, peaks: PeakWords, proposals: Sequence[Proposal], candidates: Sequence[Candidate]
+) -> Description:
+    """The best candidate where it explains the words; else a rule of spelling, the LLM's own description, or counts."""
     rule = templates.spelling(peaks.distinct)
     row = plain._replace(
-        prompt="\n\n".join(p.prompt for p in asked),
-        answer="\n".join(a for p in asked for a in p.answers),
-        candidates="\n".join(f"{j.name}\t{j.score:.3f}" for j in judged),
-        said="; ".join(p.said for p in asked if p.said),
+        prompt="\n\n".join(p.prompt for p in proposals),
+        answer="\n".join(a for p in proposals for a in p.answers),
+        candidates="\n".join(f"{c.name}\t{c.score:.3f}" for c in candidates),
+        said="; ".join(p.note for p in proposals if p.note),
     )
-    best = judged[0] if judged else None
+    best = candidates[0] if candidates else None
     if best is not None and best.share >= COVER and best.score >= (SURE if rule else LEAST):
-        own = any(best.name in p.names for p in asked)
+        own = any(best.name in p.names for p in proposals)
         return row._replace(description=best.name, source="llm" if own else "vectors", gain=best.gain)
     if rule:
         return row._replace(description=rule)
-    spoken = asked[0].names if len(asked) > 1 else []
-    return row._replace(description=spoken[0], source="llm") if spoken else row
+    own_names = proposals[0].names if len(proposals) > 1 else []
+    return row._replace(description=own_names[0], source="llm") if own_names else row
 
 
-def _spoken(plain: Description, spoken: Proposal) -> Description:
-    """What an LLM says of a neuron that fires on no words, such as punctuation: there is nothing to judge it by."""
-    row = plain._replace(prompt=spoken.prompt, answer="\n".join(spoken.answers), said=spoken.said)
-    return row._replace(description=spoken.names[0], source="llm") if spoken.names else row
+def _without_words(plain: Description, own: Proposal) -> Description:
+    """The LLM's own description of a neuron that fires on few words, such as punctuation; it cannot be compared."""
+    row = plain._replace(prompt=own.prompt, answer="\n".join(own.answers), said=own.note)
+    return row._replace(description=own.names[0], source="llm") if own.names else row
 
 
 def _by_notebook(neuron: Neuron, llm: LLM | None) -> Description:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from compare_twins import lists, words, write_store
 
-from neurolocal.neuroscope import contained
-from neurolocal.neuroscope.contained import LENGTH, KeyIndex, Places, clean_starts, find_contained, keys_of
+from neurolocal.neuroscope.compare import containment
+from neurolocal.neuroscope.compare.containment import LENGTH, ExamplePlaces, KeyIndex, clean_starts, find_contained, keys_of
 from neurolocal.store import Store
 from neurolocal.words import Vocabulary
 
@@ -63,12 +63,12 @@ def pair(rng, tmp_path):
 
 @pytest.mark.parametrize("block", [100, 1 << 20])
 def test_against_brute_force(pair, monkeypatch, block):
-    monkeypatch.setattr(contained, "BLOCK", block)
+    monkeypatch.setattr(containment, "BLOCK", block)
     own, theirs = pair
     rows, starts = texts(theirs)
     ours, _ = texts(own)
     row, position = (x.ravel() for x in np.meshgrid(np.arange(30), np.arange(40), indexing="ij"))
-    wanted = Places(row, position)
+    wanted = ExamplePlaces(row, position)
     keys, known = keys_of(theirs, wanted)
     found = find_contained(theirs, wanted, own)
     assert (found.known == known).all()
@@ -89,7 +89,7 @@ def test_against_brute_force(pair, monkeypatch, block):
 
 def test_a_store_is_contained_in_itself(pair):
     own, _ = pair
-    wanted = Places(np.repeat(np.arange(60), 5), np.tile(np.arange(10, 35, 5), 60))
+    wanted = ExamplePlaces(np.repeat(np.arange(60), 5), np.tile(np.arange(10, 35, 5), 60))
     found = find_contained(own, wanted, own)
     assert found.contained[found.known].all()
     assert found.known.mean() > 0.5
@@ -100,17 +100,17 @@ def test_only_so_many_rows_are_noted(rng, tmp_path, monkeypatch):
     tokens = np.tile(np.arange(1, 41), (30, 1))
     path = store(tmp_path / "a.h5", rng, v, tokens)
     with Store(path) as opened:
-        place = Places(np.array([3]), np.array([20]))
-        monkeypatch.setattr(contained, "BLOCK", 500)
+        place = ExamplePlaces(np.array([3]), np.array([20]))
+        monkeypatch.setattr(containment, "BLOCK", 500)
         assert find_contained(opened, place, opened).rows.tolist() == list(range(30))
-        monkeypatch.setattr(contained, "MOST", 4)
+        monkeypatch.setattr(containment, "MOST", 4)
         assert find_contained(opened, place, opened).rows.tolist() == [0, 1, 2, 3]
 
 
 def test_nothing_to_look_for(pair):
     own, theirs = pair
     none = np.empty(0, np.int64)
-    found = find_contained(theirs, Places(none, none), own)
+    found = find_contained(theirs, ExamplePlaces(none, none), own)
     assert found.offsets.tolist() == [0]
     assert not len(found.known)
 

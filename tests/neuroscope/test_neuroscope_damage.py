@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from page_twins import HOSTILE, page_html, random_page
 
-from neurolocal.neuroscope.pages import ROUNDED, PageError, Text, read_page
-from neurolocal.neuroscope.writing import Page, PageText, page_text
+from neurolocal.neuroscope.read.blob import ROUNDED, PageError
+from neurolocal.neuroscope.read.saved_page import read_page
+from neurolocal.neuroscope.read.saved_text import SavedText
+from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text
 
 MUTATIONS = 2000
 
@@ -58,7 +60,7 @@ def damaged(rng: np.random.Generator, data: bytes, other: bytes, kind: str) -> b
 KINDS = ("cut", "byte", "digit", "hole", "swap", "joint", "over", "into")
 
 
-def own_pages(rng: np.random.Generator) -> tuple[list[bytes], dict[tuple[int, int], list[Text]]]:
+def own_pages(rng: np.random.Generator) -> tuple[list[bytes], dict[tuple[int, int], list[SavedText]]]:
     """Small pages of ours, and what each says."""
     pages, truth, strongest = [], {}, np.float32(0)
     for neuron in range(6):
@@ -72,7 +74,7 @@ def own_pages(rng: np.random.Generator) -> tuple[list[bytes], dict[tuple[int, in
             texts[0].values[texts[0].position] = strongest
         strongest = texts[0].values.max()
         facts = {"site": "post", "side": "largest"}
-        pages.append(page_text(Page("m", "d", neuron % 2, neuron, texts, facts)).encode())
+        pages.append(page_text(NeuronPage("m", "d", neuron % 2, neuron, texts, facts)).encode())
         read = read_page(pages[-1])
         assert (read.problems, len(read.texts)) == ([], 3)
         for text, made in zip(read.texts, texts, strict=True):
@@ -82,7 +84,7 @@ def own_pages(rng: np.random.Generator) -> tuple[list[bytes], dict[tuple[int, in
     return pages, truth
 
 
-def alike(a: Text, b: Text) -> bool:
+def alike(a: SavedText, b: SavedText) -> bool:
     return a[:-1] == b[:-1] and np.array_equal(a.values, b.values)
 
 

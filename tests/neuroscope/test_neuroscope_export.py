@@ -19,11 +19,12 @@ from small_run import TEXT, write_corpus
 
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, StoreError
-from neurolocal.neuroscope import site_pages, whole_rows
-from neurolocal.neuroscope.export import export_site
-from neurolocal.neuroscope.site_pages import folder_name
-from neurolocal.neuroscope.whole_rows import Part, groups
-from neurolocal.neuroscope.writing import Page, PageText, numbers, page_text, section_checksum
+from neurolocal.neuroscope.export import model_folder, whole_rows
+from neurolocal.neuroscope.export.website import export_site
+from neurolocal.neuroscope.export.model_folder import folder_name
+from neurolocal.neuroscope.export.whole_rows import LayerSlice, groups
+from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, numbers, page_text
+from neurolocal.neuroscope.form import section_checksum
 from neurolocal.store import Store
 
 ROW, K = 64, 20
@@ -60,7 +61,7 @@ def made(fixtures, tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("export")
     store = collected(folder, fixtures, layers=(0, 3), neurons=(0, 1, 5, 90, 171))
     done = export(store, folder / "site", model="a/stories", dataset="small <b>")
-    assert (done.pages, done.short, done.left_out) == (10, 0, ())
+    assert (done.pages, done.short, done.left_out) == (10, 0, [])
     return store, folder / "site"
 
 
@@ -76,7 +77,7 @@ def texts_of(rng: np.random.Generator, n: int = 20, *, tokens: list[str] | None 
 
 def page_of(texts: list[PageText], **more) -> str:
     return page_text(
-        Page(**({"model": "m", "dataset": "d", "layer": 2, "neuron": 7, "texts": texts, "facts": {}} | more))
+        NeuronPage(**({"model": "m", "dataset": "d", "layer": 2, "neuron": 7, "texts": texts, "facts": {}} | more))
     )
 
 
@@ -178,7 +179,7 @@ def test_groups_cover_every_neuron_once_in_order(rng):
         assert every == [(layer, i) for layer, n in sizes for i in range(n)]
         assert all(sum(p.high - p.low for p in group) == room for group in found[:-1])
         assert all(len({p.layer for p in group}) == len(group) for group in found)
-    assert list(groups([(4, 5)], 3)) == [[Part(4, 0, 3)], [Part(4, 3, 5)]]
+    assert list(groups([(4, 5)], 3)) == [[LayerSlice(4, 0, 3)], [LayerSlice(4, 3, 5)]]
 
 
 @pytest.mark.parametrize("side", ["smallest", "gate+_in+", "gate-_in+"])
@@ -450,10 +451,10 @@ def test_an_export_is_added_to_and_mixes_with_nothing_else(made, tmp_path):
 def test_a_damaged_list_of_pages_is_no_list(tmp_path):
     for text in ("", "[]", "{}", '{"model": 1}', '{"model": "m", "dataset": "d", "of": {}, "layers": {"0": [[3, 1]]}}',
                  '{"model": "m", "dataset": "d", "of": {}, "layers": {"x": []}}', "[" * 10**5):  # fmt: skip
-        (tmp_path / site_pages.MARKER).write_text(text)
-        assert site_pages.read_model(tmp_path) is None
-    (tmp_path / site_pages.MARKER).write_text('{"model": "m", "dataset": "d", "of": {}, "layers": {"0": [[1, 3]]}}')
-    found = site_pages.read_model(tmp_path)
+        (tmp_path / model_folder.MARKER).write_text(text)
+        assert model_folder.read_model(tmp_path) is None
+    (tmp_path / model_folder.MARKER).write_text('{"model": "m", "dataset": "d", "of": {}, "layers": {"0": [[1, 3]]}}')
+    found = model_folder.read_model(tmp_path)
     assert found is not None
     assert found.pages == 3
 

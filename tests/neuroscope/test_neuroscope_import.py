@@ -18,9 +18,9 @@ from small_run import neurolocal
 from neurolocal.collect.sample import hashes
 from neurolocal.config import SimilarityConfig
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope.importing import import_pages
-from neurolocal.neuroscope.sources import import_any
-from neurolocal.neuroscope.writing import Page, PageText, page_text
+from neurolocal.neuroscope.imports.from_pages import import_pages
+from neurolocal.neuroscope.imports.kinds import import_any
+from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text
 from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.records import histogram_edges
@@ -427,7 +427,7 @@ def own_page(rng, *, layer=2, neuron=7, facts: dict[str, Any] | None = None, tex
         values = rng.normal(size=40).astype(np.float32)
         made.append(PageText(i, int(values.argmax()), [f" t{j % 7}" for j in range(40)], values))
     made.sort(key=lambda t: -float(t.values.max()))
-    return page_text(Page("m", "d", layer, neuron, made, facts or {}))
+    return page_text(NeuronPage("m", "d", layer, neuron, made, facts or {}))
 
 
 FACTS = {"site": "pre", "side": "largest", "dtype": "bfloat16", "bos": "none", "count_bos": False, "subject": "ab",
@@ -521,7 +521,7 @@ def test_only_an_import_is_replaced(tmp_path, rng):
     write(tmp_path / "pages", corpus(rng, 15, words=HOSTILE))
     shutil.copy(next((tmp_path / "pages" / "1").iterdir()), tmp_path / "x.html")
     before = (tmp_path / "x.html").read_bytes()
-    with pytest.raises(StoreError, match="it is there, and no import"):
+    with pytest.raises(StoreError, match="the file exists and is no import"):
         import_any([tmp_path / "x.html"], tmp_path / "x.html", say=silent, bar=False)
     assert (tmp_path / "x.html").read_bytes() == before
     for _ in range(2):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope import maxima
-from neurolocal.neuroscope.maxima import is_list, read_maxima
+from neurolocal.neuroscope.read import maxima
+from neurolocal.neuroscope.read.maxima import is_list, read_maxima
 
 
 def write(path, text):

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from page_twins import HOSTILE, blob, page_html, random_page
 
-from neurolocal.neuroscope.pages import PageError, read_page
-from neurolocal.neuroscope.sheets import Numbers, read_sheet
-from neurolocal.neuroscope.writing import Page, PageText, page_text
+from neurolocal.neuroscope.read.saved_page import PageError, read_page
+from neurolocal.neuroscope.read.packed import StringNumbers, read_packed
+from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text
 
 
 def said(page, *, crlf=False, **how) -> bytes:
@@ -381,7 +381,7 @@ def test_our_own_pages_come_back_to_six_decimals(data):
         position = data.draw(st.integers(0, len(tokens) - 1))
         texts.append(PageText(data.draw(st.integers(0, 10**18 - 1)), position, tokens, np.float32(values)))
     facts = {"side": "largest", "note": data.draw(st.text(max_size=9))}
-    made = page_text(Page("a/b <i>", "d & e", 3, 17, texts, json.loads(json.dumps(facts))))
+    made = page_text(NeuronPage("a/b <i>", "d & e", 3, 17, texts, json.loads(json.dumps(facts))))
     read = read_page(made.encode("utf-8", "replace"), place=(3, 17))
     assert read.problems == []
     assert (read.own, read.layer, read.neuron) == (facts, 3, 17)
@@ -405,11 +405,11 @@ def test_files_that_are_no_pages(tmp_path, rng):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-        sheet = read_sheet(path, name, Numbers())
+        sheet = read_packed(path, name, StringNumbers())
         assert [why in str(p) for p in sheet.problems] == ([] if why is None else [True])
     (tmp_path / "6" / "3.html").mkdir()
-    assert "cannot be read" in str(read_sheet(tmp_path / "6" / "3.html", "3.html", Numbers()).problems[0])
-    assert "cannot be read" in str(read_sheet(tmp_path / "6" / "4.html", "4.html", Numbers()).problems[0])
+    assert "cannot be read" in str(read_packed(tmp_path / "6" / "3.html", "3.html", StringNumbers()).problems[0])
+    assert "cannot be read" in str(read_packed(tmp_path / "6" / "4.html", "4.html", StringNumbers()).problems[0])
 
 
 def test_the_twin_writes_what_the_description_says(rng):

@@ -16,9 +16,12 @@ from small_run import neurolocal, write_corpus
 
 from neurolocal.cli.main import cli
 from neurolocal.errors import StoreError, SubjectError
-from neurolocal.neuroscope.importing import import_pages
-from neurolocal.neuroscope.replay import FOLDED, Replayed, replay
-from neurolocal.neuroscope.replaying import Job, conclusion, replay_json, run, write
+from neurolocal.neuroscope.imports.from_pages import import_pages
+from neurolocal.neuroscope.replay.hypothesis import ReplayResult
+from neurolocal.neuroscope.replay.rerun import FOLDED
+from neurolocal.neuroscope.replay.search import replay
+from neurolocal.neuroscope.replay.job import ReplayJob, run, write
+from neurolocal.neuroscope.replay.replay_output import conclusion, replay_json
 from neurolocal.store import Store, check
 from neurolocal.subject import load_subject
 
@@ -40,12 +43,12 @@ def seed(rng) -> int:
     return int(rng.integers(2**31))
 
 
-def replayed(folder: Path, subject: Path, *, site=None, others=(), dtype=None, texts=None) -> Replayed:
+def replayed(folder: Path, subject: Path, *, site=None, others=(), dtype=None, texts=None) -> ReplayResult:
     store = folder / "pages.h5"
     found = import_pages([folder / "pages"], store, site=site, say=lambda line: None, bar=False)
     assert not found.problems
     with Store(store) as opened:
-        job = Job(opened, subject=str(subject), dtype=dtype)
+        job = ReplayJob(opened, subject=str(subject), dtype=dtype)
         return run(job, texts=texts, others=others, say=lambda line: None, bar=False)
 
 
@@ -235,7 +238,7 @@ def test_an_imported_store_cannot_run_a_subject_before_its_ids_are_known(stories
     assert done.returncode == 1
     assert "neuroscope replay" in done.stderr
     with Store(tmp_path / "pages.h5") as opened:
-        job = Job(opened, subject=str(path))
+        job = ReplayJob(opened, subject=str(path))
         write(job, found, tmp_path / "ids.h5", say=lambda line: None)
         with pytest.raises(StoreError, match="the file exists"):
             write(job, found, tmp_path / "ids.h5", say=lambda line: None)
@@ -261,7 +264,7 @@ def test_a_layer_that_is_wrong_is_not_outvoted(stories, tmp_path, rng) -> None:
 
 def test_texts_that_are_wrong_outside_of_the_rows_tried_are_not_forgotten(stories, tmp_path, rng, monkeypatch) -> None:
     """The suspects are tried on a few rows in which the subject is right: it must not be said to agree."""
-    monkeypatch.setattr("neurolocal.neuroscope.replay.SUSPECT_ROWS", 3)
+    monkeypatch.setattr("neurolocal.neuroscope.replay.search.TRIAL_ROWS", 3)
     path = neox_folder(tmp_path / "m", stories, seed=seed(rng))
     subject = load_subject(path, device="cpu")
     rows = rows_of(subject)
@@ -271,7 +274,7 @@ def test_texts_that_are_wrong_outside_of_the_rows_tried_are_not_forgotten(storie
     store = tmp_path / "pages.h5"
     import_pages([tmp_path / "pages"], store, say=lambda line: None, bar=False)
     with Store(store) as opened:
-        found = run(Job(opened, subject=str(path)), texts=None, say=lambda line: None, bar=False)
+        found = run(ReplayJob(opened, subject=str(path)), texts=None, say=lambda line: None, bar=False)
     assert found.asked.agree < 0.5
     assert (found.level, found.agrees) == ("nothing", False)
     assert "nothing that was tried fits" in conclusion(found)
@@ -297,7 +300,7 @@ def test_a_subject_that_gives_nan_does_not_agree(stories, tmp_path, rng) -> None
     store = tmp_path / "pages.h5"
     import_pages([tmp_path / "pages"], store, say=lambda line: None, bar=False)
     with Store(store) as opened:
-        job = Job(opened, subject=str(path))
+        job = ReplayJob(opened, subject=str(path))
 
         def load(name, dtype):
             broken = job.load(name, dtype)
@@ -321,6 +324,6 @@ def test_rows_of_which_only_windows_were_seen_lack_no_tokens(stories, tmp_path, 
     store = tmp_path / "pages.h5"
     import_pages([tmp_path / "pages"], store, say=lambda line: None, bar=False)
     with Store(store) as opened:
-        found = run(Job(opened, subject=str(path)), texts=None, say=lambda line: None, bar=False)
+        found = run(ReplayJob(opened, subject=str(path)), texts=None, say=lambda line: None, bar=False)
     assert (found.absent, found.ambiguous) == (0, 0)
     assert found.agrees

@@ -10,7 +10,7 @@ from small_run import TEXT
 from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from neurolocal.neuroscope.resolve import Resolver, _readings
+from neurolocal.neuroscope.replay.token_ids import TokenResolver, _readings
 from neurolocal.subject.tokens import encode_documents, encode_exactly, vocabulary
 from neurolocal.words import Vocabulary
 
@@ -52,9 +52,9 @@ def shown(tokenizer: Tokenizer, ids: list[int]) -> tuple[list[str], np.ndarray]:
     return distinct, np.array([distinct.index(s) for s in strings])
 
 
-def resolved(tokenizer: Tokenizer, ids: list[int]) -> tuple[np.ndarray, Resolver]:
+def resolved(tokenizer: Tokenizer, ids: list[int]) -> tuple[np.ndarray, TokenResolver]:
     strings, row = shown(tokenizer, ids)
-    resolver = Resolver(tokenizer, strings)
+    resolver = TokenResolver(tokenizer, strings)
     return resolver.resolve(row).ids, resolver
 
 
@@ -120,10 +120,10 @@ def test_a_broken_character_with_one_reading_is_found() -> None:
 
     own = Own()
     strings = ["a", " b", "\ufffd", "c"]
-    found = Resolver(own, strings).resolve(np.array([0, 2, 2, 3, 1]))
+    found = TokenResolver(own, strings).resolve(np.array([0, 2, 2, 3, 1]))
     assert found.ids.tolist() == [0, 2, 3, 4, 1]
     assert found.known == 5
-    half = Resolver(own, strings).resolve(np.array([0, 2, 3]))
+    half = TokenResolver(own, strings).resolve(np.array([0, 2, 3]))
     assert half.ids.tolist() == [0, -1, 4], "one half of a character is no text, so it has no reading"
     assert half.known == 1
 
@@ -139,7 +139,7 @@ def test_two_readings_stay_ambiguous_and_are_counted(byte_level) -> None:
 
 
 def test_a_string_that_no_token_has_is_absent(byte_level) -> None:
-    resolver = Resolver(byte_level, ["O", "<|never heard|>"])
+    resolver = TokenResolver(byte_level, ["O", "<|never heard|>"])
     row = resolver.resolve(np.array([1, 0, 1]))
     assert row.ids[0] == row.ids[2] == -1
     assert resolver.absent == 2

@@ -15,8 +15,8 @@ from small_run import write_vectors
 
 from neurolocal.cli.main import cli
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope.adopt import adopt
-from neurolocal.neuroscope.importing import import_pages
+from neurolocal.neuroscope.replay.conversion import convert
+from neurolocal.neuroscope.imports.from_pages import import_pages
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.store import Store, check
 from neurolocal.subject import load_subject
@@ -117,7 +117,7 @@ def test_rows_are_cut_before_a_token_with_no_known_id(fixtures, tmp_path, rng) -
     found = import_pages([tmp_path / "pages"], tmp_path / "a.h5", say=lambda line: None, bar=False)
     assert not found.problems
     with Store(tmp_path / "a.h5") as store:
-        done = adopt(store, subject, tmp_path / "ids.h5", dtype="float32")
+        done = convert(store, subject, tmp_path / "ids.h5", dtype="float32")
         peaks = {n: {e.row: e.position for e in store.examples(1, n)} for n in range(4)}
     behind = sum(peaks[n][102] >= at for n in range(4))
     assert (done.examples, done.left_out, done.cut) == (24 - behind, behind, 1)

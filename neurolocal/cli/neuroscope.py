@@ -137,9 +137,7 @@ def compare(
     for path in (own, theirs):
         if html is not None and html.exists() and path.exists() and html.samefile(path):
             raise StoreError(f"writing the page {html}: that is one of the stores. Give the page another name.")
-    found = compare_stores(
-        own, theirs, layers=layers, site=site, their_site=their_site, their_rows=their_rows, say=say
-    )
+    found = compare_stores(own, theirs, layers=layers, site=site, their_site=their_site, their_rows=their_rows, say=say)
     if html is not None:
         write_comparison(found, html)
         say(f"compare: {html}")

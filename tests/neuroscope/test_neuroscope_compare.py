@@ -11,9 +11,9 @@ from compare_twins import lists, words, write_store
 from scipy import stats
 
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope.compare.figures import spearman
 from neurolocal.neuroscope.compare.compare import compare
 from neurolocal.neuroscope.compare.comparison_output import comparison_json, print_comparison
+from neurolocal.neuroscope.compare.figures import spearman
 from neurolocal.neuroscope.compare.tail import expected_maximum
 from neurolocal.store import Store
 from neurolocal.words import Vocabulary

@@ -5,7 +5,14 @@ import pytest
 from compare_twins import lists, words, write_store
 
 from neurolocal.neuroscope.compare import containment
-from neurolocal.neuroscope.compare.containment import LENGTH, ExamplePlaces, KeyIndex, clean_starts, find_contained, keys_of
+from neurolocal.neuroscope.compare.containment import (
+    LENGTH,
+    ExamplePlaces,
+    KeyIndex,
+    clean_starts,
+    find_contained,
+    keys_of,
+)
 from neurolocal.store import Store
 from neurolocal.words import Vocabulary
 
@@ -134,7 +141,7 @@ def test_the_index_finds_every_key_at_every_place(rng):
 
 def test_keys_of_one_hash_are_told_apart(rng, monkeypatch):
     monkeypatch.setattr(
-        contained, "_hash", lambda text: np.zeros(max(len(text) - LENGTH + 1, 0), np.uint64) + np.uint64(5)
+        containment, "_hash", lambda text: np.zeros(max(len(text) - LENGTH + 1, 0), np.uint64) + np.uint64(5)
     )
     text = rng.integers(97, 123, 300).astype(np.uint8)
     keys = np.stack([text[i : i + LENGTH] for i in (3, 50, 200)])

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from page_twins import HOSTILE, page_html, random_page
 
+from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text
 from neurolocal.neuroscope.read.blob import ROUNDED, PageError
 from neurolocal.neuroscope.read.saved_page import read_page
 from neurolocal.neuroscope.read.saved_text import SavedText
-from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text
 
 MUTATIONS = 2000
 

@@ -20,10 +20,10 @@ from small_run import TEXT, write_corpus
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, StoreError
 from neurolocal.neuroscope.export import model_folder, whole_rows
-from neurolocal.neuroscope.export.website import export_site
 from neurolocal.neuroscope.export.model_folder import folder_name
-from neurolocal.neuroscope.export.whole_rows import LayerSlice, groups
 from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, numbers, page_text
+from neurolocal.neuroscope.export.website import export_site
+from neurolocal.neuroscope.export.whole_rows import LayerSlice, groups
 from neurolocal.neuroscope.form import section_checksum
 from neurolocal.store import Store
 
@@ -51,8 +51,16 @@ def collected(folder: Path, fixtures: Path, **more) -> Path:
     return folder / "s.h5"
 
 
-def export(store: Path, out: Path, **more):
-    return export_site(store, out, **({"say": silent, "bar": False} | more))
+def export(path: Path, out: Path, *, site=None, **more):
+    """Export as the command does."""
+    from neurolocal.subject import load_subject
+
+    with Store(path, site=site) as store:
+        manifest = store.manifest
+        return export_site(
+            store, out, subject=lambda: load_subject(manifest["subject"]["path"], dtype=manifest["config"]["dtype"]),
+            **({"bar": False} | more),
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

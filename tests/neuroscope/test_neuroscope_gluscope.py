@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope.read.gluscope import SITES, read_example
 from neurolocal.neuroscope.imports.kinds import import_any
+from neurolocal.neuroscope.read.gluscope import SITES, read_example
 from neurolocal.records import CASES
 from neurolocal.store import Store
 from neurolocal.store.check import check

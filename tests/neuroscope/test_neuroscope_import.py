@@ -18,9 +18,9 @@ from small_run import neurolocal
 from neurolocal.collect.sample import hashes
 from neurolocal.config import SimilarityConfig
 from neurolocal.errors import StoreError
+from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text
 from neurolocal.neuroscope.imports.from_pages import import_pages
 from neurolocal.neuroscope.imports.kinds import import_any
-from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text
 from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.records import histogram_edges

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from page_twins import HOSTILE, blob, page_html, random_page
 
-from neurolocal.neuroscope.read.saved_page import PageError, read_page
-from neurolocal.neuroscope.read.packed import StringNumbers, read_packed
 from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text
+from neurolocal.neuroscope.read.packed import StringNumbers, read_packed
+from neurolocal.neuroscope.read.saved_page import PageError, read_page
 
 
 def said(page, *, crlf=False, **how) -> bytes:

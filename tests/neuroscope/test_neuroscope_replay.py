@@ -18,10 +18,10 @@ from neurolocal.cli.main import cli
 from neurolocal.errors import StoreError, SubjectError
 from neurolocal.neuroscope.imports.from_pages import import_pages
 from neurolocal.neuroscope.replay.hypothesis import ReplayResult
-from neurolocal.neuroscope.replay.rerun import FOLDED
-from neurolocal.neuroscope.replay.search import replay
 from neurolocal.neuroscope.replay.job import ReplayJob, run, write
 from neurolocal.neuroscope.replay.replay_output import conclusion, replay_json
+from neurolocal.neuroscope.replay.rerun import FOLDED
+from neurolocal.neuroscope.replay.search import replay
 from neurolocal.store import Store, check
 from neurolocal.subject import load_subject
 

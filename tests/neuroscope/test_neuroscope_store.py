@@ -15,8 +15,8 @@ from small_run import write_vectors
 
 from neurolocal.cli.main import cli
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope.replay.conversion import convert
 from neurolocal.neuroscope.imports.from_pages import import_pages
+from neurolocal.neuroscope.replay.conversion import convert
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.store import Store, check
 from neurolocal.subject import load_subject

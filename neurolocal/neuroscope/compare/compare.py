@@ -63,7 +63,9 @@ def compare(
             side.close()
 
 
-def _compare(own: ComparisonSide, theirs: ComparisonSide, *, layers: list[int] | None, say: Callable[[str], None], bar: bool) -> Comparison:
+def _compare(
+    own: ComparisonSide, theirs: ComparisonSide, *, layers: list[int] | None, say: Callable[[str], None], bar: bool
+) -> Comparison:
     chosen = require_same_model(own, theirs, layers)
     texts = _SharedTexts(own, theirs, chosen, say=say, bar=bar) if own.store and theirs.store else None
     tokens = _PeakTokens(own, theirs)
@@ -81,7 +83,9 @@ def _compare(own: ComparisonSide, theirs: ComparisonSide, *, layers: list[int] |
     return Comparison(*facts, found, overall, notes(*facts, found, overall))
 
 
-def _layer(own: ComparisonSide, theirs: ComparisonSide, layer: int, tokens: _PeakTokens, texts: _SharedTexts | None) -> LayerComparison:
+def _layer(
+    own: ComparisonSide, theirs: ComparisonSide, layer: int, tokens: _PeakTokens, texts: _SharedTexts | None
+) -> LayerComparison:
     maxima = own.maxima(layer), theirs.maxima(layer)
     neuron, at_own, at_theirs = np.intersect1d(maxima[0].neuron, maxima[1].neuron, return_indices=True)
     ours, others = maxima[0].activation[at_own], maxima[1].activation[at_theirs]
@@ -181,7 +185,9 @@ class _PeakTokens:
 class _SharedTexts:
     """Which of their examples' texts our rows contain, found in one pass for all layers."""
 
-    def __init__(self, own: ComparisonSide, theirs: ComparisonSide, layers: list[int], *, say: Callable[[str], None], bar: bool) -> None:
+    def __init__(
+        self, own: ComparisonSide, theirs: ComparisonSide, layers: list[int], *, say: Callable[[str], None], bar: bool
+    ) -> None:
         assert own.store is not None
         assert theirs.store is not None
         self._width = theirs.store.rows_stored[0].shape[1]

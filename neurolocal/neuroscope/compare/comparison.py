@@ -31,7 +31,8 @@ class AgreementFigures:
     p: float
     """Probability of a correlation as far from 0 if the maxima are unrelated."""
     low: float
-    """Lower end of the correlation's 95 % interval: Fisher's z, with the variance (1 + rho^2 / 2) / (n - 3) of Bonett and Wright."""
+    """Lower end of the correlation's 95 % interval: Fisher's z, with the variance (1 + rho^2 / 2) / (n - 3) of Bonett
+    and Wright."""
     high: float
     """Upper end."""
     same_values: float

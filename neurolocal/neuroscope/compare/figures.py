@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import stats
 
-from neurolocal.neuroscope.compare.comparison import AgreementFigures, LayerComparison, NeuronColumns
+from neurolocal.neuroscope.compare.comparison import AgreementFigures, NeuronColumns
 
 Z95 = 1.959963984540054
+
 
 def agreement(
     own: Float64[np.ndarray, "n"], theirs: Float64[np.ndarray, "n"], rbo: Float64[np.ndarray, "n"]
@@ -29,14 +30,14 @@ def agreement(
     return np.where(np.isfinite(rbo), rbo, close)
 
 
-def figures(n: NeuronColumns) -> Figures:
+def figures(n: NeuronColumns) -> AgreementFigures:
     """The figures of one layer."""
     known = np.isfinite(n.own) & np.isfinite(n.theirs)
     rho, p, low, high = spearman(n.own[known], n.theirs[known])
     return _figures([n], (rho, p, low, high), *_same(n))
 
 
-def overall(layers: list[AgreementFigures], neurons: list[NeuronColumns]) -> Figures:
+def overall(layers: list[AgreementFigures], neurons: list[NeuronColumns]) -> AgreementFigures:
     """The figures over all layers."""
     sizes = np.array([f.neurons for f in layers], np.float64)
     means = [
@@ -51,7 +52,9 @@ def overall(layers: list[AgreementFigures], neurons: list[NeuronColumns]) -> Fig
     return _figures(neurons, _pooled(layers), *means)
 
 
-def _figures(layers: list[NeuronColumns], rho: tuple[float, float, float, float], same: float, in_place: float) -> Figures:
+def _figures(
+    layers: list[NeuronColumns], rho: tuple[float, float, float, float], same: float, in_place: float
+) -> AgreementFigures:
     joined = NeuronColumns(*(np.concatenate(columns) for columns in zip(*layers, strict=True)))
     asked = joined.known >= 0
     known = int(joined.known[asked].sum())

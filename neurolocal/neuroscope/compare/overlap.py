@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from math import nan
 
 P = 0.9
-"""Persistence: the first 10 ranks carry 86 % of the weight, so of lists of 20 all items count, and the first ones most."""
+"""Persistence: the first 10 ranks carry 86 % of the weight."""
 
 
 def jaccard(a: Sequence[Hashable], b: Sequence[Hashable]) -> float:
@@ -25,8 +25,8 @@ def jaccard(a: Sequence[Hashable], b: Sequence[Hashable]) -> float:
 def rank_biased_overlap(a: Sequence[Hashable], b: Sequence[Hashable], *, p: float = P) -> float:
     """How alike two rankings are from the top down, in [0, 1]; NaN if one is empty.
 
-    The mean over depths d of the share of items that both have among their first d, weighted by p^(d - 1). Below the
-    ends of the lists the agreement at their ends is assumed to continue: RBO_ext, equation 32 of Webber, Moffat and Zobel, "A similarity
+    It is the mean over depths d of the share of items that both have among their first d, weighted by p^(d - 1). Below
+    the ends of the lists the agreement at their ends is assumed to continue: RBO_ext, equation 32 of Webber, Moffat and Zobel, "A similarity
     measure for indefinite rankings", ACM TOIS 28(4), 2010, which also treats lists of different lengths.
 
     Args:

@@ -160,7 +160,9 @@ class ComparisonSide:
         )
 
 
-def open_side(path: Path, *, site: Site | None = None, like: ComparisonSide | None = None, rows: int | None = None) -> ComparisonSide:
+def open_side(
+    path: Path, *, site: Site | None = None, like: ComparisonSide | None = None, rows: int | None = None
+) -> ComparisonSide:
     """Open a store or a list of maxima.
 
     Args:

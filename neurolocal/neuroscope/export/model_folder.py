@@ -1,7 +1,7 @@
 """One model's folder of an exported website, and the file `neurolocal.json` in it.
 
-Invariant: `neurolocal.json` states what the pages were made from and which neurons have one. A folder or file of someone
-else is never overwritten. A page appears whole or not at all.
+Invariant: `neurolocal.json` states what the pages were made from and which neurons have one. A folder or file that is
+not from an export is never overwritten. A page appears whole or not at all.
 Cost: one read and one write of a small file.
 """
 

@@ -64,9 +64,9 @@ class NeuronPage:
     def range(self) -> float:
         """The largest value that the colours show: the largest |activation| at the positions of the examples.
 
-        In a list of the largest activations this is the first one, as on Neuroscope. The absolute value is taken because
-        a list of the smallest, or of a sign case, may hold only negative ones. Only the examples count because a BOS
-        that does not compete may be far above them.
+        In a list of the largest activations this is the first one, as on Neuroscope. The absolute value is taken
+        because a list of the smallest, or of a sign case, may hold only negative ones. Only the examples count because
+        a BOS that does not compete may be far above them.
         """
         return max(abs(float(text.values[text.position])) for text in self.texts)
 

@@ -75,8 +75,8 @@ def export_site(
 
     Raises:
         ConfigError: fewer than one text.
-        StoreError: no such layer or list; the store and the subject disagree; the folder holds something else, or cannot
-            be written.
+        StoreError: no such layer or list; the store and the subject disagree; the folder holds something else, or
+            cannot be written.
     """
     if texts < 1:
         raise ConfigError(f"exporting {store.path}: texts is {texts}; expected 1 or more, {TEXTS} as on Neuroscope.")

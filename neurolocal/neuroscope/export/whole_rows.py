@@ -161,7 +161,9 @@ def _computed(
     }
     rows = np.unique(np.concatenate([of_layer.at for of_layer in slots.values()]))
     rows = rows[rows >= 0]
-    rows = rows[np.argsort(-length[rows], kind="stable")]  # rows of similar length share a batch, so there is little padding
+    rows = rows[
+        np.argsort(-length[rows], kind="stable")
+    ]  # rows of similar length share a batch, so there is little padding
     for low in range(0, len(rows), BATCH):
         some = rows[low : low + BATCH]
         batch = torch.from_numpy(tokens[some, : length[some].max()].astype(np.int64))

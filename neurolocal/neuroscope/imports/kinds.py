@@ -25,7 +25,7 @@ def import_any(
     """Import the files that some paths name, and print what was read.
 
     Args:
-        paths: page files or folders of them; or one JSON list of maxima; or GLUScope's example files or folders of them.
+        paths: page files or folders of them; one JSON list of maxima; or GLUScope's example files or folders of them.
         out: the store to write; an earlier import there is replaced.
         model, site: see `import_pages`.
         say: receives lines about what was read and what was left out.

@@ -158,8 +158,8 @@ def _neuron(header: str, place: tuple[int, int] | None) -> tuple[int, int]:
     assert stated is not None
     if place is not None and stated != place:
         raise PageError(
-            f"its heading names neuron {stated[1]} of layer {stated[0]}, its path neuron {place[1]} of layer {place[0]}; "
-            "nothing of it was read. Rename the file if its heading is right"
+            f"its heading names neuron {stated[1]} of layer {stated[0]}, its path neuron {place[1]} of layer "
+            f"{place[0]}; nothing of it was read. Rename the file if its heading is right"
         )
     return stated
 

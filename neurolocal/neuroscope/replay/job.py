@@ -78,7 +78,7 @@ def write(job: ReplayJob, found: ReplayResult, out: Path, *, say: Callable[[str]
 
 
 def _near(name: str) -> list[str]:
-    """The other release of a Pythia model: 2023's retrained models took the old names; Neuroscope used today's `-v0`."""
+    """The other release of a Pythia model. In 2023 retrained models took the old names; Neuroscope used today's `-v0`."""
     if "pythia" not in name.lower():
         return []
     other = name.removesuffix("/").removesuffix("-v0") if name.rstrip("/").endswith("-v0") else f"{name.rstrip('/')}-v0"

@@ -13,12 +13,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
-from neurolocal.collect.replay import TOLERANCE
 from neurolocal.errors import StoreError, SubjectError
 from neurolocal.neuroscope.replay.hypothesis import ENOUGH, Fit, Hypothesis, ReplayResult, by_neuron, measure_fit
 from neurolocal.neuroscope.replay.rerun import rerun
@@ -150,8 +146,8 @@ def _some_rows(texts: Sequence[StoreText]) -> list[StoreText]:
 
 
 def _alternatives(
-    rows: SubjectRows, load: SubjectLoader, subject: Subject, texts: Sequence[StoreText], asked: Hypothesis, others: Sequence[str], *,
-    say: Callable[[str], None],
+    rows: SubjectRows, load: SubjectLoader, subject: Subject, texts: Sequence[StoreText], asked: Hypothesis,
+    others: Sequence[str], *, say: Callable[[str], None],
 ) -> list[Alternative]:  # fmt: skip
     """Every other hypothesis, measured on some texts."""
     found: list[Alternative] = []

@@ -123,7 +123,9 @@ class TokenResolver:
             self._single[piece] = found[0] if len(found) == 1 else None
         return self._single[piece]
 
-    def _resolve_broken(self, row: Int64[np.ndarray, "pos"], ids: Int64[np.ndarray, "pos"], start: int, stop: int) -> None:
+    def _resolve_broken(
+        self, row: Int64[np.ndarray, "pos"], ids: Int64[np.ndarray, "pos"], start: int, stop: int
+    ) -> None:
         """Resolve a run of broken characters if exactly one reading survives decoding and encoding."""
         low, high = max(start - AROUND, 0), min(stop + AROUND, len(row))
         low = max([low, *(i + 1 for i in range(low, start) if ids[i] < 0 or self._wall[row[i]])])

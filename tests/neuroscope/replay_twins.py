@@ -11,6 +11,11 @@ import torch
 from page_twins import page_html
 from small_run import TEXT
 
+from neurolocal.neuroscope.imports.from_pages import import_pages
+from neurolocal.neuroscope.replay.hypothesis import ReplayResult
+from neurolocal.neuroscope.replay.job import ReplayJob, run
+from neurolocal.store import Store
+
 sys.path.append(str(Path(__file__).parents[1] / "subject"))
 from legacy_twins import CONFIG, random_weights, write_legacy
 
@@ -94,3 +99,16 @@ def gpt2_folder(folder: Path, stories: Path, *, seed: int) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((stories / name).read_bytes())
     return folder
+
+
+def seed(rng) -> int:
+    return int(rng.integers(2**31))
+
+
+def replayed(folder: Path, subject: Path, *, site=None, others=(), dtype=None, texts=None) -> ReplayResult:
+    store = folder / "pages.h5"
+    found = import_pages([folder / "pages"], store, site=site, say=lambda line: None, bar=False)
+    assert not found.problems
+    with Store(store) as opened:
+        job = ReplayJob(opened, subject=str(subject), dtype=dtype)
+        return run(job, texts=texts, others=others, say=lambda line: None, bar=False)

@@ -56,7 +56,7 @@ def test_pages_of_two_models(tmp_path, rng):
         faultless(tmp_path / "a.h5")
         with Store(tmp_path / "a.h5") as store:
             assert store.sites == (site,)
-    with pytest.raises(StoreError, match="not one text could be read"):
+    with pytest.raises(StoreError, match="no text could be read"):
         load([tmp_path / "p"], tmp_path / "a.h5", model="gpt2")
 
 
@@ -68,6 +68,6 @@ def test_a_page_that_does_not_say_its_model(tmp_path, rng):
     (folder / "4" / "60.html").write_bytes(b"")
     for model in (None, "solu-8l-pile"):
         found = load([folder], tmp_path / "a.h5", model=model)
-        assert [p.split(": ")[1][:22] for p in found.problems] == ["it does not say which ", "it ends before its fir"]
+        assert [p.split(": ")[1][:22] for p in found.problems] == ["it does not name its m", "it ends before its fir"]
         assert found.pages == len(pages) - 1
         faultless(tmp_path / "a.h5")

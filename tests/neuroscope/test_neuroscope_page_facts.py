@@ -43,5 +43,7 @@ def test_hostile_notes_on_how_a_page_was_made(tmp_path, rng, strange):
     (folder / "a.html").write_text(own_page(rng, facts=FACTS))
     (folder / "b.html").write_text(own_page(rng, neuron=8, facts=FACTS | strange))
     found = load([folder], tmp_path / "a.h5")
-    assert found.problems == [f"b.html: what it says of its making is damaged ({next(iter(strange))}); it is left out"]
+    assert found.problems == [
+        f"b.html: what it states about its making is damaged ({next(iter(strange))}); it is left out"
+    ]
     faultless(tmp_path / "a.h5")

@@ -42,7 +42,7 @@ def test_nothing_to_import(tmp_path):
     (tmp_path / "damaged" / "3.html").write_text("<html>")
     (tmp_path / "folder" / "2" / "3.html").mkdir(parents=True)
     for path, why in (
-        ("absent", "no such file"), ("empty", "no page in there"), ("damaged", "not one text"), ("folder", "no page")
+        ("absent", "no such file"), ("empty", "no page in there"), ("damaged", "no text could"), ("folder", "no page")
     ):  # fmt: skip
         with pytest.raises(StoreError, match=why):
             load([tmp_path / path], tmp_path / "a.h5")

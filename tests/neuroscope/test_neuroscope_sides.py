@@ -46,7 +46,7 @@ def test_an_imported_store_does_not_say_how_many_rows_there_are(pair, rng, tmp_p
     assert "is expected of 40 rows against 50" in quiet(own, theirs, their_rows=50).notes[1]
     far = quiet(own, theirs, their_rows=10**9)
     assert np.isnan(far.overall.ratio_expected)
-    assert "of 40 rows against 1,000,000,000 cannot be said so far beyond the examples" in far.notes[1]
+    assert "of 40 rows against 1,000,000,000 cannot be estimated so far beyond the examples" in far.notes[1]
 
 
 def test_damaged_lists_are_refused(rng, tmp_path):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from export_twins import K, accepted, collected, export
@@ -12,6 +15,7 @@ from small_run import TEXT
 
 from neurolocal.errors import ConfigError, StoreError
 from neurolocal.neuroscope.export.neuron_page import PageText
+from neurolocal.neuroscope.export.website import export_site
 from neurolocal.store import Store
 
 
@@ -116,3 +120,29 @@ def test_the_text_is_that_of_the_corpus(made):
     assert one.tokens[0] == "<s>"
     body = "".join(one.tokens[2:-1]).strip()
     assert body[:20] in TEXT.replace("\n", "\n") or body[-20:] in TEXT
+
+
+def test_a_checkpoint_is_not_exported(made, tmp_path):
+    """The command is the same as for a whole store; the collection must be finished first."""
+    path, _ = made
+    other = tmp_path / "s.h5"
+    shutil.copy(path, other)
+    with h5py.File(other, "r+") as file:
+        manifest = json.loads(file.attrs["manifest"])
+        manifest["complete"] = False
+        if "manifest_sha256" in file.attrs:
+            del file.attrs["manifest_sha256"]
+        file.attrs["manifest"] = json.dumps(manifest)
+    with pytest.raises(StoreError, match=r"collection stopped at row .* Run the same `neurolocal collect` again"):
+        export(other, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_subject_is_not_loaded_before_the_store_is_known_to_have_examples(made, tmp_path):
+    path, _ = made
+
+    def never():
+        pytest.fail("the subject was loaded")
+
+    with Store(path) as store, pytest.raises(StoreError, match="holds largest, smallest"):
+        export_site(store, tmp_path / "site", subject=never, side="gate+_in+", bar=False)

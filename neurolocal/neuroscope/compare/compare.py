@@ -22,7 +22,7 @@ from neurolocal.neuroscope.compare.comparison import TOKENS, Comparison, LayerCo
 from neurolocal.neuroscope.compare.containment import Containment, ExamplePlaces, find_contained
 from neurolocal.neuroscope.compare.notes import notes
 from neurolocal.neuroscope.compare.overlap import jaccard, rank_biased_overlap
-from neurolocal.neuroscope.compare.sides import ComparisonSide, Peaks, open_side, require_same_model
+from neurolocal.neuroscope.compare.sides import ComparisonSide, ExamplePeaks, open_side, require_same_model
 from neurolocal.neuroscope.compare.tail import expected_maximum
 from neurolocal.records import Site
 
@@ -121,7 +121,7 @@ def _layer(
     return LayerComparison(layer, figures.figures(neurons), neurons, *shown)
 
 
-def _used(peaks: Peaks | None, n: int) -> Int64[np.ndarray, "n"]:
+def _used(peaks: ExamplePeaks | None, n: int) -> Int64[np.ndarray, "n"]:
     return np.zeros(n, np.int64) if peaks is None else (peaks.row >= 0).sum(axis=1)
 
 
@@ -136,8 +136,8 @@ def _others(n: int, layer: int) -> Int64[np.ndarray, "n"]:
 def _expected(
     own_rows: int | None,
     their_rows: int | None,
-    own: Peaks | None,
-    theirs: Peaks | None,
+    own: ExamplePeaks | None,
+    theirs: ExamplePeaks | None,
     own_maximum: Float64[np.ndarray, "n"],
     their_maximum: Float64[np.ndarray, "n"],
 ) -> Float64[np.ndarray, "n"]:
@@ -169,7 +169,7 @@ class _PeakTokens:
             self._number.append(np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64))
         self._texts = list(numbers)
 
-    def ranked(self, side: int, peaks: Peaks | None, n: int) -> list[list[int]]:
+    def ranked(self, side: int, peaks: ExamplePeaks | None, n: int) -> list[list[int]]:
         """The distinct peak tokens of each neuron, strongest first."""
         if peaks is None:
             return [[] for _ in range(n)]
@@ -198,12 +198,12 @@ class _SharedTexts:
                 code = np.union1d(code, self._code(peaks)[peaks.row >= 0])
         self._codes, self._n = code, max(len(own.store.row_index), 1)
         if len(code):
-            say(f"compare: looking for the text of {len(code):,} examples in {len(own.store.row_index):,} rows")
+            say(f"compare: searching for the text of {len(code):,} examples in {len(own.store.row_index):,} rows")
         wanted = ExamplePlaces(*np.divmod(code, max(self._width, 1)))
         self._found: Containment = find_contained(theirs.store, wanted, own.store, progress=bar)
 
     def count(
-        self, own: Peaks, theirs: Peaks, other: Int64[np.ndarray, "n"]
+        self, own: ExamplePeaks, theirs: ExamplePeaks, other: Int64[np.ndarray, "n"]
     ) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"], Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
         """By neuron, how many of their examples have a key, are contained, shared, and shared with another neuron."""
         used, n = theirs.row >= 0, len(theirs.row)
@@ -222,6 +222,6 @@ class _SharedTexts:
             counts.append(np.bincount(neuron[hit], minlength=n) if n > 1 or order is not other else np.full(n, -1))
         return counts[0], counts[1], counts[2], counts[3]
 
-    def _code(self, peaks: Peaks) -> Int64[np.ndarray, "neuron k"]:
+    def _code(self, peaks: ExamplePeaks) -> Int64[np.ndarray, "neuron k"]:
         """Row and position as one number, below the number of stored tokens."""
         return peaks.row * self._width + peaks.position

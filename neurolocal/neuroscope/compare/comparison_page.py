@@ -80,8 +80,8 @@ def write_comparison(c: Comparison, path: Path) -> None:
 def comparison_page(c: Comparison) -> str:
     """The page as text."""
     folders = [Path(__file__).parent / "templates", Path(__file__).parents[2] / "report" / "templates"]
-    made = environment(folders, doing="writing the page")
-    made.filters |= {
+    templates = environment(folders, doing="writing the page")
+    templates.filters |= {
         "seen": lambda text: visible(text, limit=LONGEST_NAME),
         "note": lambda text: visible(text, limit=600),
         "fixed": fixed,
@@ -94,7 +94,7 @@ def comparison_page(c: Comparison) -> str:
     }
     style = "".join((folder / name).read_text("utf-8") for folder, name in zip(folders[::-1], STYLES, strict=True))
     listed = [place for place, _ in zip(c.least_agreeing(), range(LISTED), strict=False)]
-    return made.get_template("compare.html").render(
+    return templates.get_template("compare.html").render(
         style=markup(style),
         policy=f"default-src 'none'; style-src {digest(style)}; base-uri 'none'; form-action 'none'",
         c=c,

@@ -75,7 +75,7 @@ def find_contained(theirs: Store, wanted: ExamplePlaces, own: Store, *, progress
     texts = distinct.view(np.uint8).reshape(-1, LENGTH)
     index, n = KeyIndex(texts), len(own.row_index)
     pairs, counts = [np.empty(0, np.int64)], np.zeros(len(texts), np.int64)
-    with tqdm(total=n, desc="compare: looking for texts", unit="row", disable=not progress) as bar:
+    with tqdm(total=n, desc="compare: searching texts", unit="row", disable=not progress) as bar:
         for first, text, starts in _blocks(own) if len(texts) else ():
             key, at = index.find(text)
             row = first + np.searchsorted(starts, at, side="right") - 1

@@ -27,7 +27,7 @@ def notes(own: SideFacts, theirs: SideFacts, layers: list[LayerComparison], over
     if overall.unknown:
         found.append(
             f"{overall.unknown:,} of {overall.neurons:,} neurons have a maximum that is unknown or not to be trusted "
-            "on a side: they are in no figure of maxima"
+            "on one side; they are in no figure of maxima"
         )
     return found
 
@@ -77,11 +77,11 @@ def _of_ratio(own: SideFacts, theirs: SideFacts, overall: AgreementFigures) -> l
     lacking = [name for name, side in (("our", own), ("their", theirs)) if side.rows is None]
     if not lacking:
         why = "so far beyond the examples" if isfinite(overall.rbo) else "without examples"
-        return [f"{text}; what is expected of {own.rows:,} rows against {theirs.rows:,} cannot be said {why}"]
+        return [f"{text}; the ratio expected of {own.rows:,} rows against {theirs.rows:,} cannot be estimated {why}"]
     least = max(side.least_rows for side in (own, theirs) if side.rows is None)
     known = f" (at least {least:,})" if least else ""
     how = " Give --their-rows." if "their" in lacking else ""
-    return [f"{text}; what is expected is unknown, since {' and '.join(lacking)} number of rows is{known}.{how}"]
+    return [f"{text}; the expected ratio is unknown, since {' and '.join(lacking)} number of rows is{known}.{how}"]
 
 
 def _of_examples(overall: AgreementFigures) -> list[str]:
@@ -99,7 +99,7 @@ def _of_examples(overall: AgreementFigures) -> list[str]:
         unknown = overall.their_examples - overall.known
         if unknown:
             found.append(
-                f"{unknown:,} of their {overall.their_examples:,} examples have no text that can be looked for"
+                f"{unknown:,} of their {overall.their_examples:,} examples have no text that can be searched for"
             )
     return found
 
@@ -115,7 +115,7 @@ def _of_sides(own: SideFacts, theirs: SideFacts) -> list[str]:
             "quantisation"
         )
     if own.site and theirs.site and own.site != theirs.site:
-        found.append(f"the sites differ: {own.site} and {theirs.site}; their activations are not the same thing")
+        found.append(f"the sites differ: {own.site} and {theirs.site}; their activations cannot be compared")
     if own.dtype and theirs.dtype and own.dtype != theirs.dtype:
         found.append(f"computed in {own.dtype} and in {theirs.dtype}")
     if own.rows_sha256 and own.rows_sha256 == theirs.rows_sha256:

@@ -19,7 +19,7 @@ from neurolocal.records import Maxima, Site
 from neurolocal.store import Store
 
 
-class Peaks(NamedTuple):
+class ExamplePeaks(NamedTuple):
     """The examples of a layer's neurons, strongest first, and their peaks."""
 
     activation: Float32[np.ndarray, "neuron k"]
@@ -31,9 +31,9 @@ class Peaks(NamedTuple):
     token: Int64[np.ndarray, "neuron k"]
     """Token id at the peak; unused -1."""
 
-    def of(self, neurons: Int64[np.ndarray, "n"]) -> Peaks:
+    def of(self, neurons: Int64[np.ndarray, "n"]) -> ExamplePeaks:
         """The same of some neurons, by their index in the layer's arrays."""
-        return Peaks(*(column[neurons] for column in self))
+        return ExamplePeaks(*(column[neurons] for column in self))
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class ComparisonSide:
         values, trusted = self.listed[layer]
         return Maxima(np.arange(len(values)), np.where(trusted, values, np.nan))
 
-    def peaks(self, layer: int) -> Peaks | None:
+    def peaks(self, layer: int) -> ExamplePeaks | None:
         """The examples of a layer; None for a list of maxima, or if there are none."""
         if self.store is None or not self.store.k(layer):
             return None
@@ -124,10 +124,10 @@ class ComparisonSide:
         if not len(index) or (used & (index[here] != top.row)).any():
             raise store.checked.bad(f"an example of layer {layer} refers to a row that is not in rows/index")
         if (used & (top.position >= length[here])).any():
-            raise store.checked.bad(f"an example of layer {layer} stands behind its row")
+            raise store.checked.bad(f"an example of layer {layer} lies beyond the end of its row")
         row, position = np.where(used, here, -1), np.where(used, top.position, -1).astype(np.int64)
         token = np.where(used, tokens[row, position].astype(np.int64), -1)
-        return Peaks(top.activation, row.astype(np.int64), position, token)
+        return ExamplePeaks(top.activation, row.astype(np.int64), position, token)
 
     @property
     def rows(self) -> int | None:

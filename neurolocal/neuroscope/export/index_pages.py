@@ -1,6 +1,6 @@
 """The pages around the neurons' pages: indices of models and layers, redirects, and random jumps.
 
-Invariant: they are made from the `neurolocal.json` files alone, so a later export adds to a website.
+Invariant: they are made only from the `neurolocal.json` files, so a later export adds to a website.
 Cost: O(models x layers); one line a neuron on a model's index.
 """
 
@@ -64,6 +64,6 @@ def _rendered(environment: Environment, name: str, *, script: str = "", **more: 
 def _environment() -> Environment:
     from markupsafe import Markup
 
-    made = environment([TEMPLATES], doing="exporting pages")
-    made.filters["seen"] = lambda text: Markup(shown(str(text)))
-    return made
+    templates = environment([TEMPLATES], doing="exporting pages")
+    templates.filters["seen"] = lambda text: Markup(shown(str(text)))
+    return templates

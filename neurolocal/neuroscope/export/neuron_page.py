@@ -192,17 +192,17 @@ render( "{name}-{i}", ColoredTokens, {{"tokens": [{", ".join(tokens[first:stop])
 
 def _fixed(value: float | np.floating, decimals: int = 4) -> str:
     """The value with fixed decimals, without an exponent or a negative zero."""
-    made = f"{float(value):.{decimals}f}"
-    return made[1:] if made.startswith("-") and not made.strip("-0.") else made
+    text = f"{float(value):.{decimals}f}"
+    return text[1:] if text.startswith("-") and not text.strip("-0.") else text
 
 
 def _nonce(page: NeuronPage) -> str:
     """The nonce that allows the page's own scripts: a hash of the page's content."""
-    made = hashlib.sha256(json.dumps([page.model, page.dataset, page.layer, page.neuron]).encode())
+    hasher = hashlib.sha256(json.dumps([page.model, page.dataset, page.layer, page.neuron]).encode())
     for text in page.texts:
-        made.update(f"{text.row} {text.position} {len(text.tokens)} ".encode())
-        made.update(text.values.tobytes())
-    return made.hexdigest()[:32]
+        hasher.update(f"{text.row} {text.position} {len(text.tokens)} ".encode())
+        hasher.update(text.values.tobytes())
+    return hasher.hexdigest()[:32]
 
 
 @cache

@@ -202,7 +202,7 @@ def _require_inside(store: Store, rows: WholeRows) -> None:
         StoreError: one does not.
     """
     if (rows.position >= store.rows_stored[1][rows.at]).any():
-        raise store.checked.bad(f"an example of layer {rows.layer} neuron {rows.neuron} stands behind its row")
+        raise store.checked.bad(f"an example of layer {rows.layer} neuron {rows.neuron} lies beyond the end of its row")
 
 
 def _put_windows(

@@ -75,7 +75,7 @@ def import_pages(
         if not collector.result.texts:
             other = ", ".join(map(repr, sorted(collector.other)))
             first = collector.result.problems[:1] or [f"they are of {other}" if other else "they hold none"]
-            raise StoreError(f"importing {len(files):,} pages: not one text could be read ({first[0]}). See the first.")
+            raise StoreError(f"importing {len(files):,} pages: no text could be read. The first problem: {first[0]}.")
         collector.write(out, paths, site or collector.site())
         return collector.result
 
@@ -101,9 +101,9 @@ class _PageCollector:
             return
         strange = None if page is None else damaged_fact(page.own)
         if strange is not None:
-            problems.append(Problem(None, f"what it says of its making is damaged ({strange}); it is left out"))
+            problems.append(Problem(None, f"what it states about its making is damaged ({strange}); it is left out"))
         elif page is not None and len(packed.texts.number) and not page.model and (self.wanted or any(self._models)):
-            problems.append(Problem(None, "it does not say which model it is of, as other pages do; it is left out"))
+            problems.append(Problem(None, "it does not name its model, as other pages do; it is left out"))
         elif page is not None and len(packed.texts.number):
             self._require_one_export(packed.file, page.model, page.own)
             content, old = _content(packed, codes), self._pages.get((page.layer, page.neuron))
@@ -122,7 +122,7 @@ class _PageCollector:
             other = next(iter(self._models))
             raise StoreError(
                 f"importing {file}: it is a page of {model!r}, earlier ones are of {other!r}. Import each model into "
-                "a store of its own: give its folder alone, or --model NAME."
+                "a store of its own: give only its folder, or --model NAME."
             )
         if own.get("side", "largest") != "largest":
             raise StoreError(
@@ -132,7 +132,7 @@ class _PageCollector:
         conventions = {name: own.get(name) for name in CONVENTIONS}
         if self._own and conventions != self._own[0]:
             raise StoreError(
-                f"importing {file}: it says {conventions}, earlier pages {self._own[0]}. Import pages of one export."
+                f"importing {file}: it states {conventions}, earlier pages {self._own[0]}. Import pages of one export."
             )
         self._own = self._own or [conventions]
         self._models[model] += 1

@@ -200,7 +200,7 @@ class PositionMask:
         return CountedPositions(self.of, n, among, 0)
 
     def token_count(self) -> Int64[np.ndarray, "d_vocab"]:
-        """How often each token stands at a counted position."""
+        """How often each token occurs at a counted position."""
         count = np.zeros(len(self._special), np.int64)
         for at, mask in self._slabs():
             count += np.bincount(self._rows.tokens[at][mask], minlength=len(count))

@@ -52,7 +52,7 @@ class CountedPositions(NamedTuple):
     of: Callable[[Int64[np.ndarray, "text"]], Bool[np.ndarray, "text pos"]]
     """The mask of some rows, by row index."""
     n: int
-    """CountedPositions positions of all rows."""
+    """Number of counted positions, over all rows."""
     drawn: int
     """How many of these are drawn for the histogram."""
     seed: int

@@ -22,7 +22,7 @@ ROUNDED = 0.5e-4 + 1e-9
 """Largest difference between a figure printed with four decimals and the value, which has six decimals."""
 
 BLOB = re.compile(r"ColoredTokens,\s*(?=\{)")
-"""What stands before a JSON object."""
+"""The text before a JSON object."""
 
 _ENDS = {end: re.compile(rf"\)\s*(?:;\s*)?</script>\s*</{end}>") for end in ("summary", "details")}
 _NAMES = {"summary": "window", "details": "full text"}

@@ -2,8 +2,8 @@
 
 A page states most things twice, and redundant fields must agree: the window with the full text, the printed extremes
 and the range of the colours with the values, the token index with the strongest value. Our own pages also carry a
-checksum a text (`form.section_checksum`), so every change is seen. In other pages a changed digit is not seen where it
-stands once: in a data index, or in a value outside the window.
+checksum a text (`form.section_checksum`), so every change is seen. In other pages a changed digit is not seen if the
+page has it only once: in a data index, or in a value outside the window.
 Invariant: nothing is guessed; a text is exact, or it is a problem with a number and a reason. Nothing is downloaded.
 Cost: one pass over the page, and a parse of its JSON.
 """

@@ -19,7 +19,7 @@ from neurolocal.neuroscope.form import AFTER, BEFORE, section_checksum
 from neurolocal.neuroscope.read.blob import BLOB, ROUNDED, Blob, PageError, read_blob
 
 LONGEST_ROW = 1 << 16
-"""Tokens of a row at most: a window alone costs as much memory as its whole row."""
+"""Tokens of a row at most: a window needs as much memory as its whole row."""
 
 _NUMBER = r"-?\d+(?:\.\d*)?"
 _CHECKSUM = re.compile(r"<!-- neurolocal sha256 ([0-9a-f]{64}) -->")
@@ -109,7 +109,7 @@ def read_section(header: str, section: str, number: int, *, own: bool) -> Sectio
 
 
 def _tokens(window: Blob, full: Blob | None, position: int, first: int) -> Blob:
-    """The full text, or the window where there is none; both must agree."""
+    """The full text, or the window if there is none; both must agree."""
     stop = position + AFTER + 1
     if full is None:
         if not position - first < len(window.tokens) <= stop - first:

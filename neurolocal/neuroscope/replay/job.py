@@ -1,4 +1,4 @@
-"""A replay as a command runs it: which subject, in what dtype, which checkpoints besides, and the store it writes."""
+"""A replay as a command runs it: its subject and dtype, the other checkpoints, and the store that it writes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,10 @@ def write(job: ReplayJob, found: ReplayResult, out: Path, *, say: Callable[[str]
 
 
 def _near(name: str) -> list[str]:
-    """The other release of a Pythia model. In 2023 retrained models took the old names; Neuroscope used today's `-v0`."""
+    """The other release of a Pythia model.
+
+    In 2023 retrained models took the old names; Neuroscope's pages are of the models that are `-v0` today.
+    """
     if "pythia" not in name.lower():
         return []
     other = name.removesuffix("/").removesuffix("-v0") if name.rstrip("/").endswith("-v0") else f"{name.rstrip('/')}-v0"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from click.testing import CliRunner
 from page_twins import page_html
 from small_run import TEXT
 
+from neurolocal.cli.main import cli
 from neurolocal.neuroscope.imports.from_pages import import_pages
 from neurolocal.neuroscope.replay.hypothesis import ReplayResult
 from neurolocal.neuroscope.replay.job import ReplayJob, run
@@ -112,3 +115,11 @@ def replayed(folder: Path, subject: Path, *, site=None, others=(), dtype=None, t
     with Store(store) as opened:
         job = ReplayJob(opened, subject=str(subject), dtype=dtype)
         return run(job, texts=texts, others=others, say=lambda line: None, bar=False)
+
+
+def run_command(*arguments: object, cwd: Path) -> str:
+    """What a command prints, run in this process."""
+    with contextlib.chdir(cwd):
+        ended = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert ended.exit_code == 0, f"{arguments}: {ended.exception!r} {ended.output[-800:]}"
+    return ended.stdout

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import pytest
-from replay_twins import activations, neox_folder, rows_of, write_pages
+from replay_twins import activations, neox_folder, rows_of, run_command, write_pages
 from small_run import write_vectors
 
 from neurolocal.neuroscope.imports.from_pages import import_pages
 from neurolocal.neuroscope.replay.conversion import convert
 from neurolocal.store import Store, check
 from neurolocal.subject import load_subject
+
+
+def broken(section: str, at: int) -> str:
+    """The section with U+FFFD as token `at` of its row, in window and full text."""
+    import json
+    import re
+
+    position = int(re.findall(r"Token Index: <b>(\d+)</b>", section)[0])
+    begins = iter([max(position - 50, 0), 0])
+
+    def change(found: re.Match[str]) -> str:
+        said, place = json.loads(found[1]), at - next(begins)
+        if 0 <= place < len(said["tokens"]):
+            said["tokens"][place] = "\ufffd"
+        return f"ColoredTokens, {json.dumps(said, ensure_ascii=False)} )"
+
+    return re.sub(r"ColoredTokens, (\{.*\}) \)", change, section)
 
 
 def test_rows_are_cut_before_a_token_with_no_known_id(fixtures, tmp_path, rng) -> None:
@@ -44,6 +61,6 @@ def test_rows_are_cut_before_a_token_with_no_known_id(fixtures, tmp_path, rng) -
         assert store.manifest["source"]["tokens"] == "ids"
     assert check(tmp_path / "ids.h5", progress=False).faults == ()
     words = write_vectors(tmp_path / "vectors.txt")
-    run("perturbation", "ids.h5", "--vectors", words, "--examples", 2, cwd=tmp_path)
+    run_command("perturbation", "ids.h5", "--vectors", words, "--examples", 2, cwd=tmp_path)
     with Store(tmp_path / "ids.h5") as store:
         assert store.evidence("perturbation", 1).n_examples.max() > 0

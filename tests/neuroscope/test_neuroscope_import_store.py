@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from page_twins import page_html, random_page
+from replay_twins import run_command
 from small_run import write_vectors
 
-from neurolocal.cli.main import cli
 from neurolocal.errors import StoreError
 from neurolocal.neuroscope.imports.from_pages import import_pages
 from neurolocal.pipeline.workspace import Workspace
@@ -31,13 +29,6 @@ def imported(tmp_path, rng) -> Path:
     return tmp_path / "a.h5"
 
 
-def run(*arguments: object, cwd: Path) -> str:
-    with contextlib.chdir(cwd):
-        ended = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    assert ended.exit_code == 0, f"{arguments}: {ended.exception!r} {ended.output[-800:]}"
-    return ended.stdout
-
-
 def test_it_has_the_largest_alone_and_says_so(imported) -> None:
     with Store(imported) as store:
         assert store.imported
@@ -52,15 +43,15 @@ def test_it_has_the_largest_alone_and_says_so(imported) -> None:
 def test_the_stages_run_on_it(imported, tmp_path) -> None:
     words = write_vectors(tmp_path / "vectors.txt")
     for stage in ("similarity", "summary"):
-        run(stage, imported, "--vectors", words, cwd=tmp_path)
-    run("similarity", imported, "--method", "notebook", "--vectors", "corpus", cwd=tmp_path)
-    run("verdict", imported, cwd=tmp_path)
-    assert "layer 6 · 3 neurons" in run("report", imported, cwd=tmp_path)
-    shown = run("show", imported, 6, 1, cwd=tmp_path)
+        run_command(stage, imported, "--vectors", words, cwd=tmp_path)
+    run_command("similarity", imported, "--method", "notebook", "--vectors", "corpus", cwd=tmp_path)
+    run_command("verdict", imported, cwd=tmp_path)
+    assert "layer 6 · 3 neurons" in run_command("report", imported, cwd=tmp_path)
+    shown = run_command("show", imported, 6, 1, cwd=tmp_path)
     assert "350 positions, all that its page shows" in shown
     assert "NaN" not in shown
-    assert "neuron" in run("find", imported, " cat", cwd=tmp_path)
-    run("report", imported, "--html", "page.html", cwd=tmp_path)
+    assert "neuron" in run_command("find", imported, " cat", cwd=tmp_path)
+    run_command("report", imported, "--html", "page.html", cwd=tmp_path)
     assert check(imported, progress=False).faults == ()
 
 
@@ -96,23 +87,6 @@ def test_what_contradicts_the_lists_is_found(imported, name, said) -> None:
         place[...] = values
     faults = [str(fault) for fault in check(imported, progress=False).faults]
     assert any(said in fault for fault in faults), faults
-
-
-def broken(section: str, at: int) -> str:
-    """The section with U+FFFD as token `at` of its row, in window and full text."""
-    import json
-    import re
-
-    position = int(re.findall(r"Token Index: <b>(\d+)</b>", section)[0])
-    begins = iter([max(position - 50, 0), 0])
-
-    def change(found: re.Match[str]) -> str:
-        said, place = json.loads(found[1]), at - next(begins)
-        if 0 <= place < len(said["tokens"]):
-            said["tokens"][place] = "\ufffd"
-        return f"ColoredTokens, {json.dumps(said, ensure_ascii=False)} )"
-
-    return re.sub(r"ColoredTokens, (\{.*\}) \)", change, section)
 
 
 def test_values_over_whole_rows_come_back(imported, rng) -> None:

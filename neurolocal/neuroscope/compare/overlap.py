@@ -26,8 +26,9 @@ def rank_biased_overlap(a: Sequence[Hashable], b: Sequence[Hashable], *, p: floa
     """How alike two rankings are from the top down, in [0, 1]; NaN if one is empty.
 
     It is the mean over depths d of the share of items that both have among their first d, weighted by p^(d - 1). Below
-    the ends of the lists the agreement at their ends is assumed to continue: RBO_ext, equation 32 of Webber, Moffat and Zobel, "A similarity
-    measure for indefinite rankings", ACM TOIS 28(4), 2010, which also treats lists of different lengths.
+    the ends of the lists the agreement at their ends is assumed to continue: RBO_ext, equation 32 of Webber, Moffat and
+    Zobel, "A similarity measure for indefinite rankings", ACM TOIS 28(4), 2010, which also treats lists of different
+    lengths.
 
     Args:
         a: distinct items, best first.

@@ -49,7 +49,7 @@ class Hypothesis(NamedTuple):
             "bos": {"put before": "a BOS that the pages do not show was put before every row",
                     "left out": "the BOS that the pages show was not run"}.get(self.bos, ""),
             "site": f"read at {self.site}, not {asked.site}",
-            "shift": f"values are shifted {abs(self.shift)} position {'behind' if self.shift > 0 else 'before'} their tokens",
+            "shift": f"values stand {abs(self.shift)} position {'behind' if self.shift > 0 else 'before'} their tokens",
         }  # fmt: skip
         return [text for name, text in differences.items() if getattr(self, name) != getattr(asked, name)]
 

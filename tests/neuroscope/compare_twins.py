@@ -1,4 +1,4 @@
-"""Small made-up stores to compare: real text of a word list, every neuron's examples where they are put."""
+"""Small made-up stores to compare: real text of a word list, every neuron's examples at given places."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def listed(path, layers):
 
 
 def random_store(path, rng, *, layers, width, **more):
-    """A store of random weights, as its maxima go: of the asked shape, with lists of two."""
+    """A store with the maxima of random weights, of a given shape, with lists of two."""
     v, tokens = words(rng, 50), rng.integers(1, 51, (40, 20))
     made = {i: lists(rng, neurons=width, k=2, rows=40, length=20) for i in range(layers)}
     return write_store(path, rng, vocabulary=v, tokens=tokens, layers=made, **more)

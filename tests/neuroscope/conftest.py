@@ -14,7 +14,7 @@ from export_twins import collected, export
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """One thread of torch: rows of another batch round in the same way."""
+    """One thread of torch, so that rows of another batch round in the same way."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -29,7 +29,7 @@ def stories(fixtures) -> Path:
 
 @pytest.fixture
 def pair(rng, tmp_path):
-    """Layer 0 the same in both, layer 1 not; the same text in other ids, rows, and at other row numbers."""
+    """Layer 0 is the same in both, layer 1 is not; the text is the same in other ids and at other row numbers."""
     v, tokens = words(rng), rng.integers(1, 301, (80, 40))
     tokens[:, 0] = 0
     a = {i: lists(rng, neurons=30, k=6, rows=80, length=40) for i in (0, 1)}

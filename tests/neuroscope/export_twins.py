@@ -26,7 +26,7 @@ HOSTILE = [
 
 
 def silent(line: str) -> None:
-    """Takes what a stage says."""
+    """Discards a line of output."""
 
 
 def collected(folder: Path, fixtures: Path, **more) -> Path:
@@ -100,7 +100,7 @@ def accepted(page: str, texts: list[PageText], *, layer: int = 2, neuron: int = 
 
 
 def close(a: str, b: str) -> bool:
-    """The same page but for the last digit of values: batches of another size round otherwise."""
+    """Equal except for the last digit of values: batches of another size round differently."""
     pattern = re.compile(r"-?\d+\.\d{6}")
     mask = re.compile(r"[0-9a-f]{32,64}")
     same = mask.sub("", pattern.sub("", a)) == mask.sub("", pattern.sub("", b))

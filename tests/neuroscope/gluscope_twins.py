@@ -18,7 +18,7 @@ LABELS = ["hook_post", "hook_pre_linear", "hook_pre", "swish", "gate-_in+_hook_p
 
 
 def silent(line: str) -> None:
-    """Takes what an import says."""
+    """Discards a line of output."""
 
 
 def made(rng: np.random.Generator, n: int = 30, *, words: str = "abcdefg") -> dict[str, Any]:

@@ -23,7 +23,7 @@ ENGLISH = ["cat", "dog", "ball", "tree", "lake", "fish", "frog", "cake", "milk",
 
 
 def silent(line: str) -> None:
-    """Takes what an import says."""
+    """Discards a line of output."""
 
 
 def corpus(rng: np.random.Generator, rows: int, *, words: list[str], model: str = "solu-8l-pile", neurons: int = 3,
@@ -54,7 +54,7 @@ def load(paths: list[Path], out: Path, **more: Any):
 
 
 def everything(path: Path) -> dict[str, Any]:
-    """What a store says, without what the paths are called."""
+    """The content of a store, without its paths."""
     said: dict[str, Any] = {}
     with Store(path) as store:
         said["rows"] = [(i, row.tolist()) for i, row in zip(store.row_index.tolist(), store.iter_rows(), strict=True)]
@@ -71,7 +71,7 @@ def everything(path: Path) -> dict[str, Any]:
 
 
 def same_as_pages(path: Path, pages: list[dict[str, Any]]) -> None:
-    """The slow twin: everything that the store says, from the pages' plain values."""
+    """Compare the whole store with the pages' plain values, in a slow loop."""
     texts = {t["index"]: t["tokens"] for page in pages for t in page["texts"]}
     with Store(path) as store:
         vocabulary = store.vocabulary

@@ -1,4 +1,4 @@
-"""What tests of the replay share: models on disk, and pages of them that were made in any way one likes."""
+"""What tests of the replay share: models on disk, and pages of them that were made under any hypothesis."""
 
 from __future__ import annotations
 

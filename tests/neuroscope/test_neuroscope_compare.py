@@ -55,7 +55,7 @@ def test_figures_against_slow_twins(pair):
     assert c.overall.neurons == 60
 
 
-def test_what_is_expected_comes_from_the_larger_corpus(pair):
+def test_the_expected_ratio_comes_from_the_larger_corpus(pair):
     one = quiet(*pair).layers[1]
     with Store(pair[1]) as theirs:
         top = theirs.top(1, "largest").activation.astype(np.float64)

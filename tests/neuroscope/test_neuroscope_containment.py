@@ -102,7 +102,7 @@ def test_a_store_is_contained_in_itself(pair):
     assert found.known.mean() > 0.5
 
 
-def test_only_so_many_rows_are_noted(rng, tmp_path, monkeypatch):
+def test_the_rows_of_one_key_are_limited(rng, tmp_path, monkeypatch):
     v = words(rng, 60)
     tokens = np.tile(np.arange(1, 41), (30, 1))
     path = store(tmp_path / "a.h5", rng, v, tokens)
@@ -114,7 +114,7 @@ def test_only_so_many_rows_are_noted(rng, tmp_path, monkeypatch):
         assert find_contained(opened, place, opened).rows.tolist() == [0, 1, 2, 3]
 
 
-def test_nothing_to_look_for(pair):
+def test_no_places_to_search_for(pair):
     own, theirs = pair
     none = np.empty(0, np.int64)
     found = find_contained(theirs, ExamplePlaces(none, none), own)
@@ -139,7 +139,7 @@ def test_the_index_finds_every_key_at_every_place(rng):
     assert len(key) == len(expected)
 
 
-def test_keys_of_one_hash_are_told_apart(rng, monkeypatch):
+def test_keys_with_equal_hashes_are_distinguished(rng, monkeypatch):
     monkeypatch.setattr(
         containment, "_hash", lambda text: np.zeros(max(len(text) - LENGTH + 1, 0), np.uint64) + np.uint64(5)
     )

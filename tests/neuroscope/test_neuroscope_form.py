@@ -11,8 +11,8 @@ from reading_twins import said
 from neurolocal.neuroscope.form import section_checksum
 
 
-def test_the_twin_writes_what_the_description_says(rng):
-    """The pages that all this is tested on have the site's form, by their own reading here."""
+def test_the_test_pages_have_the_described_form(rng):
+    """The pages on which the readers are tested have the site's form."""
     page = random_page(rng, texts=2, length=70)
     data = said(page).decode()
     assert data.count("<hr>\n") == 3

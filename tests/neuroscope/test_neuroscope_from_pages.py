@@ -12,7 +12,7 @@ from neurolocal.errors import StoreError
 from neurolocal.store import Store
 
 
-def test_a_store_says_what_the_pages_say(tmp_path, rng):
+def test_a_store_holds_what_the_pages_state(tmp_path, rng):
     pages = corpus(rng, 15, words=HOSTILE)
     pages[0]["texts"] = pages[0]["texts"][:2]
     found = load([write(tmp_path / "pages", pages)], tmp_path / "a.h5")
@@ -60,7 +60,7 @@ def test_pages_of_two_models(tmp_path, rng):
         load([tmp_path / "p"], tmp_path / "a.h5", model="gpt2")
 
 
-def test_a_page_that_does_not_say_its_model(tmp_path, rng):
+def test_a_page_that_does_not_name_its_model(tmp_path, rng):
     pages = corpus(rng, 15, words=HOSTILE)
     folder = write(tmp_path / "p", pages)
     last = max(folder.rglob("*.html"), key=lambda p: (p.parent.name, int(p.stem)))

@@ -1,4 +1,4 @@
-"""The level of agreement, and how hypotheses are told apart."""
+"""The level of agreement, and how hypotheses are distinguished."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_bfloat16_is_named(made_in, stories, tmp_path, rng) -> None:
     assert "bfloat16" in conclusion(found)
 
 
-def test_a_checkpoint_of_the_same_name_is_another(stories, tmp_path, rng) -> None:
+def test_a_checkpoint_with_the_same_name_is_distinguished(stories, tmp_path, rng) -> None:
     first = seed(rng)
     path = neox_folder(tmp_path / "a" / "m", stories, seed=first)
     other = neox_folder(tmp_path / "b" / "m", stories, seed=first + 1)

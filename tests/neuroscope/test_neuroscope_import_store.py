@@ -29,7 +29,7 @@ def imported(tmp_path, rng) -> Path:
     return tmp_path / "a.h5"
 
 
-def test_it_has_the_largest_alone_and_says_so(imported) -> None:
+def test_it_has_only_the_largest_lists_and_states_that(imported) -> None:
     with Store(imported) as store:
         assert store.imported
         assert store.sides(6) == ["largest"]
@@ -56,7 +56,7 @@ def test_the_stages_run_on_it(imported, tmp_path) -> None:
 
 
 def test_an_ordinary_store_without_its_smallest_lists_is_damaged(imported, tmp_path) -> None:
-    """Only an import may lack them: the same file, were it a collection, has a fault."""
+    """Only an import may lack them: the same file as a collection has a fault."""
     import json
 
     with h5py.File(imported, "r+") as file:
@@ -72,7 +72,7 @@ def test_an_ordinary_store_without_its_smallest_lists_is_damaged(imported, tmp_p
     ("name", "said"),
     [("activation", "the windows of the lists"), ("maximum", "the first example"), ("text", "a number where there is")],
 )
-def test_what_contradicts_the_lists_is_found(imported, name, said) -> None:
+def test_contradictions_with_the_lists_are_found(imported, name, said) -> None:
     with h5py.File(imported, "r+") as file:
         place = file[f"neuroscope/mid/6/{name}"]
         values = place[()]
@@ -89,7 +89,7 @@ def test_what_contradicts_the_lists_is_found(imported, name, said) -> None:
     assert any(said in fault for fault in faults), faults
 
 
-def test_values_over_whole_rows_come_back(imported, rng) -> None:
+def test_values_over_whole_rows_are_read_back(imported, rng) -> None:
     with Store(imported) as store:
         lists, top = store.pages(6), store.top(6, "largest")
         assert lists is not None

@@ -21,7 +21,7 @@ from neurolocal.subject import load_subject
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_pythias_re_release_is_tried_by_itself(stories, tmp_path, rng) -> None:
+def test_the_other_release_of_pythia_is_tried_automatically(stories, tmp_path, rng) -> None:
     first = seed(rng)
     path = neox_folder(tmp_path / "pythia-2l", stories, seed=first)
     old = neox_folder(tmp_path / "pythia-2l-v0", stories, seed=first + 1)
@@ -33,7 +33,7 @@ def test_pythias_re_release_is_tried_by_itself(stories, tmp_path, rng) -> None:
 
 
 def test_the_round_trip_of_the_command_line(stories, tmp_path) -> None:
-    """Collect, export, import, replay, adopt: what comes out can be perturbed, and says what was collected."""
+    """Collect, export, import, replay, convert: the result equals the collected store, and can be perturbed."""
     corpus = write_corpus(tmp_path / "corpus.jsonl", documents=30)
     settings = ["--preset", "neuroscope", "--row-length", "48", "--layers", "1,3", "--logits", "0"]
     for command in (

@@ -19,7 +19,7 @@ from neurolocal.pipeline.workspace import Workspace
 from neurolocal.store import Store, find
 
 
-def test_everything_else_works_on_it(tmp_path, rng):
+def test_other_commands_work_on_an_imported_store(tmp_path, rng):
     """Find, similarity, and what the command line prints."""
     words = [f" {w}" for w in ENGLISH]
     pages = corpus(rng, 15, words=words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from compare_twins import listed, quiet, random_store
 
 
-def test_differences_are_said(rng, tmp_path):
+def test_differences_are_stated(rng, tmp_path):
     a = random_store(tmp_path / "a.h5", rng, layers=1, width=5, subject={"sha256": "1" * 64})
     b = random_store(
         tmp_path / "b.h5", rng, layers=1, width=5, subject={"sha256": "2" * 64}, site="mid", complete=False, rows=70

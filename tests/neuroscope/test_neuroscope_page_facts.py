@@ -9,7 +9,7 @@ from neurolocal.errors import StoreError
 from neurolocal.store import Store
 
 
-def test_our_own_pages_say_how_they_were_made(tmp_path, rng):
+def test_our_own_pages_state_how_they_were_made(tmp_path, rng):
     folder = tmp_path / "p"
     folder.mkdir()
     (folder / "a.html").write_text(own_page(rng, facts=FACTS))

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("shift", [1, -1])
-def test_values_beside_their_tokens_are_named(shift, stories, tmp_path, rng) -> None:
+def test_shifted_values_are_named(shift, stories, tmp_path, rng) -> None:
     path = neox_folder(tmp_path / "m", stories, seed=seed(rng))
     subject = load_subject(path, device="cpu")
     rows = rows_of(subject)
@@ -33,7 +33,7 @@ def test_values_beside_their_tokens_are_named(shift, stories, tmp_path, rng) -> 
 
 
 def test_a_layer_that_is_wrong_is_not_outvoted(stories, tmp_path, rng) -> None:
-    """Layer 0 speaks thirty times as loud and is right; the neurons of layer 1 are permuted."""
+    """Layer 0 has thirty times larger activations and is right; the neurons of layer 1 are permuted."""
     path = neox_folder(tmp_path / "m", stories, seed=seed(rng))
     subject = load_subject(path, device="cpu")
     rows = rows_of(subject)

@@ -41,7 +41,7 @@ def test_a_data_index_twice_on_a_page_and_of_two_data_sets(tmp_path, rng):
 
 
 @pytest.mark.parametrize("windows_first", [True, False])
-def test_windows_and_whole_texts_of_one_row_are_put_together(tmp_path, rng, windows_first):
+def test_windows_and_whole_texts_of_one_row_are_joined(tmp_path, rng, windows_first):
     pages = corpus(rng, 8, words=HOSTILE, layers=(2,), neurons=2, texts=8, length=200)
     pages.sort(key=lambda p: p["neuron"])
     load([write(tmp_path / "p", pages, full=lambda i: i == windows_first)], tmp_path / "a.h5")

@@ -74,7 +74,7 @@ def test_cut_anywhere_each_text_is_exact_or_named(rng):
     assert numbers >= {0, 1, 2, 3, 4}
 
 
-def test_a_section_cut_out_is_missed_by_its_number(rng):
+def test_a_missing_section_is_named_by_its_number(rng):
     page = random_page(rng, texts=6)
     head, *sections = said(page).split(b"<hr>\n<h2>")
     for i in range(5):
@@ -85,7 +85,7 @@ def test_a_section_cut_out_is_missed_by_its_number(rng):
         assert named(rest, page) == [f"text {i}: it is not on the page"]
 
 
-def test_a_rule_that_is_gone_hides_no_text(rng):
+def test_a_missing_rule_hides_no_text(rng):
     page = random_page(rng, texts=4)
     data = said(page)
     at = [m.start() for m in re.finditer(rb"<hr>\n<h2>Text", data)][2]
@@ -104,7 +104,7 @@ def test_a_page_twice_in_its_file(rng):
         assert {t.number for t in read.texts} | {p.text for p in read.problems} >= set(range(20))
 
 
-def test_a_text_there_twice_that_differs_is_not_believed(rng):
+def test_two_different_texts_of_one_number_are_left_out(rng):
     page = random_page(rng, texts=6)
     other = json.loads(json.dumps(page))
     other["texts"][3]["index"] += 1
@@ -125,7 +125,7 @@ def test_another_neurons_page_behind_gives_no_texts(rng):
 
 @pytest.mark.parametrize("full", [True, False])
 def test_another_neurons_page_behind_a_cut_one_gives_no_texts(rng, full):
-    """Even where it has more texts, and as strong ones, than what is left of the first."""
+    """Even if it has more texts than the rest of the first page, and equally strong ones."""
     page = random_page(rng, texts=20, words=HOSTILE)
     other = random_page(rng, texts=20, neuron=160, first=500)
     other["texts"][0]["values"] = page["texts"][0]["values"]
@@ -157,7 +157,7 @@ def test_a_section_of_another_page_is_named(rng):
     assert "all are left out" in str(read.problems[-1])
 
 
-def test_whose_page_it_is(rng):
+def test_the_neuron_of_a_page(rng):
     page = random_page(rng, texts=2)
     data, heading = said(page), b"<h2>Neuron 159 in Layer 6 </h2>"
     assert read_page(data, place=(6, 159)).problems == []
@@ -177,7 +177,7 @@ def test_whose_page_it_is(rng):
 
 
 def test_strange_notes_in_the_header(rng):
-    """Our own note where it is no JSON: its texts would have checksums."""
+    """Our own comment, but not JSON: the page counts as ours, and its texts lack checksums."""
     page = random_page(rng, texts=2)
     for note in ("{" + '"a":' * 3000 + "}", '{"a": ' + "[" * 100_000 + "}", "{1}", '{"a": ' + "9" * 5000 + "}"):
         data = said(page).replace(b"<h1>Model", f"<!-- neurolocal {note} -->\n<h1>Model".encode())

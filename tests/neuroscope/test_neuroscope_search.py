@@ -71,7 +71,7 @@ def test_a_bos_that_was_not_run_is_named(stories, tmp_path, rng) -> None:
     assert "the BOS that the pages show was not run" in conclusion(found)
 
 
-def test_another_checkpoint_is_named_where_it_is_given(stories, tmp_path, rng) -> None:
+def test_another_checkpoint_is_named_if_it_is_given(stories, tmp_path, rng) -> None:
     first = seed(rng)
     path = neox_folder(tmp_path / "m", stories, seed=first)
     other = neox_folder(tmp_path / "other", stories, seed=first + 1)
@@ -99,8 +99,8 @@ def test_a_model_of_another_shape_or_without_the_site_is_refused(stories, tmp_pa
         replayed(tmp_path, path)
 
 
-def test_texts_that_are_wrong_outside_of_the_rows_tried_are_not_forgotten(stories, tmp_path, rng, monkeypatch) -> None:
-    """The suspects are tried on a few rows in which the subject is right: it must not be said to agree."""
+def test_texts_outside_of_the_tried_rows_count_too(stories, tmp_path, rng, monkeypatch) -> None:
+    """The alternatives are tried on a few rows in which the subject is right: it must still not agree."""
     monkeypatch.setattr("neurolocal.neuroscope.replay.search.TRIAL_ROWS", 3)
     path = neox_folder(tmp_path / "m", stories, seed=seed(rng))
     subject = load_subject(path, device="cpu")

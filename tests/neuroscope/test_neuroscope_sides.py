@@ -10,7 +10,7 @@ from neurolocal.errors import StoreError
 from neurolocal.store import Store
 
 
-def test_what_is_not_of_one_model_is_refused(rng, tmp_path):
+def test_stores_of_different_models_are_refused(rng, tmp_path):
     a = random_store(tmp_path / "a.h5", rng, layers=2, width=5)
     wide = random_store(tmp_path / "b.h5", rng, layers=2, width=6)
     deep = random_store(tmp_path / "c.h5", rng, layers=3, width=5)
@@ -27,7 +27,7 @@ def test_what_is_not_of_one_model_is_refused(rng, tmp_path):
     assert len(quiet(a, listed(tmp_path / "n.json", rng.random((1, 5)))).layers) == 1
 
 
-def test_an_imported_store_does_not_say_how_many_rows_there_are(pair, rng, tmp_path):
+def test_an_imported_store_does_not_know_the_size_of_the_corpus(pair, rng, tmp_path):
     index = np.sort(rng.choice(9000, 40, replace=False))
     made = lists(rng, neurons=5, k=2, rows=40, length=20)
     v, tokens = words(rng, 50), rng.integers(1, 51, (40, 20))

@@ -14,7 +14,7 @@ from small_run import neurolocal
 from neurolocal.errors import StoreError
 
 
-def test_where_nothing_can_be_written_nothing_is_touched(tmp_path, rng):
+def test_a_failed_write_changes_nothing(tmp_path, rng):
     folder = write(tmp_path / "p", corpus(rng, 40, words=HOSTILE, length=300))
     (tmp_path / "out").mkdir()
     out = tmp_path / "out" / "a.h5"

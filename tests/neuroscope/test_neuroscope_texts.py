@@ -27,7 +27,7 @@ def test_tokens_that_the_tokenizer_does_not_have_are_counted(stories, tmp_path, 
         replayed(tmp_path, path)
 
 
-def test_rows_of_which_only_windows_were_seen_lack_no_tokens(stories, tmp_path, rng) -> None:
+def test_unseen_tokens_do_not_count_as_absent(stories, tmp_path, rng) -> None:
     path = neox_folder(tmp_path / "m", stories, seed=seed(rng))
     subject = load_subject(path, device="cpu")
     rows = rows_of(subject)

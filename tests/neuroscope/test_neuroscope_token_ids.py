@@ -1,4 +1,4 @@
-"""Token strings get the ids that stood behind them, or none; never others."""
+"""Token strings get their own ids or none, never others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPEECH = f"{TEXT} Zoë’s naïve café — “déjà vu” … Ελλάδα, М
 
 
 class Tokenizer:
-    """What the resolver asks of a subject."""
+    """The part of a subject that the resolver uses."""
 
     def __init__(self, own: Any) -> None:
         self.own, self.vocabulary = own, vocabulary(own, len(own))
@@ -91,7 +91,7 @@ def test_text_without_broken_characters_is_resolved_whole(sentencepiece, rng) ->
     assert max(doubles) > 1, "the test must have something to decide"
 
 
-def test_runs_of_spaces_that_are_there_twice(byte_level) -> None:
+def test_runs_of_spaces_with_two_ids(byte_level) -> None:
     text = "one  two    three  four" * 3
     ids = byte_level.encode_documents([text])[0][0].tolist()
     found, _ = resolved(byte_level, ids)
@@ -138,7 +138,7 @@ def test_two_readings_stay_ambiguous_and_are_counted(byte_level) -> None:
     assert all(found[i] == ids[i] for i in range(len(ids)) if i not in broken)
 
 
-def test_a_string_that_no_token_has_is_absent(byte_level) -> None:
+def test_a_string_without_an_id_is_absent(byte_level) -> None:
     resolver = TokenResolver(byte_level, ["O", "<|never heard|>"])
     row = resolver.resolve(np.array([1, 0, 1]))
     assert row.ids[0] == row.ids[2] == -1

@@ -19,7 +19,7 @@ from neurolocal.neuroscope.export.website import export_site
 from neurolocal.store import Store
 
 
-def test_every_page_of_a_store_is_accepted_by_three_readers_and_says_what_the_store_says(made):
+def test_three_readers_accept_every_page_and_find_the_stores_values(made):
     path, site = made
     with Store(path) as store:
         for layer in (0, 3):
@@ -76,7 +76,7 @@ def test_a_store_in_bfloat16(fixtures, tmp_path):
                 assert max(one.values[1:]) == one.values[one.position]
 
 
-def test_what_cannot_be_is_said(made, tmp_path, monkeypatch):
+def test_impossible_requests_are_refused(made, tmp_path, monkeypatch):
     path, _ = made
     with pytest.raises(ConfigError, match="texts is 0"):
         export(path, tmp_path / "a", texts=0)
@@ -92,7 +92,7 @@ def test_what_cannot_be_is_said(made, tmp_path, monkeypatch):
         export(path, tmp_path / "file")
 
 
-def test_a_full_disk_is_said_and_leaves_no_rest(made, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_no_partial_files(made, tmp_path, monkeypatch):
     path, _ = made
     real, seen = Path.write_bytes, []
 

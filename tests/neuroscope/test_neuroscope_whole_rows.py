@@ -17,7 +17,7 @@ from neurolocal.neuroscope.export.whole_rows import LayerSlice, groups
 from neurolocal.store import Store
 
 
-def test_outside_of_the_window_stands_what_the_subject_says(made, fixtures, rng):
+def test_outside_of_the_window_the_values_are_the_subjects(made, fixtures, rng):
     import torch
 
     from neurolocal.subject import load_subject
@@ -116,7 +116,7 @@ def test_a_stronger_position_than_the_example_is_refused(made, tmp_path, monkeyp
         export(path, tmp_path / "site")
 
 
-def test_rounding_above_the_peak_is_clipped_and_bos_is_left(made, tmp_path):
+def test_rounding_above_the_peak_is_clipped_except_at_bos(made, tmp_path):
     path, _ = made
     kept = whole_rows._computed
     with Store(path) as store:

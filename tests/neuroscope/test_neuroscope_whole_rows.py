@@ -67,8 +67,8 @@ def test_values_that_are_not_finite_are_left_out_and_named(made, tmp_path):
             data[3] = -1 if name in ("row", "position") else np.nan
     kept = whole_rows._computed
 
-    def with_nan(store, subject, parts, at, *, said):
-        values = kept(store, subject, parts, at, said=said)
+    def with_nan(store, subject, parts, at, *, progress):
+        values = kept(store, subject, parts, at, progress=progress)
         values[0][1, 4, -1] = np.nan
         values[0][2, :, -1] = np.inf
         return values
@@ -124,8 +124,8 @@ def test_rounding_above_the_peak_is_clipped_except_at_bos(made, tmp_path):
         assert (length == ROW).all()
     place = np.where(top.position[0] > 30, 3, ROW - 1)
 
-    def above(store, subject, parts, at, *, said):
-        values = kept(store, subject, parts, at, said=said)
+    def above(store, subject, parts, at, *, progress):
+        values = kept(store, subject, parts, at, progress=progress)
         values[3] -= np.float32(1e-5)
         peak = np.take_along_axis(values[3][0], top.position[0][:, None], 1)
         np.put_along_axis(values[3][0], place[:, None], peak + np.float32(1e-4), 1)

@@ -1,10 +1,10 @@
-"""How fast pages are imported, beside the least that reading them could take, and what memory that needs.
+"""How fast pages are imported, compared with a bare parse of their JSON, and how much memory that needs.
 
-Run: python scripts/bench_neuroscope.py [--pages 1000] [--processes 2] [--folder FOLDER]. Makes pages in Neuroscope's
-own form (20 texts of 1,024 tokens, words as frequent as words are), which is not timed. Then, in one run, each in a
-process of its own: (a) a bare loop that reads the files and parses their JSON with the standard library on one core,
-(b) the import. Prints pages a second, their ratio, and the peak memory of the import at a tenth of the pages and at all
-of them. Needs 0.6 MB of disk a page in FOLDER (default: a temporary one).
+Run: python scripts/bench_neuroscope.py [--pages 1000] [--processes 2] [--folder FOLDER]. It first makes pages in
+Neuroscope's own form (20 texts of 1,024 tokens, words with natural frequencies), which is not timed. Then it runs, each
+in its own process: (a) a bare loop that reads the files and parses their JSON with the standard library on one core,
+(b) the import. It prints pages a second, their ratio, and the peak memory of the import at a tenth of the pages and at
+all of them. It needs 0.6 MB of disk a page in FOLDER (default: a temporary one).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--shared", type=float, default=0.5, help="share of texts whose row other pages show, too")
+    parser.add_argument("--shared", type=float, default=0.5, help="share of texts whose row is also on other pages")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--part", choices=["parse", "import"], help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -58,13 +58,13 @@ def main() -> None:
 
 
 def own(folder: Path, part: str, processes: int) -> dict[str, float]:
-    """A part in a process of its own, so that each has its own peak of memory."""
+    """Run a part in its own process, so that each has its own peak memory."""
     command = [sys.executable, __file__, "--part", part, "--folder", str(folder), "--processes", str(processes)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def parse(folder: Path) -> dict[str, float]:
-    """The least that any reader does: read each file, and parse its 40 JSON objects."""
+    """The minimum for any reader: read each file, and parse its 40 JSON objects."""
     files, start = sorted(folder.rglob("*.html")), time.perf_counter()
     for path in files:
         for blob in BLOB.findall(path.read_text(encoding="utf-8")):
@@ -73,18 +73,18 @@ def parse(folder: Path) -> dict[str, float]:
 
 
 def imported(folder: Path, processes: int) -> dict[str, float]:
-    """The import, and the largest memory of this process and of those that read."""
-    from neurolocal.neuroscope import importing
+    """The import, with the peak memory of this process and of the reading processes."""
+    from neurolocal.neuroscope.imports import from_pages
 
     out, marks = folder.with_suffix(".h5"), [time.perf_counter()]
-    write = importing.write_known
+    write = from_pages.write_import
 
     def timed(*args: object, **more: object) -> None:
         marks.append(time.perf_counter())
         write(*args, **more)  # pyright: ignore[reportArgumentType]
 
-    importing.write_known = timed
-    found = importing.import_pages([folder], out, bar=False, processes=processes)
+    from_pages.write_import = timed
+    found = from_pages.import_pages([folder], out, bar=False, processes=processes)
     marks.append(time.perf_counter())
     assert not found.problems, found.problems[:3]
     peak = {
@@ -98,7 +98,7 @@ def imported(folder: Path, processes: int) -> dict[str, float]:
 
 
 def make(folder: Path, pages: int, shared: float) -> None:
-    """Pages in Neuroscope's own form: nothing in their JSON is escaped but what JSON must."""
+    """Write pages in Neuroscope's own form: their JSON escapes only what JSON must."""
     rng = np.random.default_rng(0)
     share = 1 / np.arange(1, WORDS + 1)
     words = np.array(["<|endoftext|>", *made_up_words(rng)], object)

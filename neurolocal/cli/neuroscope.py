@@ -31,8 +31,8 @@ def neuroscope() -> None:
     """Neuroscope's pages: import, replay, compare, export.
 
     \b
-    neurolocal neuroscope import pages/ --out theirs.h5         saved pages -> a store like any other
-    neurolocal neuroscope replay theirs.h5 --subject M          does this model say what the pages say?
+    neurolocal neuroscope import pages/ --out theirs.h5         saved pages -> a store
+    neurolocal neuroscope replay theirs.h5 --subject M          does this model agree with the pages?
     neurolocal neuroscope compare own.h5 theirs.h5              two stores, or a store and a list of maxima
     neurolocal neuroscope export own.h5 site/                   a store -> pages
     """
@@ -41,20 +41,20 @@ def neuroscope() -> None:
 @neuroscope.command("import", epilog=example("neurolocal neuroscope import pages/solu-8l-pile --out theirs.h5"))
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The store to write.")
-@click.option("--model", help="Import the pages of this model alone, as they name it; of JSON files its name.")
+@click.option("--model", help="Import only the pages of this model, as they name it; for JSON files, its name.")
 @click.option(
     "--site",
     type=click.Choice(get_args(Site)),
     help="Where the activations were read.  [default: mid for SoLU models, else post]",
 )
-@click.option("--json", "as_json", is_flag=True, help="What was read and what was left out: a JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: what was read, what was left out.")
 def import_(paths: tuple[Path, ...], out: Path, model: str | None, site: Any, as_json: bool) -> None:
-    """Saved pages -> a store like any other.
+    """Saved pages -> a store that every other command reads.
 
     PATHS are page files or folders of them (LAYER/NEURON.html), a JSON list of maxima ([layer][neuron]), or GLUScope's
-    example files. What can't be read is named by file and text number, and kept in the store; the rest is exact.
+    example files. Each text that cannot be read is named by file and number, also in the store. The rest is exact.
     """
-    from neurolocal.neuroscope.sources import import_any
+    from neurolocal.neuroscope.imports.kinds import import_any
 
     imported = import_any(paths, out, model=model, site=site, say=say)
     if as_json:
@@ -64,11 +64,11 @@ def import_(paths: tuple[Path, ...], out: Path, model: str | None, site: Any, as
 @neuroscope.command(epilog=example("neurolocal neuroscope replay theirs.h5 --subject solu-8l-pile --out ours.h5"))
 @store_argument
 @click.option("--subject", help="Model folder, .gguf or cached name.  [default: the one the store names]")
-@click.option("--tokenizer", help="Tokenizer folder or file, where the model brings none.")
+@click.option("--tokenizer", help="Tokenizer folder or file, if the model has none.")
 @click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="What to compute in.  [default: the store's]"
 )
-@click.option("--also", multiple=True, metavar="SUBJECT", help="Another checkpoint to try where this one does not fit.")
+@click.option("--also", multiple=True, metavar="SUBJECT", help="Another checkpoint to try if this one does not fit.")
 @click.option("--texts", type=click.IntRange(1), default=200, show_default=True, help="Texts, drawn at random.")
 @click.option("--all", "everything", is_flag=True, help="All texts.")
 @click.option(
@@ -83,27 +83,29 @@ def replay(
     path: Path, subject: str | None, tokenizer: str | None, dtype: Any, also: tuple[str, ...], texts: int,
     everything: bool, out: Path | None, limit: int, site: Any, device: str | None, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
-    """Run the store's rows through a local model: does it say what the pages say?
+    """Run the store's rows through a local model: does it agree with the pages?
 
-    Says whether weights, tokenizer, site, BOS and dtype are those that the pages were made with, and where they are
-    not, which of the usual suspects fits. Ends with 0 where weights and tokenizer are the pages' own, read at a site
-    and in a dtype that the subject has (the first line says so if they are not those asked for), else with 1.
+    Tests whether weights, tokenizer, site, BOS and dtype are those that the pages were made with. If not, common
+    alternatives are tried, and the one that fits is named. The exit code is 0 if weights and tokenizer are those of the
+    pages, read at a site and in a dtype that the subject has, else 1. The first line names any difference from what was
+    requested.
     """
-    from neurolocal.neuroscope import replaying
+    from neurolocal.neuroscope.replay import job, replay_output
+    from neurolocal.neuroscope.replay.conversion import require_new
     from neurolocal.store import Store
 
     with Store(path, site=site) as store:
-        job = replaying.Job(store, subject=subject, tokenizer=tokenizer, dtype=dtype, device=device)
+        task = job.ReplayJob(store, subject=subject, tokenizer=tokenizer, dtype=dtype, device=device)
         if out is not None:
-            replaying.require_new(store, out)
-        found = replaying.run(job, texts=None if everything else texts, seed=seed, others=also, say=say)
+            require_new(store, out)
+        result = job.run(task, texts=None if everything else texts, seed=seed, others=also, say=say)
         if as_json:
-            click.echo(replaying.replay_json(found))
+            click.echo(replay_output.replay_json(result))
         else:
-            replaying.print_replay(found, out=sys.stdout, limit=limit)
-        if found.agrees and out is not None:
-            replaying.write(job, found, out, say=say)
-    if not found.agrees:
+            replay_output.print_replay(result, out=sys.stdout, limit=limit)
+        if result.agrees and out is not None:
+            job.write(task, result, out, say=say)
+    if not result.agrees:
         raise SystemExit(1)
 
 
@@ -113,7 +115,7 @@ def replay(
 @click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: those of both]")
 @site_option
 @click.option("--their-site", type=click.Choice(get_args(Site)), help="Of THEIRS.  [default: the same]")
-@click.option("--their-rows", type=click.IntRange(1), help="Rows of their corpus, where THEIRS does not say.")
+@click.option("--their-rows", type=click.IntRange(1), help="Rows of their corpus, if THEIRS does not state it.")
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Neurons to print.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page with plots there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -123,27 +125,26 @@ def compare(
 ) -> None:  # fmt: skip
     """Two stores of one model, or a store and a list of maxima: where do they agree?
 
-    Maxima by layer, peak tokens, shared texts, and the ratio of maxima beside what the sizes of the two corpora let
-    expect; the neurons that agree least first. THEIRS may be an imported store, a store of another run, or a JSON list
-    [layer][neuron].
+    Compares maxima by layer, peak tokens and shared texts, and the ratio of maxima with the ratio expected from the
+    sizes of the two corpora. Lists the neurons that agree least first. THEIRS may be an imported store, a store of
+    another run, or a JSON list [layer][neuron].
     """
     from neurolocal.errors import StoreError
-    from neurolocal.neuroscope import compare as comparing
-    from neurolocal.neuroscope.comparison_page import write_comparison
+    from neurolocal.neuroscope.compare.compare import compare as compare_stores
+    from neurolocal.neuroscope.compare.comparison_output import comparison_json, print_comparison
+    from neurolocal.neuroscope.compare.comparison_page import write_comparison
 
     for path in (own, theirs):
         if html is not None and html.exists() and path.exists() and html.samefile(path):
             raise StoreError(f"writing the page {html}: that is one of the stores. Give the page another name.")
-    found = comparing.compare(
-        own, theirs, layers=layers, site=site, their_site=their_site, their_rows=their_rows, say=say
-    )
+    found = compare_stores(own, theirs, layers=layers, site=site, their_site=their_site, their_rows=their_rows, say=say)
     if html is not None:
         write_comparison(found, html)
         say(f"compare: {html}")
     if as_json:
-        click.echo(comparing.comparison_json(found))
+        click.echo(comparison_json(found))
     elif html is None:
-        comparing.print_comparison(found, out=sys.stdout, limit=limit)
+        print_comparison(found, out=sys.stdout, limit=limit)
 
 
 @neuroscope.command(epilog=example("neurolocal neuroscope export smol.h5 site/ --layers 14"))
@@ -155,19 +156,21 @@ def compare(
 @site_option
 @click.option("--side", type=click.Choice(get_args(Side)), default="largest", show_default=True, help="Which list.")
 @click.option("--texts", type=click.IntRange(1), default=20, show_default=True, help="Texts a page.")
-@click.option("--model", help="What the pages call the model.  [default: the subject's name]")
-@click.option("--dataset", help="What they call the data set.  [default: the corpus's name]")
-def export(path: Path, folder: Path, **options: Any) -> None:
-    """A store -> a site with Neuroscope's addresses and page form, which shows without a network, too.
+@click.option("--model", help="Name of the model on the pages.  [default: the subject's name]")
+@click.option("--dataset", help="Name of the data set on the pages.  [default: the corpus's name]")
+def export(path: Path, folder: Path, subject: str | None, device: str | None, site: Any, **options: Any) -> None:
+    """A store -> a website with Neuroscope's addresses and page form. It needs no network.
 
-    The subject is run over the rows once, since a store keeps windows and a page shows whole rows.
+    The subject is run over the rows once, since a store keeps windows and a page shows full rows.
     """
-    from neurolocal.neuroscope.export import export_site
+    from neurolocal.neuroscope.export.website import export_site
+    from neurolocal.pipeline.workspace import Workspace
 
-    found = export_site(path, folder, **options, say=say)
-    for line in found.left_out[:20]:
+    workspace = Workspace(path, site=site, subject=subject, device=device, say=say)
+    result = export_site(workspace.store, folder, subject=lambda: workspace.loaded_subject, **options)
+    for line in result.left_out[:20]:
         say(f"  {line}")
-    if len(found.left_out) > 20:
-        say(f"  … {len(found.left_out):,} texts and neurons left out in all")
-    short = f", {found.short:,} of them with fewer than 20 texts, which some readers refuse" if found.short else ""
-    say(f"export: {found.pages:,} pages{short}; open {folder / 'index.html'}")
+    if len(result.left_out) > 20:
+        say(f"  … {len(result.left_out):,} texts and neurons left out in all")
+    short = f", {result.short:,} of them with fewer than 20 texts, which some readers refuse" if result.short else ""
+    say(f"export: {result.pages:,} pages{short}; open {folder / 'index.html'}")

@@ -1,9 +1,13 @@
-"""Small made-up stores to compare: real text of a word list, every neuron's examples where they are put."""
+"""Small made-up stores to compare: real text of a word list, every neuron's examples at given places."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 
+from neurolocal.neuroscope.compare.compare import compare
 from neurolocal.provenance import Parts
 from neurolocal.records import BINS, THRESHOLDS, LayerRecord, Sample, Statistics, TopK
 from neurolocal.store import Collected, StoredRows, write_collected
@@ -74,3 +78,28 @@ def write_store(
         ),
     )  # fmt: skip
     return path
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def quiet(own, theirs, **more):
+    return compare(own, theirs, say=lambda line: None, bar=False, **more)
+
+
+def listed(path, layers):
+    path.write_text(json.dumps([np.asarray(layer).tolist() for layer in layers]))
+    return path
+
+
+def random_store(path, rng, *, layers, width, **more):
+    """A store with the maxima of random weights, of a given shape, with lists of two."""
+    v, tokens = words(rng, 50), rng.integers(1, 51, (40, 20))
+    made = {i: lists(rng, neurons=width, k=2, rows=40, length=20) for i in range(layers)}
+    return write_store(path, rng, vocabulary=v, tokens=tokens, layers=made, **more)
+
+
+def reordered(rng, v):
+    """The same tokens under other ids, and what the old ids become."""
+    order = np.concatenate([[0], 1 + rng.permutation(len(v.tokens) - 1)])
+    return Vocabulary([v.tokens[i] for i in order], v.special), np.argsort(order)

@@ -1,4 +1,4 @@
-"""Pages in the site's own form, written from its description alone: what the reader is tested on."""
+"""Pages in the site's own form, written only from its description; the reader is tested on them."""
 
 from __future__ import annotations
 

@@ -1,15 +1,23 @@
-"""What tests of the replay share: models on disk, and pages of them that were made in any way one likes."""
+"""What tests of the replay share: models on disk, and pages of them that were made under any hypothesis."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from click.testing import CliRunner
 from page_twins import page_html
 from small_run import TEXT
+
+from neurolocal.cli.main import cli
+from neurolocal.neuroscope.imports.from_pages import import_pages
+from neurolocal.neuroscope.replay.hypothesis import ReplayResult
+from neurolocal.neuroscope.replay.job import ReplayJob, run
+from neurolocal.store import Store
 
 sys.path.append(str(Path(__file__).parents[1] / "subject"))
 from legacy_twins import CONFIG, random_weights, write_legacy
@@ -94,3 +102,24 @@ def gpt2_folder(folder: Path, stories: Path, *, seed: int) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((stories / name).read_bytes())
     return folder
+
+
+def seed(rng) -> int:
+    return int(rng.integers(2**31))
+
+
+def replayed(folder: Path, subject: Path, *, site=None, others=(), dtype=None, texts=None) -> ReplayResult:
+    store = folder / "pages.h5"
+    found = import_pages([folder / "pages"], store, site=site, say=lambda line: None, bar=False)
+    assert not found.problems
+    with Store(store) as opened:
+        job = ReplayJob(opened, subject=str(subject), dtype=dtype)
+        return run(job, texts=texts, others=others, say=lambda line: None, bar=False)
+
+
+def run_command(*arguments: object, cwd: Path) -> str:
+    """What a command prints, run in this process."""
+    with contextlib.chdir(cwd):
+        ended = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+    assert ended.exit_code == 0, f"{arguments}: {ended.exception!r} {ended.output[-800:]}"
+    return ended.stdout

@@ -12,8 +12,15 @@ import pytest
 from compare_twins import lists, words, write_store
 
 from neurolocal.errors import NeurolocalError
-from neurolocal.neuroscope.compare import compare
-from neurolocal.neuroscope.comparison_page import CELLS, SHADES, comparison_page, density, histograms, write_comparison
+from neurolocal.neuroscope.compare.compare import compare
+from neurolocal.neuroscope.compare.comparison_page import (
+    CELLS,
+    SHADES,
+    comparison_page,
+    density,
+    histograms,
+    write_comparison,
+)
 from neurolocal.render.visible import HIDDEN
 from neurolocal.words import Vocabulary
 

@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from page_twins import HOSTILE, page_html, random_page
 
-from neurolocal.neuroscope.pages import ROUNDED, PageError, Text, read_page
-from neurolocal.neuroscope.writing import Page, PageText, page_text
+from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text
+from neurolocal.neuroscope.read.blob import ROUNDED, PageError
+from neurolocal.neuroscope.read.saved_page import read_page
+from neurolocal.neuroscope.read.saved_text import SavedText
 
 MUTATIONS = 2000
 
@@ -58,8 +60,8 @@ def damaged(rng: np.random.Generator, data: bytes, other: bytes, kind: str) -> b
 KINDS = ("cut", "byte", "digit", "hole", "swap", "joint", "over", "into")
 
 
-def own_pages(rng: np.random.Generator) -> tuple[list[bytes], dict[tuple[int, int], list[Text]]]:
-    """Small pages of ours, and what each says."""
+def own_pages(rng: np.random.Generator) -> tuple[list[bytes], dict[tuple[int, int], list[SavedText]]]:
+    """Small pages of ours, and the content of each."""
     pages, truth, strongest = [], {}, np.float32(0)
     for neuron in range(6):
         texts = []
@@ -72,7 +74,7 @@ def own_pages(rng: np.random.Generator) -> tuple[list[bytes], dict[tuple[int, in
             texts[0].values[texts[0].position] = strongest
         strongest = texts[0].values.max()
         facts = {"site": "post", "side": "largest"}
-        pages.append(page_text(Page("m", "d", neuron % 2, neuron, texts, facts)).encode())
+        pages.append(page_text(NeuronPage("m", "d", neuron % 2, neuron, texts, facts)).encode())
         read = read_page(pages[-1])
         assert (read.problems, len(read.texts)) == ([], 3)
         for text, made in zip(read.texts, texts, strict=True):
@@ -82,11 +84,11 @@ def own_pages(rng: np.random.Generator) -> tuple[list[bytes], dict[tuple[int, in
     return pages, truth
 
 
-def alike(a: Text, b: Text) -> bool:
+def alike(a: SavedText, b: SavedText) -> bool:
     return a[:-1] == b[:-1] and np.array_equal(a.values, b.values)
 
 
-def test_our_own_pages_damaged_never_say_a_wrong_number(rng):
+def test_damage_to_our_own_pages_never_gives_a_wrong_number(rng):
     pages, truth = own_pages(rng)
     outcomes = Counter[str]()
     for i in range(MUTATIONS):
@@ -108,8 +110,8 @@ def test_our_own_pages_damaged_never_say_a_wrong_number(rng):
     assert outcomes["digit 3 texts"] < outcomes["digit 2 texts"] + outcomes["digit 0 texts"]
 
 
-def test_pages_in_the_sites_form_damaged_anywhere(rng):
-    """How much goes unseen there, rows of 200 tokens: some 10 % of these mutations give a text that is not the page's.
+def test_damage_anywhere_in_pages_of_the_sites_form(rng):
+    """Some 10 % of these mutations go unseen and give a text that is not the page's (rows of 200 tokens).
 
     Measured over 2,000: of changed digits 51 %, of flipped bits 22 % (they lie outside the window, where most of a page
     is, or in a data index), of slices cut out, put in, put over and joined 1 % (inside of one string or number there,
@@ -183,7 +185,7 @@ def blobs(page: str, number: int) -> list[tuple[int, list[tuple[int, int]], list
 
 
 def seen_places(page: str, number: int, position: int) -> dict[str, Callable[[], list[tuple[int, int]]]]:
-    """Where a change must be seen, by what stands there."""
+    """The places where a change must be seen, by the field there."""
     begin = page.index(f"<h2>Text #{number}</h2>\n<h4>")
     (_, w_tokens, w_values), (_, f_tokens, f_values) = blobs(page, number)
     inside = slice(max(position - 50, 0), position + 11)
@@ -203,7 +205,7 @@ def seen_places(page: str, number: int, position: int) -> dict[str, Callable[[],
     }  # fmt: skip
 
 
-def test_what_stands_in_two_places_is_seen_wherever_it_is_changed(rng):
+def test_a_change_of_a_redundant_field_is_seen_in_either_place(rng):
     words = [f"{i}" for i in range(100, 999)] + ["1</script>2", '3"', "4\\"]
     seen = Counter[str]()
     for _ in range(25):

@@ -1,4 +1,4 @@
-"""A run by Neuroscope's conventions, its pages, and the way back, on every kind of model that the site shows."""
+"""A run by Neuroscope's conventions, its pages, and their import, on every kind of model that the site shows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODELS: dict[str, Any] = {
 
 
 def done(*arguments: object, cwd: Path) -> str:
-    """What a command prints, run in this process: a fresh one would import torch again for each of them."""
+    """What a command prints, run in this process: a new process would import torch each time."""
     with contextlib.chdir(cwd):
         ended = CliRunner().invoke(cli, [str(argument) for argument in arguments])
     assert ended.exit_code == 0, f"{arguments}: {ended.exception!r} {ended.output[-1500:]}"
@@ -34,7 +34,7 @@ def done(*arguments: object, cwd: Path) -> str:
 
 
 def assert_equal_to_six_decimals(own: Path, theirs: Path, *, k: int = 20) -> None:
-    """The same examples and activations; those that six decimals cannot tell apart may stand in another order."""
+    """The same examples and activations; those that are equal to six decimals may be in another order."""
     with Store(own) as a, Store(theirs) as b:
         assert a.site == b.site
         for layer in b.layers:
@@ -83,7 +83,7 @@ def test_the_preset_end_to_end(kind, fixtures, tmp_path, rng) -> None:
 
 
 @pytest.mark.slow
-def test_smollm2_there_and_back(tmp_path) -> None:
+def test_smollm2_round_trip(tmp_path) -> None:
     """The demo's model: pages of two of its layers are its own, and bfloat16 and another site are recognised."""
     corpus = write_corpus(tmp_path / "corpus.jsonl", documents=18)
     settings = ["--row-length", 128, "--layers", "2,9", "--neurons", "0-29", "--logits", 0, "--count-bos"]

@@ -1,158 +1,13 @@
-"""GLUScope's published examples, made-up ones, and damaged ones."""
+"""Damaged GLUScope files are refused and named; a cut file never gives a wrong number."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
+from gluscope_twins import change, made, put, silent
 
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope.gluscope import SITES, read_example
-from neurolocal.neuroscope.sources import import_any
-from neurolocal.records import CASES
-from neurolocal.store import Store
-from neurolocal.store.check import check
-
-LABELS = ["hook_post", "hook_pre_linear", "hook_pre", "swish", "gate-_in+_hook_post"]
-
-
-def silent(line: str) -> None:
-    """Takes what an import says."""
-
-
-def made(rng: np.random.Generator, n: int = 30, *, words: str = "abcdefg") -> dict[str, Any]:
-    """One example as plain values."""
-    pre, linear = rng.normal(size=(2, n))
-    swish = pre / (1 + np.exp(-pre))
-    post = swish * linear
-    masked = np.where((pre < 0) & (linear >= 0), post, 0)
-    values = np.stack([post, linear, pre, swish, masked], axis=1)
-    return {"tokens": [words[i] for i in rng.integers(0, len(words), n)], "values": values.tolist(), "labels": LABELS}
-
-
-def put(folder: Path, example: dict[str, Any], *, layer: int = 2, neuron: int = 5, number: int = 0) -> Path:
-    path = folder / f"L{layer}_N{neuron}_gatem_inp_hook_post_example_{number}.json"
-    path.write_text(json.dumps(example), encoding="utf-8")
-    return path
-
-
-def same(path: Path, examples: dict[tuple[int, int], list[dict[str, Any]]]) -> None:
-    """The store's whole rows, lists and sign cases, from the files' plain values."""
-    assert [str(f) for f in check(path, progress=False).faults] == []
-    for label, site in SITES.items():
-        with Store(path, site=site) as store:
-            assert store.layers == sorted({layer for layer, _ in examples})
-            for (layer, neuron), some in examples.items():
-                at = store.index_of(layer, neuron)
-                found, top = store.examples(layer, neuron), store.top(layer, "largest")
-                columns = [np.float32(e["values"])[:, e["labels"].index(label)] for e in some]
-                order = sorted(range(len(some)), key=lambda i: -columns[i].max())
-                whole = store.page_activations(layer, at)
-                assert len(found) == len(some)
-                for rank, i in enumerate(order):
-                    values = columns[i]
-                    assert top.activation[at, rank] == values.max()
-                    assert top.position[at, rank] == values.argmax()
-                    assert np.array_equal(whole[rank][: len(values)], values)
-                    row = store.row(found[rank].row)
-                    assert [store.vocabulary.tokens[t].decode() for t in row] == some[i]["tokens"]
-                assert store.maxima(layer).activation[at] == max(c.max() for c in columns)
-    with Store(path, site="post") as store:
-        for (layer, neuron), some in examples.items():
-            at, cases = store.index_of(layer, neuron), store.cases(layer)
-            assert cases is not None
-            table = np.concatenate([np.float32(e["values"]) for e in some])
-            post, linear, pre = (
-                table[:, some[0]["labels"].index(name)] for name in ("hook_post", "hook_pre_linear", "hook_pre")
-            )
-            for number, case in enumerate(CASES):
-                here = (np.signbit(pre) == (case[4] == "-")) & (np.signbit(linear) == (case[8] == "-"))
-                assert cases.count[number, at] == here.sum()
-                activation = store.top(layer, case).activation[at]
-                assert here.any() == np.isfinite(activation[0])
-                if here.any():
-                    assert abs(activation[0]) == abs(post[here]).max()
-                    total = post[here].astype(np.float64).sum()
-                    assert cases.whole[number, at] + cases.fraction[number, at] / 2**60 == pytest.approx(
-                        total, abs=1e-9
-                    )
-
-
-def test_the_published_examples(fixtures, tmp_path):
-    folder, said = fixtures / "gluscope", []
-    files = sorted(folder.glob("*.json"))
-    found = import_any([folder], tmp_path / "a.h5", model="OLMo-7B-0424", say=said.append)
-    assert (found.pages, found.texts) == (2, 2)
-    told = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    same(tmp_path / "a.h5", {(22, 2589): told})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5"]
-    with Store(tmp_path / "a.h5") as store:
-        assert store.manifest["subject"]["name"] == "OLMo-7B-0424"
-    for path, example in zip(files, told, strict=True):  # the file name's case is that of the masked activation's peak
-        masked = np.array(example["values"])[:, example["labels"].index("gate+_in+_hook_post")]
-        post = np.array(example["values"])[:, example["labels"].index("hook_post")]
-        assert post[masked.argmax()] == masked.max()
-        assert read_example(path).values["post"].tobytes() == np.float32(post).tobytes()
-
-
-def test_made_up_examples_of_several_neurons(tmp_path, rng):
-    (tmp_path / "in").mkdir()
-    examples: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for layer, neuron in ((2, 5), (2, 9), (4, 5)):
-        for number in range(3):
-            one = made(rng, int(rng.integers(1, 90)))
-            examples.setdefault((layer, neuron), []).append(one)
-            put(tmp_path / "in", one, layer=layer, neuron=neuron, number=number)
-    import_any([tmp_path / "in"], tmp_path / "a.h5", say=silent)
-    same(tmp_path / "a.h5", examples)
-    doubled = put(tmp_path / "in", examples[2, 5][0], number=7)
-    said: list[str] = []
-    import_any([tmp_path / "in"], tmp_path / "b.h5", say=said.append)
-    assert any(doubled.name in line for line in said)
-    same(tmp_path / "b.h5", examples)
-
-
-def test_without_the_projections_there_are_no_sign_cases(tmp_path, rng):
-    one = made(rng)
-    one = {"tokens": one["tokens"], "labels": ["hook_post"], "values": [row[:1] for row in one["values"]]}
-    put(tmp_path, one)
-    import_any([tmp_path], tmp_path / "a.h5", say=silent)
-    assert check(tmp_path / "a.h5", progress=False).faults == ()
-    with Store(tmp_path / "a.h5") as store:
-        assert (store.sites, store.cases(2)) == (("post",), None)
-
-
-def change(example: dict[str, Any], what: str) -> Any:
-    """A damaged example, by its name."""
-    values, labels = example["values"], example["labels"]
-    changes: dict[str, Any] = {
-        "a list": [],
-        "no tokens": example | {"tokens": []},
-        "null tokens": example | {"tokens": None},
-        "a token that is no text": example | {"tokens": [3, *example["tokens"][1:]]},
-        "half a character": example | {"tokens": ["\ud800", *example["tokens"][1:]]},
-        "one value fewer": example | {"values": values[1:]},
-        "ragged": example | {"values": [values[0][1:], *values[1:]]},
-        "a value that is text": example | {"values": [["1.0", *values[0][1:]], *values[1:]]},
-        "a value that is null": example | {"values": [[None, *values[0][1:]], *values[1:]]},
-        "a value that is true": example | {"values": [[True, *values[0][1:]], *values[1:]]},
-        "NaN": example | {"values": [[float("nan"), *values[0][1:]], *values[1:]]},
-        "Infinity": example | {"values": [[float("inf"), *values[0][1:]], *values[1:]]},
-        "a huge integer": example | {"values": [[10**400, *values[0][1:]], *values[1:]]},
-        "beyond float32": example | {"values": [[1e39, *values[0][1:]], *values[1:]]},
-        "a label twice": example | {"labels": [*labels[:4], labels[0]]},
-        "a label that is a list": example | {"labels": [*labels[:4], ["a"]]},
-        "a label that is null": example | {"labels": [*labels[:4], None]},
-        "no hook_post": example | {"labels": ["hook_past", *labels[1:]]},
-        "signs turned": example | {"values": [[v[0], v[1], -v[2], *v[3:]] for v in values]},
-        "another mask": example | {"values": [[*v[:4], 0.5] for v in values]},
-        "labels in another order": example | {"labels": [labels[1], labels[0], *labels[2:]]},
-    }
-    return changes[what] if what else list(changes)
+from neurolocal.neuroscope.imports.kinds import import_any
 
 
 @pytest.mark.parametrize("what", change(made(np.random.default_rng(0)), ""))
@@ -182,15 +37,3 @@ def test_cut_anywhere_it_is_refused(fixtures, tmp_path, rng):
         cut.write_bytes(whole[:at])
         with pytest.raises(StoreError, match="no whole JSON"):
             import_any([cut], tmp_path / "a.h5", say=silent)
-
-
-def test_examples_and_pages_are_not_imported_together(tmp_path, rng):
-    (tmp_path / "pages").mkdir()
-    (tmp_path / "pages" / "3.html").write_text("<html>")
-    path = put(tmp_path, made(rng))
-    for paths in ([path, tmp_path / "pages"], [tmp_path / "pages", path]):
-        with pytest.raises(StoreError, match="Import each by itself"):
-            import_any(paths, tmp_path / "a.h5", say=silent)
-    other = shutil.copy(path, tmp_path / "pages" / "maxima.json")
-    with pytest.raises(StoreError, match="by itself"):
-        import_any([path, Path(other)], tmp_path / "a.h5", say=silent)

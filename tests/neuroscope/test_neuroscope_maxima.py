@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from neurolocal.errors import StoreError
-from neurolocal.neuroscope import maxima
-from neurolocal.neuroscope.maxima import is_list, read_maxima
+from neurolocal.neuroscope.read import maxima
+from neurolocal.neuroscope.read.maxima import is_list, read_maxima
 
 
 def write(path, text):
@@ -62,7 +62,7 @@ def test_trust_against_a_loop(rng, tmp_path):
         ("[" * 100_000 + "]" * 100_000, "without end"),
     ],
 )
-def test_what_is_no_list_of_maxima_is_refused_by_place(tmp_path, text, said):
+def test_other_content_is_refused_with_its_place(tmp_path, text, said):
     path = write(tmp_path / "m.json", text)
     with pytest.raises(StoreError) as caught:
         read_maxima(path)
@@ -81,7 +81,7 @@ def test_missing_and_too_large(tmp_path, monkeypatch):
         read_maxima(write(tmp_path / "m.json", "[[1.0,2.0]]"))
 
 
-def test_what_is_taken_for_a_list(tmp_path):
+def test_which_files_are_recognised_as_lists(tmp_path):
     assert is_list(write(tmp_path / "a.json", "{"))
     assert is_list(write(tmp_path / "a", " \n[[1]]"))
     assert is_list(tmp_path / "absent.json")

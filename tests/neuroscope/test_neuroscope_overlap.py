@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurolocal.neuroscope.overlap import jaccard, rank_biased_overlap
+from neurolocal.neuroscope.compare.overlap import jaccard, rank_biased_overlap
 
 RANKED = st.lists(st.integers(0, 25), max_size=22, unique=True)
 PERSISTENCE = st.floats(0.05, 0.98)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from neurolocal.neuroscope.tail import expected_maximum, shape
+from neurolocal.neuroscope.compare.tail import expected_maximum, shape
 
 QUANTILES = {
     "exponential": lambda t: -np.log(t),

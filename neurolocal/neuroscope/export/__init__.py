@@ -1,0 +1,1 @@
+"""A store -> a website with Neuroscope's addresses and page form."""

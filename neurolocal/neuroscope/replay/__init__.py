@@ -1,0 +1,1 @@
+"""A store's texts are run through a subject again, and compared."""

@@ -18,7 +18,7 @@ from neurolocal.config import CollectConfig
 from neurolocal.corpus import Cursor
 from neurolocal.records import CASES, SIDES, TABLES, VERDICTS, Site, histogram_edges, table_of
 from neurolocal.store import Store
-from neurolocal.store.read import column_type
+from neurolocal.store.read_evidence import column_type
 
 FORMAT = Path(neurolocal.store.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
 

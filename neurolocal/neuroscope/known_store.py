@@ -21,7 +21,7 @@ from neurolocal.neuroscope.gathered import Stored
 from neurolocal.neuroscope.known import Counted, Known, LayerBuilder, Signs, drawn, order
 from neurolocal.neuroscope.writing import AFTER, BEFORE
 from neurolocal.records import BINS, HISTOGRAM_EVERY, THRESHOLDS, LayerRecord, PageLists, Place, Sample, Site
-from neurolocal.store import Blocks, Collected, write_collected
+from neurolocal.store import Blocks, StoreContent, write_collected
 from neurolocal.words.counted import counted_positions
 
 SLAB = 256
@@ -101,7 +101,7 @@ def write_known(
     corpus = {"subsets": dict(sorted(subsets.items())), "rows_sha256": _rows_sha256(stored)}
     write_collected(
         out,
-        Collected(
+        StoreContent(
             manifest={
                 **manifest,
                 "config": {**config, "layers": sorted({layer for _, layer in neurons})},

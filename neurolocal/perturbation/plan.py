@@ -35,7 +35,7 @@ Rows = Callable[[int], Integer[np.ndarray, "pos"]]
 
 @runtime_checkable
 class Strongest(Protocol):
-    """Activations of branches; see `neurolocal.subject.packed.Activations`."""
+    """Activations of branches; see `neurolocal.subject.packed.BranchActivations`."""
 
     @property
     def largest(self) -> Float32[np.ndarray, "branch"]:

@@ -21,7 +21,7 @@ from neurolocal.errors import StoreError
 from neurolocal.pipeline.collect import Say, identity
 from neurolocal.provenance import Parts
 from neurolocal.records import LayerRecord, Place
-from neurolocal.store import Collected, Store, StoredRows, write_collected
+from neurolocal.store import Store, StoreContent, StoredRows, write_collected
 
 
 def merge_stores(out: Path, parts: Sequence[Path], *, say: Say) -> None:
@@ -49,7 +49,7 @@ def merge_stores(out: Path, parts: Sequence[Path], *, say: Say) -> None:
         used: list[np.ndarray] = [np.unique(sample.row)]
         write_collected(
             out,
-            Collected(
+            StoreContent(
                 manifest=manifest,
                 layers=_layers(parts, config["sites"], order, used),
                 sample=sample,

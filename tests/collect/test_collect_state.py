@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurolocal.collect import plain
+from neurolocal.collect.device import DeviceState
 from neurolocal.collect.merge import merge
 from neurolocal.collect.sample import Sampler, hashes, merge_samples
-from neurolocal.collect.state import Counted, DeviceState, LayerState
+from neurolocal.collect.state import CountedBatch, LayerState
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.records import (
@@ -164,7 +165,7 @@ def run(state, case: Case, batch: int, sampler: Sampler | None = None, rows=None
     sampler = Sampler(7, seed=SEED) if sampler is None else sampler
     for i in range(0, len(case.x), batch) if rows is None else rows:
         part = slice(i, i + batch)
-        counted = Counted.of(case.rows[part], case.mask[part], sampler)
+        counted = CountedBatch.of(case.rows[part], case.mask[part], sampler)
         state.update(case.x[part], (case.gate[part], case.linear[part]), counted, POOL)
     return state.snapshot(sampler.order())
 
@@ -319,7 +320,7 @@ def test_neurons_around_the_block_size(rng, d):
 
 def test_counted_ranges():
     mask = np.array([[0, 1, 1, 0, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], dtype=bool)
-    counted = Counted.of(np.arange(3), mask, Sampler(0, seed=0))
+    counted = CountedBatch.of(np.arange(3), mask, Sampler(0, seed=0))
     assert counted.runs[0].tolist() == [[1, 3], [4, 5]]
     assert counted.n_runs.tolist() == [2, 0, 1]
     assert counted.runs[2, 0].tolist() == [0, 5]

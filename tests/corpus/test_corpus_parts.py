@@ -257,7 +257,7 @@ def test_a_rest_comes_back():
     ("name", "value", "message"),
     [
         ("tokens", None, "tokens is object with 0 dimensions; expected uint32 with 1"),
-        ("tokens", np.array([1, 2, 3, 4, 2**31], np.uint32), "a token, file or record that cannot be"),
+        ("tokens", np.array([1, 2, 3, 4, 2**31], np.uint32), "an impossible token, file or record"),
         ("tokens", np.arange(4, dtype=np.uint32), "offsets do not ascend from 0 to the 4 tokens"),
         ("character", np.arange(5, dtype=np.int32), "character is int32"),
         ("character", np.arange(4), "4 characters for 5 tokens"),
@@ -269,10 +269,10 @@ def test_a_rest_comes_back():
         ("offsets", np.array([1, 3, 5]), "offsets do not ascend"),
         ("offsets", np.array([0, 5]), "2 offsets, 2 files, 2 records and 2 subsets"),
         ("offsets", np.empty(0, np.int64), "0 offsets"),
-        ("file", np.array([0, -1]), "a token, file or record that cannot be"),
-        ("record", np.array([-1, 0]), "a token, file or record that cannot be"),
+        ("file", np.array([0, -1]), "an impossible token, file or record"),
+        ("record", np.array([-1, 0]), "an impossible token, file or record"),
         ("subset", ["a"], "1 subsets"),
-        ("subset", ["a", 1], "something else than text"),
+        ("subset", ["a", 1], "values that are no text"),
     ],
 )
 def test_a_damaged_rest_is_refused(name, value, message):

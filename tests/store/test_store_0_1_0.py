@@ -13,12 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import zstandard
 from click.testing import CliRunner
 
-from neurolocal.cli.main import main
+from neurolocal.cli.find import find
+from neurolocal.cli.report import report
 from neurolocal.config import CollectConfig, PerturbationConfig, ScoreConfig, SimilarityConfig, SummaryConfig
 from neurolocal.pipeline.collect import Collection, collect_store
 from neurolocal.pipeline.stages import run_stage
@@ -52,9 +54,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def printed(*arguments: str) -> Any:
+def printed(command: click.Command, *arguments: str) -> Any:
     """What a command prints as JSON."""
-    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -99,9 +101,9 @@ def tables(path: Path) -> dict[tuple[str, int, str], Any]:
 
 @pytest.mark.parametrize("name", STORES)
 def test_it_opens_and_has_no_fault(name: str, folder) -> None:
-    report = check(folder / f"{name}.h5", progress=False)
-    assert not report.faults, [str(fault) for fault in report.faults]
-    assert bool(report.notes) == (name == "checkpoint"), report.notes
+    checked = check(folder / f"{name}.h5", progress=False)
+    assert not checked.faults, [str(fault) for fault in checked.faults]
+    assert bool(checked.notes) == (name == "checkpoint"), checked.notes
     with Store(folder / f"{name}.h5") as store:
         assert store.manifest["versions"]["neurolocal"] == "0.1.0"
         assert store.manifest["complete"] == (name != "checkpoint")
@@ -111,12 +113,12 @@ def test_it_opens_and_has_no_fault(name: str, folder) -> None:
 
 def test_find_finds_the_same(folder) -> None:
     wanted = json.loads((GOLDEN / "find.json").read_text())
-    assert printed("find", "store.h5", "the", "--word", "--json") == wanted
+    assert printed(find, "store.h5", "the", "--word", "--json") == wanted
 
 
 def test_report_says_the_same(folder) -> None:
     wanted = json.loads((GOLDEN / "report.json").read_text())
-    require_kept(wanted, printed("report", "store.h5", "--json"))
+    require_kept(wanted, printed(report, "store.h5", "--json"))
 
 
 def test_no_stage_is_done_again(folder) -> None:

@@ -82,7 +82,7 @@ def empty_neuron(file):
 DAMAGE: dict[str, tuple[Any, tuple[str, str, str]]] = {
     "order": (lambda f: reorder_both(f, SMALL), (f"{SMALL}/activation", "first at neuron 2, rank 1", "strongest")),
     "order of a case": (lambda f: reorder_both(f, CASE), (f"{CASE}/activation", "out of order", "strongest first")),
-    "ties": (tie, (f"{LIST}/row", "1 equals out of order, first at neuron 2", "the lower row first")),
+    "ties": (tie, (f"{LIST}/row", "1 equal entries out of order, first at neuron 2", "the lower row first")),
     "a row twice": (
         lambda f: [change(f, f"{LIST}/{n}", lambda old: (old.__setitem__((2, 1), old[2, 0]), old)[1])
                    for n in ("activation", "row", "position", "window")],
@@ -112,7 +112,7 @@ DAMAGE: dict[str, tuple[Any, tuple[str, str, str]]] = {
     "the window beyond the row": (
         lambda f: change(f, f"{CASE}/window", lambda old: np.where(
             np.isnan(old) & (np.asarray(f[f"{CASE}/row"]) >= 0)[:, :, None], 0, old)),
-        (f"{CASE}/window", "windows with content there", "NaN beyond the row"),
+        (f"{CASE}/window", "windows with values there", "NaN beyond the row"),
     ),
     "a stronger neighbour": (
         lambda f: change(f, f"{LIST}/window", set_at(1, 0, 6, to=99)),
@@ -210,14 +210,14 @@ DAMAGE: dict[str, tuple[Any, tuple[str, str, str]]] = {
         lambda f: f["verdict/post/3/largest"].attrs.__setitem__("inputs", "{}"),
         ("verdict/post/3/largest", "does not have its SHA-256", "FORMAT.md"),
     ),
-    "text to go on with": (
+    "text for resuming": (
         lambda f: [write._put(f, f"resume/{n}", np.empty(0, "u4" if n == "tokens" else "i8"))
                    for n in ("tokens", "character", "file", "record")]
         + [write._put(f, "resume/offsets", np.zeros(1, np.int64)), write._put_blobs(f, "resume/subset", [])],
         ("resume", "in a complete store", "none"),
     ),
     "a link": (lambda f: f.__setitem__("x", h5py.SoftLink("/rows")), ("x", "x is a link", "FORMAT.md")),
-    "another name": (lambda f: f.__setitem__("rows/x", f["rows/index"]), ("rows/x", "another name", "one name")),
+    "a second name": (lambda f: f.__setitem__("rows/x", f["rows/index"]), ("rows/x", "a second name", "one name")),
     "logits": (
         lambda f: change(f, "collect/post/1/logits/promoted_effect", lambda old: old[:, ::-1]),
         ("collect/post/1/logits/promoted_effect", "entries out of order", "strongest first"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from store_twins import made_up, parts_of, top
 
 from neurolocal.errors import StoreError
-from neurolocal.store import Found, Store, StoredRows, find, write_collected
+from neurolocal.store import Match, Store, StoredRows, find, write_collected
 from neurolocal.store.find import TYPES
 from neurolocal.words import Vocabulary
 
@@ -43,7 +43,7 @@ def twin(path, *, site=None, layers=None):
                             mass = sum(abs(v) for v in values)
                             if mass and site in (None, name) and (layers is None or layer in layers):
                                 strength = float(np.float32(min(mass / total, 1.0)))
-                                found = Found(name, layer, neuron, len(values), strength, max(values), kind)
+                                found = Match(name, layer, neuron, len(values), strength, max(values), kind)
                                 by[kind][key].append((-strength, -max(values), number, layer, neuron, found))
     return {kind: {key: [f[-1] for f in sorted(of)] for key, of in keyed.items()} for kind, keyed in by.items()}
 
@@ -165,9 +165,9 @@ def one_neuron(path, tokens, peaks, *, activation=None):
 def test_strength_examples_and_activation(tmp_path):
     """Worked by hand: activations 6, 3 and -1 on ` po`, `ly` and ` po`."""
     path = one_neuron(tmp_path / "a.h5", [b" po", b"ly", b" x"], [0, 1, 0], activation=[6, 3, -1])
-    assert asked(path, " po") == [Found("post", 0, 4, 2, float(np.float32(0.7)), 6.0, "token")]
-    assert asked(path, "ly") == [Found("post", 0, 4, 1, float(np.float32(0.3)), 3.0, "token")]
-    assert asked(path, "POLY") == [Found("post", 0, 4, 3, 1.0, 6.0, "word")]
+    assert asked(path, " po") == [Match("post", 0, 4, 2, float(np.float32(0.7)), 6.0, "token")]
+    assert asked(path, "ly") == [Match("post", 0, 4, 1, float(np.float32(0.3)), 3.0, "token")]
+    assert asked(path, "POLY") == [Match("post", 0, 4, 3, 1.0, 6.0, "word")]
 
 
 def test_a_token_comes_before_a_word(tmp_path):
@@ -180,7 +180,7 @@ def test_a_token_comes_before_a_word(tmp_path):
 
 def test_words_are_case_folded_and_not_only_lowered(tmp_path):
     path = one_neuron(tmp_path / "a.h5", [b" ", "Straße".encode(), b"."], [1])
-    assert asked(path, "STRASSE") == asked(path, "straße") == [Found("post", 0, 4, 1, 1.0, 1.0, "word")]
+    assert asked(path, "STRASSE") == asked(path, "straße") == [Match("post", 0, 4, 1, 1.0, 1.0, "word")]
 
 
 def test_what_is_not_found_names_what_is_near(tmp_path):
@@ -223,12 +223,12 @@ def poly(tmp_path):
         ("layer", -1, "names a neuron of layer -1"),
         ("neuron", 3, "names a neuron of layer 0 at post that the store does not have"),
         ("neuron", -1, "names a neuron of layer 0"),
-        ("examples", 0, "holds figures that cannot be"),
-        ("strength", 1.5, "holds figures that cannot be"),
-        ("strength", -0.5, "holds figures that cannot be"),
-        ("strength", np.nan, "holds figures that cannot be"),
-        ("activation", np.inf, "holds figures that cannot be"),
-        ("activation", np.nan, "holds figures that cannot be"),
+        ("examples", 0, "holds impossible figures"),
+        ("strength", 1.5, "holds impossible figures"),
+        ("strength", -0.5, "holds impossible figures"),
+        ("strength", np.nan, "holds impossible figures"),
+        ("activation", np.inf, "holds impossible figures"),
+        ("activation", np.nan, "holds impossible figures"),
         ("offsets", 4, "offsets points outside its columns"),
         ("offsets", -1, "offsets points outside its columns"),
     ],

@@ -283,7 +283,7 @@ def test_a_bomb_is_not_unpacked(store_path, kind):
         if kind == "packed":
             assert len(store.rest()["tokens"]) == 1 << 22
         else:
-            with pytest.raises(StoreError, match=r"claims 40,000,000,000,000 bytes and holds 0"):
+            with pytest.raises(StoreError, match=r"claims 40,000,000,000,000 bytes and stores 0"):
                 store.rest()
 
 

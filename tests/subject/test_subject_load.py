@@ -15,10 +15,11 @@ from subject_twins import SETTINGS, VOCAB, save_folder, tiny_model
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject import load_subject
-from neurolocal.subject.load import _placed, locate, weights_sha256
+from neurolocal.subject.load import _placed, locate
 from neurolocal.subject.logits import why_no_logit_effects
 from neurolocal.subject.model import Subject
 from neurolocal.subject.sites import remembered
+from neurolocal.subject.weights import weights_sha256
 
 
 def refusal(spec, **how) -> str:

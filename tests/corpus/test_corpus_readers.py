@@ -204,7 +204,7 @@ def test_a_file_that_vanishes(tmp_path):
     path = write(tmp_path, TEXTS, "jsonl")
     files = corpus_files(path)
     path.unlink()
-    with pytest.raises(CorpusError, match="The file is gone"):
+    with pytest.raises(CorpusError, match="The file is missing"):
         list(documents(files))
 
 

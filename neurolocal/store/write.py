@@ -305,7 +305,7 @@ class _Disk(io.FileIO):
 @contextlib.contextmanager
 def _replacing(path: Path, *, copy: bool) -> Iterator[h5py.File]:
     """An HDF5 file that replaces the one at the path when the block succeeds; with `copy` it starts as a copy of it."""
-    todo = "The old file is unchanged. Free disk space or give another path, and run the same command again."
+    todo = "The old file is untouched. Free disk space or give another path, and run the same command again."
     if not copy:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -68,7 +68,7 @@ def test_a_write_that_fails_leaves_the_old_store(store_path, monkeypatch, at, er
         said = str(caught.value)
         assert message in said
         assert str(store_path) in said
-        assert "unchanged. Free disk space or give another path" in said
+        assert "untouched. Free disk space or give another path" in said
         assert "\n" not in said
         assert store_path.read_bytes() == before
         assert [p.name for p in store_path.parent.iterdir()] == ["a.h5"]
@@ -106,9 +106,9 @@ def test_a_file_system_that_refuses_leaves_the_old_store(store_path, limit):
     before, old = store_path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
     try:
-        with pytest.raises(StoreError, match=r"writing .*File too large.*unchanged") as caught:
+        with pytest.raises(StoreError, match=r"writing .*File too large.*untouched") as caught:
             write_collected(store_path, made_up(np.random.default_rng(5)))
-        with pytest.raises(StoreError, match=r"writing .*File too large.*unchanged"):
+        with pytest.raises(StoreError, match=r"writing .*File too large.*untouched"):
             add_evidence(store_path, evidence(np.random.default_rng(5)), site="post")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)

@@ -1,7 +1,7 @@
-"""Which documents some rows are made of: for each part of a row its file, record, subset and place in the text.
+"""Which documents some rows are made of: for each part of a row its file, record, subset and offset in the text.
 
-Invariant: canonical. Every row has a part that begins at its position 0, parts stand in order, `subsets` are sorted,
-distinct and all occur; so equal content gives equal arrays, in whatever order and pieces it was put together.
+Invariant: the arrays are canonical. Every row has a part that begins at its position 0, parts are in order, `subsets`
+are sorted, distinct and all in use; so equal content gives equal arrays, however it was put together.
 Cost: 36 bytes a part and 8 a row; a row of packed text has one part and one more for each document that begins in it.
 """
 
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int, Int32, Int64
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The parts of some rows, rows in order, the parts of each by position."""
+    """The parts of some rows, ordered by row, then position."""
 
     offsets: Int64[np.ndarray, "row_and_one"] = field(default_factory=lambda: np.zeros(1, np.int64))
     """The parts of row i are `offsets[i]` to `offsets[i + 1]`, the latter not included."""
@@ -32,7 +32,7 @@ class Parts:
     subset: Int32[np.ndarray, "part"] = field(default_factory=lambda: np.empty(0, np.int32))
     """Index into `subsets`."""
     subsets: tuple[str, ...] = ()
-    """Names of subsets, sorted; the empty one is "in none"."""
+    """Names of subsets, sorted; the empty one means "in none"."""
 
     @staticmethod
     def empty() -> Parts:
@@ -65,7 +65,7 @@ class Parts:
 
     @staticmethod
     def concatenate(tables: Iterable[Parts]) -> Parts:
-        """The rows of all, in order; their names of subsets merged."""
+        """The rows of all tables, in order; their names of subsets merged."""
         tables = [table for table in tables if len(table)]
         if len(tables) < 2:
             return tables[0] if tables else Parts()
@@ -129,15 +129,15 @@ class Parts:
         return np.searchsorted(begins, rows.astype(np.int64) * width + positions, side="right") - 1
 
     def columns(self) -> dict[str, np.ndarray | list[str]]:
-        """All as plain columns, by the names of the fields; `subsets` as a list."""
+        """The fields as plain columns, by name; `subsets` as a list."""
         return {name: getattr(self, name) for name in _COLUMNS} | {"subsets": list(self.subsets)}
 
     @staticmethod
     def from_columns(columns: Mapping[str, Any]) -> Parts:
-        """The table of which `columns` made columns; they may come from a damaged file.
+        """The inverse of `columns`; the columns may come from a damaged file.
 
         Raises:
-            ValueError: a column is missing or of another kind, or together they are no canonical table.
+            ValueError: a column is missing or of another type, or together they are no canonical table.
         """
         found = {name: np.asarray(columns.get(name)) for name in _COLUMNS}
         for name, dtype in _COLUMNS.items():
@@ -154,7 +154,7 @@ class Parts:
         return len(self.offsets) - 1
 
     def __eq__(self, other: object) -> bool:
-        """Whether all is equal; tables are canonical, so this is whether they say the same."""
+        """Whether all fields are equal; tables are canonical, so equal content is equal."""
         if not isinstance(other, Parts):
             return NotImplemented
         names = ("offsets", "position", "file", "record", "character", "subset")
@@ -165,7 +165,7 @@ class Parts:
     __hash__ = None  # type: ignore[assignment]
 
     def _subset_in(self, names: tuple[str, ...]) -> Int32[np.ndarray, "part"]:
-        """`subset` as an index into other names that hold ours."""
+        """`subset` as an index into `names`, which contain all of `subsets`."""
         if names == self.subsets:
             return self.subset
         index = {name: i for i, name in enumerate(names)}
@@ -190,7 +190,7 @@ def _what_is_wrong(
     offsets: np.ndarray, position: np.ndarray, file: np.ndarray, record: np.ndarray, character: np.ndarray,
     subset: np.ndarray, names: tuple[Any, ...],
 ) -> str:  # fmt: skip
-    """The first thing that keeps columns from being canonical; empty where there is none."""
+    """The first reason why columns are not canonical; empty where there is none."""
     n = len(position)
     if not len(file) == len(record) == len(character) == len(subset) == n:
         return "columns of different lengths"

@@ -21,7 +21,7 @@ import numpy as np
 from neurolocal.errors import StoreError
 from neurolocal.provenance import Parts
 from neurolocal.records import BINS, SIDES, THRESHOLDS, LayerRecord, Place, Sample, Statistics, TopK
-from neurolocal.store import Collected, Store, StoredRows, find, write_collected
+from neurolocal.store import Store, StoreContent, StoredRows, find, write_collected
 from neurolocal.store.index import IndexBuilder
 from neurolocal.words import Vocabulary
 
@@ -125,11 +125,11 @@ def made_up_layer(rng: np.random.Generator) -> LayerRecord:
     return LayerRecord(dict.fromkeys(SIDES, top), statistics, np.empty((NEURONS, 0), np.float32))
 
 
-def collected(vocabulary: Vocabulary, rows: StoredRows, layers: Sequence[tuple[Place, LayerRecord]]) -> Collected:
+def collected(vocabulary: Vocabulary, rows: StoredRows, layers: Sequence[tuple[Place, LayerRecord]]) -> StoreContent:
     """All of it as a finished collection."""
     config = {"sites": ["post"], "before": BEFORE, "after": AFTER}
     manifest = {"subject": {}, "tokenizer": {}, "corpus": {}, "config": config}
-    return Collected(
+    return StoreContent(
         manifest=manifest | {"rows": ROWS, "tokens": ROWS * LENGTH, "complete": True},
         layers=layers,
         sample=Sample(np.empty(0, np.int64), np.empty(0, np.int32)),

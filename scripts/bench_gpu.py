@@ -43,16 +43,17 @@ import transformers
 from numpy.typing import NDArray
 
 from neurolocal.collect import CHECKPOINT_SECONDS, Progress, plain, resolved
+from neurolocal.collect.device import DeviceState
 from neurolocal.collect.loop import SHARE, take
-from neurolocal.collect.rows import KeptRows
+from neurolocal.collect.rows import RowBuffer
 from neurolocal.collect.sample import Sampler
-from neurolocal.collect.state import DeviceState, State
+from neurolocal.collect.state import State
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Batch, Cursor
 from neurolocal.provenance import Parts
 from neurolocal.records import Place
-from neurolocal.store import Collected, StoredRows, write_collected
+from neurolocal.store import StoreContent, StoredRows, write_collected
 from neurolocal.subject.model import Subject
 from neurolocal.subject.sites import ModulePaths
 from neurolocal.words import Vocabulary
@@ -174,7 +175,7 @@ def on_device(subject: Subject, config: CollectConfig, reduce: plain.Reduce) -> 
         ("post", layer): DeviceState(d, config, cases=cases, device=device, reduce=reduce)
         for layer, d in enumerate(subject.d_mlp)
     }
-    kept = KeptRows(config.row_length, d_vocab=subject.d_vocab)
+    kept = RowBuffer(config.row_length, d_vocab=subject.d_vocab)
     return Progress(states, Sampler(config.sample, seed=0), np.zeros(subject.d_vocab, np.int64), kept)
 
 
@@ -211,7 +212,7 @@ def checkpoint(subject: Subject, progress: Progress, config: CollectConfig) -> t
         kept = progress.kept
         write_collected(
             path,
-            Collected(
+            StoreContent(
                 manifest={"config": dataclasses.asdict(config), "complete": False},
                 layers=progress.records(),
                 sample=progress.sampler.snapshot(),

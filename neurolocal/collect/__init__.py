@@ -1,4 +1,4 @@
-"""Activations -> the best examples of every neuron, in one pass: lists, windows, statistics, a sample, and the loop."""
+"""Activations -> the strongest examples of every neuron, its statistics and a random sample, in one pass."""
 
 from neurolocal.collect.loop import CHECKPOINT_SECONDS, Outcome, Progress, collect, resolved, start
 

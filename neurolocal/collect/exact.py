@@ -1,9 +1,9 @@
-"""Sums that come out the same in any order: float64 values added as fixed-point integers.
+"""Sums of float64 values that are equal in any order of addition, because they are added as fixed-point integers.
 
-A sum is a pair of int64: whole part and a fraction in units of 2^-60, 0 <= fraction < 2^60. Integer addition is
-associative, so a corpus in one run, in shards, or stopped and resumed gives the same bits; floating point would not.
-Range: |sum| < 9.2e18 units; a value beyond that counts as 4.6e18. Sums of powers have the units of
-`records.MOMENT_UNITS`.
+A sum is a pair of int64: the whole part, and a fraction in units of 2^-60 with 0 <= fraction < 2^60.
+Invariant: integer addition is associative, so a corpus gives the same bits in one run, in shards, and interrupted and
+resumed; floating-point addition would not. Range: |sum| < 9.2e18 units; a single value beyond 4.6e18 counts as 4.6e18.
+Sums of powers are in the units of `records.MOMENT_UNITS`. Cost: 16 bytes a sum.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
 """One batch of a layer's activations -> lists, sums and counts, in a single read (CPU, compiled by numba).
 
-Invariant: agrees with `neurolocal.collect.plain`, the same thing in plain torch: in lists, counts and extremes bit for
-bit, in sums to rounding. A list is kept as strengths (the activation for `largest`, its negative for `smallest`, its
-size for a sign case), strongest first; an example enters when it is stronger than the weakest, so of equals the earlier
-row stays, and within a row the earlier position. Windows lie where they were first written; `slot` says where, so that
-an entry moves a few integers, not its window.
-Cost: 0.55 ns an activation in bfloat16 and 0.65 in float32 on one Zen 4 core, where computing it takes some 35; blocks
-of 256 neurons stay in the L2 cache while the windows of the examples that enter are cut out of them.
+Invariant: equal to `neurolocal.collect.plain`, which does the same in plain torch: lists, counts and extremes bit for
+bit, sums to rounding. A list holds strengths (the activation for `largest`, its negative for `smallest`, its size
+|activation| for a sign case), strongest first. An example enters when it is stronger than the weakest entry, so of
+equal ones the earlier row stays, and within a row the earlier position. A window is never moved: `slot` states where it
+was written, so that inserting an entry moves a few integers.
+Cost: each activation is read from memory once; blocks of 256 neurons stay in the L2 cache while the windows of the
+examples that enter are cut out of them. All kernels are in this one file because numba's cache on disk checks the file
+of the function that is called and no other: a change in a second file would leave the old machine code in use.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -23,19 +24,19 @@ from neurolocal.collect.exact import LIMIT, MASK, SCALE
 from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
 
 BLOCK = 256
-"""Neurons scanned at a time; four rows of them are read in one go, so the accumulators are touched once in four."""
+"""Neurons scanned at a time. Four positions are read together, so each accumulator is updated once for four."""
 
 PIECE = 64
-"""Positions scanned at a time: what is searched for an extreme that enters a list."""
+"""Positions scanned at a time: the range that is searched for an extreme that enters a list."""
 
 FULL = 1 << 14
-"""Positions that a 16-bit integer counts before it is emptied into a larger one."""
+"""Positions counted in 16-bit integers before these are added to larger ones."""
 
 N_ABOVE = len(THRESHOLDS)
 LEVELS = np.array(THRESHOLDS, np.float32)
 HALF = BINS // 2
 LOWEST_KEY = (127 - 12) << 1
-"""Exponent and first bit of the mantissa of 2^-12: where the histogram's bins begin."""
+"""Exponent and first mantissa bit of 2^-12, where the histogram's bins begin."""
 FOURTH = 2.0 ** -MOMENT_UNITS[3]
 
 
@@ -60,7 +61,7 @@ def _float_to_bits(typingctx: Any, value: Any = None) -> Any:
 
 
 def _to_float(value):
-    raise NotImplementedError("compiled code only")
+    raise NotImplementedError("called by compiled code only")
 
 
 @overload(_to_float, inline="always")
@@ -71,12 +72,12 @@ def _to_float_overload(value):
 
 
 def _size(bits):
-    raise NotImplementedError("compiled code only")
+    raise NotImplementedError("called by compiled code only")
 
 
 @overload(_size, inline="always")
 def _size_overload(bits):
-    """The float of a size's bits; -inf for -1, which means none."""
+    """The float of a size's bits; -inf for -1, which stands for "no position"."""
     if bits == types.int16:
         return lambda bits: (
             _bits_to_float(np.uint32(np.uint32(np.uint16(bits)) << np.uint32(16))) if bits >= 0 else np.float32(-np.inf)
@@ -129,7 +130,7 @@ def _scan(x, start, stop, low, n, most, least, powers):
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _keep_extremes(here_most, here_least, start, n, most, least, most_at, least_at):
-    """Add the extremes of a piece that begins at `start` to those of the row, and remember the piece."""
+    """Merge the extremes of the piece that begins at `start` into those of the row, with where the piece begins."""
     for j in range(n):
         most_at[j] = start if here_most[j] > most[j] else most_at[j]
         most[j] = _more(here_most[j], most[j])
@@ -140,10 +141,10 @@ def _keep_extremes(here_most, here_least, start, n, most, least, most_at, least_
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _count(bits, start, stop, low, n, levels, counts):
-    """Add to a block's counts how often positions start..stop of one row are above each level.
+    """Add to a block's counts how many of positions start..stop of one row are above each level.
 
-    Floats of positive sign are in the order of their bits, and those of negative sign are negative integers: in
-    bfloat16 twice as many are compared at a time, and nothing is converted.
+    Integers of the same bits are compared: positive floats are ordered as their bits, negative floats are negative
+    integers. So nothing is converted, and in bfloat16 a vector register holds twice as many.
     """
     p = start
     while p + 4 <= stop:
@@ -165,7 +166,7 @@ def _count(bits, start, stop, low, n, levels, counts):
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _empty_into(small, large, n):
-    """Add small counts to large ones, and set them to 0."""
+    """Add small counts to large ones, and set the small ones to 0."""
     for t in range(len(small)):
         some, total = small[t], large[t]
         for j in range(n):
@@ -177,8 +178,9 @@ def _empty_into(small, large, n):
 def _scan_cases(x, bits, gate, linear, start, stop, low, n, size_bits, best, count, sums):
     """Add positions start..stop of one row to a block's sign cases.
 
-    `best` takes the largest size in each case, as bits; `count` and `sums` how often, and with which sum, the gate is
-    negative (0), the in projection (1), both (2): the four cases follow from these and the whole.
+    `best` receives the largest size in each case, as bits. `count` and `sums` receive the number of positions, and the
+    sum of the activation, where the gate is negative (0), the in projection (1), both (2). The four cases follow from
+    these and the totals.
     """
     none, flip = bits.dtype.type(-1), bits.dtype.type(0)
     for p in range(start, stop):
@@ -204,7 +206,7 @@ def _scan_cases(x, bits, gate, linear, start, stop, low, n, size_bits, best, cou
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _keep_best(here, start, n, best, best_at):
-    """Add the largest sizes of a piece that begins at `start` to those of the row, and remember the piece."""
+    """Merge the largest sizes of the piece that begins at `start` into those of the row, with where it begins."""
     for case in range(4):
         h, b, at = here[case], best[case], best_at[case]
         for j in range(n):
@@ -215,7 +217,7 @@ def _keep_best(here, start, n, best, best_at):
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _scan_carefully(x, runs, extremes, sums, counts):
-    """One neuron of one row again, leaving out NaN and infinities; returns how many there were."""
+    """Scan one neuron of one row without NaN and infinities; returns how many of these there are."""
     bad = 0
     extremes[0], extremes[1] = -np.inf, np.inf
     sums[:], counts[:] = 0, 0
@@ -238,7 +240,7 @@ def _scan_carefully(x, runs, extremes, sums, counts):
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _scan_cases_carefully(x, gate, linear, runs, best, sums, counts):
-    """The sign cases of one neuron of one row again, leaving out NaN and infinities."""
+    """Scan the sign cases of one neuron of one row without NaN and infinities."""
     best[:], sums[:], counts[:] = -np.inf, 0, 0
     for r in range(len(runs)):
         for p in range(runs[r, 0], runs[r, 1]):
@@ -272,7 +274,7 @@ def _first_of_case(x, gate, linear, runs, size, case, near):
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _add(whole, fraction, value):
-    """Add a float64 to a sum kept as integers; returns both parts. See `exact`."""
+    """Add a float64 to a sum of two integers; returns both parts. See `exact`."""
     value = min(max(value, -LIMIT), LIMIT)
     floor = np.floor(value)
     fraction += np.int64((value - floor) * 2.0**SCALE)
@@ -281,7 +283,7 @@ def _add(whole, fraction, value):
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _enter(kept, side, d, s, row, x, at, before):
-    """Put an example into one list, in order, in place of the last, and its window where that one's lay."""
+    """Insert an example into one list, in order; the last entry drops out and its window is overwritten."""
     strength, rows = kept.strength[side, d], kept.row[side, d]
     position, slot = kept.position[side, d], kept.slot[side, d]
     place = slot[-1]
@@ -312,7 +314,7 @@ def _bins(x, low, n, bins):
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _draw(x, drawn, kept, low, n):
-    """Count the drawn positions of a block in the histogram: neuron by neuron, whose bins then lie in the L1 cache."""
+    """Count the drawn positions of a block in the histogram, neuron by neuron: its bins then stay in the L1 cache."""
     bins = np.empty((len(drawn), BLOCK), np.uint8)
     for i in range(len(drawn)):
         _bins(x[drawn[i, 0], drawn[i, 1]], low, n, bins[i])
@@ -325,7 +327,7 @@ def _draw(x, drawn, kept, low, n):
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _add_row(most, least, powers, counts, low, n, kept, sums, weakest, look):
-    """Add one row of a block to the statistics; `look` says which neurons need a closer look."""
+    """Add one row of a block to the statistics; `look` receives which neurons `_look_closer` must see."""
     maximum, minimum = kept.maximum[low : low + n], kept.minimum[low : low + n]
     largest, smallest, four = weakest[0], weakest[1], powers[3]
     for j in range(n):
@@ -346,7 +348,7 @@ def _add_row(most, least, powers, counts, low, n, kept, sums, weakest, look):
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _add_case_row(best, count, row_sums, powers, positions, low, n, kept, sums, weakest, look):
-    """The same of the sign cases; see `_scan_cases`."""
+    """Add the sign cases of one row of a block; see `_scan_cases`."""
     one, four = powers[0], powers[3]
     for case in range(4):
         b, weak = best[case], weakest[2 + case]
@@ -368,9 +370,10 @@ def _add_case_row(best, count, row_sums, powers, positions, low, n, kept, sums, 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _look_closer(x, runs, row, j, low, extremes, near, odd, kept, sums, weakest, before):
-    """One neuron of one row whose strongest may enter a list, or that has activations which must be left out.
+    """One neuron of one row that may enter a list, or that has activations which must not be counted.
 
-    `x` is the neuron's row alone; `near` is where its extremes are, or shortly before.
+    `x` is the row of this neuron alone; `near` is where the pieces begin that hold its extremes. `odd` states that the
+    row holds NaN, an infinity, or an activation whose fourth power is beyond float32.
     """
     d = low + j
     if odd:
@@ -393,7 +396,7 @@ def _look_closer(x, runs, row, j, low, extremes, near, odd, kept, sums, weakest,
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def _look_closer_at_cases(x, gate, linear, runs, row, j, low, best, near, odd, kept, sums, weakest, before):
-    """The same of the sign cases."""
+    """The same for the sign cases."""
     d = low + j
     if odd:
         near[:] = 0
@@ -410,96 +413,177 @@ def _look_closer_at_cases(x, gate, linear, runs, row, j, low, best, near, odd, k
             weakest[2 + case, j] = kept.strength[2 + case, d, -1]
 
 
+class _Scratch(NamedTuple):
+    """Arrays for one block of neurons and one row, made once a call of `update`."""
+
+    most: Any
+    """(neuron,) float32: largest activation of the row."""
+    least: Any
+    """(neuron,) float32: smallest."""
+    most_at: Any
+    """(neuron,) int32: where the piece begins that holds the largest."""
+    least_at: Any
+    """(neuron,) int32: the same of the smallest."""
+    powers: Any
+    """(4, neuron) float32: sums of powers of the row."""
+    counts: Any
+    """(1 + threshold, neuron) int32: positions above 0 and each threshold."""
+    best: Any
+    """(4, neuron) float32: largest size of the row in each sign case."""
+    best_at: Any
+    """(4, neuron) int32: where the piece begins that holds it."""
+    case_counts: Any
+    """(3, neuron) int32: positions where the gate is negative, the in projection, both."""
+    row_sums: Any
+    """(3, neuron) float32: sums of the activation at these."""
+    sums: Any
+    """(4, neuron) float64: sums of powers over the rows of the batch."""
+    case_sums: Any
+    """(4, neuron) float64: sums of each sign case over the rows of the batch."""
+    weakest: Any
+    """(side, neuron) float32: strength of the last entry of each list."""
+    look: Any
+    """(neuron,) bool: whether `_look_closer` must see the neuron in this row."""
+    here_most: Any
+    """(neuron,) float32: largest activation of one piece."""
+    here_least: Any
+    """(neuron,) float32: smallest."""
+    piece: Any
+    """(1 + threshold, neuron) of the type of `bits`: `counts` since these were last emptied into it."""
+    best_bits: Any
+    """(4, neuron) of the type of `bits`: `best` of one piece."""
+    case_piece: Any
+    """(3, neuron) of the type of `bits`: as `piece`, of `case_counts`."""
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _scratch(bits):
+    """The arrays of a `_Scratch`, for activations of this integer type."""
+    f32, small = np.float32, bits.dtype
+    return _Scratch(
+        np.empty(BLOCK, f32), np.empty(BLOCK, f32), np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32),
+        np.empty((4, BLOCK), f32), np.empty((1 + N_ABOVE, BLOCK), np.int32),
+        np.empty((4, BLOCK), f32), np.empty((4, BLOCK), np.int32),
+        np.empty((3, BLOCK), np.int32), np.empty((3, BLOCK), f32),
+        np.empty((4, BLOCK), np.float64), np.empty((4, BLOCK), np.float64),
+        np.empty((6, BLOCK), f32), np.empty(BLOCK, np.bool_),
+        np.empty(BLOCK, f32), np.empty(BLOCK, f32),
+        np.empty((1 + N_ABOVE, BLOCK), small), np.empty((4, BLOCK), small), np.empty((3, BLOCK), small),
+    )  # fmt: skip
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _read_row(x, bits, runs, low, n, levels, s):
+    """Scan the counted ranges of one row of a block; returns how many positions they hold."""
+    s.most[:], s.least[:], s.powers[:], s.counts[:] = -np.inf, np.inf, 0, 0
+    s.most_at[:], s.least_at[:], s.piece[:] = 0, 0, 0
+    positions, since = 0, 0
+    for r in range(len(runs)):
+        positions += runs[r, 1] - runs[r, 0]
+        for start in range(runs[r, 0], runs[r, 1], PIECE):
+            stop = min(start + PIECE, runs[r, 1])
+            s.here_most[:], s.here_least[:] = -np.inf, np.inf
+            _scan(x, start, stop, low, n, s.here_most, s.here_least, s.powers)
+            _keep_extremes(
+                s.here_most, s.here_least, np.int32(start), n, s.most, s.least, s.most_at, s.least_at
+            )  # fmt: skip
+            _count(bits, start, stop, low, n, levels, s.piece)
+            since += PIECE
+            if since >= FULL:
+                _empty_into(s.piece, s.counts, n)
+                since = 0
+    _empty_into(s.piece, s.counts, n)
+    return positions
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _read_row_cases(x, bits, gate, linear, runs, low, n, size_bits, s):
+    """Scan the same for the sign cases."""
+    s.best[:], s.best_at[:], s.case_counts[:], s.row_sums[:], s.case_piece[:] = -np.inf, 0, 0, 0, 0
+    since = 0
+    for r in range(len(runs)):
+        for start in range(runs[r, 0], runs[r, 1], PIECE):
+            stop = min(start + PIECE, runs[r, 1])
+            s.best_bits[:] = -1
+            _scan_cases(
+                x, bits, gate, linear, start, stop, low, n, size_bits, s.best_bits, s.case_piece, s.row_sums
+            )  # fmt: skip
+            _keep_best(s.best_bits, np.int32(start), n, s.best, s.best_at)
+            since += PIECE
+            if since >= FULL:
+                _empty_into(s.case_piece, s.case_counts, n)
+                since = 0
+    _empty_into(s.case_piece, s.case_counts, n)
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _enter_row(x, gate, linear, runs, row, low, n, kept, s, before, cases):
+    """Put the examples of one row of a block into the lists where they are strong enough."""
+    extremes, case_best, near = np.empty(2, np.float32), np.empty(4, np.float32), np.empty(4, np.int64)
+    for j in range(n):
+        if not s.look[j]:
+            continue
+        d, odd = low + j, not np.isfinite(s.powers[3, j])
+        extremes[0], extremes[1], near[0], near[1] = s.most[j], s.least[j], s.most_at[j], s.least_at[j]
+        _look_closer(x[:, d], runs, row, j, low, extremes, near, odd, kept, s.sums, s.weakest, before)
+        if cases:
+            for case in range(4):
+                case_best[case], near[case] = s.best[case, j], s.best_at[case, j]
+            _look_closer_at_cases(
+                x[:, d], gate[:, d], linear[:, d], runs, row, j, low, case_best, near, odd, kept, s.case_sums,
+                s.weakest, before,
+            )  # fmt: skip
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _add_sums(low, n, kept, s, cases):
+    """Add a block's sums over the batch to the exact ones."""
+    for i in range(4):
+        unit = FOURTH if i == 3 else 1.0
+        for j in range(n):
+            d = low + j
+            kept.whole[i, d], kept.fraction[i, d] = _add(kept.whole[i, d], kept.fraction[i, d], s.sums[i, j] * unit)
+            if cases:
+                kept.case_whole[i, d], kept.case_fraction[i, d] = _add(
+                    kept.case_whole[i, d], kept.case_fraction[i, d], s.case_sums[i, j]
+                )
+
+
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def update(x, bits, gate, linear, batch, kept, first, last, before, cases, levels, size_bits):
-    """Read neurons `first` to `last` of one batch into the state of a layer; threads share a batch by neurons.
+    """Add neurons `first` to `last` of one batch to the state of a layer; threads share a batch by neurons.
 
     Args:
         x: (batch, pos, neuron) float32, or bfloat16 seen as uint16.
         bits: the same memory as signed integers.
-        gate, linear: (batch, pos, neuron) the same of the gate's and in projection's outputs; not looked at without
-            `cases`.
-        batch: a `state.Rows`.
-        kept: a `state.Kept`.
+        gate, linear: (batch, pos, neuron) outputs of the gate and in projections, seen as signed integers; not read
+            without `cases`.
+        batch: a `state.BatchRuns`.
+        kept: a `state.StateArrays`.
         first, last: the half-open range of neurons.
         before: positions of a window before its peak.
-        cases: whether sign cases are kept.
-        levels: 0 and the thresholds as such integers.
+        cases: whether sign cases are collected.
+        levels: 0 and the thresholds, seen as the same integers.
         size_bits: all bits but the sign.
     """
-    f32, small = np.float32, bits.dtype
-    most, least, powers = np.empty(BLOCK, f32), np.empty(BLOCK, f32), np.empty((4, BLOCK), f32)
-    piece, counts = np.empty((1 + N_ABOVE, BLOCK), small), np.empty((1 + N_ABOVE, BLOCK), np.int32)
-    best_bits, case_piece = np.empty((4, BLOCK), small), np.empty((3, BLOCK), small)
-    best, case_counts, row_sums = np.empty((4, BLOCK), f32), np.empty((3, BLOCK), np.int32), np.empty((3, BLOCK), f32)
-    sums, case_sums = np.empty((4, BLOCK), np.float64), np.empty((4, BLOCK), np.float64)
-    weakest, look = np.empty((6, BLOCK), f32), np.empty(BLOCK, np.bool_)
-    extremes, case_best, near = np.empty(2, f32), np.empty(4, f32), np.empty(4, np.int64)
-    here_most, here_least = np.empty(BLOCK, f32), np.empty(BLOCK, f32)
-    most_at, least_at, best_at = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32), np.empty((4, BLOCK), np.int32)
+    s = _scratch(bits)
     for low in range(first, last, BLOCK):
         n = min(BLOCK, last - low)
-        sums[:], case_sums[:] = 0, 0
+        s.sums[:], s.case_sums[:] = 0, 0
         for side in range(len(kept.strength)):
             for j in range(n):
-                weakest[side, j] = kept.strength[side, low + j, -1]
+                s.weakest[side, j] = kept.strength[side, low + j, -1]
         for b in range(x.shape[0]):
-            most[:], least[:], powers[:], counts[:] = -np.inf, np.inf, 0, 0
-            most_at[:], least_at[:] = 0, 0
-            mine, row, positions = batch.runs[b, : batch.n_runs[b]], batch.rows[b], 0
-            piece[:], since = 0, 0
-            for r in range(len(mine)):
-                positions += mine[r, 1] - mine[r, 0]
-                for start in range(mine[r, 0], mine[r, 1], PIECE):
-                    stop = min(start + PIECE, mine[r, 1])
-                    here_most[:], here_least[:] = -np.inf, np.inf
-                    _scan(x[b], start, stop, low, n, here_most, here_least, powers)
-                    _keep_extremes(here_most, here_least, np.int32(start), n, most, least, most_at, least_at)
-                    _count(bits[b], start, stop, low, n, levels, piece)
-                    since += PIECE
-                    if since >= FULL:
-                        _empty_into(piece, counts, n)
-                        since = 0
-            _empty_into(piece, counts, n)
-            _add_row(most, least, powers, counts, low, n, kept, sums, weakest, look)
+            runs, row = batch.runs[b, : batch.n_runs[b]], batch.rows[b]
+            positions = _read_row(x[b], bits[b], runs, low, n, levels, s)
+            _add_row(s.most, s.least, s.powers, s.counts, low, n, kept, s.sums, s.weakest, s.look)
+            signs = b if cases else 0  # without cases, gate and linear are one element
             if cases:
-                best[:], best_at[:], case_counts[:], row_sums[:], since = -np.inf, 0, 0, 0, 0
-                case_piece[:] = 0
-                for r in range(len(mine)):
-                    for start in range(mine[r, 0], mine[r, 1], PIECE):
-                        stop = min(start + PIECE, mine[r, 1])
-                        best_bits[:] = -1
-                        _scan_cases(
-                            x[b], bits[b], gate[b], linear[b], start, stop, low, n, size_bits,
-                            best_bits, case_piece, row_sums,
-                        )  # fmt: skip
-                        _keep_best(best_bits, np.int32(start), n, best, best_at)
-                        since += PIECE
-                        if since >= FULL:
-                            _empty_into(case_piece, case_counts, n)
-                            since = 0
-                _empty_into(case_piece, case_counts, n)
-                _add_case_row(best, case_counts, row_sums, powers, positions, low, n, kept, case_sums, weakest, look)
-            for j in range(n):
-                if not look[j]:
-                    continue
-                d, odd = low + j, not np.isfinite(powers[3, j])
-                extremes[0], extremes[1], near[0], near[1] = most[j], least[j], most_at[j], least_at[j]
-                _look_closer(x[b, :, d], mine, row, j, low, extremes, near, odd, kept, sums, weakest, before)
-                if cases:
-                    for case in range(4):
-                        case_best[case], near[case] = best[case, j], best_at[case, j]
-                    _look_closer_at_cases(
-                        x[b, :, d], gate[b, :, d], linear[b, :, d], mine, row, j, low, case_best, near, odd, kept,
-                        case_sums, weakest, before,
-                    )  # fmt: skip
-        for i in range(4):
-            unit = FOURTH if i == 3 else 1.0
-            for j in range(n):
-                d = low + j
-                kept.whole[i, d], kept.fraction[i, d] = _add(kept.whole[i, d], kept.fraction[i, d], sums[i, j] * unit)
-                if cases:
-                    kept.case_whole[i, d], kept.case_fraction[i, d] = _add(
-                        kept.case_whole[i, d], kept.case_fraction[i, d], case_sums[i, j]
-                    )
+                _read_row_cases(x[b], bits[b], gate[b], linear[b], runs, low, n, size_bits, s)
+                _add_case_row(
+                    s.best, s.case_counts, s.row_sums, s.powers, positions, low, n, kept, s.case_sums, s.weakest,
+                    s.look,
+                )  # fmt: skip
+            _enter_row(x[b], gate[signs], linear[signs], runs, row, low, n, kept, s, before, cases)
+        _add_sums(low, n, kept, s, cases)
         _draw(x, batch.drawn, kept, low, n)

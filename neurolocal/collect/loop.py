@@ -1,9 +1,10 @@
-"""The loop: batches of rows through the subject, every layer read on the way, a checkpoint now and then.
+"""The loop: batches of rows run through the subject, every layer is read on the way, checkpoints are written.
 
-Invariant: a store on disk is always whole, says how far it is, and going on from it ends in the same bits as a run that
-was never stopped (on the same batches). Stops: the end, a signal, an error in the corpus; all write what there is.
-Cost: at most some per cent over the bare forward pass (scripts/bench_collect.py); memory is the layers' states and the
-rows that they refer to, whatever the corpus.
+Invariant: a store on disk is always whole and states how many rows it covers; a run resumed from it ends in the same
+bits as an uninterrupted one on the same batches. A run ends at the end of the corpus, at a signal, or at an error in
+the corpus; in each case the results so far are written.
+Cost: one read of the activations beside the forward pass; memory is the layers' states and the rows that they refer
+to, whatever the size of the corpus. README.md of this folder has the figures.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from neurolocal.collect import plain
-from neurolocal.collect.rows import KeptRows
+from neurolocal.collect.device import DeviceState
+from neurolocal.collect.rows import RowBuffer
 from neurolocal.collect.sample import Sampler
-from neurolocal.collect.state import Counted, DeviceState, LayerState, State
+from neurolocal.collect.state import CountedBatch, LayerState, State
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, CorpusError
@@ -32,17 +34,17 @@ from neurolocal.records import LayerRecord, Place, Site
 from neurolocal.words.counted import counted_positions
 
 CHECKPOINT_SECONDS = 300.0
-"""Seconds of work that a kill may cost, unless a checkpoint takes over 1.5 s (SHARE)."""
+"""Seconds between checkpoints, which a kill may cost; more where writing one takes over 1.5 s (SHARE)."""
 
 SHARE = 200
-"""A checkpoint waits so many times what the last one took: half a per cent of the run at most."""
+"""The time between checkpoints is at least so many times what the last one took: 0.5 % of the run at most."""
 
 SIGN_SITES: tuple[Site, Site] = ("pre", "pre_linear")
-"""What says a gated neuron's sign case, beside `post`."""
+"""The sites whose signs decide a gated neuron's sign case."""
 
 
 @runtime_checkable
-class Subject(Protocol):
+class CollectSubject(Protocol):
     """What the loop needs of a model."""
 
     n_layers: int
@@ -59,8 +61,8 @@ class Subject(Protocol):
 
 
 @runtime_checkable
-class Batch(Protocol):
-    """What the loop needs of some rows: see `neurolocal.corpus.Batch`."""
+class RowBatch(Protocol):
+    """What the loop needs of some rows: see `neurolocal.corpus.RowBatch`."""
 
     @property
     def tokens(self) -> Int64[np.ndarray, "batch pos"]: ...  # noqa: D102
@@ -76,7 +78,7 @@ class Batch(Protocol):
 
 @dataclass
 class Progress:
-    """A collection at one moment: all that a checkpoint holds, in memory."""
+    """A collection at one moment: the content of a checkpoint, in memory."""
 
     states: dict[Place, State]
     """By site and layer."""
@@ -84,21 +86,21 @@ class Progress:
     """The positions drawn so far."""
     token_count: Int64[np.ndarray, "d_vocab"]
     """How often each token stood at a counted position."""
-    kept: KeptRows
+    kept: RowBuffer
     """Rows that a list or the sample may still refer to."""
     cursor: Any = None
-    """The corpus's cursor behind the last batch."""
+    """The corpus's cursor after the last batch."""
     rows: int = 0
-    """Rows taken in."""
+    """Rows read."""
     n_tokens: int = 0
-    """Positions that competed and counted."""
+    """Positions counted."""
 
     def prune(self) -> None:
-        """Drop the rows that nothing refers to any more."""
+        """Drop the rows that no list and no sampled position refers to."""
         self.kept.prune([*(state.rows() for state in self.states.values()), self.sampler.row[: self.sampler.used]])
 
     def records(self) -> Iterator[tuple[Place, LayerRecord]]:
-        """Each layer as the store holds it, one at a time: a copy of the whole state would double the memory."""
+        """Each layer as the store holds it, one at a time, since a copy of the whole state would double the memory."""
         order = self.sampler.order()
         for place, state in self.states.items():
             yield place, state.snapshot(order)
@@ -109,11 +111,11 @@ class Outcome:
     """How a collection ended."""
 
     rows: int
-    """Rows taken in, earlier runs included."""
+    """Rows read, those of earlier runs included."""
     n_tokens: int
     """Positions counted."""
     complete: bool
-    """Whether the corpus (or `max_rows`) was reached."""
+    """Whether the end of the corpus (or `max_rows`) was reached."""
     seconds: float
     """Seconds of this run."""
     checkpoints: int
@@ -124,12 +126,12 @@ class Outcome:
 
 @runtime_checkable
 class Checkpoint(Protocol):
-    """Writes what there is to disk; returns the NaN and infinite activations of each layer that has some."""
+    """Writes the store; returns the number of NaN and infinite activations of each layer that has any."""
 
     def __call__(self, progress: Progress, *, complete: bool) -> dict[Place, int]: ...  # noqa: D102
 
 
-def resolved(config: CollectConfig, subject: Subject) -> CollectConfig:
+def resolved(config: CollectConfig, subject: CollectSubject) -> CollectConfig:
     """The config with what depends on the subject filled in.
 
     Raises:
@@ -159,7 +161,7 @@ def resolved(config: CollectConfig, subject: Subject) -> CollectConfig:
     return dataclasses.replace(config, sites=sites)
 
 
-def start(subject: Subject, config: CollectConfig) -> Progress:
+def start(subject: CollectSubject, config: CollectConfig) -> Progress:
     """An empty collection, by a `resolved` config."""
     assert config.sites is not None
     states: dict[Place, State] = {}
@@ -180,13 +182,40 @@ def start(subject: Subject, config: CollectConfig) -> Progress:
         states,
         Sampler(config.sample, seed=config.seed),
         np.zeros(d_vocab, np.int64),
-        KeptRows(config.row_length, d_vocab=d_vocab),
+        RowBuffer(config.row_length, d_vocab=d_vocab),
     )
 
 
+class _Checkpoints:
+    """When a checkpoint is due, and how many were written."""
+
+    def __init__(
+        self, progress: Progress, write: Checkpoint, *, every: float | None, every_rows: int | None
+    ) -> None:  # fmt: skip
+        self._progress, self._write, self._every, self._every_rows = progress, write, every, every_rows
+        self._last, self._took = time.monotonic(), 0.0
+        self.written, self.written_rows, self.nonfinite = 0, progress.rows, dict[Place, int]()
+
+    def write(self, *, complete: bool) -> None:
+        """Write one now."""
+        began = time.monotonic()
+        self._progress.prune()
+        self.nonfinite = self._write(self._progress, complete=complete)
+        self._last, self.written, self.written_rows = time.monotonic(), self.written + 1, self._progress.rows
+        self._took = self._last - began
+
+    @property
+    def due(self) -> bool:
+        """Whether one is to be written after this batch."""
+        if self._every_rows is not None and self._progress.rows - self.written_rows >= self._every_rows:
+            return True
+        seconds = max(CHECKPOINT_SECONDS, SHARE * self._took) if self._every is None else self._every
+        return time.monotonic() - self._last >= seconds
+
+
 def collect(
-    subject: Subject,
-    batches: Iterator[Batch],
+    subject: CollectSubject,
+    batches: Iterator[RowBatch],
     progress: Progress,
     *,
     config: CollectConfig,
@@ -201,38 +230,23 @@ def collect(
 
     Args:
         subject: the model under study.
-        batches: rows behind `progress.cursor`, ascending.
+        batches: the rows after `progress.cursor`, ascending.
         progress: from `start`, or restored from a checkpoint; changed in place.
         config: the conventions, `resolved`.
         checkpoint: writes the store.
         every: seconds between checkpoints; None is CHECKPOINT_SECONDS, and longer where writing takes long.
         every_rows: rows between checkpoints; None is by time alone.
-        end: the corpus's cursor behind its last batch, asked when the batches have ended: a shard's own last batch may
-            come earlier.
-        stop: asked after every batch; True ends the run with a checkpoint. A signal handler sets it: an exception in
-            the middle of a batch would leave some layers ahead of others, so it is never caught here.
+        end: gives the corpus's cursor after its last batch, called when the batches have ended: a shard's own last
+            batch may come earlier.
+        stop: called after every batch; True ends the run with a checkpoint. A signal handler sets it. An exception in
+            the middle of a batch is never caught here, because some layers would be ahead of others.
         bar: whether to show a progress bar.
 
     Raises:
-        CorpusError: the corpus cannot be read further; what there is was written first.
+        CorpusError: the corpus cannot be read further; the results so far were written first.
     """
-    began = last = time.monotonic()
-    written, written_rows, took, stopped, bad = 0, progress.rows, 0.0, False, dict[Place, int]()
-
-    def write(*, complete: bool) -> None:
-        nonlocal last, written, written_rows, took, bad
-        now = time.monotonic()
-        progress.prune()
-        bad = checkpoint(progress, complete=complete)
-        last, written, written_rows = time.monotonic(), written + 1, progress.rows
-        took = last - now
-
-    def due() -> bool:
-        if every_rows is not None and progress.rows - written_rows >= every_rows:
-            return True
-        seconds = max(CHECKPOINT_SECONDS, SHARE * took) if every is None else every
-        return time.monotonic() - last >= seconds
-
+    began, stopped = time.monotonic(), False
+    checkpoints = _Checkpoints(progress, checkpoint, every=every, every_rows=every_rows)
     shown = tqdm(
         total=config.max_rows, initial=progress.rows, unit="row", desc="collect", disable=not bar, smoothing=0.1
     )
@@ -245,30 +259,32 @@ def collect(
                 shown.set_postfix_str(f"{progress.n_tokens:,} tokens", refresh=False)
                 if stopped := stop():
                     break
-                if due():
-                    write(complete=False)
+                if checkpoints.due:
+                    checkpoints.write(complete=False)
     except CorpusError:  # raised between batches: every layer has seen the same rows
-        if progress.rows > written_rows:
-            write(complete=False)
+        if progress.rows > checkpoints.written_rows:
+            checkpoints.write(complete=False)
         raise
     if not stopped:
         progress.cursor = end() or progress.cursor
-    write(complete=not stopped)
+    checkpoints.write(complete=not stopped)
     return Outcome(
         progress.rows,
         progress.n_tokens,
         complete=not stopped,
         seconds=time.monotonic() - began,
-        checkpoints=written,
-        nonfinite=bad,
+        checkpoints=checkpoints.written,
+        nonfinite=checkpoints.nonfinite,
     )
 
 
-def take(subject: Subject, batch: Batch, progress: Progress, *, config: CollectConfig, workers: Workers) -> None:
+def take(
+    subject: CollectSubject, batch: RowBatch, progress: Progress, *, config: CollectConfig, workers: Workers
+) -> None:
     """Take one batch into the collection."""
     own = config.sites or ()
     mask = counted_positions(batch.tokens, batch.length, special=subject.vocabulary.special, config=vars(config))
-    counted = Counted.of(batch.rows, mask, progress.sampler)
+    counted = CountedBatch.of(batch.rows, mask, progress.sampler)
     sites = tuple(dict.fromkeys((*own, *(SIGN_SITES if config.sign_cases else ()))))
     signs = tuple(sites.index(site) for site in SIGN_SITES) if config.sign_cases else None
 

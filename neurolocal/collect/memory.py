@@ -1,7 +1,7 @@
-"""How much memory a collection takes at most, before it is started: the formula of FORMAT.md, "Memory".
+"""The most memory that a collection takes, computed before it starts: the formula of FORMAT.md, "Memory".
 
-Invariant: depends on the model and the config, never on the corpus. What Python and its packages take (some 700 MiB
-with torch and transformers) comes on top.
+Invariant: depends on the model and the config, never on the corpus. Python and its packages come on top (some 700 MiB
+with torch and transformers). Cost: none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def neuron_bytes(config: CollectConfig) -> int:
-    """Bytes that a neuron takes at one site during a run (a store takes `4 k` a list less)."""
+    """Bytes of a neuron at one site during a run; in the store a list has 4 k bytes less."""
     sides = len(SIDES) + (len(CASES) if config.sign_cases else 0)
     example = 4 * (config.before + 1 + config.after) + 4 + 8 + 4 + 4  # window, strength, row, position, slot
     sums = 2 * 4 * 8 + 2 * 4 + 8 * (2 + len(THRESHOLDS)) + (3 * len(CASES) * 8 if config.sign_cases else 0)
@@ -26,15 +26,15 @@ def neuron_bytes(config: CollectConfig) -> int:
 def expected_bytes(
     d_mlp: Sequence[int], config: CollectConfig, *, weights: int, d_model: int, d_vocab: int, rows: int | None = None
 ) -> int:
-    """The most that a collection takes.
+    """The most bytes that a collection takes.
 
     Args:
         d_mlp: width of each layer's MLP.
         config: `resolved`.
-        weights: bytes of the model.
+        weights: bytes of the model's weights.
         d_model: width of the residual stream.
         d_vocab: entries of the vocabulary.
-        rows: rows of the run; None counts as many as the lists could ever refer to.
+        rows: rows of the run; None assumes as many as the lists can refer to.
     """
     layers = [d_mlp[i] for i in (range(len(d_mlp)) if config.layers is None else config.layers)]
     neurons = [width if config.neurons is None else len(config.neurons) for width in layers]

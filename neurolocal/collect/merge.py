@@ -1,7 +1,8 @@
 """The records of a layer from two parts of a corpus -> one, as if both had been read in one run.
 
-Invariant: associative and commutative, bit for bit: lists compete by (strength, lower row, lower position), counts
-add, sums add as integers (`exact`), the sample keeps the smallest hashes of both. Rows of the two must be disjoint.
+Invariant: associative and commutative, bit for bit: lists are ordered by (strength, lower row, lower position), counts
+are added, sums are added as integers (`exact`), the sample keeps the smallest hashes of both. The two parts must have
+no row in common. Cost: a sort of 2 k entries a neuron and side.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def merge(a: LayerRecord, b: LayerRecord, *, sample: Int64[np.ndarray, "sample"]
 
 
 def merge_lists(a: TopK, b: TopK, side: Side) -> TopK:
-    """The k strongest of two lists a neuron."""
+    """The k strongest examples of each neuron's two lists."""
     k = a.activation.shape[1]
     both = [np.concatenate(pair, axis=1) for pair in (
         (a.activation, b.activation), (a.row, b.row), (a.position, b.position), (a.window, b.window)

@@ -1,8 +1,8 @@
 """One batch of a layer's activations -> lists, sums and counts, in plain torch, on any device.
 
-The path for a GPU, and the twin that the CPU's kernels are tested against. Invariant: see `kernels`; ties are kept by
-stable sorts over what the list holds followed by the batch's rows in order. `reduced` holds all that reads every
-activation and nothing else, so that a compiler can fuse it into one read.
+The path for a GPU, and the reference that tests compare the CPU's kernels with. Invariant: see `kernels`. Ties are
+resolved by stable sorts: the entries of the list come first, then the batch's rows in order. `reduced` contains every
+operation that reads all activations and no other, so that torch.compile can fuse it into one read.
 Cost: a few passes over the activations (one where it is compiled) and a sort of k + batch entries a neuron; no
 synchronisation with the host.
 """
@@ -22,12 +22,12 @@ from neurolocal.collect.exact import LIMIT, MASK, SCALE
 from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
 
 Signs = tuple[Tensor, Tensor] | None
-"""Gate and in projections' outputs, shape (batch, pos, neuron), where sign cases are kept."""
+"""Outputs of the gate and in projections, each (batch, pos, neuron); None where sign cases are not collected."""
 
 
 @dataclass
-class State:
-    """What `state.Kept` holds, as tensors; windows lie in the order of their entries."""
+class StateTensors:
+    """The arrays of `state.StateArrays` as tensors, without `slot`: windows are in the order of their entries."""
 
     strength: Float32[Tensor, "side neuron k"]
     row: Int64[Tensor, "side neuron k"]
@@ -46,13 +46,13 @@ class State:
     case_fraction: Int64[Tensor, "4 case_neuron"]
 
 
-class Reduced(NamedTuple):
-    """All that a batch says before it is merged with what there is."""
+class Reduction(NamedTuple):
+    """What a batch contributes, before it is merged into the state."""
 
     strength: Float32[Tensor, "side batch neuron"]
-    """The strongest of each row and side; -inf where no position competes."""
+    """The strongest activation of each row and side, as a strength; -inf where no position competes."""
     at: Int64[Tensor, "side batch neuron"]
-    """Where it stands, the first of equals."""
+    """Its position; of equal ones the first."""
     sums: Float32[Tensor, "4 batch neuron"]
     """Sums of powers 1 to 4 over each row."""
     positive: Int64[Tensor, "neuron"]
@@ -62,11 +62,11 @@ class Reduced(NamedTuple):
     case_sums: Float32[Tensor, "4 batch case_neuron"]
 
 
-Reduce = Callable[[Tensor, Tensor, Signs], Reduced]
+Reduce = Callable[[Tensor, Tensor, Signs], Reduction]
 
 
-def reduced(x: Float[Tensor, "batch pos neuron"], mask: Bool[Tensor, "batch pos"], signs: Signs) -> Reduced:
-    """Everything that needs a look at each activation of a batch."""
+def reduced(x: Float[Tensor, "batch pos neuron"], mask: Bool[Tensor, "batch pos"], signs: Signs) -> Reduction:
+    """The part of an update that reads every activation of a batch."""
     x = x.float()
     finite = x.isfinite() & mask[:, :, None]
     sides = [torch.where(finite, x, -torch.inf).max(dim=1), torch.where(finite, -x, -torch.inf).max(dim=1)]
@@ -81,7 +81,7 @@ def reduced(x: Float[Tensor, "batch pos neuron"], mask: Bool[Tensor, "batch pos"
             case_count.append(here.sum((0, 1)))
             case_sums.append(torch.where(here, x, 0).sum(1))
     none = x.new_zeros((4, len(x), 0))
-    return Reduced(
+    return Reduction(
         strength=torch.stack([strength for strength, _ in sides]),
         at=torch.stack([at for _, at in sides]),
         sums=torch.stack([clean.sum(1), squares.sum(1), (squares * clean).sum(1), (squares * squares).sum(1)]),
@@ -94,17 +94,17 @@ def reduced(x: Float[Tensor, "batch pos neuron"], mask: Bool[Tensor, "batch pos"
 
 
 def compiled() -> Reduce:
-    """`reduced`, fused by torch.compile into few kernels; plain where that cannot be done, with a warning."""
+    """`reduced` compiled by torch.compile; where compilation fails, a warning and then the uncompiled `reduced`."""
     fast: Reduce | None = torch.compile(reduced, dynamic=False)
 
-    def reduce(x: Tensor, mask: Tensor, signs: Signs) -> Reduced:
+    def reduce(x: Tensor, mask: Tensor, signs: Signs) -> Reduction:
         nonlocal fast
         if fast is not None:
             try:
                 return fast(x, mask, signs)
             except torch.OutOfMemoryError:
                 raise
-            except Exception as error:  # no compiler, no triton, a driver too old: many kinds
+            except Exception as error:  # no compiler, no triton, an old driver: the types vary
                 fast = None
                 said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
                 warnings.warn(f"collecting without torch.compile, which failed ({said}); it is slower", stacklevel=2)
@@ -114,7 +114,7 @@ def compiled() -> Reduce:
 
 
 def update(
-    state: State,
+    state: StateTensors,
     x: Float[Tensor, "batch pos neuron"],
     mask: Bool[Tensor, "batch pos"],
     rows: Int64[Tensor, "batch"],
@@ -124,15 +124,15 @@ def update(
     before: int,
     reduce: Reduce = reduced,
 ) -> None:
-    """Take one batch into the state, in place.
+    """Add one batch to the state, in place.
 
     Args:
-        state: what there is.
+        state: of the layer.
         x: activations.
-        mask: positions that count.
+        mask: counted positions.
         rows: row indices, ascending.
-        drawn: row within the batch, and position, of what the histogram takes.
-        signs: where sign cases are kept.
+        drawn: row within the batch, and position, of each position that the histogram counts.
+        signs: see `Signs`.
         before: positions of a window before its peak.
         reduce: `reduced`, or the same compiled.
     """
@@ -153,7 +153,7 @@ def update(
 
 
 def _merge(
-    state: State,
+    state: StateTensors,
     side: int,
     x: Float[Tensor, "batch pos neuron"],
     strength: Float32[Tensor, "batch neuron"],
@@ -175,7 +175,7 @@ def _merge(
     state.position[side] = torch.where(new, place.int(), state.position[side].gather(1, old))
     where = place[:, :, None] - before + torch.arange(width, device=x.device)
     inside = (where >= 0) & (where < x.shape[1])
-    # Where nothing enters, every window reads the one entry (0, 0, neuron): cheap, and no question to the host.
+    # Where nothing enters, every window reads the entry (0, 0, neuron): cheap, and it needs no synchronisation.
     source = torch.where(new[:, :, None] & inside, where, 0)
     cut = x[torch.where(new, batch, 0)[:, :, None], source, neuron[:, :, None]].float()
     cut = torch.where(inside, cut, torch.nan)

@@ -1,8 +1,8 @@
-"""Random examples of a store, computed again on the subject: does the store say what the model does?
+"""Random examples of a store are computed again on the subject: are the stored activations the model's own?
 
-Invariant: an example is off only where it differs by more than rounding explains: batches of another size make kernels
-add in another order. The subject must have the store's weights and tokenizer.
-Cost: the lists of every place, one at a time, and a forward pass over at most n rows.
+Invariant: an example is reported only where it differs by more than rounding explains; other batch sizes make kernels
+add in another order. The subject must have the store's weights, tokenizer and dtype.
+Cost: the lists of every site, layer and side, one at a time, and a forward pass over at most n rows.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from neurolocal.store import Store
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-1, "float16": 2e-2}
-"""Share of a neuron's largest |activation| by which an example may differ, by the dtype that was computed in.
+"""Share of a neuron's largest |activation| by which an example may differ, by the dtype of the computation.
 
-On one machine nothing differs, whatever the batches. Against float64, as a stand-in for any other order of adding, the
-worst of 1,500 windows of stories260k (5 layers) was 2e-6, 8e-2 and 9e-3.
+On one machine nothing differed at any batch size. Compared with float64, which stands for any other order of adding,
+the largest difference in 1,500 windows of stories260k (5 layers) was 2e-6, 8e-2 and 9e-3.
 """
 
 FLOOR = 1e-2
-"""A neuron's scale is at least this share of its layer's: rounding is as large as what goes in, not what comes out."""
+"""A neuron's scale is at least this share of its layer's: rounding depends on the layer's inputs, not on the result."""
 
 BATCH = 8
 """Rows a forward pass."""
 
 
 @runtime_checkable
-class Subject(Protocol):
+class ReplaySubject(Protocol):
     """What a replay needs of a model."""
 
     @property
@@ -50,8 +50,8 @@ class Subject(Protocol):
     def read(self, tokens: Tensor, readers: Mapping[int, Any], *, sites: Sequence[Site]) -> None: ...  # noqa: D102
 
 
-class Replayed(NamedTuple):
-    """One example, as stored and as computed again."""
+class ExampleReplay(NamedTuple):
+    """One example: its stored activation, and the activation computed again."""
 
     site: Site
     layer: int
@@ -64,9 +64,9 @@ class Replayed(NamedTuple):
     stored: float
     """The activation in the store."""
     now: float
-    """The same, computed again."""
+    """The activation computed again."""
     difference: float
-    """Largest |difference| of peak and window, as a share of the neuron's largest |activation|; inf for NaN in one."""
+    """Largest |difference| over peak and window, as a share of the neuron's largest |activation|; inf for one NaN."""
 
     def __str__(self) -> str:
         return (
@@ -77,33 +77,33 @@ class Replayed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Replay:
-    """How a replay went."""
+class ReplayReport:
+    """The result of a replay."""
 
     examples: int
     """Examples computed again."""
     rows: int
-    """Distinct rows that they lie in."""
+    """Distinct rows that contain them."""
     tolerance: float
     """Share of a neuron's largest |activation| by which they may differ."""
     largest: float
-    """The largest difference, in the same measure."""
+    """The largest difference, as such a share."""
     of_layer: float
     """The largest |difference| as a share of the layer's largest |activation|."""
     correlation: float
-    """Of stored and computed activations at the peaks; NaN of fewer than two."""
-    off: tuple[Replayed, ...]
-    """The examples that differ by more, worst first."""
+    """Pearson correlation of stored and computed activations at the peaks; NaN for fewer than two examples."""
+    off: tuple[ExampleReplay, ...]
+    """The examples that differ by more than `tolerance`, largest difference first."""
 
 
-class _Chosen(NamedTuple):
+class _Target(NamedTuple):
     """An example to compute again."""
 
     site: Site
     layer: int
     side: Side
     at: int
-    """Where its neuron stands in the layer's arrays."""
+    """Where its neuron is in the layer's arrays."""
     neuron: int
     rank: int
     row: int
@@ -114,24 +114,26 @@ class _Chosen(NamedTuple):
     layer_scale: float
 
 
-def replay(store: Store, subject: Subject, *, n: int, seed: int = 0, tolerance: float | None = None) -> Replay:
+def replay(
+    store: Store, subject: ReplaySubject, *, n: int, seed: int = 0, tolerance: float | None = None
+) -> ReplayReport:
     """Compute random examples of a store again.
 
     Args:
-        store: open; all of its sites are looked at.
+        store: open; examples come from all of its sites.
         subject: what the store was collected from, in the same dtype.
-        n: examples, spread over sites, layers and sides, in distinct rows as far as there are so many.
+        n: examples, spread evenly over sites, layers and sides, in distinct rows where there are enough.
         seed: of the choice.
         tolerance: share of a neuron's largest |activation|; None is `TOLERANCE` of the dtype.
 
     Raises:
-        StoreError: the store was made by other weights, another tokenizer or in another dtype, or is damaged.
+        StoreError: the store was made with other weights, another tokenizer or another dtype, or is damaged.
     """
     dtype = _require_same(store, subject)
     limit = TOLERANCE[dtype] if tolerance is None else tolerance
     chosen = _choose(store, n, np.random.default_rng(seed))
     tokens, length = store.rows_stored
-    found = list[tuple[Replayed, float]]()
+    found = list[tuple[ExampleReplay, float]]()
     rows = sorted({c.row for c in chosen})
     for low in range(0, len(rows), BATCH):
         some = rows[low : low + BATCH]
@@ -144,7 +146,7 @@ def replay(store: Store, subject: Subject, *, n: int, seed: int = 0, tolerance: 
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = float(np.corrcoef(stored, now)[0, 1]) if len(found) > 1 else float("nan")
     off = sorted((one for one, _ in found if not one.difference <= limit), key=lambda one: -one.difference)
-    return Replay(
+    return ReplayReport(
         examples=len(found),
         rows=len(rows),
         tolerance=limit,
@@ -155,11 +157,11 @@ def replay(store: Store, subject: Subject, *, n: int, seed: int = 0, tolerance: 
     )
 
 
-def _require_same(store: Store, subject: Subject) -> str:
-    """The dtype that both computed in.
+def _require_same(store: Store, subject: ReplaySubject) -> str:
+    """The dtype of both.
 
     Raises:
-        StoreError: they do not belong together.
+        StoreError: the subject is not the one that the store was made with.
     """
     there = store.manifest
     own = str(subject.dtype).removeprefix("torch.")
@@ -176,8 +178,8 @@ def _require_same(store: Store, subject: Subject) -> str:
     return own
 
 
-def _choose(store: Store, n: int, rng: np.random.Generator) -> list[_Chosen]:
-    """Examples at random, spread evenly over the places, in rows that are not taken yet where there are any."""
+def _choose(store: Store, n: int, rng: np.random.Generator) -> list[_Target]:
+    """Random examples, spread evenly over sites, layers and sides, in rows not chosen yet where there are any."""
     from neurolocal.store import Store
 
     opened: dict[Site, Store] = {site: Store(store.path, site=site) for site in store.sites}
@@ -186,7 +188,7 @@ def _choose(store: Store, n: int, rng: np.random.Generator) -> list[_Chosen]:
             (site, layer, side) for site, one in opened.items() for layer in one.layers for side in one.sides(layer)
         ]
         each = np.bincount(rng.permutation(max(1, len(places)))[np.arange(n) % max(1, len(places))])
-        found, taken = list[_Chosen](), set[int]()
+        found, taken = list[_Target](), set[int]()
         for (site, layer, side), wanted in zip(places, each.tolist(), strict=False):
             if wanted:
                 found += _choose_at(opened[site], layer, side, wanted=wanted, taken=taken, rng=rng)
@@ -198,8 +200,8 @@ def _choose(store: Store, n: int, rng: np.random.Generator) -> list[_Chosen]:
 
 def _choose_at(
     store: Store, layer: int, side: Side, *, wanted: int, taken: set[int], rng: np.random.Generator
-) -> list[_Chosen]:
-    """Some examples of one list; their rows are added to `taken`."""
+) -> list[_Target]:
+    """Random examples of one layer and side; their rows are added to `taken`."""
     top, neurons, statistics = store.top(layer, side), store.neurons(layer), store.statistics(layer)
     size = np.maximum(np.abs(statistics.minimum), np.abs(statistics.maximum))
     most = float(size[np.isfinite(size)].max(initial=0.0))
@@ -216,7 +218,7 @@ def _choose_at(
     used = set(fresh)
     fresh += [i for i in order.tolist() if i not in used][: wanted - len(fresh)]
     return [
-        _Chosen(
+        _Target(
             store.site, layer, side, int(at[i]), int(neurons[at[i]]), int(rank[i]), int(top.row[at[i], rank[i]]),
             int(top.position[at[i], rank[i]]), float(top.activation[at[i], rank[i]]), top.window[at[i], rank[i]],
             max(float(size[at[i]]), FLOOR * most), most,
@@ -226,9 +228,9 @@ def _choose_at(
 
 
 def _computed(
-    subject: Subject, tokens: Int64[np.ndarray, "batch pos"], chosen: list[tuple[int, _Chosen]]
+    subject: ReplaySubject, tokens: Int64[np.ndarray, "batch pos"], chosen: list[tuple[int, _Target]]
 ) -> list[Float32[np.ndarray, "pos"]]:
-    """Each example's neuron over its whole row."""
+    """The activations of each example's neuron over its whole row."""
     sites: tuple[Site, ...] = tuple(dict[Site, None].fromkeys(c.site for _, c in chosen))
     found: dict[int, np.ndarray] = {}
 
@@ -244,8 +246,8 @@ def _computed(
     return [found[i] for i in range(len(chosen))]
 
 
-def _compared(c: _Chosen, values: Float32[np.ndarray, "pos"], length: int, store: Store) -> tuple[Replayed, float]:
-    """An example beside what was computed, and its difference as a share of the layer's largest."""
+def _compared(c: _Target, values: Float32[np.ndarray, "pos"], length: int, store: Store) -> tuple[ExampleReplay, float]:
+    """An example with what was computed, and its difference as a share of the layer's largest |activation|."""
     first = c.position - store.manifest["config"]["before"]
     places = np.arange(max(first, 0), min(first + len(c.window), length))
     stored = np.concatenate([[c.activation], c.window[places - first]]).astype(np.float64)
@@ -254,7 +256,7 @@ def _compared(c: _Chosen, values: Float32[np.ndarray, "pos"], length: int, store
         gap = np.where((stored == now) | (np.isnan(stored) & np.isnan(now)), 0.0, np.abs(stored - now))
     most = float(np.where(np.isnan(gap), np.inf, gap).max())
     return (
-        Replayed(
+        ExampleReplay(
             c.site, c.layer, c.side, c.neuron, c.rank, c.row, c.position, c.activation, float(values[c.position]),
             most / c.scale if most else 0.0,
         ),

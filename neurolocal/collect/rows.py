@@ -1,7 +1,7 @@
-"""The token rows that an example or the sample refers to, with where each came from.
+"""The token rows that an example or the sample refers to, with the documents that each is made of.
 
-Invariant: after `prune`, exactly those. Between prunings new rows are kept too, at most as many tokens as there are
-kept ones (or `SLACK`), so memory depends on the lists, not on the corpus.
+Invariant: after `prune`, exactly these rows. Between prunings new rows are held too: at most as many tokens as the rows
+referred to have (or `SLACK`, if that is more). So memory depends on the lists, not on the corpus.
 Cost: 2 bytes a token (4 where the vocabulary has over 65,536 entries).
 """
 
@@ -15,11 +15,11 @@ from jaxtyping import Int64
 from neurolocal.provenance import Parts
 
 SLACK = 1 << 22
-"""Tokens of new rows that are kept before the first pruning."""
+"""Tokens of new rows that are held before the first pruning."""
 
 
-class KeptRows:
-    """Rows by ascending number; new ones behind the others."""
+class RowBuffer:
+    """Rows by ascending row index; new ones come last."""
 
     def __init__(self, row_length: int, *, d_vocab: int) -> None:
         """No rows."""
@@ -36,17 +36,17 @@ class KeptRows:
         index: Int64[np.ndarray, "batch"],
         parts: Parts,
     ) -> None:
-        """Keep the rows of a batch, for now."""
+        """Hold the rows of a batch until the next pruning."""
         self._fresh.append((tokens.astype(self.tokens.dtype), length, index, parts))
         self._fresh_tokens += tokens.size
 
     @property
     def due(self) -> bool:
-        """Whether new rows take more room than those that are needed."""
+        """Whether new rows take more memory than the rows referred to (and more than `SLACK`)."""
         return self._fresh_tokens > max(SLACK, self.tokens.size)
 
     def prune(self, used: Iterable[Int64[np.ndarray, "_"]]) -> None:
-        """Drop the rows that none of the given row numbers names (-1 names none)."""
+        """Drop the rows whose index is not among the given ones (-1 stands for no row)."""
         rows = [(self.tokens, self.length, self.index, self.parts), *self._fresh]
         index = np.concatenate([row[2] for row in rows])
         keep = np.zeros(len(index) + 1, bool)

@@ -1,9 +1,9 @@
 """Positions of the corpus drawn at random, the same for every neuron: those whose hash is smallest.
 
-Invariant: a position's hash depends on the seed, its row and its place alone, so the sample of a corpus is the same
-whatever the batches, shards and stops, and two parts merge by keeping the smallest hashes of both. The histogram takes
-every position whose hash is under 2^64 / HISTOGRAM_EVERY.
-Cost: some 20 us a batch of 2,048 positions; `size` activations a neuron.
+Invariant: the hash of a position depends on the seed, its row and its position in the row alone. So the sample of a
+corpus is the same for any batches, shards and interruptions, and two parts merge by keeping the smallest hashes of
+both. The histogram counts every position whose hash is under 2^64 / HISTOGRAM_EVERY.
+Cost: one hash a counted position; `size` activations a neuron.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from jaxtyping import Bool, Int32, Int64, UInt64
 from neurolocal.records import HISTOGRAM_EVERY, Sample
 
 
-class Drawn(NamedTuple):
-    """What a batch gives to the histogram and to the sample."""
+class Draw(NamedTuple):
+    """The positions of a batch that go into the histogram and into the sample."""
 
     histogram: Int64[np.ndarray, "drawn 2"]
     """Row within the batch, and position."""
     entering: Int64[np.ndarray, "entering 2"]
     """The same of the positions that enter the sample."""
     slots: Int64[np.ndarray, "entering"]
-    """Where in the sample each belongs, in place of what lies there."""
+    """Slot of the sample in which each replaces what was there."""
 
 
 class Sampler:
-    """The `size` positions with the smallest hashes so far, in slots that never move."""
+    """The `size` positions with the smallest hashes so far; a position stays in its slot while it is in the sample."""
 
     def __init__(self, size: int, *, seed: int) -> None:
         """Nothing drawn yet."""
@@ -36,8 +36,8 @@ class Sampler:
         self.row, self.position = np.zeros(size, np.int64), np.zeros(size, np.int32)
         self.hash = np.full(size, np.iinfo(np.uint64).max, np.uint64)
 
-    def draw(self, rows: Int64[np.ndarray, "batch"], mask: Bool[np.ndarray, "batch pos"]) -> Drawn:
-        """Take in the counted positions of a batch."""
+    def draw(self, rows: Int64[np.ndarray, "batch"], mask: Bool[np.ndarray, "batch pos"]) -> Draw:
+        """Draw from the counted positions of a batch."""
         batch, position = np.nonzero(mask)
         own = hashes(rows[batch], position.astype(np.int32), seed=self.seed)
         some = np.flatnonzero(own < np.uint64(2**64 // HISTOGRAM_EVERY))
@@ -46,7 +46,7 @@ class Sampler:
         near = np.flatnonzero(own <= self.hash.max(initial=0)) if self.used == size else np.arange(len(own))
         near = near[np.lexsort((position[near], rows[batch[near]], own[near]))][:size]
         if not len(near):
-            return Drawn(histogram, np.empty((0, 2), np.int64), np.empty(0, np.int64))
+            return Draw(histogram, np.empty((0, 2), np.int64), np.empty(0, np.int64))
         mine = slice(self.used)
         both = [
             np.concatenate(pair)
@@ -64,10 +64,10 @@ class Sampler:
             position[entering],
         )
         self.used = min(size, self.used + len(near))
-        return Drawn(histogram, np.stack([batch[entering], position[entering]], axis=1), slots)
+        return Draw(histogram, np.stack([batch[entering], position[entering]], axis=1), slots)
 
     def order(self) -> Int64[np.ndarray, "sample"]:
-        """The slots by row, then position."""
+        """The slots ordered by row, then position."""
         return np.lexsort((self.position[: self.used], self.row[: self.used]))
 
     def snapshot(self) -> Sample:
@@ -76,7 +76,7 @@ class Sampler:
         return Sample(self.row[order], self.position[order])
 
     def restore(self, sample: Sample) -> None:
-        """Go back to a snapshot: slots in its order."""
+        """Replace the sample by a snapshot, with slots in its order."""
         self.used = len(sample.row)
         self.row[: self.used], self.position[: self.used] = sample.row, sample.position
         self.hash[:] = np.iinfo(np.uint64).max
@@ -84,7 +84,7 @@ class Sampler:
 
 
 def merge_samples(a: Sample, b: Sample, *, size: int, seed: int) -> tuple[Sample, Int64[np.ndarray, "sample"]]:
-    """The sample of both parts together, and where each of its positions stands in a's followed by b's."""
+    """The sample of both parts together, and the index of each of its positions in a's followed by b's."""
     row, position = np.concatenate([a.row, b.row]), np.concatenate([a.position, b.position])
     best = np.lexsort((position, row, hashes(row, position, seed=seed)))[:size]
     best = best[np.lexsort((position[best], row[best]))]

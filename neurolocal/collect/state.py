@@ -1,7 +1,7 @@
 """The state of one layer during a run: the lists of every neuron, their windows, and the statistics.
 
-Invariant: `snapshot` then `restore` gives the same state, so a run that stops and goes on ends as one that did not.
-Cost: see "Memory" in FORMAT.md; with k = 20, windows of 61 and a sample of 1,024, 15.2 kB a neuron.
+Invariant: `snapshot` then `restore` gives the same state, so an interrupted and resumed run ends in the same bits as an
+uninterrupted one. Cost: see "Memory" in FORMAT.md; with k = 20, windows of 61 and a sample of 1,024, 15.2 kB a neuron.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from neurolocal.collect import plain
-from neurolocal.collect.sample import Drawn, Sampler
+from neurolocal.collect.sample import Draw, Sampler
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS, CaseStatistics, LayerRecord, Side, Statistics, TopK
@@ -23,20 +23,26 @@ from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS, CaseStatistics, L
 Activations = Float[Tensor, "batch pos neuron"]
 
 
-class Counted(NamedTuple):
-    """What of a batch competes and counts, and what is drawn from it."""
+class CountedBatch(NamedTuple):
+    """The counted positions of a batch, which compete for the lists, and the positions drawn from it at random."""
 
     rows: Int64[np.ndarray, "batch"]
     """Row indices, ascending."""
     mask: Bool[np.ndarray, "batch pos"]
+    """Whether each position is counted."""
     runs: Int64[np.ndarray, "batch run 2"]
-    """The same as half-open ranges."""
+    """The counted positions of each row as half-open ranges."""
     n_runs: Int64[np.ndarray, "batch"]
+    """How many ranges each row has."""
     total: int
-    drawn: Drawn
+    """Counted positions of the batch."""
+    drawn: Draw
+    """The positions for the histogram and the sample."""
 
     @classmethod
-    def of(cls, rows: Int64[np.ndarray, "batch"], mask: Bool[np.ndarray, "batch pos"], sampler: Sampler) -> Counted:
+    def of(
+        cls, rows: Int64[np.ndarray, "batch"], mask: Bool[np.ndarray, "batch pos"], sampler: Sampler
+    ) -> CountedBatch:
         """The ranges of a mask; the sampler takes in the batch."""
         edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
         n_runs = (edges == 1).sum(axis=1)
@@ -47,8 +53,11 @@ class Counted(NamedTuple):
         return cls(rows, mask, runs, n_runs.astype(np.int64), int(mask.sum()), sampler.draw(rows, mask))
 
 
-class Kept(NamedTuple):
-    """The arrays of a layer's state; `side` runs over largest, smallest, and the four sign cases where kept."""
+class StateArrays(NamedTuple):
+    """The arrays of a layer's state, as the compiled kernels take them.
+
+    `side` runs over largest, smallest, and the four sign cases where they are collected.
+    """
 
     strength: np.ndarray
     """(side, neuron, k) float32, strongest first, -inf where unused."""
@@ -75,46 +84,46 @@ class Kept(NamedTuple):
     nonfinite: np.ndarray
     """(neuron,) int64."""
     histogram: np.ndarray
-    """(neuron, bin) int32: half the memory, which is what a batch waits for; full after 3 x 10^10 tokens."""
+    """(neuron, bin) int32, enough for 3 x 10^10 tokens; int64 would double the bytes that a batch touches."""
     case_count: np.ndarray
-    """(4, neuron) int64; without neurons where cases are not kept."""
+    """(4, neuron) int64; (4, 0) where sign cases are not collected."""
     case_whole: np.ndarray
     """(4, neuron) int64."""
     case_fraction: np.ndarray
     """(4, neuron) int64."""
 
 
-class Rows(NamedTuple):
-    """Which rows and positions of a batch count."""
+class BatchRuns(NamedTuple):
+    """What the compiled kernels receive of a `CountedBatch`."""
 
     runs: np.ndarray
     """(batch, run, 2) int64: the counted positions of a row as half-open ranges."""
     n_runs: np.ndarray
-    """(batch,) int64: how many of them a row has."""
+    """(batch,) int64: how many ranges a row has."""
     rows: np.ndarray
     """(batch,) int64: row indices, ascending."""
     drawn: np.ndarray
-    """(n, 2) int64: row within the batch, and position, of the positions that the histogram takes."""
+    """(n, 2) int64: row within the batch, and position, of each position that the histogram counts."""
 
 
 @runtime_checkable
 class State(Protocol):
-    """What the loop asks of a layer's state, wherever it lies."""
+    """What the loop needs of a layer's state, on the CPU or on a device."""
 
-    def update(self, x: Activations, signs: plain.Signs, counted: Counted, workers: Workers) -> None:
-        """Take in one batch; `signs` are the gate's and in projection's outputs where sign cases are kept."""
+    def update(self, x: Activations, signs: plain.Signs, counted: CountedBatch, workers: Workers) -> None:
+        """Add one batch; `signs` are the outputs of the gate and in projections where sign cases are collected."""
         ...
 
     def rows(self) -> Int64[np.ndarray, "_"]:
-        """The rows that the lists refer to, and -1."""
+        """Row indices that the lists refer to; -1 for unused slots."""
         ...
 
     def snapshot(self, order: Int64[np.ndarray, "sample"]) -> LayerRecord:
-        """The state as the store holds it, the sample in the order of these slots."""
+        """The state as the store holds it; the sample in the order of these slots."""
         ...
 
     def restore(self, record: LayerRecord) -> None:
-        """Go back to a snapshot."""
+        """Replace the state by a snapshot."""
         ...
 
 
@@ -122,14 +131,14 @@ class LayerState:
     """Lists and statistics of the neurons of one layer, on the CPU."""
 
     def __init__(self, d_mlp: int, config: CollectConfig, *, cases: bool = False) -> None:
-        """An empty state; `cases` keeps the sign cases beside the two ends."""
+        """An empty state; `cases` adds lists and statistics of the four sign cases."""
         self.neurons = None if config.neurons is None else np.array(config.neurons, np.int64)
         self._chosen = None if self.neurons is None else torch.from_numpy(self.neurons)
         n, k, width = len(config.neurons or range(d_mlp)), config.k, config.before + 1 + config.after
         sides, n_cases = (2 + len(CASES), n) if cases else (2, 0)
         self.before, self.cases, self.count, self.sampled = config.before, cases, 0, 0
         self.sample = np.full((config.sample, n), np.nan, np.float32)
-        self.kept = Kept(
+        self.kept = StateArrays(
             strength=np.full((sides, n, k), -np.inf, np.float32),
             row=np.full((sides, n, k), -1, np.int64),
             position=np.full((sides, n, k), -1, np.int32),
@@ -148,8 +157,8 @@ class LayerState:
             case_fraction=np.zeros((4, n_cases), np.int64),
         )
 
-    def update(self, x: Activations, signs: plain.Signs, counted: Counted, workers: Workers) -> None:
-        """Take in one batch of activations."""
+    def update(self, x: Activations, signs: plain.Signs, counted: CountedBatch, workers: Workers) -> None:
+        """Add one batch of activations."""
         from neurolocal.collect.kernels import BLOCK, update
 
         x = self._own(x)
@@ -158,7 +167,7 @@ class LayerState:
         floats = bits.view(np.uint16) if x.dtype is torch.bfloat16 else values.numpy()
         none = np.empty((1, 1, 1), bits.dtype)
         gate, linear = (_bits(self._own(t).to(values.dtype)) for t in signs) if signs is not None else (none, none)
-        batch = Rows(counted.runs, counted.n_runs, counted.rows, counted.drawn.histogram)
+        batch = BatchRuns(counted.runs, counted.n_runs, counted.rows, counted.drawn.histogram)
 
         def work(first: int, last: int) -> None:
             update(
@@ -176,7 +185,7 @@ class LayerState:
             self.sample[counted.drawn.slots] = x[at[:, 0], at[:, 1]].float().numpy()
 
     def rows(self) -> Int64[np.ndarray, "_"]:
-        """The rows that the lists refer to, and -1."""
+        """Row indices that the lists refer to; -1 for unused slots."""
         return self.kept.row.ravel()
 
     def snapshot(self, order: Int64[np.ndarray, "sample"]) -> LayerRecord:
@@ -186,7 +195,7 @@ class LayerState:
             unused = kept.row[i] < 0
             window = np.take_along_axis(kept.window[i], kept.slot[i][:, :, None].astype(np.int64), axis=1)
             window[unused] = np.nan
-            # Of a sign case the list is by size; the activation itself stands in the middle of its window.
+            # The list of a sign case is ordered by |activation|; the signed activation is the middle of its window.
             activation = window[:, :, self.before].copy() if side in CASES else kept.strength[i] * _sign(side)
             activation[unused] = np.nan
             lists[side] = TopK(activation, kept.row[i].copy(), kept.position[i].copy(), window)
@@ -202,7 +211,7 @@ class LayerState:
         )
 
     def restore(self, record: LayerRecord) -> None:
-        """Go back to a snapshot."""
+        """Replace the state by a snapshot."""
         kept, statistics = self.kept, record.statistics
         for i, (side, top) in enumerate(record.lists.items()):
             strength = np.abs(top.activation) if side in CASES else top.activation * _sign(side)
@@ -218,7 +227,7 @@ class LayerState:
         self.sample[: record.sample.shape[1]] = record.sample.T
 
     def _own(self, x: Tensor) -> Tensor:
-        """The neurons that are kept, as one block of memory."""
+        """The collected neurons, contiguous in memory."""
         return (x if self._chosen is None else x[:, :, self._chosen]).contiguous()
 
 
@@ -226,78 +235,20 @@ LEVELS_IN_BITS = {
     "<i4": np.array([0.0, *THRESHOLDS], np.float32).view(np.int32),
     "<i2": (np.array([0.0, *THRESHOLDS], np.float32).view(np.int32) >> 16).astype(np.int16),
 }
-"""0 and the thresholds as the integers of their bits; a bfloat16 is above a float32 if it is above its first half."""
+"""0 and the thresholds as the integers of their bits.
+
+A bfloat16 is above a float32 threshold exactly if its bits are above the upper half of the threshold's bits.
+"""
 
 _STATISTICS = ("whole", "fraction", "minimum", "maximum", "positive", "above", "nonfinite", "histogram")
-"""The arrays of `Statistics`, by the same names in a state."""
+"""The arrays of `Statistics` that have the same names in `StateArrays`."""
 
 
 def _sign(side: Side) -> np.float32:
-    """What turns the strengths of a list into activations."""
+    """The factor that turns the strengths of a list into activations."""
     return np.float32(-1 if side == "smallest" else 1)
 
 
 def _bits(x: Tensor) -> np.ndarray:
-    """The same memory as signed integers."""
+    """The same memory seen as signed integers."""
     return x.view(torch.int16 if x.element_size() == 2 else torch.int32).numpy()
-
-
-class DeviceState:
-    """The same as `LayerState` where the activations are: on a GPU nothing leaves it between snapshots."""
-
-    def __init__(
-        self, d_mlp: int, config: CollectConfig, *, cases: bool = False, device: torch.device, reduce: plain.Reduce
-    ) -> None:
-        """An empty state on a device; `reduce` is `plain.reduced`, or the same compiled."""
-        self._reduce, self._device = reduce, device
-        self._config, self._d_mlp, self._cases = config, d_mlp, cases
-        self._load(self._empty())
-
-    def update(self, x: Activations, signs: plain.Signs, counted: Counted, workers: Workers) -> None:
-        """Take in one batch of activations."""
-        if self._chosen is not None:
-            x, signs = x[:, :, self._chosen], signs and (signs[0][:, :, self._chosen], signs[1][:, :, self._chosen])
-        mask, rows, drawn, entering, slots = (
-            torch.from_numpy(a).to(self._device, non_blocking=True)
-            for a in (counted.mask, counted.rows, counted.drawn.histogram, counted.drawn.entering, counted.drawn.slots)
-        )
-        plain.update(
-            self._tensors, x, mask, rows, drawn, signs, before=self._config.before, reduce=self._reduce
-        )  # fmt: skip
-        self._count += counted.total
-        self._sampled += len(counted.drawn.histogram)
-        if len(slots):
-            self._sample[slots] = x[entering[:, 0], entering[:, 1]].float()
-
-    def rows(self) -> Int64[np.ndarray, "_"]:
-        """The rows that the lists refer to, and -1."""
-        return self._tensors.row.flatten().cpu().numpy()
-
-    def snapshot(self, order: Int64[np.ndarray, "sample"]) -> LayerRecord:
-        """The state as the store holds it."""
-        host = self._empty()
-        for column in dataclasses.fields(self._tensors):
-            getattr(host.kept, column.name)[:] = getattr(self._tensors, column.name).cpu().numpy()
-        host.sample[:] = self._sample.cpu().numpy()
-        host.count, host.sampled = self._count, self._sampled
-        return host.snapshot(order)
-
-    def restore(self, record: LayerRecord) -> None:
-        """Go back to a snapshot."""
-        host = self._empty()
-        host.restore(record)
-        self._load(host)
-
-    def _empty(self) -> LayerState:
-        return LayerState(self._d_mlp, self._config, cases=self._cases)
-
-    def _load(self, host: LayerState) -> None:
-        self._tensors = plain.State(
-            **{
-                column.name: torch.from_numpy(getattr(host.kept, column.name)).to(self._device, copy=True)
-                for column in dataclasses.fields(plain.State)
-            }
-        )
-        self._sample = torch.from_numpy(host.sample).to(self._device, copy=True)
-        self._chosen = None if host.neurons is None else torch.from_numpy(host.neurons).to(self._device)
-        self._count, self._sampled = host.count, host.sampled

@@ -1,10 +1,9 @@
 """Threads that share a layer's neurons with the thread that runs the model.
 
-Invariant: every part is done when `run` returns. A part takes a millisecond, so a helper that is woken on the caller's
-own core, as some schedulers do, is of no use: it would wait until the caller has done its own part (seen on a virtual
-machine of 2 cores: 2.2 ms a layer instead of 1.4, on one thread 2.0). Where the system lets us say so, helpers keep off
-that core.
-Cost: some 50 us a call.
+Invariant: every part is done when `run` returns.
+Cost: one thread wake-up a part. A part is shorter than a scheduler's time slice, so a helper that is woken on the
+caller's own core would wait until the caller has done its part. Where the system has `sched_setaffinity`, helpers are
+bound to the other cores.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class Workers:
     """The calling thread and n - 1 helpers; a context manager."""
 
     def __init__(self, n: int) -> None:
-        """No helper is started before it is needed."""
+        """A helper thread is started when it is first needed."""
         self.n, self._ids, self._away_from = max(1, n), list[int](), -1
         self._pool = ThreadPoolExecutor(max(1, n - 1), initializer=lambda: self._ids.append(threading.get_native_id()))
         self._allowed: set[int] = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
@@ -49,12 +48,12 @@ class Workers:
             other.result()
 
     def _keep_off(self) -> None:
-        """Let the helpers run on every core but the one that this thread is on now."""
+        """Bind the helpers to every core but the one that this thread is on now."""
         if self._current_core is None:
             return
         core = self._current_core()
         if core != self._away_from and self._ids:
-            self._away_from = core if len(self._ids) == self.n - 1 else -1  # until all have been told
+            self._away_from = core if len(self._ids) == self.n - 1 else -1  # until all are bound
             with contextlib.suppress(OSError):
                 for one in self._ids:
                     os.sched_setaffinity(one, self._allowed - {core})

@@ -1,7 +1,7 @@
-"""Text -> token rows: reading Pile-format files as a stream, tokenising, packing, and where to go on after a stop."""
+"""Text -> token rows: reading Pile-format files as a stream, tokenising, packing, and the cursor to resume at."""
 
 from neurolocal.corpus.cursor import Cursor, Piece, rest_arrays, rest_from
-from neurolocal.corpus.packing import Batch, Encode, Encoded, RowStream, batches
+from neurolocal.corpus.packing import Batch, Encode, Encoding, RowStream, batches
 from neurolocal.corpus.readers import Document, corpus_files, documents
 
 __all__ = [
@@ -9,7 +9,7 @@ __all__ = [
     "Cursor",
     "Document",
     "Encode",
-    "Encoded",
+    "Encoding",
     "Piece",
     "RowStream",
     "batches",

@@ -1,7 +1,7 @@
-"""Where the corpus stands behind a batch, and the text that was read by then and is in no row yet.
+"""The position in the corpus after a batch, and the text that was read by then and is in no row yet.
 
-Invariant: a run that goes on at a cursor makes the batches that the uninterrupted one makes, provenance included.
-Cost: a few numbers, and the rest: the end of the last document that was begun, whatever its length.
+Invariant: a run that resumes at a cursor makes the same batches as an uninterrupted one, provenance included.
+Cost: a few numbers, and the rest: the end of the last document that was begun, of any length.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxtyping import Int32, Int64
 
 
 class Piece(NamedTuple):
-    """Tokens of one document that wait for a row; views, so cutting a row off copies nothing."""
+    """Tokens of one document that are in no row yet; views, so cutting off a row copies nothing."""
 
     tokens: Int32[np.ndarray, "n"]
     """Token ids, in concat packing with the separator before a document."""
@@ -30,13 +30,13 @@ class Piece(NamedTuple):
     """Its subset; empty: none."""
 
     def behind(self, n: int) -> Piece:
-        """All but the first n tokens."""
+        """Without the first n tokens."""
         return Piece(self.tokens[n:], self.character[n:], self.file, self.record, self.subset)
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """All that a later run needs to go on with the next batch."""
+    """Everything that a later run needs to resume with the next batch."""
 
     file: int = 0
     """Number of the next document's file."""
@@ -51,18 +51,18 @@ class Cursor:
     tokens: int = 0
     """Tokens of text in the rows so far, separators included: no BOS, no padding."""
     digest: str = ""
-    """Chained SHA-256 of the rows so far: names the text that was analysed, whatever file it came in."""
+    """Chained SHA-256 of the rows so far: names the text that was analysed, in whatever files it was stored."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """Records passed over so far, by reason."""
+    """Records skipped so far, by reason."""
     subsets: dict[str, int] = field(default_factory=dict)
     """`tokens` by subset, names sorted; a separator counts to the document behind it."""
     rest: tuple[Piece, ...] = field(default=(), repr=False, compare=False)
-    """What was read but is not yet in a row; given the corpus, it follows from the rest of the cursor."""
+    """Text that was read but is not yet in a row; given the corpus, it follows from the other fields."""
     share: float = field(default=0.0, compare=False)
-    """Share of the corpus's bytes on the disk that were read by then, for an estimate; 0 where unknown."""
+    """Share of the corpus's bytes on the disk that were read so far, for an estimate; 0 where unknown."""
 
     def facts(self) -> dict[str, Any]:
-        """All but `rest` and `share`, as plain values."""
+        """All fields but `rest` and `share`, as plain values."""
         names = ("file", "record", "rows", "batches", "documents", "tokens", "digest", "skipped", "subsets")
         return {name: getattr(self, name) for name in names}
 
@@ -86,10 +86,10 @@ def rest_arrays(rest: Iterable[Piece]) -> dict[str, np.ndarray | list[str]]:
 
 
 def rest_from(arrays: Mapping[str, Any]) -> tuple[Piece, ...]:
-    """The rest of which `rest_arrays` made columns; the columns may come from a damaged file.
+    """The inverse of `rest_arrays`; the columns may come from a damaged file.
 
     Raises:
-        ValueError: a column is missing or of another kind, lengths disagree, or numbers that cannot be.
+        ValueError: a column is missing or of another type, lengths disagree, or numbers are impossible.
     """
     wanted = {"tokens": np.uint32, "character": np.int64, "offsets": np.int64, "file": np.int64, "record": np.int64}
     columns: dict[str, np.ndarray] = {}
@@ -100,7 +100,7 @@ def rest_from(arrays: Mapping[str, Any]) -> tuple[Piece, ...]:
     tokens, character, offsets, file, record = columns.values()
     subset = list(arrays.get("subset", ()))
     if not all(isinstance(name, str) for name in subset):
-        _refuse("subset holds something else than text")
+        _refuse("subset holds values that are no text")
     if not len(offsets) - 1 == len(file) == len(record) == len(subset):
         _refuse(f"{len(offsets)} offsets, {len(file)} files, {len(record)} records and {len(subset)} subsets")
     if offsets[0] != 0 or offsets[-1] != len(tokens) or bool((np.diff(offsets) <= 0).any()):
@@ -108,7 +108,7 @@ def rest_from(arrays: Mapping[str, Any]) -> tuple[Piece, ...]:
     if len(character) != len(tokens):
         _refuse(f"{len(character)} characters for {len(tokens)} tokens")
     if len(tokens) and (tokens.max() > np.iinfo(np.int32).max or min(file.min(), record.min()) < 0):
-        _refuse("a token, file or record that cannot be")
+        _refuse("an impossible token, file or record")
     pieces = []
     for i, (begin, end) in enumerate(itertools.pairwise(offsets.tolist())):
         place = character[begin:end]

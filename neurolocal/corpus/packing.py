@@ -1,10 +1,11 @@
-"""Documents -> fixed-length rows -> batches, each with the cursor at which a stopped run goes on behind it.
+"""Documents -> fixed-length rows -> batches, each with the cursor at which a run resumes after it.
 
-Two packings. `concat`: documents joined by EOS and cut into full rows, BOS before each; as TransformerLens's
-`tokenize_and_concatenate` does within one of its batches, but over the whole corpus; the last part of a row is dropped.
-`document`: no row holds two documents; a longer one goes on in the next row, a shorter one is padded at its end.
-Invariant: rows, their numbers and the cursor depend on the corpus, the tokenizer and the config alone, so every shard
-sees the same batches and takes its own.
+Two packings. `concat`: documents are joined by EOS and cut into full rows, each with BOS in front. TransformerLens's
+`tokenize_and_concatenate` does the same within one of its batches; here it covers the whole corpus, and only the
+incomplete row at its end is dropped. `document`: no row holds two documents; a longer one continues in the next row, a
+shorter one is padded at its end.
+Invariant: rows, their indices and the cursor depend on the corpus, the tokenizer and the config alone, so every shard
+sees the same batches and keeps its own.
 Cost: a rolling buffer of one group of documents; tokenising runs in a thread, `AHEAD` batches ahead of the model.
 """
 
@@ -24,27 +25,27 @@ from jaxtyping import Int32, Int64
 
 from neurolocal.config import CollectConfig
 from neurolocal.corpus.cursor import Cursor, Piece
-from neurolocal.corpus.readers import Document, Skipped, corpus_bytes, documents
+from neurolocal.corpus.readers import Document, SkipCounts, corpus_bytes, documents
 from neurolocal.errors import ConfigError, CorpusError
 from neurolocal.provenance import Parts
 
-Encoded = tuple[Int32[np.ndarray, "n"], Int64[np.ndarray, "n"] | None]
-"""A text's token ids, without special tokens, and where in it each begins, in code points; None where unknown."""
+Encoding = tuple[Int32[np.ndarray, "n"], Int64[np.ndarray, "n"] | None]
+"""A text's token ids, without special tokens, and the offset of each in the text, in code points; None if unknown."""
 
-Encode = Callable[[list[str]], Sequence[Encoded]]
-"""Texts -> ids and places of each."""
+Encode = Callable[[list[str]], Sequence[Encoding]]
+"""Texts -> token ids and offsets of each."""
 
 GROUP = 1 << 18
-"""Characters tokenised in one call: enough for the tokenizer's threads, little to redo after a stop."""
+"""Characters tokenised in one call: enough for the tokenizer's threads, and little to repeat after an interruption."""
 
 SUBSETS = 1000
-"""Names of subsets told apart, the first in the corpus; a hostile corpus may have one a document."""
+"""Names of subsets that are distinguished, the first in the corpus; a hostile corpus may have one for each document."""
 
 OTHERS = "(others)"
-"""The name of all further subsets."""
+"""The name for all further subsets."""
 
 AHEAD = 8
-"""Batches made ready before they are asked for."""
+"""Batches prepared before they are needed."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Batch:
     number: int
     """Number of the batch in the corpus."""
     tokens: Int64[np.ndarray, "batch pos"]
-    """Token ids; behind `length` comes padding, which no causal model sees from before."""
+    """Token ids; entries at and after `length` are padding, which earlier positions of a causal model do not see."""
     length: Int64[np.ndarray, "batch"]
     """Tokens of each row that are no padding."""
     rows: Int64[np.ndarray, "batch"]
@@ -62,22 +63,22 @@ class Batch:
     parts: Parts
     """Which documents each row is made of."""
     after: Cursor
-    """Where to go on behind this batch."""
+    """Where to resume after this batch."""
 
 
 @dataclass
 class RowStream:
-    """What makes rows: the files, the tokenizer, and the conventions."""
+    """The source of rows: files, tokenizer and conventions."""
 
     files: list[Path]
     encode: Encode
     bos: int | None
     eos: int | None
     config: CollectConfig
-    skipped: Skipped = field(default_factory=Skipped)
-    """What was passed over so far."""
+    skipped: SkipCounts = field(default_factory=SkipCounts)
+    """Records skipped so far."""
     end: Cursor | None = field(default=None, init=False)
-    """The cursor behind the last batch of all, whichever shard's it is, once all have been asked for; else None."""
+    """The cursor after the last batch of all shards, once all batches have been consumed; else None."""
 
     def __post_init__(self) -> None:
         if self.config.bos == "prepend" and self.bos is None:
@@ -86,7 +87,7 @@ class RowStream:
             raise ConfigError("packing = concat, but the tokenizer has no EOS to join by: pass --packing document")
 
     def batches(self, cursor: Cursor | None = None) -> Iterator[Batch]:
-        """Every batch of the corpus behind a cursor; the last may hold fewer rows. Then `end` is set.
+        """Every batch of the corpus after a cursor; the last may have fewer rows. Then `end` is set.
 
         Raises:
             CorpusError: the corpus cannot be read, or gives no row at all.
@@ -96,7 +97,7 @@ class RowStream:
         self.skipped.counts.clear()
         self.skipped.counts.update(here.skipped)
         limit = self.config.max_rows
-        making, found = _Making(self, here), self._encoded(here)
+        making, found = _BatchBuilder(self, here), self._encoded(here)
         size = max(1, corpus_bytes(self.files))
         while limit is None or here.rows < limit:
             wanted = self.config.batch_size if limit is None else min(self.config.batch_size, limit - here.rows)
@@ -111,13 +112,13 @@ class RowStream:
             raise CorpusError(self._nothing(making.cursor.documents, making.held))
         self.end = here
 
-    def _encoded(self, cursor: Cursor) -> Iterator[tuple[Document, Encoded, dict[str, int]]]:
-        """Documents with their ids and what had been skipped before them, tokenised a group at a time."""
+    def _encoded(self, cursor: Cursor) -> Iterator[tuple[Document, Encoding, dict[str, int]]]:
+        """Documents with their encoding and the skip counts before them, tokenised a group at a time."""
         group: list[Document] = []
         skips: list[dict[str, int]] = [dict(self.skipped.counts)]
         size, broken = 0, None
 
-        def flush() -> Iterator[tuple[Document, Encoded, dict[str, int]]]:
+        def flush() -> Iterator[tuple[Document, Encoding, dict[str, int]]]:
             yield from zip(group, self.encode([d.text for d in group]), skips[1:], strict=True)
 
         found = documents(
@@ -137,7 +138,7 @@ class RowStream:
                 if size >= GROUP:
                     yield from flush()
                     group, skips, size = [], skips[-1:], 0
-        except CorpusError as error:  # what came before the break is whole
+        except CorpusError as error:  # the documents before it are good
             broken = error
         yield from flush()
         if broken is not None:
@@ -158,10 +159,10 @@ class RowStream:
 
 
 def batches(stream: RowStream, cursor: Cursor | None = None) -> Iterator[Batch]:
-    """`stream.batches`, made in a thread that runs ahead, for this shard alone.
+    """The batches of this shard from `stream.batches`, made in a thread that runs ahead.
 
-    Batches of other shards are made too, since their tokens decide where ours begin, but not handed out. `stream.end`
-    is set when the last batch has been asked for, not when the thread has come so far.
+    Batches of other shards are made too, since their tokens decide where ours begin, but are not returned. `stream.end`
+    is set when the last batch has been consumed, not when the thread has reached it.
     """
     config, ahead = stream.config, replace(stream)
     stream.end = None
@@ -198,13 +199,13 @@ def batches(stream: RowStream, cursor: Cursor | None = None) -> Iterator[Batch]:
         thread.join(timeout=5)
 
 
-class _Making:
-    """Documents that wait for a row, and the rows of the batch that is being made of them."""
+class _BatchBuilder:
+    """The text that is in no row yet, and the rows of the batch that is being made of it."""
 
     def __init__(self, stream: RowStream, cursor: Cursor) -> None:
         self.config, self.cursor, self.held = stream.config, cursor, sum(len(piece.tokens) for piece in cursor.rest)
         self._rest = deque(cursor.rest)
-        self._known = set(cursor.subsets)  # the rest is the end of a document, so its subset is among them
+        self._known = set(cursor.subsets)  # the rest belongs to a document that was begun, so its subset is among these
         self._whole = self.config.packing == "concat"
         joint = stream.eos if stream.eos is not None else stream.bos
         self._joint = np.array([joint], dtype=np.int32) if self._whole else np.empty(0, np.int32)
@@ -219,15 +220,15 @@ class _Making:
         self._ends: list[int] = []
         self._parts: list[tuple[int, int, int, int, str]] = []
         self._counts: Counter[str] = Counter()
-        self._behind = self.cursor  # what was known when the last row was cut
+        self._behind = self.cursor  # the cursor when the last row was cut
 
     @property
     def rows(self) -> int:
         """Rows of the batch so far."""
         return len(self._length)
 
-    def read(self, document: Document, encoded: Encoded, skipped: dict[str, int], *, size: int) -> None:
-        """Take in the next document; `size` is the corpus's in bytes."""
+    def read(self, document: Document, encoded: Encoding, skipped: dict[str, int], *, size: int) -> None:
+        """Add the next document; `size` is the size of the corpus in bytes."""
         tokens = np.asarray(encoded[0], dtype=np.int32)
         character = np.full(len(tokens), -1) if encoded[1] is None else np.asarray(encoded[1], dtype=np.int64)
         if self._whole and self.cursor.documents:
@@ -250,7 +251,7 @@ class _Making:
         )
 
     def cut(self, wanted: int) -> bool:
-        """Make rows of what waits, until the batch has as many as wanted; whether it has."""
+        """Cut rows until the batch has as many as wanted; returns whether it has."""
         fill, before = self.config.row_length - self._head, self.rows
         while self.rows < wanted and (self.held >= fill or (self.held and not self._whole)):
             self._row(min(fill, self.held if self._whole else len(self._rest[0].tokens)))

@@ -1,8 +1,9 @@
-"""Files -> documents, one at a time, from any record on.
+"""Files -> documents, one at a time, starting at any record.
 
-Reads `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.parquet`, `.txt`, a folder of them (by name), and a data set saved by
-`datasets`. Invariant: a document's number depends on the files alone, so (file, record) is where a stopped run goes on.
-Cost: memory holds one document; skipping to a record reads its file up to there, without parsing it.
+Reads `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, `.parquet`, `.txt`, a folder of them (in the order of their names), and a
+data set saved by `datasets`. Invariant: the numbers of a document's file and record depend on the files alone, so a run
+can resume at (file, record).
+Cost: memory for one document; skipping to a record reads its file up to there without parsing it.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from typing import Any, BinaryIO
 from neurolocal.errors import CorpusError
 
 LONGEST_LINE = 1 << 28
-"""Bytes of the longest line that is believed: 256 MiB; the Pile's longest document has some 40."""
+"""Most bytes of a line: 256 MiB; the Pile's longest document has some 40 MiB."""
 
 LONGEST_NAME = 200
-"""Characters of a subset's name that are kept: it is counted and stored, and a hostile one may be as long as a line."""
+"""Most characters of a subset's name; the rest is cut off, since a hostile name may be as long as a line."""
 
 TEXT_PIECE = 1 << 20
-"""Characters of a .txt file that make a document, cut at white space: 1 MiB bounds the memory."""
+"""Most characters of a document from a .txt file, which is cut at white space: this bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,20 @@ class Document:
     """One text of the corpus."""
 
     text: str
-    """The text as it stands."""
+    """The text, unchanged."""
     subset: str
     """`meta.pile_set_name` where there is one, else empty."""
     file: int
     """Number of its file."""
     record: int
-    """Number of its record (line, table row or piece) in the file, counted over broken ones too."""
+    """Number of its record (line, table row or piece) in the file; broken records are counted too."""
     read: int = 0
-    """Bytes of the corpus's files, as they lie on the disk, that were read by then: for an estimate of what is left."""
+    """Bytes of the corpus's files on the disk that were read so far, for an estimate of the time left."""
 
 
 @dataclass
-class Skipped:
-    """Records that gave no document, by reason, with the first of each as a person would look for it."""
+class SkipCounts:
+    """Records that gave no document, by reason, with the first of each reason."""
 
     counts: Counter[str] = field(default_factory=Counter)
     """Reason -> records."""
@@ -61,10 +62,10 @@ class Skipped:
 
 
 def corpus_files(corpus: str | Path) -> list[Path]:
-    """The files of a corpus in the order they are read; a saved data set is one "file", its folder.
+    """The files of a corpus in reading order; a saved data set counts as one file, its folder.
 
     Raises:
-        CorpusError: nothing there, or nothing of a kind that can be read.
+        CorpusError: no such path, or no file of a type that can be read.
     """
     path = Path(corpus)
     if path.is_file():
@@ -88,22 +89,22 @@ def documents(
     record: int = 0,
     text_field: str = "text",
     strict: bool = False,
-    skipped: Skipped | None = None,
+    skipped: SkipCounts | None = None,
 ) -> Iterator[Document]:
-    """Every document from a place on.
+    """Every document from a record on.
 
     Args:
         files: from `corpus_files`.
         file: number of the first file to read.
         record: first record of that file.
         text_field: field or column that holds the text.
-        strict: whether a broken record raises; else it is counted in `skipped`.
-        skipped: what was passed over, added to as it happens.
+        strict: whether a broken record raises; otherwise it is counted in `skipped`.
+        skipped: receives the records skipped, as they are met.
 
     Raises:
-        CorpusError: a broken record under `strict`; a file that is cut short or cannot be read.
+        CorpusError: a broken record with `strict`; a file that is truncated or cannot be read.
     """
-    skipped = skipped if skipped is not None else Skipped()
+    skipped = skipped if skipped is not None else SkipCounts()
     sizes = [_bytes(path) for path in files]
     for number in range(file, len(files)):
         path, before = files[number], sum(sizes[:number])
@@ -114,65 +115,65 @@ def documents(
                 _require_uncut(path, sizes[number])
             for i, at, found in reader(path, first, text_field):
                 where = f"{path}, record {i + 1}"
-                if isinstance(found, Broken):
+                if isinstance(found, Defect):
                     if strict:
                         raise CorpusError(
                             f"reading {where}: {found.reason} (found: {found.found}). "
-                            "Mend it, or leave --strict away to skip it."
+                            "Repair it, or omit --strict to skip it."
                         )
                     skipped.add(found.reason, f"{where}: {found.found}")
                     continue
                 yield Document(found[0], found[1], number, i, before + at)
         except (OSError, EOFError, ValueError, MemoryError) as error:
             raise CorpusError(
-                f"reading the corpus {path}: {_first_line(error)}. The file is gone, cut short or damaged; "
-                "what was collected is kept, and the same command goes on when the file is whole."
+                f"reading the corpus {path}: {_first_line(error)}. The file is missing, truncated or damaged; "
+                "what was collected is kept, and the same command resumes when the file is complete."
             ) from error
         except Exception as error:
             if type(error).__module__.split(".")[0] not in {"zstandard", "pyarrow", "zlib", "datasets", "zstd"}:
                 raise
             raise CorpusError(
-                f"reading the corpus {path}: {_first_line(error)}. The file is cut short or damaged; "
-                "what was collected is kept, and the same command goes on when the file is whole."
+                f"reading the corpus {path}: {_first_line(error)}. The file is truncated or damaged; "
+                "what was collected is kept, and the same command resumes when the file is complete."
             ) from error
 
 
 @dataclass(frozen=True)
-class Broken:
-    """A record that is no document."""
+class Defect:
+    """The reason why a record is no document, and what was found instead."""
 
     reason: str
     found: str
 
 
-Record = tuple[str, str] | Broken
-Reader = Callable[[Path, int, str], Iterator[tuple[int, int, Record]]]
-"""(path, first record, text field) -> each record's number, the bytes of the file read by then, and what it holds."""
+Record = tuple[str, str] | Defect
+FileReader = Callable[[Path, int, str], Iterator[tuple[int, int, Record]]]
+"""(path, first record, text field) -> each record's number, the bytes of the file read so far, and the record."""
 
 
 def corpus_bytes(files: list[Path]) -> int:
-    """Bytes of the files as they lie on the disk."""
+    """Size of the files on the disk, in bytes."""
     return sum(_bytes(path) for path in files)
 
 
 def _bytes(path: Path) -> int:
-    """Its size, for an estimate; 0 where it is gone, which reading it then says."""
+    """Size of a file or folder; 0 where it is missing, which reading it then reports."""
     if path.is_dir():
         return corpus_bytes([f for f in path.rglob("*") if f.is_file()])
     return path.stat().st_size if path.is_file() else 0
 
 
 def _require_uncut(path: Path, size: int) -> None:
-    """A file that is cut while it is read ends like a shorter one.
+    """Detect a file that is truncated while it is read: reading alone would take it for a shorter one.
 
     Raises:
-        EOFError: it has fewer bytes than it had.
+        EOFError: it has fewer bytes than before.
     """
     if (now := _bytes(path)) < size:
         raise EOFError(f"it was cut from {size:,} to {now:,} bytes while it was read")
 
 
-def _reader(path: Path) -> Reader | None:
+def _reader(path: Path) -> FileReader | None:
     name = path.name.lower()
     for suffix, reader in _READERS.items():
         if name.endswith(suffix):
@@ -180,7 +181,7 @@ def _reader(path: Path) -> Reader | None:
     return None
 
 
-def _read_lines(unpack: Callable[[io.BufferedReader], io.BufferedReader]) -> Reader:
+def _read_lines(unpack: Callable[[io.BufferedReader], io.BufferedReader]) -> FileReader:
     def read(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
         with path.open("rb") as raw:
             file, size, number = unpack(raw), _bytes(path), 0
@@ -204,9 +205,9 @@ def _parse(line: bytes, text_field: str) -> Record:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        return Broken("not JSON", repr(line[:40])[2:-1])
+        return Defect("not JSON", repr(line[:40])[2:-1])
     if not isinstance(value, dict):
-        return Broken("not a JSON object", type(value).__name__)
+        return Defect("not a JSON object", type(value).__name__)
     return _document(value, text_field)
 
 
@@ -214,19 +215,19 @@ def _document(value: dict[str, Any], text_field: str) -> Record:
     text = value.get(text_field)
     if not isinstance(text, str):
         kind = f"; {type(value[text_field]).__name__} in it" if text_field in value else ""
-        return Broken(f'no text in the field "{text_field}"', _names(value) + kind)
+        return Defect(f'no text in the field "{text_field}"', _names(value) + kind)
     meta = value.get("meta")
     subset = meta.get("pile_set_name") if isinstance(meta, dict) else None
     return _clean(text), _clean(subset[:LONGEST_NAME]) if isinstance(subset, str) else ""
 
 
 def _clean(text: str) -> str:
-    """A lone surrogate is legal in JSON and in no text; tokenizers refuse it."""
+    """The text with lone surrogates replaced: JSON allows them, tokenizers refuse them."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _names(names: Iterable[Any]) -> str:
-    """The first of them as one short line that any terminal can print."""
+    """The first few names as one short line of ASCII."""
     return ", ".join(json.dumps(str(n)[:40]) for n in itertools.islice(names, 5)) or "nothing"
 
 
@@ -239,17 +240,17 @@ def _open_gzip(raw: io.BufferedReader) -> io.BufferedReader:
 
 
 def _open_zstd(raw: io.BufferedReader) -> io.BufferedReader:
-    return io.BufferedReader(_Unpacked(raw), 1 << 20)
+    return io.BufferedReader(_ZstdStream(raw), 1 << 20)
 
 
-class _Unpacked(io.RawIOBase):
-    """The text of a .zst file of any number of frames, whose end is checked.
+class _ZstdStream(io.RawIOBase):
+    """The decompressed bytes of a .zst file with any number of frames; an incomplete frame is an error.
 
-    zstandard's own stream reader takes a file that is cut inside a frame for a shorter one.
+    zstandard's own stream reader takes a file that is truncated inside a frame for a shorter one.
     """
 
     PIECE = 1 << 13
-    """Packed bytes taken at a time; the format lets each unpack to at most some 30,000 times as many."""
+    """Compressed bytes read at a time; the format lets each expand to at most some 30,000."""
 
     def __init__(self, raw: BinaryIO) -> None:
         import zstandard
@@ -259,11 +260,11 @@ class _Unpacked(io.RawIOBase):
         self._text = memoryview(b"")
 
     def readable(self) -> bool:
-        """As io wants it."""
+        """See `io.RawIOBase`."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """As io wants it.
+        """See `io.RawIOBase`.
 
         Raises:
             EOFError: the file ends inside a frame.
@@ -294,7 +295,7 @@ def _read_parquet(path: Path, first: int, text_field: str) -> Iterator[tuple[int
         wanted = [n for n in (text_field, "meta") if n in names]
         number, size, rows = 0, _bytes(path), max(1, table.metadata.num_rows)
         if text_field not in names:
-            yield 0, size, Broken(f'no column "{text_field}"', _names(names))
+            yield 0, size, Defect(f'no column "{text_field}"', _names(names))
             return
         for batch in table.iter_batches(batch_size=256, columns=wanted):
             if number + batch.num_rows > first:
@@ -334,7 +335,7 @@ def _read_saved_dataset(path: Path, first: int, text_field: str) -> Iterator[tup
         wanted = [n for n in (text_field, "meta") if n in part.column_names]
         if text_field not in wanted:
             if begin >= first:
-                found = Broken(f'no column "{text_field}"', _names(part.column_names))
+                found = Defect(f'no column "{text_field}"', _names(part.column_names))
                 yield begin, size * (begin + len(part)) // rows, found
         else:
             columns = part.select_columns(wanted)
@@ -344,10 +345,10 @@ def _read_saved_dataset(path: Path, first: int, text_field: str) -> Iterator[tup
 
 
 def _saved_parts(path: Path) -> list[Any]:
-    """A saved data set, or the parts of a saved dictionary of them by name.
+    """A saved data set, or the parts of a saved dictionary of data sets in the order of their names.
 
     Raises:
-        ValueError: what lies there is damaged; `datasets` says so in many ways.
+        ValueError: it is damaged, for which `datasets` raises many types.
     """
     from datasets import DatasetDict, load_from_disk
 
@@ -359,7 +360,7 @@ def _saved_parts(path: Path) -> list[Any]:
         raise ValueError(f"no whole data set ({_first_line(error)})") from error
 
 
-_READERS: dict[str, Reader] = {
+_READERS: dict[str, FileReader] = {
     ".jsonl": _read_lines(_open_plain),
     ".jsonl.gz": _read_lines(_open_gzip),
     ".jsonl.zst": _read_lines(_open_zstd),

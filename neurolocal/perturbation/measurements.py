@@ -24,7 +24,7 @@ BRANCHES = 2048
 
 @runtime_checkable
 class BranchActivations(Protocol):
-    """Activations of branches; see `neurolocal.subject.packed.Activations`."""
+    """Activations of branches; see `neurolocal.subject.packed.BranchActivations`."""
 
     @property
     def largest(self) -> Float32[np.ndarray, "branch"]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurolocal.collect.replay import Replay, replay
+from neurolocal.collect.replay import ReplayReport, replay
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.render.figures import strict
 from neurolocal.store import Report, check
@@ -27,7 +27,7 @@ class CheckResult:
     """The result of checking a store."""
 
     report: Report
-    replayed: Replay | None
+    replayed: ReplayReport | None
     """None where no example was computed again."""
 
     @property

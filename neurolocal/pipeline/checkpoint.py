@@ -29,7 +29,7 @@ def write_store(
 ) -> dict[Place, int]:
     """Write the store; returns the NaN and infinite activations of each layer that has some."""
     from neurolocal.corpus import Cursor, rest_arrays
-    from neurolocal.store import Collected, StoredRows, write_collected
+    from neurolocal.store import StoreContent, StoredRows, write_collected
 
     kept, cursor = progress.kept, progress.cursor or Cursor()  # a shard may hold no batch
     whole = complete and job.config.max_rows is None
@@ -52,7 +52,7 @@ def write_store(
 
     write_collected(
         job.store,
-        Collected(
+        StoreContent(
             manifest=manifest,
             layers=layers(),
             sample=progress.sampler.snapshot(),

@@ -22,7 +22,7 @@ from neurolocal.pipeline.manifest import identity
 from neurolocal.provenance import Parts
 from neurolocal.records import LayerRecord, Place
 from neurolocal.stage import Say
-from neurolocal.store import Collected, Store, StoredRows, write_collected
+from neurolocal.store import Store, StoreContent, StoredRows, write_collected
 
 
 def merge_stores(out: Path, parts: Sequence[Path], *, say: Say) -> None:
@@ -50,7 +50,7 @@ def merge_stores(out: Path, parts: Sequence[Path], *, say: Say) -> None:
         used: list[np.ndarray] = [np.unique(sample.row)]
         write_collected(
             out,
-            Collected(
+            StoreContent(
                 manifest=manifest,
                 layers=_layers(parts, config["sites"], order, used),
                 sample=sample,

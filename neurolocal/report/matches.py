@@ -12,11 +12,11 @@ from rich.text import Text
 
 from neurolocal.render.terminal import Out, console
 from neurolocal.render.visible import spaced
-from neurolocal.store import Found
+from neurolocal.store import Match
 
 
 def print_matches(
-    matches: Sequence[Found],
+    matches: Sequence[Match],
     *,
     text: str,
     sites: Sequence[str],

@@ -1,16 +1,16 @@
-"""The HDF5 file that everything else rests on: see FORMAT.md. The only room that imports h5py."""
+"""The store: one HDF5 file with all results of a run, described in FORMAT.md. The only room that imports h5py."""
 
 from neurolocal.store.check import Report, check
-from neurolocal.store.find import Found, find
+from neurolocal.store.find import Match, find
 from neurolocal.store.read import Store
-from neurolocal.store.write import Blocks, Collected, StoredRows, add_evidence, write_collected
+from neurolocal.store.write import Blocks, StoreContent, StoredRows, add_evidence, write_collected
 
 __all__ = [
     "Blocks",
-    "Collected",
-    "Found",
+    "Match",
     "Report",
     "Store",
+    "StoreContent",
     "StoredRows",
     "add_evidence",
     "check",

@@ -1,8 +1,7 @@
-"""Is a store whole and true? Everything in it is read, and everything that must agree is compared.
+"""Is a store complete and consistent? Everything in it is read, and redundant values are compared.
 
-Invariant: a store that a collection wrote has no fault; what the file alone can show to be wrong is a fault.
-Cost: reads the file twice, the second time mostly from the system's cache, and compares at some 200 MB/s; memory is one
-layer and the stored rows.
+Invariant: a store that a collection wrote has no fault; whatever the file alone proves to be wrong is a fault.
+Cost: reads the file twice, the second time mostly from the system's cache; memory is one layer and the stored rows.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from jaxtyping import Bool
 from tqdm import tqdm
 
 from neurolocal.records import CASES, SIDES, TABLES, Site
-from neurolocal.store.check_layer import Rows, check_layer
+from neurolocal.store.check_layer import RowLookup, check_layer
 from neurolocal.store.faults import Fault, Faults
 from neurolocal.store.read import Store
 
@@ -26,27 +25,27 @@ SLAB = 1 << 26
 """Bytes of a dataset that are read at a time."""
 
 KNOWN = {"rows", "corpus", "tokenizer", "sample", "collect", "resume", "find", "neuroscope", *TABLES}
-"""Groups of the root that FORMAT.md names."""
+"""Groups of the root that FORMAT.md describes."""
 
 
 LOOKED_AT = ("bytes", "datasets", "rows", "layers", "lists", "examples", "sampled activations", "evidence tables")
-"""What `check` counts."""
+"""What `check` counts, in the order of its report."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` looked at, and what it found."""
+    """What `check` read, and what it found."""
 
     looked_at: dict[str, int]
     """How many of each of `LOOKED_AT`."""
     faults: tuple[Fault, ...]
-    """What is wrong; none in a good store."""
+    """What is wrong; empty for a good store."""
     notes: tuple[str, ...]
-    """What is no fault but worth a line: groups that this program does not know, a checkpoint."""
+    """Remarks that are no faults: groups that this program does not know, a checkpoint."""
 
 
 def check(path: str | Path, *, progress: bool = True) -> Report:
-    """Read a store whole and compare what must agree.
+    """Read a whole store and compare what must agree.
 
     Args:
         path: the store.
@@ -70,7 +69,7 @@ def check(path: str | Path, *, progress: bool = True) -> Report:
 
 
 def _read_everything(store: Store, faults: Faults, notes: list[str], looked: dict[str, int], bar: Any) -> None:
-    """Walk the whole file: every link, and every byte of every dataset, by which HDF5 compares its checksums."""
+    """Read every link and every byte of every dataset; HDF5 compares its checksums on the way."""
     file = store.checked
     bar.total = file.path.stat().st_size
     waiting, seen = [""], set[int]()
@@ -80,7 +79,7 @@ def _read_everything(store: Store, faults: Faults, notes: list[str], looked: dic
             place = file.get(name) if name else file.root
             address = h5py.h5o.get_info(place.id).addr  # pyright: ignore[reportAttributeAccessIssue]
             if address in seen:
-                faults.add(name, "an object that has another name too", "one name an object")
+                faults.add(name, "an object that has a second name", "one name for each object")
                 continue
             seen.add(address)
             if isinstance(place, h5py.Group):
@@ -98,8 +97,8 @@ def _read_everything(store: Store, faults: Faults, notes: list[str], looked: dic
             looked["bytes"] += size
 
 
-def _rows(store: Store, faults: Faults) -> Rows | None:
-    """The stored rows, as the layers are compared with; None where they cannot be read."""
+def _rows(store: Store, faults: Faults) -> RowLookup | None:
+    """The stored rows, for comparison with the layers; None where they cannot be read."""
     config, tokens = store.manifest["config"], store.manifest["tokens"]
     with faults.reading("corpus/token_count"):
         total = int(store.token_count.sum())
@@ -110,7 +109,7 @@ def _rows(store: Store, faults: Faults) -> Rows | None:
     with faults.reading("resume"):
         rest = store.rest()
         if store.manifest["complete"] and rest:
-            faults.add("resume", "text to go on with in a complete store", "none")
+            faults.add("resume", "text for resuming in a complete store", "none")
         ids = rest.get("tokens", np.empty(0))
         faults.where("resume/tokens", ids >= len(store.vocabulary.tokens), "ids of the vocabulary",
                      what="ids beyond it", axes=("token",))  # fmt: skip
@@ -120,7 +119,7 @@ def _rows(store: Store, faults: Faults) -> Rows | None:
         if len(stored) > store.manifest["rows"]:
             faults.add("rows/index", f"{len(stored):,} rows", f"at most the manifest's {store.manifest['rows']:,}")
         counted = _counted(stored, length, config, store.vocabulary.special)
-        rows = Rows(store.row_index, counted, np.empty(0, np.int64))
+        rows = RowLookup(store.row_index, counted, np.empty(0, np.int64))
         with faults.reading("sample"):
             sample = store.sample
             at, there = rows.find(sample.row)
@@ -138,7 +137,10 @@ def _rows(store: Store, faults: Faults) -> Rows | None:
 def _counted(
     tokens: Any, length: Any, config: dict[str, Any], special: Bool[np.ndarray, "d_vocab"]
 ) -> Bool[np.ndarray, "row pos"]:
-    """Which positions of the stored rows compete: see "Rows" in FORMAT.md."""
+    """Which positions of the stored rows are counted: see "Rows" in FORMAT.md.
+
+    Deliberately not `words.counted`, which collections use: a check with the same code could not find a mistake in it.
+    """
     counted = np.arange(tokens.shape[1])[None] < length[:, None]
     if config.get("skip_special"):
         counted &= ~special[tokens]
@@ -148,7 +150,7 @@ def _counted(
 
 
 def _check_site(
-    path: Path, site: Site, rows: Rows | None, faults: Faults, notes: list[str], looked: dict[str, int]
+    path: Path, site: Site, rows: RowLookup | None, faults: Faults, notes: list[str], looked: dict[str, int]
 ) -> None:
     """The layers of one site, and their evidence."""
     base = f"collect/{site}"
@@ -173,5 +175,5 @@ def _check_site(
         for stage in TABLES:
             with faults.reading(stage):
                 if store.checked.has(f"{stage}/{site}"):
-                    strange = {*store.checked.get(f"{stage}/{site}")} - {str(layer) for layer in store.layers}
-                    notes += [f"unknown group /{stage}/{site}/{name}" for name in sorted(strange)]
+                    unknown = {*store.checked.get(f"{stage}/{site}")} - {str(layer) for layer in store.layers}
+                    notes += [f"unknown group /{stage}/{site}/{name}" for name in sorted(unknown)]

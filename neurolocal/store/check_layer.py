@@ -1,7 +1,7 @@
-"""What must agree within one layer of a store: lists with rows, windows, statistics, and the sample.
+"""Comparisons within one layer of a store: lists with rows, windows, statistics, and the sample.
 
-Invariant: each comparison follows from FORMAT.md alone, for any collection, whatever its config; see `check`.
-Cost: some ten reads of the layer's arrays in memory, and about twice their size.
+Invariant: each comparison follows from FORMAT.md alone, for a collection with any config; see `check`.
+Cost: some ten passes over the layer's arrays in memory, and about twice their size.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ LIST = ("neuron", "rank")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What the lists are compared with."""
+class RowLookup:
+    """The stored rows by row index, and which of their positions are counted and sampled."""
 
     index: Int64[np.ndarray, "row"]
-    """Number in the corpus of each stored row, ascending."""
+    """Row index in the corpus of each stored row, ascending."""
     counted: Bool[np.ndarray, "row pos"]
-    """Whether each position of them competes."""
+    """Whether each position of them is counted."""
     sample: Int64[np.ndarray, "sample"]
     """The sampled positions as keys, ascending."""
 
     def find(self, rows: Int64[np.ndarray, "*n"]) -> tuple[Int64[np.ndarray, "*n"], Bool[np.ndarray, "*n"]]:
-        """Where rows are stored, and whether they are; 0 for those that are not."""
+        """Where rows are stored (0 for those that are not), and whether they are."""
         if not len(self.index):
             return np.zeros(rows.shape, np.int64), np.zeros(rows.shape, bool)
         at = np.minimum(np.searchsorted(self.index, rows), len(self.index) - 1)
@@ -40,26 +40,26 @@ class Rows:
         return np.where(there, at, 0), there
 
     def counts(self, at: Int64[np.ndarray, "*n"], position: Int[np.ndarray, "*n"]) -> Bool[np.ndarray, "*n"]:
-        """Whether positions of stored rows compete; False beyond a row."""
+        """Whether positions of stored rows are counted; False beyond a row."""
         if not self.counted.size:
             return np.zeros(at.shape, bool)
         inside = (position >= 0) & (position < self.counted.shape[1])
         return inside & self.counted[at, np.where(inside, position, 0)]
 
     def keys(self, at: Int64[np.ndarray, "*n"], position: Int[np.ndarray, "*n"]) -> Int64[np.ndarray, "*n"]:
-        """One number a position, ascending by row, then position."""
+        """One number for each position, ascending by row, then position."""
         return at * max(1, self.counted.shape[1]) + position
 
 
-def check_layer(store: Store, layer: int, rows: Rows | None, faults: Faults, looked: dict[str, int]) -> None:
-    """All of one layer.
+def check_layer(store: Store, layer: int, rows: RowLookup | None, faults: Faults, looked: dict[str, int]) -> None:
+    """Check one layer.
 
     Args:
         store: opened at the site.
         layer: one of its layers.
-        rows: the stored rows; None leaves out what needs them.
-        faults: what is wrong is added there.
-        looked: counts of what was looked at, added to.
+        rows: the stored rows; None skips the comparisons that need them.
+        faults: receives what is wrong.
+        looked: counts of what was read; added to.
     """
     base = f"collect/{store.site}/{layer}"
     _check_neurons(store, layer, faults)
@@ -104,7 +104,7 @@ def _before(store: Store) -> int:
 
 
 def _check_neurons(store: Store, layer: int, faults: Faults) -> None:
-    """As many neurons as the manifest says, or those that it names."""
+    """The number of neurons, or the neurons, that the manifest states."""
     place, manifest = f"collect/{store.site}/{layer}", store.manifest
     neurons, chosen, widths = store.neurons(layer), manifest["config"].get("neurons"), manifest["subject"].get("d_mlp")
     if chosen is not None:
@@ -118,7 +118,7 @@ def _check_neurons(store: Store, layer: int, faults: Faults) -> None:
 
 
 def _check_statistics(store: Store, layer: int, s: Statistics, faults: Faults) -> Statistics:
-    """Counts against each other, against the extremes, and over layers; the statistics with the count of them all."""
+    """Compare counts with each other, the extremes and the other layers; returns them with the manifest's count."""
     base, tokens = f"collect/{store.site}/{layer}/statistics", store.manifest["tokens"]
     if s.count != tokens:
         faults.add(f"{base}/count", f"{s.count:,}", f"the manifest's {tokens:,} tokens, the same in every layer")
@@ -146,7 +146,7 @@ def _check_statistics(store: Store, layer: int, s: Statistics, faults: Faults) -
 
 
 def _check_cases(store: Store, layer: int, statistics: Statistics | None, faults: Faults) -> None:
-    """Every finite position is in one sign case, and a case's list is as empty as the case."""
+    """Every finite position is in one sign case, and a list is empty exactly where its case never occurs."""
     base, cases = f"collect/{store.site}/{layer}", store.cases(layer)
     if cases is None:
         return
@@ -172,7 +172,7 @@ def _check_effects(store: Store, layer: int, faults: Faults) -> None:
 
 
 def _check_pages(store: Store, layer: int, faults: Faults) -> None:
-    """What pages said besides agrees with the lists: peaks and windows with the whole rows, maxima with the first."""
+    """Redundant fields of pages agree with the lists: windows with whole rows, maxima with first examples."""
     lists, base, before = store.pages(layer), f"neuroscope/{store.site}/{layer}", _before(store)
     if lists is None:
         return
@@ -197,13 +197,13 @@ def _check_pages(store: Store, layer: int, faults: Faults) -> None:
 
 
 def _check_order(place: str, top: TopK, side: Side, faults: Faults) -> None:
-    """Strongest first, of equals the lower row; a row once."""
+    """Strongest first, of equal ones the lower row; each row once."""
     used = top.row >= 0
     strength = np.abs(top.activation) if side in CASES else -top.activation if side == "smallest" else top.activation
     behind, both = strength[:, 1:] > strength[:, :-1], used[:, 1:]
     faults.where(f"{place}/activation", behind & both, "strongest first", what="entries out of order", axes=LIST)
     tied = both & (strength[:, 1:] == strength[:, :-1]) & (top.row[:, 1:] < top.row[:, :-1])
-    faults.where(f"{place}/row", tied, "the lower row first", what="equals out of order", axes=LIST)
+    faults.where(f"{place}/row", tied, "the lower row first", what="equal entries out of order", axes=LIST)
     rows = np.sort(top.row, axis=1)
     twice = ((rows[:, 1:] == rows[:, :-1]) & (rows[:, 1:] >= 0)).any(axis=1)
     faults.where(f"{place}/row", twice, "one example a row", what="neurons with a row twice", axes=("neuron",))
@@ -223,10 +223,11 @@ def _check_extremes(place: str, top: TopK, side: Side, statistics: Statistics, f
                  what="neurons whose first example is another", axes=("neuron",))  # fmt: skip
 
 
-def _check_windows(place: str, top: TopK, side: Side, *, store: Store, rows: Rows, faults: Faults) -> None:
-    """Each example's row is stored, its position counts, its window holds it and nothing stronger.
+def _check_windows(place: str, top: TopK, side: Side, *, store: Store, rows: RowLookup, faults: Faults) -> None:
+    """Each example's row is stored, its position is counted, and its window contains it and nothing stronger.
 
-    Of equals the first; but pages round, and of values that look alike there it was a later one that was the strongest.
+    Of equal activations the first is the example. Pages of another site round, so there a later one of several equal
+    values may have been the strongest.
     """
     before = _before(store)
     used = top.row >= 0
@@ -252,13 +253,13 @@ def _check_windows(place: str, top: TopK, side: Side, *, store: Store, rows: Row
             some = good & inside & better & np.isfinite(value)
             if some.any():
                 stronger |= some & rows.counts(at, position)
-    faults.where(f"{place}/window", outside & ~out, "NaN beyond the row", what="windows with content there", axes=LIST)
+    faults.where(f"{place}/window", outside & ~out, "NaN beyond the row", what="windows with values there", axes=LIST)
     faults.where(f"{place}/window", stronger & ~other & ~out, "the strongest of its row, of equals the first",
                  what="examples with a stronger neighbour", axes=LIST)  # fmt: skip
 
 
-def _check_against_sample(place: str, top: TopK, sampled: np.ndarray, rows: Rows, faults: Faults) -> None:
-    """Where an example is in the sample too, both say the same."""
+def _check_against_sample(place: str, top: TopK, sampled: np.ndarray, rows: RowLookup, faults: Faults) -> None:
+    """Where an example is also in the sample, both have the same activation."""
     at, there = rows.find(top.row)
     if not sampled.size or len(rows.sample) != sampled.shape[1]:
         return

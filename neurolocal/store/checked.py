@@ -1,7 +1,7 @@
-"""An HDF5 file that is not believed: every link, shape and type is checked before it is used.
+"""Access to a store's HDF5 file that checks every link, shape, type and size before it reads.
 
-Invariant: what comes out is inside the file, reached by hard links, and as large as it says, or a StoreError says what
-is not. Cost: a look at the links on the way, and at the object's header.
+Invariant: a dataset that is returned lies inside the file, was reached by hard links alone, and has the size that it
+claims; otherwise a StoreError states what is wrong. Cost: the links on the path and the object's header are read.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from neurolocal.errors import StoreError
 from neurolocal.store.write import FORMAT, VERSION
 
 DEFLATE = 1100
-"""The most that HDF5's packing can save: deflate holds 1,032 bytes in one at best."""
+"""Most bytes that one stored byte may expand to: deflate reaches 1,032."""
 
 
 class DamagedError(StoreError):
     """A store that is not as FORMAT.md says."""
 
     what: str
-    """What is wrong, without the file's name and what to do."""
+    """What is wrong, without the path and the advice."""
 
 
 class CheckedFile:
     """A store's file, open for reading."""
 
     def __init__(self, path: Path) -> None:
-        """Open it.
+        """Open the file and check its format and version.
 
         Raises:
             StoreError: no such file, no HDF5, or another format or version.
@@ -46,7 +46,7 @@ class CheckedFile:
             raise StoreError(f"opening the store {path}: no such file. Make it with `neurolocal collect`.")
         try:
             self.root = h5py.File(path, "r")
-        except Exception as error:  # HDF5 says "damaged" in a dozen ways
+        except Exception as error:  # h5py raises a dozen types for a damaged file
             raise StoreError(
                 f"opening the store {path}: it is no whole HDF5 file. Copy it again, or collect again."
             ) from error
@@ -59,7 +59,14 @@ class CheckedFile:
     def array(
         self, name: str, kind: str | None, *, ndim: int | None = None, shape: tuple[int, ...] | None = None
     ) -> Any:
-        """A whole dataset, in memory: of a type (as numpy writes it, without byte order) and a shape, or any."""
+        """A whole dataset, in memory.
+
+        Args:
+            name: of the dataset.
+            kind: required type as numpy writes it, without byte order; None is any number.
+            ndim: required number of dimensions; None is any.
+            shape: required shape; None is any.
+        """
         found = self.dataset(name, kind, len(shape) if shape is not None else ndim)
         if shape is not None and found.shape != shape:
             raise self.bad(f"{name} has the shape {found.shape}, expected {shape}")
@@ -82,14 +89,14 @@ class CheckedFile:
             raise self.bad(f"{name} is of type {dtype}, expected {kind or 'little-endian numbers'}")
         if ndim is not None and dims != ndim:
             raise self.bad(f"{name} has {dims} dimensions, expected {ndim}")
-        # An array that claims terabytes and holds none would be made in memory, and then be full of fill values.
+        # Without this, an array that claims terabytes and stores none would be allocated and filled with fill values.
         most = min(held, self.path.stat().st_size) * (1 if unfiltered else DEFLATE)
         if size * dtype.itemsize > most:
-            raise self.bad(f"{name} claims {size * dtype.itemsize:,} bytes and holds {held:,}")
+            raise self.bad(f"{name} claims {size * dtype.itemsize:,} bytes and stores {held:,}")
         return found
 
     def get(self, name: str) -> Any:
-        """The object of a name, reached by hard links alone."""
+        """The object of that name, reached by hard links alone."""
         place = self._walk(name)
         if place is None:
             raise self.bad(f"{name} is missing")
@@ -125,7 +132,7 @@ class CheckedFile:
 
     @contextlib.contextmanager
     def reading(self, what: str) -> Iterator[None]:
-        """Whatever HDF5 finds wrong with a damaged file becomes a StoreError."""
+        """Turns every error that h5py raises in the block into a StoreError."""
         try:
             yield
         except StoreError:
@@ -135,7 +142,7 @@ class CheckedFile:
             raise self.bad(f"{what} cannot be read ({type(error).__name__}: {ascii(said)[1:-1]})") from error
 
     def texts(self, base: str, name: str) -> list[str]:
-        """A list of strings, or with an `index` the strings that it names."""
+        """A list of strings; with an `index`, the strings that its entries name."""
         group = self.get(base)
         if not isinstance(group, h5py.Group):
             raise self.bad(f"{base} is no group")
@@ -154,7 +161,7 @@ class CheckedFile:
         return [data[a:b] for a, b in itertools.pairwise(offsets.tolist())]
 
     def packed(self, base: str) -> tuple[bytes, Int64[np.ndarray, "_"]]:
-        """A list of byte strings as it is stored: all of them in a row, and where each begins (and the last ends)."""
+        """A list of byte strings as stored: all of them joined, and where each begins (and the last ends)."""
         data = self.array(f"{base}/bytes", "u1", ndim=1).tobytes()
         offsets = self.array(f"{base}/offsets", "i8", ndim=1)
         if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(data) or (offsets[1:] < offsets[:-1]).any():

@@ -1,7 +1,7 @@
-"""What is wrong in a store, gathered: one fault a place and kind, however many neurons it strikes.
+"""A list of what is wrong in a store: one fault for each place and kind, however many neurons it affects.
 
-Invariant: whatever the reader refuses becomes a fault, so that one damaged dataset does not hide the next.
-Cost: nothing where there is no fault.
+Invariant: every DamagedError that the reader raises becomes a fault, so that one damaged dataset does not hide the
+next. Cost: none where there is no fault.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from neurolocal.store.checked import DamagedError
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is not as FORMAT.md says."""
+    """One difference from FORMAT.md."""
 
     place: str
     """The group or dataset."""
     found: str
-    """What is there, how often, and where first."""
+    """What the file contains, how often, and where first."""
     expected: str
-    """What should be there."""
+    """What it should contain."""
 
     def __str__(self) -> str:
         return f"{self.place}: {self.found}; expected {self.expected}"
@@ -38,15 +38,15 @@ class Faults:
     found: list[Fault] = field(default_factory=list)
 
     def add(self, place: str, found: str, expected: str) -> None:
-        """Note one, unless the place is known to be unreadable."""
+        """Add a fault."""
         self.found.append(Fault(place, found, expected))
 
     def where(self, place: str, wrong: Any, expected: str, *, what: str, axes: tuple[str, ...]) -> None:
-        """Note the entries of a boolean array that are True, if there are any.
+        """Add one fault for all entries of a boolean array that are True, if there are any.
 
         Args:
             place: the group or dataset.
-            wrong: what is wrong, by entry.
+            wrong: whether each entry is wrong.
             expected: what should be there.
             what: what such an entry is, in the plural.
             axes: names of the array's axes.
@@ -59,7 +59,7 @@ class Faults:
 
     @contextlib.contextmanager
     def reading(self, place: str) -> Iterator[None]:
-        """What the reader refuses inside the block is a fault; a dataset's own is noted once."""
+        """Turns a DamagedError in the block into a fault; the same dataset is listed once."""
         try:
             yield
         except DamagedError as error:

@@ -1,8 +1,8 @@
-"""Finding: from a token's text, or a word, to the neurons whose largest examples peak on it, strongest first.
+"""From a token's text, or a word, to the neurons whose largest examples peak on it, strongest first.
 
-Invariant: an exact token before a word (" poly" is another token than "poly"); each number that comes out was checked
-against the store's own layers. Cost: some 20 ms on 50,000 neurons; where a store has no index (a checkpoint, an older
-store) it is built from the lists, which reads all of them.
+Invariant: an exact token is preferred to a word (" poly" is another token than "poly"); every entry of the index that
+is returned was checked against the store's layers. Cost: a binary search, and the entries of one key; in a store
+without an index (a checkpoint, or one of an older writer) the index is built, which reads all lists.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jaxtyping import Int64
 
 from neurolocal.errors import StoreError
 from neurolocal.records import Site
-from neurolocal.store.index import Entries, Index, IndexBuilder, Keyed
+from neurolocal.store.index import Entries, Index, IndexBuilder, KeyTable
 from neurolocal.store.read import Store
 
 TYPES = {"site": "u1", "layer": "i4", "neuron": "i4", "examples": "i4", "strength": "f4", "activation": "f4"}
@@ -26,12 +26,12 @@ TYPES = {"site": "u1", "layer": "i4", "neuron": "i4", "examples": "i4", "strengt
 
 
 By = Literal["token", "word"]
-"""What an index goes by."""
+"""What the keys of an index are."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """One neuron whose examples peak on what was looked for."""
+class Match:
+    """One neuron whose examples peak on the text."""
 
     site: Site
     """Where the neuron is read."""
@@ -42,7 +42,7 @@ class Found:
     examples: int
     """How many of its examples peak there."""
     strength: float
-    """Share of the |activation| of all its largest examples that falls on these, in [0, 1]."""
+    """The sum of their |activation| over that of all its largest examples, in [0, 1]."""
     activation: float
     """The largest activation among them."""
     by: By
@@ -57,18 +57,18 @@ def find(
     word: bool = False,
     site: Site | None = None,
     layers: Sequence[int] | None = None,
-) -> list[Found]:
+) -> list[Match]:
     """The neurons whose largest examples peak on a token, strongest first.
 
     Ties go to the larger activation, then to the site that the config names first, the lower layer, the lower neuron. A
     neuron whose examples there all have the activation 0 is not excited by them, and not listed.
 
     Args:
-        store: an open store; all its sites are looked at, whichever it was opened for.
+        store: an open store; all its sites are searched, not only the one it was opened for.
         text: a token's exact text, leading space included; where no neuron peaks on such a token, a word (stripped,
             case-folded).
         limit: how many neurons at most; None is all.
-        word: look for the word at once.
+        word: look for a word only.
         site: this site alone.
         layers: these layers alone.
 
@@ -85,24 +85,31 @@ def find(
                 f"finding {text!r} in {store.path}: it holds the sites {', '.join(at)}, not {site}. Choose from these."
             )
         _require_layers([at[name] for name in at if site in (None, name)], layers)
-        index = _Stored(store) if store.checked.has("find") else _Built(at, store)
+        index = _StoredIndex(store) if store.checked.has("find") else _BuiltIndex(at, store)
         for by in ("word",) if word else ("token", "word"):
             key = index.token(text) if by == "token" else index.word(text)
             entries = None if key is None else index.entries(by, key)
             if entries is not None and len(entries.neuron):
                 _check(entries, by=by, at=at, store=store)
-                wanted = np.ones(len(entries.neuron), bool)
-                if site is not None:
-                    wanted &= entries.site == store.sites.index(site)
-                if layers is not None:
-                    wanted &= np.isin(entries.layer, np.array(layers, np.int64))
-                columns = [column[np.flatnonzero(wanted)[:limit]].tolist() for column in entries]
-                return [Found(store.sites[row[0]], *row[1:], by=by) for row in zip(*columns, strict=True)]
+                number = None if site is None else store.sites.index(site)
+                chosen = _chosen(entries, number, layers)[:limit]
+                columns = [column[chosen].tolist() for column in entries]
+                return [Match(store.sites[row[0]], *row[1:], by=by) for row in zip(*columns, strict=True)]
         raise StoreError(_nothing(text, index, store, word=word))
 
 
-class _Stored:
-    """The index as it stands in the file; of its columns only what is asked for is read."""
+def _chosen(entries: Entries, site: int | None, layers: Sequence[int] | None) -> Int64[np.ndarray, "_"]:
+    """Where the entries of a site and of some layers are; None is any."""
+    wanted = np.ones(len(entries.neuron), bool)
+    if site is not None:
+        wanted &= entries.site == site
+    if layers is not None:
+        wanted &= np.isin(entries.layer, np.array(layers, np.int64))
+    return np.flatnonzero(wanted)
+
+
+class _StoredIndex:
+    """The index in the file; only the entries of the key are read."""
 
     def __init__(self, store: Store) -> None:
         self._file, self._tokens = store.checked, store.vocabulary.tokens
@@ -112,7 +119,7 @@ class _Stored:
         return _token(self._tokens, text)
 
     def word(self, text: str) -> int | None:
-        wanted, begins, data = encoded(folded(text)), self._begins, self._text
+        wanted, begins, data = encoded(word_key(text)), self._begins, self._text
 
         def spelt(i: int) -> bytes:
             return data[begins[i] : begins[i + 1]]
@@ -136,8 +143,8 @@ class _Stored:
             return Entries(*(columns[name][start:stop] for name in Entries._fields))
 
 
-class _Built:
-    """The index of a store that holds none, made from its lists."""
+class _BuiltIndex:
+    """An index built from the lists of a store that has none."""
 
     def __init__(self, at: dict[Site, Store], store: Store) -> None:
         builder = IndexBuilder(store.sites)
@@ -155,21 +162,21 @@ class _Built:
         return _token(self._tokens, text)
 
     def word(self, text: str) -> int | None:
-        word = folded(text)
+        word = word_key(text)
         return self._index.words.index(word) if word in self._index.words else None
 
     def entries(self, by: By, key: int) -> Entries:
-        keyed: Keyed = getattr(self._index, by)
+        keyed: KeyTable = getattr(self._index, by)
         return Entries(*(column[keyed.offsets[key] : keyed.offsets[key + 1]] for column in keyed.entries))
 
 
-def folded(text: str) -> str:
-    """A text as a word is filed: stripped (unless nothing is left) and case-folded."""
+def word_key(text: str) -> str:
+    """The key of a text in the index of words: stripped (unless nothing is left) and case-folded."""
     return (text.strip() or text).casefold()
 
 
 def encoded(text: str) -> bytes | None:
-    """The text's bytes, those that are no UTF-8 as a command line passes them on; None for what cannot be encoded."""
+    """The text's bytes, with surrogate escapes of a command line undone; None for a text that cannot be encoded."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -183,7 +190,7 @@ def _token(tokens: Sequence[bytes], text: str) -> int | None:
 
 
 def _require_layers(stores: Iterable[Store], layers: Sequence[int] | None) -> None:
-    """That each layer is held at one of the sites."""
+    """Check that each layer is in the store at one of these sites."""
     stores = list(stores)
     held = {layer for store in stores for layer in store.layers}
     if layers is not None and not held.issuperset(layers):
@@ -191,11 +198,11 @@ def _require_layers(stores: Iterable[Store], layers: Sequence[int] | None) -> No
 
 
 def _check(entries: Entries, *, by: By, at: dict[Site, Store], store: Store) -> None:
-    """Each entry names a neuron that the store holds, and figures that can be."""
+    """Check that each entry names a neuron of the store and that its figures are possible."""
     sites, bad = store.sites, store.checked.bad
     strength, activation = entries.strength, entries.activation
     if not ((strength >= 0) & (strength <= 1) & np.isfinite(activation) & (entries.examples > 0)).all():
-        raise bad(f"find/{by} holds figures that cannot be")
+        raise bad(f"find/{by} holds impossible figures")
     if (strength[1:] > strength[:-1]).any():
         raise bad(f"find/{by} is not in order")
     if (entries.site >= len(sites)).any():
@@ -208,8 +215,8 @@ def _check(entries: Entries, *, by: By, at: dict[Site, Store], store: Store) -> 
             raise bad(f"find/{by} names a neuron of layer {layer} at {sites[number]} that the store does not have")
 
 
-def _nothing(text: str, index: _Stored | _Built, store: Store, *, word: bool) -> str:
-    """Why nothing was found, and what is near."""
+def _nothing(text: str, index: _StoredIndex | _BuiltIndex, store: Store, *, word: bool) -> str:
+    """The message when nothing is found; it names similar tokens."""
     bare = text.strip()
     spellings = dict.fromkeys([bare, bare.lower(), bare.capitalize(), bare.upper()])
     near = [repr(t) for spelling in spellings for t in (f" {spelling}", spelling) if _held(index, t)]
@@ -220,6 +227,6 @@ def _nothing(text: str, index: _Stored | _Built, store: Store, *, word: bool) ->
     return f"finding {text!r} in {store.path}: no neuron's examples peak on such a {what}. {step}"
 
 
-def _held(index: _Stored | _Built, text: str) -> bool:
+def _held(index: _StoredIndex | _BuiltIndex, text: str) -> bool:
     key = index.token(text) if text.strip() else None
     return key is not None and len(index.entries("token", key).neuron) > 0

@@ -1,8 +1,8 @@
 """The index of a store: from a token, or a word, to the neurons whose largest examples peak on it.
 
 Invariant: a function of the `largest` lists, the rows and the vocabulary alone, so every writer makes the same index.
-Cost: 16 bytes an example while the lists pass by; at the end some 150 bytes an example more, and some 7 s for a million
-examples in 20,000 rows of 256, half of it the words of those rows (`scripts/bench_find.py`).
+Cost: 16 bytes an example while the lists are added; building takes some 150 bytes an example more, a sort of all
+examples, and the words of all rows that they lie in.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from neurolocal.records import LayerRecord, Place, Site, TopK
 from neurolocal.words import Vocabulary
 
 SPARSE = 32
-"""Tokens a looked-up word from which `word_at` is cheaper than all words of the row."""
+"""Tokens of a row for each word needed, from which single words (`word_at`) cost less than all words of the row."""
 
 
 class Entries(NamedTuple):
-    """Which neurons peak on each key: by key, then strongest first.
+    """The neurons that peak on each key, ordered by key, then strongest first.
 
     Ties go to the larger activation, the site that the config names first, the lower layer, the lower neuron.
     """
@@ -33,18 +33,18 @@ class Entries(NamedTuple):
     neuron: Int32[np.ndarray, "entry"]
     """Index within the layer."""
     examples: Int32[np.ndarray, "entry"]
-    """How many of its examples peak on the key."""
+    """How many of the neuron's examples peak on the key."""
     strength: Float32[np.ndarray, "entry"]
     """Their share of the |activation| of all its examples, in [0, 1]."""
     activation: Float32[np.ndarray, "entry"]
     """The largest activation among them."""
 
 
-class Keyed(NamedTuple):
-    """Entries, and where those of each key begin."""
+class KeyTable(NamedTuple):
+    """Entries grouped by key."""
 
     offsets: Int64[np.ndarray, "_"]
-    """One more than there are keys; those of key i are `offsets[i]` to `offsets[i + 1]`."""
+    """The entries of key i are `offsets[i]` to `offsets[i + 1]`; one more offset than keys."""
     entries: Entries
 
 
@@ -52,29 +52,29 @@ class Keyed(NamedTuple):
 class Index:
     """The neurons by token and by word."""
 
-    token: Keyed
+    token: KeyTable
     """Keys are token ids; ids of the same bytes are all filed under the lowest of them."""
-    word: Keyed
+    word: KeyTable
     """Keys number `words`."""
     words: list[str]
     """The case-folded peak words, in the order of their UTF-8 bytes."""
 
 
 class IndexBuilder:
-    """Keeps what the lists peak on while they pass by."""
+    """Collects the peaks of the lists of all layers, one layer at a time."""
 
     def __init__(self, sites: tuple[Site, ...]) -> None:
-        """Nothing yet; `sites` in the order of the config."""
+        """No lists yet; `sites` in the order of the config."""
         self.sites = sites
         self._places: list[tuple[Place, Int64[np.ndarray, "neuron"], TopK]] = []
 
     def add(self, place: Place, record: LayerRecord) -> None:
-        """Keep the `largest` lists of a layer."""
+        """Add the `largest` lists of a layer."""
         top = record.lists["largest"]
         self.add_lists(place, np.arange(len(top.row)) if record.neurons is None else record.neurons, top)
 
     def add_lists(self, place: Place, neurons: Int64[np.ndarray, "neuron"], top: TopK) -> None:
-        """Keep the lists of these neurons of a layer, without their windows."""
+        """Add the lists of these neurons of a layer; their windows are not held."""
         bare = TopK(top.activation, top.row, top.position, np.empty((*top.row.shape, 0), np.float32))
         self._places.append((place, neurons, bare))
 
@@ -85,16 +85,16 @@ class IndexBuilder:
         index: Int64[np.ndarray, "row"],
         vocabulary: Vocabulary,
     ) -> Index:
-        """The index of all that was kept.
+        """The index of all lists added.
 
         Args:
-            tokens: the rows that the lists refer to, or more; what stands behind `length` is padding.
+            tokens: the rows that the lists refer to, or more; entries at and after `length` are padding.
             length: tokens of each row.
             index: each one's row index in the corpus, ascending.
             vocabulary: the bytes of every token id.
 
         Raises:
-            ValueError: a list refers to a row that is not there, or to a position behind its end.
+            ValueError: a list refers to a row that is not among `tokens`, or to a position beyond its end.
         """
         cells = [self._cells(top, length, index, tokens.shape[1]) for _, _, top in self._places]
         alike = _lowest_alike(vocabulary)
@@ -110,7 +110,7 @@ class IndexBuilder:
     def _cells(
         top: TopK, length: Int64[np.ndarray, "row"], index: Int64[np.ndarray, "row"], n_pos: int
     ) -> Int64[np.ndarray, "neuron k"]:
-        """Each example's place in the table of rows, counted through; -1 where there is none."""
+        """Each example's place in the flattened table of rows; -1 for unused slots."""
         used = top.row >= 0
         at = np.minimum(np.searchsorted(index, top.row), max(len(index) - 1, 0))
         known = index[at] == top.row if len(index) else np.zeros(used.shape, bool)
@@ -119,8 +119,8 @@ class IndexBuilder:
             raise ValueError("an example refers to a row, or to a position in it, that is not in rows")
         return np.where(used, at * n_pos + top.position, -1)
 
-    def _keyed(self, keys: list[Int64[np.ndarray, "_ _"]], n_keys: int) -> Keyed:
-        """The entries of all places under their keys, in order."""
+    def _keyed(self, keys: list[Int64[np.ndarray, "_ _"]], n_keys: int) -> KeyTable:
+        """The entries of all lists, grouped by key."""
         found = [
             _entries(self.sites.index(site), layer, neurons, top.activation, key, n_keys)
             for ((site, layer), neurons, top), key in zip(self._places, keys, strict=True)
@@ -131,7 +131,7 @@ class IndexBuilder:
         site, layer, neuron, _, strength, activation = columns
         order = np.lexsort((neuron, layer, site, -activation, -strength, key))
         offsets = np.searchsorted(key[order], np.arange(n_keys + 1)).astype(np.int64)
-        return Keyed(offsets, Entries(*(column[order] for column in columns)))
+        return KeyTable(offsets, Entries(*(column[order] for column in columns)))
 
 
 def _entries(
@@ -142,12 +142,12 @@ def _entries(
     key: Shaped[np.ndarray, "neuron k"],
     n_keys: int,
 ) -> tuple[Int64[np.ndarray, "_"], Entries]:
-    """The keys of one place and their entries; a neuron whose examples on a key are all 0 has none there."""
+    """The keys and entries of one layer's lists; a neuron whose examples on a key are all 0 has no entry there."""
     at, rank = np.nonzero(key >= 0)
     values = activation[at, rank]
     weight = np.abs(values.astype(np.float64))
     code, inverse = np.unique(at * n_keys + key[at, rank].astype(np.int64), return_inverse=True)
-    # bincount adds in the order of the ranks, so that any other implementation can have the same bits.
+    # bincount adds in the order of the ranks, so another implementation can get the same bits.
     mass = np.bincount(inverse, weights=weight, minlength=len(code))
     total = np.bincount(at, weights=weight, minlength=len(neurons))
     examples = np.bincount(inverse, minlength=len(code))
@@ -168,7 +168,7 @@ def _entries(
 
 
 def _lowest_alike(vocabulary: Vocabulary) -> Int64[np.ndarray, "d_vocab"]:
-    """For each token id the lowest id of the same bytes: SentencePiece has a byte and a piece for one letter."""
+    """For each token id the lowest id of the same bytes; SentencePiece may have two ids for one letter."""
     first: dict[bytes, int] = {}
     return np.array([first.setdefault(token, i) for i, token in enumerate(vocabulary.tokens)], np.int64)
 
@@ -179,7 +179,7 @@ def _words(
     length: Int64[np.ndarray, "row"],
     vocabulary: Vocabulary,
 ) -> tuple[Int64[np.ndarray, "cell"], list[str]]:
-    """The number of the case-folded word at each cell (a place in `tokens`, counted through), and the words."""
+    """The words, sorted, and for each cell (a place in flattened `tokens`) the index of its case-folded word."""
     row, position = np.divmod(cells, max(tokens.shape[1], 1))
     numbers: dict[str, int] = {}
     found: list[int] = []

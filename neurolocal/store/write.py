@@ -1,9 +1,9 @@
-"""Writing a store: always a new file beside, flushed, then renamed over the old one.
+"""Writing a store: a new file is written beside the old one, flushed, and renamed over it.
 
-Invariant: at any moment the path holds the old store or the new one, whole; a failed write leaves the old. No time
-stamps are written (HDF5's own are switched off), so equal content gives equal datasets.
-Cost: a checkpoint writes the whole state (15.2 kB a neuron at k = 20, and the rows referred to); evidence copies the
-file.
+Invariant: at any moment the path holds the complete old store or the complete new one; a failed write leaves the old.
+No time stamps are written (HDF5's own are switched off), so equal content gives equal datasets.
+Cost: a collection or checkpoint writes the whole state (15.2 kB a neuron at k = 20, and the rows referred to); adding
+evidence copies the file.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from jaxtyping import Int64, Integer
 from neurolocal.errors import StoreError
 from neurolocal.files import replacing
 from neurolocal.records import LayerRecord, PageLists, Place, Sample, Side, Site
-from neurolocal.store.index import Index, IndexBuilder, Keyed
+from neurolocal.store.index import Index, IndexBuilder, KeyTable
 from neurolocal.words import Vocabulary
 
 FORMAT = "neurolocal-store"
 VERSION = 1
 
 CHUNK = 1 << 20
-"""Bytes of a chunk, about: what reading one neuron costs, and what one checksum covers."""
+"""Approximate bytes of a chunk: the least that is read for one neuron, and what one checksum covers."""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """An array that need not fit into memory: written part by part, as they are made."""
+    """An array that may be larger than memory: it is written in parts, each made when it is needed."""
 
     shape: tuple[int, ...]
     dtype: str
     """As numpy writes it, little-endian: `<f4`."""
     parts: Iterable[np.ndarray]
-    """Along the first dimension, in order; together `shape[0]` long."""
+    """Consecutive parts along the first dimension, together `shape[0]` long."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class StoredRows:
     """Some rows of the corpus."""
 
     tokens: Integer[np.ndarray, "row pos"]
-    """Token ids; what stands behind `length` is padding."""
+    """Token ids; entries at and after `length` are padding."""
     length: Int64[np.ndarray, "row"]
     """Tokens of each row that are no padding."""
     index: Int64[np.ndarray, "row"]
@@ -62,35 +62,35 @@ class StoredRows:
 
 
 @dataclass(frozen=True)
-class Collected:
-    """All that a collection says at one moment: finished, or a checkpoint to go on from."""
+class StoreContent:
+    """Everything that a collection writes into a store: a complete one, or a checkpoint."""
 
     manifest: Mapping[str, Any]
     """Subject, tokenizer, corpus, config, rows, tokens, complete; plain values."""
     layers: Iterable[tuple[Place, LayerRecord]]
-    """What there is of each layer, made as it is asked for, so that one at a time is in memory."""
+    """The record of each layer; an iterator, so that one at a time is in memory."""
     sample: Sample
     """The positions that the layers' samples were read at."""
     rows: Callable[[], StoredRows]
-    """The rows that an example or the sample refers to (or more); asked for when the layers have been written."""
+    """Gives the rows that an example or the sample refers to (or more); called after the layers have been written."""
     token_count: Int64[np.ndarray, "d_vocab"]
-    """How often each token stood at a counted position."""
+    """How often each token occurred at a counted position."""
     vocabulary: Vocabulary
     """The bytes of every token id."""
     rest: Mapping[str, np.ndarray | list[str]] = field(default_factory=dict)
-    """What a stopped run goes on with: the columns of `neurolocal.corpus.rest_arrays`. Empty in a complete store."""
+    """What an interrupted run resumes with: the columns of `neurolocal.corpus.rest_arrays`. Empty if complete."""
     pages: Iterable[tuple[Place, PageLists, Blocks]] = ()
-    """What pages of another site say of each layer beyond the record, and the whole rows' activations
-    (neuron, k, pos); made as it is asked for. Empty but in an imported store."""
+    """Of each layer what pages of another site state beyond the record, and the activations over whole rows
+    (neuron, k, pos); an iterator. Empty unless the store is imported."""
     problems: Sequence[str] = ()
-    """What of these pages could not be read, one line each."""
+    """What could not be read of these pages, one line each."""
 
 
-def write_collected(path: Path, collected: Collected) -> None:
-    """Write a store, replacing what was there.
+def write_collected(path: Path, collected: StoreContent) -> None:
+    """Write a store, replacing any file at the path.
 
     Raises:
-        StoreError: the disk is full or the folder cannot be written; what was there is untouched.
+        StoreError: the disk is full or the folder cannot be written; an old file is unchanged.
     """
     with _replacing(path, copy=False) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, np.int64(VERSION)
@@ -123,16 +123,16 @@ def write_collected(path: Path, collected: Collected) -> None:
 
 
 def _put_index(file: h5py.File, index: Index) -> None:
-    """What `find` looks into."""
+    """The index that `find` reads."""
     for by in ("token", "word"):
-        keyed: Keyed = getattr(index, by)
+        keyed: KeyTable = getattr(index, by)
         _put(file, f"find/{by}/offsets", keyed.offsets)
         _put_columns(file, f"find/{by}", keyed.entries._asdict())
     _put_blobs(file, "find/word/text", [word.encode() for word in index.words])
 
 
 def _put_record(file: h5py.File, base: str, record: LayerRecord) -> None:
-    """All that there is of one layer."""
+    """Everything of one layer."""
     statistics = record.statistics
     for side, top in record.lists.items():
         _put_columns(file, f"{base}/{side}", vars(top))
@@ -149,7 +149,7 @@ def _put_record(file: h5py.File, base: str, record: LayerRecord) -> None:
 
 
 def add_evidence(path: Path, tables: Sequence[tuple[str, int, Side, Any, Mapping[str, Any]]], *, site: Site) -> None:
-    """Put evidence tables into a store, each in place of an older one of the same stage, layer and side.
+    """Add evidence tables to a store; each replaces an older one of the same stage, layer and side.
 
     Args:
         path: the store.
@@ -157,7 +157,7 @@ def add_evidence(path: Path, tables: Sequence[tuple[str, int, Side, Any, Mapping
         site: where the neurons were read.
 
     Raises:
-        StoreError: the disk is full or the folder cannot be written; the store is untouched.
+        StoreError: the disk is full or the folder cannot be written; the store is unchanged.
     """
     with _replacing(path, copy=True) as file:
         for stage, layer, side, table, inputs in tables:
@@ -191,9 +191,9 @@ def _put_columns(file: h5py.Group, base: str, columns: Mapping[str, Any]) -> Non
 
 
 def put_json(group: h5py.Group, name: str, value: Mapping[str, Any]) -> None:
-    """An attribute of plain ASCII: a path may hold what is no UTF-8, and HDF5's strings end at a NUL.
+    """A JSON object as an ASCII attribute: a path may contain bytes that are no UTF-8, and HDF5's strings end at NUL.
 
-    HDF5 puts no checksum on what a string attribute holds, so its hash stands beside it.
+    HDF5 has no checksum for the content of a string attribute, so its SHA-256 is a second attribute.
     """
     text = json.dumps(dict(value), sort_keys=True, separators=(",", ":"))
     group.attrs[name] = text
@@ -201,7 +201,7 @@ def put_json(group: h5py.Group, name: str, value: Mapping[str, Any]) -> None:
 
 
 def _no_links(path: Path, file: h5py.File, base: str) -> None:
-    """Refuse to write through a link, which may lead into another file."""
+    """Refuse to write through a soft or external link, which may lead into another file."""
     place: Any = file
     for part in base.split("/"):
         if part not in place:
@@ -213,7 +213,7 @@ def _no_links(path: Path, file: h5py.File, base: str) -> None:
 
 
 def _put(group: h5py.Group, name: str, value: Any) -> None:
-    """A dataset with checksums: in chunks of about 1 MiB, each with its own; a scalar inside its object's header."""
+    """A dataset with a checksum for each chunk of about 1 MiB; a scalar is in the object's header, which has one."""
     value = np.asarray(value)
     little = value.astype(value.dtype.newbyteorder("<"), copy=False)
     if little.ndim and little.size:
@@ -234,7 +234,7 @@ def _put(group: h5py.Group, name: str, value: Any) -> None:
 
 
 def _put_blocks(group: h5py.Group, name: str, value: Blocks) -> None:
-    """The same of an array that comes in parts."""
+    """The same for an array that is given in parts."""
     size = int(np.prod(value.shape)) * np.dtype(value.dtype).itemsize
     if not size:
         return _put(group, name, np.empty(value.shape, value.dtype))
@@ -252,13 +252,13 @@ def _put_blocks(group: h5py.Group, name: str, value: Blocks) -> None:
 
 
 def _put_blobs(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
-    """Byte strings of any content: all bytes in a row, and where each begins."""
+    """Byte strings of any content: all of them joined, and where each begins."""
     _put(group, f"{name}/bytes", np.frombuffer(b"".join(blobs), dtype="u1"))
     _put(group, f"{name}/offsets", np.cumsum([0, *map(len, blobs)], dtype="<i8"))
 
 
 def _put_column(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
-    """A table's column of strings: where most are repeated, each once and which of them every entry is."""
+    """A table's column of strings: where most are repeated, the distinct ones and an index into them."""
     places = {blob: i for i, blob in enumerate(dict.fromkeys(blobs))}
     repeated = 2 * len(places) <= len(blobs)
     _put_blobs(group, name, list(places) if repeated else blobs)
@@ -267,15 +267,15 @@ def _put_column(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
 
 
 class _Disk(io.FileIO):
-    """A file whose first failed write is told at the end.
+    """A file that remembers its first failed write, ignores later ones, and raises the error in `finish`.
 
-    HDF5 cannot close a file that it cannot write: it prints a traceback for every object and never lets the file go.
+    HDF5 cannot close a file after a failed write: it prints a traceback for every object and keeps the file open.
     """
 
     failure: OSError | None = None
 
     def write(self, data: Any, /) -> int:
-        """Write all of it, or nothing more from the first failure on."""
+        """Write all bytes; after the first failure nothing is written."""
         left = memoryview(data).cast("B")
         while left.nbytes and self.failure is None:
             try:
@@ -285,7 +285,7 @@ class _Disk(io.FileIO):
         return len(memoryview(data).cast("B"))
 
     def truncate(self, size: int | None = None, /) -> int:
-        """As write."""
+        """Set the size, as `write` does."""
         try:
             return super().truncate(size)
         except OSError as error:
@@ -293,10 +293,10 @@ class _Disk(io.FileIO):
             return size or 0
 
     def finish(self) -> None:
-        """Say what went wrong, if anything did.
+        """Raise the first failure, if there was one.
 
         Raises:
-            OSError: what went wrong on the way.
+            OSError: a write failed.
         """
         if self.failure is not None:
             raise self.failure
@@ -304,16 +304,16 @@ class _Disk(io.FileIO):
 
 @contextlib.contextmanager
 def _replacing(path: Path, *, copy: bool) -> Iterator[h5py.File]:
-    """An HDF5 file that takes the path's place when the block ends well; with `copy` it begins as what is there."""
-    todo = "What was there is untouched; make room or give another place, and run the same command again."
+    """An HDF5 file that replaces the one at the path when the block succeeds; with `copy` it starts as a copy of it."""
+    todo = "The old file is untouched. Free disk space or give another path, and run the same command again."
     if not copy:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, todo=todo, error=StoreError) as beside:
         if copy:
             shutil.copyfile(path, beside)
-        # HDF5 1.10's own format: earlier ones hold no attribute over 64 KiB (a manifest names every file of a corpus)
-        # and put no checksums on groups, headers and indices.
+        # The file format of HDF5 1.10: earlier ones hold no attribute over 64 KiB (a manifest names every file of a
+        # corpus) and have no checksums on groups, headers and indices.
         with _Disk(beside, "r+" if copy else "w+") as disk:
             with h5py.File(disk, "r+" if copy else "w", libver=("v110", "v110")) as file:
                 yield file

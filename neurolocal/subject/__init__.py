@@ -1,4 +1,4 @@
-"""The model under study: loading it, where its neurons are, and reading them during a forward pass.
+"""The model under study: loading it, locating its neurons, and reading them during a forward pass.
 
 The only room that imports transformers and TransformerLens.
 """

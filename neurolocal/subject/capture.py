@@ -1,7 +1,8 @@
-"""Hooks on one layer's MLP: everything a reader asks for, delivered together when the out projection is reached.
+"""Hooks on one layer's MLP: a reader receives the tensors of all its sites together, at the out projection.
 
-Invariant: nothing is copied. An earlier tensor is kept by reference until the out projection's input is there, then
-all are handed over and let go; a model that overwrites one in between does not have that site (see `untouched`).
+Invariant: nothing is copied. Earlier tensors are held by reference until the out projection's input is known; then all
+are passed to the reader and released. A model that overwrites a tensor before that does not have that site (see
+`Watch.untouched`).
 Cost: one Python call a hook: one at the out projection, and one for each further module that is read.
 """
 
@@ -15,11 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 Reader = Callable[..., None]
-"""Sees the activations of one layer, one tensor of shape (batch, pos, d_mlp) a site; must not change or keep them."""
+"""Receives the activations of one layer, one tensor (batch, pos, d_mlp) a site; must not change or keep them."""
 
 
-class Enough(Exception):  # noqa: N818  no error: it ends a forward pass
-    """The deepest layer has been read."""
+class PassEnd(Exception):  # noqa: N818  not an error: it ends a forward pass
+    """Raised when the deepest layer has been read."""
 
 
 class Spot(NamedTuple):
@@ -28,7 +29,7 @@ class Spot(NamedTuple):
     module: torch.nn.Module
     """The module that is hooked."""
     before: bool
-    """Its input; else its output."""
+    """True for its input, False for its output."""
     half: int | None = None
     """0 or 1: the first or second half of the last axis, where gate and in projection are one module."""
 
@@ -40,10 +41,10 @@ def attach(
 
     Args:
         out: the layer's out projection.
-        spots: of each site, in the order in which the reader takes them; one on `out` is its input.
+        spots: one for each site, in the order of the reader's arguments; a spot on `out` is its input.
         reader: called once.
         shape: (batch, pos) of the pass; some models flatten the two.
-        last: end the pass here.
+        last: whether the pass ends here.
     """
     kept: dict[tuple[torch.nn.Module, bool], Tensor] = {}
     places = list(dict.fromkeys((s.module, s.before) for s in spots if s.module is not out))
@@ -52,13 +53,13 @@ def attach(
         reader(*[_shaped(args[0] if s.module is out else kept[s.module, s.before], shape, s.half) for s in spots])
         kept.clear()
         if last:
-            raise Enough
+            raise PassEnd
 
     def deliver_one(module: torch.nn.Module, args: tuple[Tensor, ...]) -> None:
         x = args[0]
         reader(x.view(*shape, x.shape[-1]))
         if last:
-            raise Enough
+            raise PassEnd
 
     def keep_input(module: torch.nn.Module, args: tuple[Tensor, ...]) -> None:
         kept[module, True] = args[0]
@@ -79,7 +80,7 @@ def _shaped(x: Tensor, shape: torch.Size, half: int | None) -> Float[Tensor, "ba
 
 
 class Watch:
-    """Copies of what some spots gave in a pass, to see afterwards whether a model overwrote it."""
+    """Copies of the outputs at some spots in a pass, to detect afterwards whether the model overwrote them."""
 
     def __init__(self, spots: Sequence[Spot]) -> None:
         """Hook the outputs of the spots' modules."""
@@ -92,7 +93,7 @@ class Watch:
         self._copies[module] = output.clone()
 
     def untouched(self, spot: Spot, x: Float[Tensor, "batch pos d_mlp"]) -> bool:
-        """Whether a delivered tensor is what the module gave."""
+        """Whether a tensor that a reader received is what the module returned."""
         if spot.before:
             return True
         copy = self._copies[spot.module]
@@ -100,6 +101,6 @@ class Watch:
         return bool(((x == same) | (same != same)).all())  # NaN stays NaN
 
     def remove(self) -> None:
-        """Take the hooks off again."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()

@@ -1,8 +1,8 @@
 """GGUF -> a Hugging Face folder in the cache, dequantised once to float32.
 
-Invariant: the folder is named by the GGUF's SHA-256 and appears whole or not at all (made beside, then renamed).
-Cost: SmolLM2-135M takes about 25 s the first time and 540 MB of disk; nothing after that. The folder is named by the
-float32 values of the quantised weights: 4 bytes a weight, exact, where bfloat16 would round them.
+Invariant: the folder is named by the GGUF's SHA-256 and appears complete or not at all (made beside, then renamed).
+Cost: one conversion, and 4 bytes a weight on the disk: float32 holds a dequantised weight exactly, bfloat16 would round
+it. Nothing after the first time.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from typing import Any
 
 from neurolocal.errors import SubjectError
 from neurolocal.files import cache_folder
-from neurolocal.subject.model import require_tensors
+from neurolocal.subject.weights import require_tensors
 
 MAGIC = b"GGUF"
 
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Bytes of a number by its type; strings and arrays bring their length along, and arrays of arrays are refused."""
+"""Bytes of a number by its type; strings and arrays store their length, and arrays of arrays are refused."""
 
 STRING, ARRAY = 8, 9
 
 SPECIAL_ID = re.compile(r"tokenizer\.ggml\.\w+_token_id")
-"""The metadata that names special tokens."""
+"""The metadata keys that name special tokens."""
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether the file begins as a GGUF does."""
+    """Whether the file begins with the GGUF magic."""
     with path.open("rb") as file:
         return file.read(4) == MAGIC
 
 
 def dequantised(path: Path, sha256: str) -> Path:
-    """The Hugging Face folder of a GGUF file, made now if the cache does not hold it.
+    """The Hugging Face folder of a GGUF file, made if it is not in the cache.
 
     Raises:
-        SubjectError: the file is no whole GGUF, or of an architecture that transformers cannot read.
+        SubjectError: the file is no complete GGUF, or its architecture is unknown to transformers.
     """
     folder = cache_folder("subjects") / sha256
     if (folder / "config.json").is_file():
@@ -60,24 +60,24 @@ def dequantised(path: Path, sha256: str) -> Path:
 
 
 def _check_whole(path: Path) -> None:
-    """Compare the file's length with what its header promises, up to the end of the last tensor."""
+    """Compare the file's length with the end of the last tensor according to its header."""
     from gguf import GGUFReader
 
     try:
         _check_lengths(path)
         reader = GGUFReader(path)
         end = max((int(t.data_offset) + int(t.n_bytes) for t in reader.tensors), default=0)
-    except Exception as error:  # a cut file fails wherever the cut is: index, value, decode or mapping errors
+    except Exception as error:  # a truncated file raises index, value, decode or mapping errors
         raise _broken(path) from error
     if end == 0 or end > path.stat().st_size:
         raise _broken(path)
 
 
 def _check_lengths(path: Path) -> None:
-    """Walk over the metadata; GGUFReader believes every length, and would spin for ever on an array of 2^60 numbers.
+    """Check every length in the metadata. GGUFReader does not, and would loop for ever on an array of 2^60 numbers.
 
     Raises:
-        ValueError, struct.error: a length or type that cannot be.
+        ValueError, struct.error: an impossible length or type.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -126,18 +126,18 @@ def _convert(path: Path, folder: Path) -> None:
             loaded: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
             model, info = loaded
             tokenizer = AutoTokenizer.from_pretrained(**where)
-    except Exception as error:  # transformers raises many kinds here
+    except Exception as error:  # transformers raises many types here
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise SubjectError(
             f"dequantising {path}: transformers cannot read it ({type(error).__name__}: {first}). "
             "Give the model as a Hugging Face folder instead."
         ) from error
     require_tensors(model, info["missing_keys"], path)
-    # The weights are plain float32 from here on; the marks of quantisation would forbid saving them.
+    # The weights are plain float32 now; with the attributes of quantisation transformers would refuse to save them.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    # An unembedding that the file lacks was drawn at random; left out, it is missing in the folder too.
+    # transformers drew an unembedding that the file lacks at random; it is not saved, so the folder lacks it too.
     lacking = set(info["missing_keys"])
     kept = {name: x for name, x in model.state_dict().items() if name not in lacking} if lacking else None
     model.save_pretrained(folder, state_dict=kept)
@@ -145,10 +145,10 @@ def _convert(path: Path, folder: Path) -> None:
 
 
 def _without_unset_ids(path: Path, scratch: Path) -> Path:
-    """The file, or a copy without the special ids that lie outside its own vocabulary.
+    """The file, or a copy without the special ids that are outside its vocabulary.
 
-    Some converters write 4294967295 for "none", which transformers takes for an id and fails on. A key is taken out
-    by a spelling that no reader knows, so that every offset of the file stays as it is.
+    Some converters write 4294967295 for "none"; transformers takes it for an id and fails. A key is removed by changing
+    one letter, so that no reader knows it and every offset in the file stays the same.
     """
     from gguf import GGUFReader
 

@@ -1,7 +1,7 @@
 """TransformerLens's own checkpoints on disk (`config.json` in its own keys, `*.pth`) -> a model.
 
-Invariant: no code in a `.pth` is run (`weights_only`), and every tensor has the name and shape that the config says.
-The first SoLU models keep `norm` for `ln` and some or all matrices the other way round; which, is read off the tensors.
+Invariant: no code in a `.pth` is run (`weights_only`), and every tensor has the name and shape that the config implies.
+The first SoLU models write `norm` for `ln` and have some or all matrices transposed; the tensors' shapes show which.
 Cost: one read of the weights, mapped into memory where the file allows it.
 """
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from neurolocal.subject.native import NativeConfig
 
 SIZES = ("d_model", "n_layers", "d_mlp", "d_head", "n_heads", "n_ctx", "d_vocab")
-"""What a config must say, each a whole number above 0."""
+"""Keys that a config must have, each a whole number above 0."""
 
 UNREAD = (".mask", ".IGNORE", "unembed.b_U")
-"""Ends of names that nothing here reads: buffers, and the unembedding's bias."""
+"""Ends of the names of tensors that are not read: buffers, and the unembedding's bias."""
 
 
 def legacy_config(folder: Path) -> dict[str, Any] | None:
-    """A folder's config, where it is in TransformerLens's own keys; else None."""
+    """A folder's config, if it has TransformerLens's own keys; else None."""
     try:
         there = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -41,10 +41,10 @@ def legacy_config(folder: Path) -> dict[str, Any] | None:
 
 
 def load_legacy(folder: Path, dtype: torch.dtype) -> Any:
-    """The model of a folder for which `legacy_config` gives a config.
+    """The model of a folder for which `legacy_config` returns a config.
 
     Raises:
-        SubjectError: a kind that cannot be read, or weights that are absent, damaged, or not the config's.
+        SubjectError: an unsupported kind of model, or weights that are missing, damaged, or do not fit the config.
     """
     from neurolocal.subject.native import expected_shapes, native_model
 
@@ -63,7 +63,7 @@ def load_legacy(folder: Path, dtype: torch.dtype) -> Any:
     found = {
         name: tensor.to(dtype)
         for name, tensor in _facing_right(weights, config, old=old).items()
-        if name in wanted  # what is beyond is buffers
+        if name in wanted  # the others are buffers
     }
     wrong = [name for name, shape in wanted.items() if tuple(found[name].shape) != shape]
     if wrong:
@@ -131,7 +131,7 @@ def _read(path: Path) -> dict[str, Float[Tensor, "..."]]:
             f"loading the subject {path}: it is damaged, or holds more than tensors ({_first_line(error)}), and code "
             "in a checkpoint is never run. Save its state_dict alone, or copy the file again."
         ) from error
-    except Exception as error:  # a cut file fails wherever the cut is
+    except Exception as error:  # a truncated file raises many types
         raise SubjectError(
             f"loading the subject {path}: the checkpoint is cut short or damaged ({path.stat().st_size:,} bytes; "
             f"{type(error).__name__}: {_first_line(error)}). Copy the file again."
@@ -149,7 +149,7 @@ def _is_weight(name: object, tensor: object) -> bool:
 
 
 def _named(there: Mapping[str, Float[Tensor, "..."]]) -> tuple[dict[str, Float[Tensor, "..."]], bool]:
-    """Today's names, and whether the names were the first models': `norm` for `ln`, and `norm` alone for the last."""
+    """The tensors by their present names, and whether their names were the first models' (`norm` for `ln`)."""
     old = any("norm" in name for name in there)
     renamed = {name.replace("norm", "ln"): x for name, x in there.items() if not name.endswith(UNREAD)}
     return {f"ln_final{name[2:]}" if name.startswith("ln.") else name: x for name, x in renamed.items()}, old
@@ -160,13 +160,14 @@ def _facing_right(
 ) -> dict[str, Float[Tensor, "..."]]:
     """Matrices as (in, out).
 
-    Of the first SoLU models, those up to six layers have all matrices as (out, in), and those up to eight the positions
-    too. Shapes say so where they can; the positions of the eight-layer one are square, and then its names decide.
+    Of the first SoLU models, those with up to six layers store all matrices as (out, in), and those with up to eight
+    the positions too. Shapes decide where a matrix is not square; otherwise the names do, as for the positions of the
+    eight-layer model.
     """
 
     def turned(name: str, rows: int, columns: int, *, in_doubt: bool) -> bool:
         if rows == columns:
-            return in_doubt  # a square matrix says nothing
+            return in_doubt  # a square matrix has one shape either way
         return tuple(weights[name].shape) == (columns, rows)
 
     all_left = turned("embed.W_E", config.d_vocab, config.d_model, in_doubt=old and config.n_layers <= 6)

@@ -1,7 +1,7 @@
 """A model folder, a GGUF file, or a name in the local hub cache -> a `Subject`.
 
 Invariant: never a download, never remote code; the weights are named by SHA-256.
-Cost: SmolLM2-135M from the cache in about 1 s, beside 2 s for importing torch and transformers.
+Cost: one read of the weights, and the first time one for their SHA-256; importing torch and transformers.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
-from neurolocal.files import file_sha256
 from neurolocal.subject.gguf import dequantised, is_gguf
 from neurolocal.subject.legacy import legacy_config, load_legacy
-from neurolocal.subject.model import Subject, require_tensors
+from neurolocal.subject.model import Subject
 from neurolocal.subject.names import in_hub_cache
 from neurolocal.subject.tokenizer import find_tokenizer
+from neurolocal.subject.weights import require_tensors, weights_sha256
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -44,7 +43,7 @@ def load_subject(
         tokenizer: a folder or a name in the local hub cache, for a model that has none beside it.
 
     Raises:
-        SubjectError: nothing there, not readable, or a model without MLP neurons.
+        SubjectError: no such model, unreadable files, or a model without MLP neurons.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
@@ -61,7 +60,7 @@ def load_subject(
     words = find_tokenizer(folder, name=name, given=tokenizer)
     subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
     subject.tokenizer_path = None if tokenizer is None else str(tokenizer)
-    subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # else transformers drew it at random
+    subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # otherwise transformers drew it at random
     return subject
 
 
@@ -110,20 +109,12 @@ def embedded_gguf() -> Path:
     return files[0]
 
 
-def weights_sha256(path: Path) -> str:
-    """SHA-256 that names a model: of the GGUF file, or over the config and weight files of a folder."""
-    if path.is_file():
-        return file_sha256(path)
-    files = [f for f in sorted(path.iterdir()) if f.suffix in {".safetensors", ".bin", ".pt", ".pth"}]
-    return sha256([[f.name, file_sha256(f)] for f in [path / "config.json", *files]])
-
-
 def _name(spec: str | os.PathLike[str], path: Path) -> str:
     return str(spec) if not Path(spec).exists() and str(spec) != EMBEDDED else path.name.removesuffix(".gguf")
 
 
 def _from_folder(folder: Path, dtype: Dtype, *, spread: bool) -> tuple[Any, set[str]]:
-    """The model, and the tensors beside its decoder body that the files lack."""
+    """The model, and the names of tensors outside the decoder body that the files lack."""
     import torch
     import transformers
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -133,8 +124,8 @@ def _from_folder(folder: Path, dtype: Dtype, *, spread: bool) -> tuple[Any, set[
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(str(folder), **local)
-        # None is scaled-dot-product attention, or eager for the models that have no other (GPT-J). The former leaves
-        # soft-capping of the scores out; only eager computes it.
+        # None is scaled-dot-product attention, or eager for models that have no other (GPT-J). The former omits the
+        # soft-capping of scores, which only eager computes.
         capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
@@ -160,9 +151,9 @@ def _from_folder(folder: Path, dtype: Dtype, *, spread: bool) -> tuple[Any, set[
 def _placed(model: Any, device: str | None) -> Any:
     import torch
 
-    if getattr(model, "hf_device_map", None) is not None:  # accelerate has put its parts where they fit
+    if getattr(model, "hf_device_map", None) is not None:  # accelerate has placed its parts
         return model.eval().requires_grad_(False)
-    if device in (None, "auto"):  # TransformerLens's own models are small enough for one
+    if device in (None, "auto"):  # TransformerLens's own models fit on one GPU
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return model.to(device).eval().requires_grad_(False)

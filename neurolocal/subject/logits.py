@@ -1,8 +1,8 @@
 """Direct logit effect: the tokens that a neuron's output promotes and suppresses through the unembedding.
 
-A neuron's output direction (its row of W_out) goes through the norms that follow, each a linear map once its scale,
-which depends on the position, is left out; then through the unembedding; then less its mean over the vocabulary.
-Invariant: norms are asked what they do, not known by name; one that is no such map is refused.
+A neuron's output direction (its row of W_out) is multiplied by the norms that follow and by the unembedding, and its
+mean over the vocabulary is subtracted. A norm is a linear map without its scale, which depends on the position.
+Invariant: what a norm does is measured, not looked up by name; a norm that is no such map is refused.
 Cost: one matrix product of (d_mlp, d_model) and (d_model, d_vocab) a layer, float32 on the subject's device, and memory
 for `block` * d_vocab floats besides the unembedding in float32.
 """
@@ -21,11 +21,11 @@ from neurolocal.records import LogitEffects, Site
 from neurolocal.subject.model import Subject
 
 AGREE = 1e-3
-"""How far a norm may be from scale * weight * (x or x - mean), relative to its largest output."""
+"""Largest allowed difference of a norm from scale * weight * (x or x - mean), relative to its largest output."""
 
 
 class NormMap(NamedTuple):
-    """What a norm does to a direction, its scale left out."""
+    """What a norm does to a direction, without its scale."""
 
     weight: Float[Tensor, "d"]
     """Factor of each dimension."""
@@ -33,19 +33,19 @@ class NormMap(NamedTuple):
     """Whether the mean over the dimensions is subtracted first, as in a LayerNorm."""
 
     def __call__(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Fold directions."""
+        """Apply the map to directions."""
         return (x - x.mean(-1, keepdim=True) if self.centres else x) * self.weight
 
 
 def why_no_logit_effects(subject: Subject) -> str | None:
-    """The reason for which a model cannot say direct logit effects; None where it can."""
+    """Why a model has no direct logit effects; None where it has."""
     unembed = _there(subject, subject.paths.unembed)
     if unembed is None or not subject.unembeds:
         return "it has no unembedding of its own"
     if _weight(unembed).shape[1] != _rows(subject.spot(0, "post").module).shape[1]:
         return "another projection stands between the final norm and the unembedding"
     if _there(subject, subject.paths.ln_final) is None:
-        return "TransformerLens's adapter names no final norm that it has"
+        return "it has no final norm where TransformerLens's adapter names one"
     if any(p.is_meta for p in subject.model.parameters()):
         return "some of its weights are not in memory (offloaded)"
     return None
@@ -63,7 +63,7 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
         site: `mid` counts an activation before the norm that follows it; every other site means the neuron's output.
 
     Raises:
-        SubjectError: the model cannot say (`why_no_logit_effects`), or a norm is no linear map up to its scale.
+        SubjectError: the model has none (`why_no_logit_effects`), or a norm is no linear map up to its scale.
     """
     if reason := why_no_logit_effects(subject):
         raise SubjectError(f"computing direct logit effects of {subject.name}: {reason}. Run without them.")
@@ -91,13 +91,13 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
 
 @torch.inference_mode()
 def output_directions(subject: Subject, layer: int, *, site: Site = "post") -> Float[Tensor, "d_mlp d_model"]:
-    """What an activation of 1 of each neuron adds to the residual stream, in float32, scales of norms left out."""
+    """What an activation of 1 of each neuron adds to the residual stream, in float32, without the scales of norms."""
     out = subject.spot(layer, "post").module
     rows = _rows(out).float()
     if site == "mid":
         norm = _norm_map(subject.spot(layer, "mid").module, rows.shape[0], device=rows.device, name=subject.name)
         rows = norm.weight[:, None] * rows
-        rows = rows - rows.mean(0) if norm.centres else rows  # the norm takes an activation's share from every neuron
+        rows = rows - rows.mean(0) if norm.centres else rows  # the norm subtracts the mean over the neurons
     path = subject.paths.ln2_post[layer]
     return norm_map(subject, path, device=rows.device)(rows) if path else rows
 
@@ -113,15 +113,15 @@ def norm_map(subject: Subject, path: str, *, device: torch.device) -> NormMap:
 
 
 def _norm_map(norm: nn.Module, d: int, *, device: torch.device, name: str) -> NormMap:
-    """Ask a norm with a vector of +-100, for which the scale is known, and with a random one whether it was right."""
-    own = copy.deepcopy(norm).float().to(device)  # a copy, so that half precision rounds nothing
+    """Measure a norm with a vector of +-100, whose scale is known, and test the result with a random vector."""
+    own = copy.deepcopy(norm).float().to(device)  # a copy in float32, which half precision would round
     signs = 1.0 - 2.0 * (torch.arange(d, device=device) % 2)
     noise = torch.randn(d, generator=torch.Generator().manual_seed(0)).to(device)
     at, shifted, other, zero = (own(x[None])[0] for x in (100 * signs, 100 * signs + 300, 100 * noise, 0 * signs))
     centres = bool((shifted - at).abs().max() <= AGREE * (at - zero).abs().max())
     middle = signs - signs.mean() if centres else signs
     scaled = own(200 * signs[None])[0]
-    fixed = (scaled - at).abs().max() <= AGREE * (at - zero).abs().max()  # else no norm at all: identity
+    fixed = (scaled - at).abs().max() <= AGREE * (at - zero).abs().max()  # otherwise there is no scale: an identity
     size = middle.square().mean().sqrt() if fixed else torch.tensor(0.01, device=device)
     found = NormMap((at - zero) / middle * size, centres)
     expected, true = found(noise[None])[0], other - zero
@@ -141,7 +141,7 @@ def _weight(module: nn.Module) -> Float[Tensor, "rows columns"]:
 
 
 def _rows(out: nn.Module) -> Float[Tensor, "d_mlp d_model"]:
-    """An out projection's weight, one row a neuron; GPT-2's keeps it so, a linear layer turned."""
+    """An out projection's weight, one row a neuron; GPT-2 stores it so, a linear layer transposed."""
     return _weight(out) if type(out).__name__ == "Conv1D" else _weight(out).T
 
 

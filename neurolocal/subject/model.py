@@ -1,6 +1,6 @@
-"""The model under study: run it over rows and see each layer's neurons on the way.
+"""The model under study: runs token rows and gives each layer's activations to a reader during the pass.
 
-Invariant: what a reader is handed equals TransformerBridge's `blocks.{layer}.mlp.hook_post` (or `hook_pre`, ...); the
+Invariant: what a reader receives equals TransformerBridge's `blocks.{layer}.mlp.hook_post` (or `hook_pre`, ...); the
 model itself is not changed. The pass covers the decoder body alone and ends at the deepest layer that is read, before
 its out projection.
 Cost: the forward pass and one Python call a layer and module read.
@@ -8,8 +8,7 @@ Cost: the forward pass and one Python call a layer and module read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,14 +19,14 @@ from torch import Tensor
 from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
 from neurolocal.records import Site
-from neurolocal.subject.capture import Enough, Reader, Spot, attach
+from neurolocal.subject.capture import PassEnd, Reader, Spot, attach
 from neurolocal.subject.probe import SITES, measured_sites, widths
 from neurolocal.subject.sites import ModulePaths, module_paths, remembered
 from neurolocal.subject.tokens import encode_documents, encode_exactly, vocabulary
 from neurolocal.words import Vocabulary
 
 if TYPE_CHECKING:
-    cached_property = property  # type checkers take a cached_property for no property of a protocol
+    cached_property = property  # type checkers accept no cached_property where a protocol has a property
 else:
     from functools import cached_property
 
@@ -44,10 +43,10 @@ class Subject:
         Args:
             model: a causal language model.
             tokenizer: its tokenizer.
-            name: what it is called.
+            name: its name in messages and manifests.
             path: where it was loaded from.
             sha256: of its weights.
-            paths: where its modules are; None asks TransformerLens.
+            paths: where its modules are; None takes TransformerLens's answer.
 
         Raises:
             SubjectError: no MLP neurons at the places that TransformerLens names.
@@ -55,9 +54,9 @@ class Subject:
         self.model, self.tokenizer = model, tokenizer
         self.name, self.path, self.sha256 = name, path, sha256
         self.tokenizer_path: str | None = None
-        """Where the tokenizer was loaded from, where the user said so."""
+        """Where the tokenizer was loaded from, if the user chose it."""
         self.unembeds = True
-        """False where the files lack the unembedding, so that what stands in its place means nothing."""
+        """False where the files lack the unembedding, whose weights are then random."""
         self.body: torch.nn.Module = model.base_model
         config = model.config.get_text_config()
         if getattr(model.config, "is_encoder_decoder", False):
@@ -82,16 +81,16 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where tokens go in; layers may lie elsewhere (`device_of`)."""
+        """The device of the input embedding; layers may be on others (`device_of`)."""
         return _device(self.model.get_input_embeddings())
 
     def device_of(self, layer: int) -> torch.device:
-        """Where a layer's activations are given."""
+        """The device of a layer's activations."""
         return _device(self._out[layer])
 
     @property
     def dtype(self) -> torch.dtype:
-        """What it computes in."""
+        """The dtype that it computes in."""
         return next(self.model.parameters()).dtype
 
     @cached_property
@@ -101,7 +100,7 @@ class Subject:
 
     @property
     def bos(self) -> int | None:
-        """The id that begins a row; GPT-2 and its like use EOS for it."""
+        """The id that begins a row; models without BOS, such as GPT-2, use EOS."""
         return self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.eos
 
     @property
@@ -114,7 +113,7 @@ class Subject:
         return self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
 
     def encode_documents(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray | None]]:
-        """Of whole documents the int32 token ids, and int64 where each begins in the text, in code points, or None."""
+        """Of each document the int32 token ids, and their int64 offsets in the text in code points, or None."""
         return encode_documents(self.tokenizer, self.vocabulary, texts)
 
     def encode_exactly(self, text: str) -> list[int] | None:
@@ -122,7 +121,7 @@ class Subject:
         return encode_exactly(self.tokenizer, self.vocabulary, text)
 
     def facts(self) -> dict[str, Any]:
-        """What names this model, for a manifest."""
+        """What identifies this model in a manifest."""
         config = self.model.config
         return {
             "name": self.name,
@@ -137,7 +136,7 @@ class Subject:
         }
 
     def tokenizer_facts(self) -> dict[str, Any]:
-        """What names the tokenizer, for a manifest."""
+        """What identifies the tokenizer in a manifest."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         vocab = backend.to_str() if backend is not None else self.tokenizer.get_vocab()
         named = {"path": self.tokenizer_path} if self.tokenizer_path is not None else {}
@@ -152,13 +151,13 @@ class Subject:
         sites: Sequence[Site] = ("post",),
         **body: Any,
     ) -> None:
-        """One forward pass; the reader of a layer sees its activations as soon as they are there.
+        """One forward pass; the reader of a layer receives its activations as soon as they are computed.
 
         Args:
             tokens: ids, on any device.
             readers: by layer; each is called once, with one tensor (batch, pos, d_mlp) a site; layers above the deepest
-                are not run. A tensor may be a strided view: of a fused gate and in projection it is one half.
-            sites: where to read, in the order in which the readers take them.
+                are not run. A tensor may be a strided view: one half of a fused gate and in projection.
+            sites: where to read, in the order of the readers' arguments.
             body: further arguments of the decoder body (cache, mask, positions).
 
         Raises:
@@ -167,7 +166,7 @@ class Subject:
         if not readers:
             raise ValueError("reading a forward pass: no layers to read; expected a reader for one or more")
         shape = tokens.shape
-        if self.n_ctx is not None and shape[-1] > self.n_ctx and not body:  # a body's own positions are its caller's
+        if self.n_ctx is not None and shape[-1] > self.n_ctx and not body:  # with `body` the caller sets the positions
             raise SubjectError(
                 f"running {self.name} on rows of {shape[-1]:,} tokens: it has {self.n_ctx:,} positions. "
                 "Pass a smaller --row-length."
@@ -179,7 +178,7 @@ class Subject:
     def activations(
         self, tokens: Int[Tensor, "batch pos"], layer: int, site: Site = "post"
     ) -> Float[Tensor, "batch pos d_mlp"]:
-        """All activations of one layer, a copy: for small inputs and tests."""
+        """A copy of all activations of one layer, for small inputs and tests."""
         kept: list[Tensor] = []
         self.read(tokens, {layer: lambda x: kept.append(x.clone())}, sites=(site,))
         return kept[0]
@@ -187,14 +186,14 @@ class Subject:
     def run(
         self, tokens: Int[Tensor, "batch pos"], wanted: Mapping[int, tuple[Reader, list[Spot]]], body: dict[str, Any]
     ) -> None:
-        """One forward pass that takes what the spots of each layer give to its reader."""
+        """One forward pass that gives the tensors at the spots of each layer to its reader."""
         handles = []
         try:
             for layer, (reader, spots) in wanted.items():
                 last = layer == max(wanted)
                 handles += attach(self._out[layer], spots, reader=reader, shape=tokens.shape, last=last)
             self.body(input_ids=tokens.to(self.device), **({"use_cache": False} | body))
-        except Enough:
+        except PassEnd:
             pass
         finally:
             for handle in handles:
@@ -212,7 +211,7 @@ class Subject:
         """Where a site is in a layer.
 
         Raises:
-            SubjectError: this kind of model has no such place.
+            SubjectError: this kind of model has no such site.
         """
         out = self._out[layer]
         if site == "post":
@@ -225,7 +224,7 @@ class Subject:
         if not self.gated and site == "pre_linear":
             raise SubjectError(f"reading {self.name} at pre_linear: its MLPs have no gate.")
         path = (self.paths.gate if site == "pre" and self.gated else self.paths.in_)[layer]
-        fused = getattr(parent, "gate_up_proj", None)  # Phi-3 and GLM: the adapters split it into modules of their own
+        fused = getattr(parent, "gate_up_proj", None)  # Phi-3 and GLM: the adapters name modules that they split off it
         if self.gated and isinstance(fused, torch.nn.Module):
             return Spot(fused, before=False, half=0 if site == "pre" else 1)
         return Spot(self._module(path), before=False)
@@ -241,24 +240,9 @@ class Subject:
 
 
 def _device(module: torch.nn.Module) -> torch.device:
-    """Where a module computes; weights that accelerate keeps elsewhere come there for the time of a call."""
+    """The device that a module computes on; accelerate may store its weights elsewhere between calls."""
     hook = getattr(module, "_hf_hook", None)
     for one in getattr(hook, "hooks", (hook,)):
         if (device := getattr(one, "execution_device", None)) is not None:
             return torch.device(device)
     return next(module.parameters()).device
-
-
-def require_tensors(model: Any, missing: Iterable[str], path: Path) -> None:
-    """Refuse weights that lack a tensor of the decoder body: transformers draws it at random and only warns.
-
-    Raises:
-        SubjectError: the files at `path` do.
-    """
-    prefix = f"{model.base_model_prefix}."
-    body = sorted(name for name in missing if name.startswith(prefix) or model.base_model is model)
-    if body:
-        raise SubjectError(
-            f"loading the subject {path}: its weights lack {len(body)} tensors ({', '.join(body[:3])}). "
-            "Check that the folder or file is whole; copy it again."
-        )

@@ -1,7 +1,7 @@
 """Names of models -> folders of the local hub cache, TransformerLens's short names (`gpt2-small`) included.
 
-Invariant: never a download. Cost: nothing for a name that the cache holds itself; else 2 s for importing
-TransformerLens's table of names.
+Invariant: never a download. Cost: nothing for a name that is in the cache; else importing TransformerLens's table of
+names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def in_hub_cache(name: str) -> Path:
     """
     try:
         return snapshot(name)
-    except Exception as error:  # an ill-formed name and an absent one raise different kinds
+    except Exception as error:  # an ill-formed name and a missing one raise different types
         official = official_name(name)
         if official is None:
             raise SubjectError(
@@ -37,7 +37,7 @@ def in_hub_cache(name: str) -> Path:
 
 
 def official_name(short: str) -> str | None:
-    """The hub repository that one of TransformerLens's short names stands for; None where it knows no such name."""
+    """The hub repository of one of TransformerLens's short names; None where it knows no such name."""
     from transformer_lens.supported_models import MODEL_ALIASES
 
     wanted = short.lower()

@@ -1,8 +1,8 @@
 """TransformerLens's own architecture as a GPT-2 body, whose MLPs and norms are replaced where they differ.
 
-Invariant: equal to TransformerLens's native model (a test compares them). GPT-2's body brings fast attention, masks and
-caches along; what SoLU models add is the activation x * softmax(x) and a LayerNorm between it and the out projection.
-Cost: made without memory on the meta device; the weights are taken over as they are.
+Invariant: equal to TransformerLens's native model (a test compares them). GPT-2's body has fast attention, masks and
+caches; SoLU models add the activation x * softmax(x) and a LayerNorm between it and the out projection.
+Cost: made on the meta device without memory; the weights are used without a copy where their shape allows it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
 Norm = Literal["LN", "LNPre", "RMS", "RMSPre"] | None
-"""TransformerLens's `normalization_type`; the `Pre` kinds have no weights, they are folded into what follows."""
+"""TransformerLens's `normalization_type`; the `Pre` kinds have no weights, which are folded into what follows."""
 
 EPS = 1e-5
-"""What all of TransformerLens's own training runs used."""
+"""The epsilon of all of TransformerLens's own training runs."""
 
 
 def solu(x: Float[Tensor, "*shape d_mlp"]) -> Float[Tensor, "*shape d_mlp"]:
@@ -69,7 +69,7 @@ class NativeMLP(nn.Module):
     """In projection, activation, with `solu_ln` a LayerNorm, out projection; named as in GPT-2."""
 
     def __init__(self, config: NativeConfig) -> None:
-        """Make the layers with no meaningful weights."""
+        """Make the layers; their weights are set later."""
         super().__init__()
         self.c_fc = Conv1D(config.d_mlp, config.d_model)
         self.act = ACTIVATIONS[config.act_fn]
@@ -77,16 +77,15 @@ class NativeMLP(nn.Module):
         self.c_proj = Conv1D(config.d_model, config.d_mlp)
 
     def forward(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
-        """What the block adds to the residual stream."""
+        """The MLP's output, which the block adds to the residual stream."""
         mid = self.act(self.c_fc(x))
         return self.c_proj(mid if self.ln is None else self.ln(mid))
 
 
 def native_model(config: NativeConfig, weights: Mapping[str, Float[Tensor, "..."]]) -> Any:
-    """Build the model around weights in TransformerLens's names and shapes (`expected_shapes`), which are not copied
-    where they need no other shape.
+    """The model with weights given in TransformerLens's names and shapes (`expected_shapes`).
 
-    The matrices and vectors of norms without weights are ones and zeros.
+    A weight is copied only where GPT-2 needs another shape. Norms without weights get ones and zeros.
     """
     own = GPT2Config(
         vocab_size=config.d_vocab,
@@ -109,7 +108,7 @@ def native_model(config: NativeConfig, weights: Mapping[str, Float[Tensor, "..."
             block.mlp = NativeMLP(config)  # pyright: ignore[reportArgumentType]
             block.ln_1, block.ln_2 = _norm(config), _norm(config)  # pyright: ignore[reportAttributeAccessIssue]
         model.transformer.ln_f = _norm(config, final=True)  # pyright: ignore[reportAttributeAccessIssue]
-    own.activation_function = config.act_fn  # after the construction, which knows no SoLU
+    own.activation_function = config.act_fn  # set after the construction, since transformers has no SoLU
     state = {name: tensor.contiguous() for name, tensor in _gpt2_weights(config, weights).items()}
     dtype = weights["embed.W_E"].dtype
     for name, value in model.state_dict().items():
@@ -120,7 +119,7 @@ def native_model(config: NativeConfig, weights: Mapping[str, Float[Tensor, "..."
 
 
 def expected_shapes(config: NativeConfig) -> dict[str, tuple[int, ...]]:
-    """The tensors of a checkpoint, in TransformerLens's names, without the unembedding's bias, which nothing reads."""
+    """The tensors of a checkpoint, in TransformerLens's names, without the unembedding's bias, which is not read."""
     d, m, heads = config.d_model, config.d_mlp, config.n_heads
     weighted = config.normalization in ("LN", "RMS")
     block: dict[str, tuple[int, ...]] = {
@@ -156,7 +155,7 @@ def _norm(config: NativeConfig, *, final: bool = False) -> nn.Module:
 
 
 def _gpt2_weights(config: NativeConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Heads side by side, query, key and value in one matrix, GPT-2's names."""
+    """The weights in GPT-2's names and shapes: heads side by side; query, key and value in one matrix."""
     d, found = config.d_model, {"transformer.wte.weight": weights["embed.W_E"]}
     found["transformer.wpe.weight"] = weights["pos_embed.W_pos"]
     found["lm_head.weight"] = weights["unembed.W_U"].T

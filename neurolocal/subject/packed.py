@@ -1,13 +1,13 @@
 """Many continuations of one row in few forward passes: the prefix once, then branches side by side.
 
-A branch stands at a position of a row in place of what stands there: its tokens see the row's tokens before that
-position and their own earlier tokens, nothing else. The row's keys and values are computed once, to the deepest layer
-asked, and serve every branch of every neuron; branches of equal tokens at one position run once.
+A branch replaces a row from one position on: its tokens attend to the row's tokens before that position and to its own
+earlier tokens, to nothing else. The row's keys and values are computed once, up to the deepest layer read, and are used
+by every branch of every neuron; branches with the same tokens at the same position run once.
 Invariant: equal to one plain forward pass a branch, to rounding. `Packed` compares the two whenever a row and its
-branches together are longer than any seen before, and goes back to plain batches, with a warning, for a model that
-ignores the mask or the positions (ALiBi, local attention inside the layer).
-Cost: the prefix's tokens and the branches', up to the layer read, in passes of at most `budget` tokens (the first holds
-the prefix besides); memory for `prefix + budget` keys and values and one layer's activations of as many tokens.
+branches together are longer than any before. For a model that ignores the mask or the positions (ALiBi, local attention
+inside the layer) it warns and runs plain batches from then on.
+Cost: the tokens of prefix and branches, up to the layer read, in passes of at most `budget` tokens (the first has the
+prefix as well); memory for `prefix + budget` keys and values and one layer's activations of as many tokens.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from torch import Tensor
 
 from neurolocal.records import Site
 from neurolocal.subject.model import Subject
-from neurolocal.subject.rowcache import Place, RowCache, mask, side_by_side
+from neurolocal.subject.rowcache import BranchPlace, RowCache, mask, side_by_side
 from neurolocal.words import Vocabulary
 
 Branch: TypeAlias = tuple[int, Sequence[int], int]
-"""(position where it starts, its token ids, the neuron to be read)."""
+"""(position where it begins, its token ids, the neuron to read)."""
 
 AGREE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 8e-2}
-"""How far packed and plain may differ before packing is given up, relative to the largest activation compared."""
+"""Largest difference of packed and plain passes, relative to the largest activation compared."""
 
 log = logging.getLogger(__name__)
 
 
-class Activations(NamedTuple):
-    """One neuron's activations over the tokens of each branch, the branches one after the other."""
+class BranchActivations(NamedTuple):
+    """One neuron's activations over the tokens of each branch, all branches joined."""
 
     flat: Float32[np.ndarray, "token"]
-    """In the order of the branches and of their tokens."""
+    """Ordered by branch, then token."""
     start: Int64[np.ndarray, "branch"]
     """Where each branch begins in `flat`."""
 
@@ -55,7 +55,7 @@ class Activations(NamedTuple):
 
 
 class Packed:
-    """A subject that runs branches, and what a stage needs to make them."""
+    """A subject that runs branches, with what a stage needs to make them."""
 
     def __init__(self, subject: Subject, *, budget: int = 256, site: Site = "post") -> None:
         """Wrap a subject.
@@ -68,7 +68,7 @@ class Packed:
         self.subject, self.budget = subject, budget
         self.site: Site = site
         self.packs = True
-        """False once the model turned out to ignore masks or positions: then plain batches are run."""
+        """False once the model was found to ignore masks or positions: plain batches are run."""
         self._compared = 0
 
     @property
@@ -88,7 +88,7 @@ class Packed:
 
     @property
     def half_precision(self) -> bool:
-        """Whether it computes in 16 bits, so that equal passes differ by more than float32 rounding."""
+        """Whether it computes in 16 bits, where equal passes differ by more than float32 rounding."""
         return self.subject.dtype != torch.float32
 
     def encode(self, texts: list[str]) -> list[list[int]]:
@@ -105,11 +105,11 @@ class Packed:
 
     def activations(
         self, row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Branch]]
-    ) -> dict[int, Activations]:
+    ) -> dict[int, BranchActivations]:
         """Activations of each branch's neuron over its own tokens.
 
         Args:
-            row: token ids; what stands at and after a branch's position doesn't matter to it.
+            row: token ids; those at and after a branch's position have no effect on it.
             branches: by layer.
 
         Raises:
@@ -130,7 +130,7 @@ class Packed:
         if not self.packs:
             for layer, plan in plans.items():
                 self._run_plain(row, layer, plan)
-        nothing = Activations(np.empty(0, np.float32), np.empty(0, np.int64))
+        nothing = BranchActivations(np.empty(0, np.float32), np.empty(0, np.int64))
         return {layer: plans[layer].result() if layer in plans else nothing for layer in branches}
 
     def _run_packed(self, row: Integer[np.ndarray, "pos"], plans: Mapping[int, _Plan]) -> None:
@@ -176,7 +176,7 @@ class Packed:
             )
 
     def _compare(self, row: Integer[np.ndarray, "pos"], plans: Mapping[int, _Plan]) -> None:
-        """Run the last place of the longest pass plainly, if no pass was that long before."""
+        """Run the last branch of the longest pass plainly, if no pass before was that long."""
         layer, plan = max(plans.items(), key=lambda item: (item[0], len(item[1].places)))
         length = max(p for plan in plans.values() for p, _ in plan.places) + min(self.budget, plan.n_tokens)
         if length <= self._compared:
@@ -198,11 +198,11 @@ class Packed:
 
 
 class _Plan:
-    """The places that a layer's branches share, and the values as they come in."""
+    """The distinct branches of a layer, and the activations received so far."""
 
     def __init__(self, branches: Sequence[Branch]) -> None:
         self.branches = branches
-        known: dict[Place, int] = {}
+        known: dict[BranchPlace, int] = {}
         self.place_of = np.array([known.setdefault((b[0], tuple(b[1])), len(known)) for b in branches])
         self.places = list(known)
         self.n_tokens = sum(len(tokens) for _, tokens in self.places)
@@ -224,10 +224,10 @@ class _Plan:
         return chunks
 
     def take(self, chosen: Sequence[int], x: Tensor) -> None:
-        """Keep what the branches at the chosen places ask for.
+        """Store the activations of the neurons that the branches at the chosen places read.
 
         Args:
-            chosen: indices of places, in the order in which their tokens stand in `x`.
+            chosen: indices of places, in the order of their tokens in `x`.
             x: activations, shape (token, d_mlp).
         """
         slots, neurons, sizes, asked = [], [], [], []
@@ -245,9 +245,9 @@ class _Plan:
         for b, values in zip(asked, np.split(found, np.cumsum(sizes)[:-1]), strict=True):
             self.values[b] = values
 
-    def result(self) -> Activations:
+    def result(self) -> BranchActivations:
         sizes = [len(v) for v in self.values]
-        return Activations(np.concatenate(self.values), np.cumsum([0, *sizes[:-1]]))
+        return BranchActivations(np.concatenate(self.values), np.cumsum([0, *sizes[:-1]]))
 
 
 def _check(row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Branch]], n_ctx: int | None) -> None:

@@ -1,13 +1,14 @@
-"""What a model's first passes show: how wide its MLPs are, that it looks back only, and which sites it has.
+"""What short test passes show of a model: the widths of its MLPs, that it is causal, and which sites it has.
 
-Invariant: a site is offered only where every layer gave it in a real pass, of the width of `post` and unchanged until
-the out projection. Cost: one pass of a few tokens a question; the answers are remembered by config.
+Invariant: a site is offered only if every layer gave it in a real pass, with the width of `post` and unchanged until
+the out projection. Cost: one pass of a few tokens for each property; the results are cached by config.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -15,26 +16,49 @@ from torch import Tensor
 
 from neurolocal.errors import SubjectError
 from neurolocal.records import Site
-from neurolocal.subject.capture import Spot, Watch
-
-if TYPE_CHECKING:
-    from neurolocal.subject.model import Subject
+from neurolocal.subject.capture import Reader, Spot, Watch
 
 SITES: tuple[Site, ...] = ("post", "mid", "pre", "pre_linear")
 """Every site that a model may have."""
 
 
-def widths(subject: Subject) -> list[int]:
+@runtime_checkable
+class ProbeSubject(Protocol):
+    """What the test passes need of a model; `Subject` has it before its widths and sites are known."""
+
+    name: str
+    n_layers: int
+    d_vocab: int
+    model: Any
+
+    @property
+    def dtype(self) -> torch.dtype: ...  # noqa: D102
+    def spot(self, layer: int, site: Site) -> Spot: ...  # noqa: D102
+    def run(  # noqa: D102
+        self, tokens: Tensor, wanted: Mapping[int, tuple[Reader, list[Spot]]], body: dict[str, Any]
+    ) -> None: ...
+
+
+@torch.inference_mode()
+def widths(subject: ProbeSubject) -> list[int]:
     """Width of each layer's MLP.
 
-    Two rows that differ in their second token are run: each layer is seen, and the first token does not care.
+    Two rows that differ in their second token are run. Every layer must be reached, and the activations at the first
+    token must be equal.
 
     Raises:
-        SubjectError: layers whose out projection is never run, or a token that sees what comes after it.
+        SubjectError: layers whose out projection is never run, or a token that attends to later ones.
     """
     seen: dict[int, Tensor] = {}
     probe = torch.tensor([[0, subject.d_vocab // 3], [0, subject.d_vocab // 2]])
-    subject.read(probe, {i: (lambda x, i=i: seen.update({i: x[:, 0].float()})) for i in range(subject.n_layers)})
+    subject.run(
+        probe,
+        {
+            i: (lambda x, i=i: seen.update({i: x[:, 0].float()}), [subject.spot(i, "post")])
+            for i in range(subject.n_layers)
+        },
+        {},
+    )
     silent = [i for i in range(subject.n_layers) if i not in seen]
     if silent:
         raise SubjectError(
@@ -45,14 +69,14 @@ def widths(subject: Subject) -> list[int]:
     rounding = 1e-3 if subject.dtype == torch.float32 else 5e-2
     if (one - other).abs().max() > rounding * one.abs().max():
         raise SubjectError(
-            f"looking for the neurons of {subject.name}: a token sees what comes after it, so this is an encoder. "
+            f"looking for the neurons of {subject.name}: a token attends to later ones, so this is an encoder. "
             "Give a decoder-only language model."
         )
     return [seen[i].shape[-1] for i in range(subject.n_layers)]
 
 
 @torch.inference_mode()
-def measured_sites(subject: Subject) -> list[bool]:
+def measured_sites(subject: ProbeSubject) -> list[bool]:
     """Which of `SITES` a model has."""
     probe = torch.tensor([[0, subject.d_vocab // 3, subject.d_vocab // 2]])
     found = {site: site == "post" or _is_there(subject, site, probe) for site in SITES}
@@ -61,8 +85,8 @@ def measured_sites(subject: Subject) -> list[bool]:
     return [found[site] for site in SITES]
 
 
-def _is_there(subject: Subject, site: Site, probe: Int[Tensor, "batch pos"]) -> bool:
-    """Whether every layer gives a site, of the right width and not overwritten."""
+def _is_there(subject: ProbeSubject, site: Site, probe: Int[Tensor, "batch pos"]) -> bool:
+    """Whether every layer gives a site, with the right width and not overwritten."""
     try:
         spots = [[subject.spot(i, site), subject.spot(i, "post")] for i in range(subject.n_layers)]
     except (SubjectError, AttributeError):
@@ -75,15 +99,15 @@ def _is_there(subject: Subject, site: Site, probe: Int[Tensor, "batch pos"]) -> 
 
     try:
         subject.run(probe, {i: (partial(check, spot=pair[0]), pair) for i, pair in enumerate(spots)}, {})
-    except KeyError:  # a module that did not run before the out projection
+    except KeyError:  # the module did not run before the out projection
         return False
     finally:
         watch.remove()
     return len(good) == subject.n_layers and all(good)
 
 
-def _activates(subject: Subject, probe: Int[Tensor, "batch pos"]) -> bool:
-    """Whether a fused projection's halves are gate and in, in this order: whether post = act(pre) * pre_linear."""
+def _activates(subject: ProbeSubject, probe: Int[Tensor, "batch pos"]) -> bool:
+    """Whether the halves of a fused projection are gate and in, in this order: post = act(pre) * pre_linear."""
     pre, post = subject.spot(0, "pre"), subject.spot(0, "post")
     if pre.half is None:
         return True

@@ -1,8 +1,8 @@
-"""A row's keys and values, kept for many passes of branches, and the mask under which these see it.
+"""A row's keys and values, reused by many passes of branches, and the attention mask of these passes.
 
-Invariant: the first pass holds the prefix, and every pass writes its branches' keys and values behind it, where the
-next pass overwrites them; the prefix is neither copied nor cut. transformers (5.23, `masking_utils`) hands a 4-D mask
-on as it is, and a mapping of masks by kind of layer where a model has several kinds.
+Invariant: the first pass has the prefix, and every pass writes the keys and values of its branches after it, where the
+next pass overwrites them; the prefix is never copied or cut. transformers (5.23, `masking_utils`) passes a 4-D mask on
+unchanged, and takes a mapping of masks by kind of layer where a model has several kinds.
 Cost: a buffer of (prefix + room) keys and values a layer; a mask of tokens x (prefix + tokens).
 """
 
@@ -18,12 +18,12 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from neurolocal.subject.model import Subject
 
-Place: TypeAlias = tuple[int, tuple[int, ...]]
-"""Where a branch starts, and its token ids."""
+BranchPlace: TypeAlias = tuple[int, tuple[int, ...]]
+"""(position where a branch begins, its token ids)."""
 
 
 class _RowLayer(DynamicLayer):
-    """Keys and values of one layer: the prefix stays, what follows it is overwritten by the next pass."""
+    """Keys and values of one layer: the prefix stays, the rest is overwritten by the next pass."""
 
     def __init__(self, prefix: int, room: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class _RowLayer(DynamicLayer):
 
 
 class RowCache(Cache):
-    """The keys and values of a row's prefix, with room behind it for one pass of branches."""
+    """The keys and values of a row's prefix, with room after it for one pass of branches."""
 
     def __init__(self, prefix: int, *, room: int) -> None:
         super().__init__(layers=[])
@@ -57,35 +57,35 @@ class RowCache(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write a layer's new keys and values behind the prefix, and give both back as attention needs them."""
+        """Write a layer's new keys and values after the prefix, and return both together."""
         while len(self.layers) <= layer_idx:
             self.layers.append(self._make())
         return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 
 
-class SideBySide(NamedTuple):
-    """The tokens of one pass. Keys are the prefix's, then those of the branches."""
+class BranchBatch(NamedTuple):
+    """The tokens of one pass. Its keys are those of the prefix, then those of the branches."""
 
     tokens: Int[Tensor, "token"]
     """Ids, branch after branch; in a row's first pass, the prefix before them."""
     position: Int[Tensor, "token"]
-    """Position in the row at which each stands."""
+    """Position of each in its row."""
     sees: Bool[Tensor, "token key"]
-    """Which keys each token attends to: the row before its branch, and its branch up to itself."""
+    """The keys that each token attends to: the row before its branch, and its branch up to itself."""
     distance: Int[Tensor, "token key"]
     """Positions between the two."""
 
 
 def side_by_side(
-    places: Sequence[Place], prefix: Int[Tensor, "prefix"], *, first: bool, device: torch.device
-) -> SideBySide:
-    """Lay the branches of one pass behind a prefix.
+    places: Sequence[BranchPlace], prefix: Int[Tensor, "prefix"], *, first: bool, device: torch.device
+) -> BranchBatch:
+    """Put the branches of one pass after a prefix.
 
     Args:
         places: the branches.
         prefix: the row's ids before the last branch's position.
-        first: whether the prefix is not in the cache yet and runs in the same pass: a pass of few tokens costs as much
-            as reading the weights, so one is saved for every row.
+        first: whether the prefix is not in the cache yet and runs in the same pass. A pass of few tokens costs as much
+            as reading the weights, so this saves one for every row.
         device: where the model is.
     """
     n = len(prefix)
@@ -103,10 +103,10 @@ def side_by_side(
         causal = torch.nn.functional.pad(row[:, None] >= row[None], (0, len(tokens)))
         tokens, position = torch.cat([prefix.to(device), tokens]), keys
         sees = torch.cat([causal, sees])
-    return SideBySide(tokens, position, sees, position[:, None] - keys[None])
+    return BranchBatch(tokens, position, sees, position[:, None] - keys[None])
 
 
-def mask(subject: Subject, beside: SideBySide) -> Any:
+def mask(subject: Subject, beside: BranchBatch) -> Any:
     """The additive 4-D mask of a pass; by kind of layer where some have a sliding window.
 
     Additive in the model's dtype, because eager attention adds the mask and only SDPA takes a boolean one.

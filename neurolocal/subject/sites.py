@@ -1,8 +1,8 @@
 """Where a model's neurons are: TransformerLens's architecture adapters translate `blocks.3.mlp.out` to a module path.
 
-Invariant: we never guess a path ourselves. The answer depends on the model's config and the packages' versions alone,
-and importing TransformerLens takes about 2 s, so it is kept as a small file in the cache.
-Cost: nothing after the first time.
+Invariant: every path comes from TransformerLens. It depends on the model's config and the packages' versions alone, so
+it is stored as a small file in the cache, which saves importing TransformerLens.
+Cost: importing TransformerLens the first time; then reading the file.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 
 BLOCK = ("mlp.out", "mlp.in", "mlp.gate", "ln2_post")
-"""What is looked for in every block, in TransformerLens's names; all but the first may be absent."""
+"""The modules of every block, in TransformerLens's names; all but the first may be missing."""
 
 ENDS = ("ln_final", "unembed")
-"""What is looked for once; absent where a model has no unembedding."""
+"""The modules after the blocks; missing where a model has no unembedding."""
 
 
 class ModulePaths(NamedTuple):
@@ -48,7 +48,7 @@ class ModulePaths(NamedTuple):
 
 
 def module_paths(hf_config: Any, n_layers: int) -> ModulePaths:
-    """Where a model's MLP neurons and its way to the logits are.
+    """The modules of a model's MLPs, and those between the last block and the logits.
 
     Args:
         hf_config: the Hugging Face config of the model.
@@ -64,13 +64,13 @@ def module_paths(hf_config: Any, n_layers: int) -> ModulePaths:
 
 
 def remembered(hf_config: Any, what: str, find: Callable[[], list[T]], *, of: tuple[int, type[T]]) -> list[T]:
-    """A list that a model's config and the packages' versions decide: from the cache, or found now and kept.
+    """A list that depends on a model's config and the packages' versions alone: from the cache, or computed and stored.
 
     Args:
         hf_config: the Hugging Face config of the model.
         what: the list's name.
-        find: finds it.
-        of: its length, and what it holds.
+        find: computes it.
+        of: its length, and the type of its elements.
     """
     versions = [_version(name) for name in ("transformer-lens", "transformers")]
     key = sha256([what, of[0], hf_config.to_json_string(use_diff=False), *versions])
@@ -95,7 +95,7 @@ def _translate(hf_config: Any, n_layers: int) -> list[str]:
         architecture = determine_architecture_from_hf_config(hf_config)
         config = build_bridge_config_from_hf(hf_config, architecture, kind, torch.float32)
         adapter = ArchitectureAdapterFactory.select_architecture_adapter(config)
-    except Exception as error:  # the adapters raise many kinds, each meaning "not known"
+    except Exception as error:  # the adapters raise many types for an unknown architecture
         raise SubjectError(
             f"looking for the neurons of a {kind}: TransformerLens {version('transformer-lens')} has no adapter for "
             f"it ({_first_line(error)}). Use a model from its list of supported architectures."
@@ -112,7 +112,7 @@ def _translate(hf_config: Any, n_layers: int) -> list[str]:
 
 
 def _path(adapter: Any, name: str) -> str:
-    """The module path that a name stands for; empty where the architecture has none."""
+    """The module path of a name; empty where the architecture has none."""
     try:
         return adapter.translate_transformer_lens_path(name)
     except (ValueError, KeyError, AttributeError):
@@ -122,7 +122,7 @@ def _path(adapter: Any, name: str) -> str:
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # whoever says the paths himself needs no TransformerLens
+    except PackageNotFoundError:  # not needed by callers that give the paths themselves
         return "absent"
 
 

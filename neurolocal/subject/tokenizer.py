@@ -1,4 +1,4 @@
-"""A model folder -> its tokenizer: the files beside the weights, or others on this machine.
+"""A model folder -> its tokenizer: from the files beside the weights, or from elsewhere on this machine.
 
 Invariant: never a download, never remote code. Cost: reading the files.
 """
@@ -14,10 +14,10 @@ from neurolocal.errors import SubjectError
 from neurolocal.subject.names import snapshot
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model")
-"""Any of these makes a folder one with a tokenizer."""
+"""A folder with any of these has a tokenizer."""
 
 SPECIAL = {"bos_token": ("<|BOS|>", "<s>", "<|endoftext|>"), "eos_token": ("<|EOS|>", "</s>", "<|endoftext|>")}
-"""How a bare tokenizer.json's special tokens are recognised."""
+"""The texts by which special tokens of a bare tokenizer.json are recognised."""
 
 
 def find_tokenizer(folder: Path, *, name: str | None = None, given: str | os.PathLike[str] | None = None) -> Any:
@@ -25,11 +25,11 @@ def find_tokenizer(folder: Path, *, name: str | None = None, given: str | os.Pat
 
     Args:
         folder: of the model.
-        name: of the tokenizer in the local hub cache, where the model's config says one.
-        given: the user's choice, a folder or a name; it comes before all else, then the folder, then `name`.
+        name: of the tokenizer in the local hub cache, where the model's config names one.
+        given: the user's choice, a folder or a name; it has priority over the folder, which has priority over `name`.
 
     Raises:
-        SubjectError: there is none.
+        SubjectError: no tokenizer is found.
     """
     beside = any((folder / file).is_file() for file in FILES)
     source = given if given is not None else folder if beside or name is None else name
@@ -52,7 +52,7 @@ def _load(source: str) -> Any:
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     if (folder / FILES[1]).is_file():
         return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-    # A bare tokenizer.json does not say which of its tokens begin and end a text.
+    # A bare tokenizer.json does not state which of its tokens begin and end a text.
     bare = PreTrainedTokenizerFast(tokenizer_file=str(folder / FILES[0]))
     known = bare.get_vocab()
     for role, texts in SPECIAL.items():

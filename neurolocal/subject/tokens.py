@@ -1,6 +1,7 @@
 """Tokenizer -> the bytes of each token id, and text -> the ids that stand for exactly that text.
 
 Invariant: `vocabulary(tokenizer).text(ids)` is what the tokenizer decodes, without its clean-ups.
+Cost: one pass over the vocabulary; encoding costs what the tokenizer does, and one pass over the text.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ def vocabulary(tokenizer: Any, d_vocab: int) -> Vocabulary:
 def encode_documents(
     tokenizer: Any, vocab: Vocabulary, texts: list[str]
 ) -> list[tuple[Int32[np.ndarray, "_"], Int64[np.ndarray, "_"] | None]]:
-    """Ids of whole texts, without special tokens, and where in its text each token begins, ascending.
+    """Ids of whole texts, without special tokens, and the offset at which each token begins in its text, ascending.
 
-    Offsets are counted in code points; a token that begins inside a character begins where that does. Where the ids'
-    bytes joined are the text, the bytes say so, and the tokenizer need not be asked: its own offsets cost 10 %, and
-    some leave out the space before a word. A text that the tokenizer normalises has the tokenizer's offsets, and None
-    where it has none.
+    Offsets are counted in code points; a token that begins inside a character has the offset of the character. Where
+    the bytes of the ids joined are the text, the offsets follow from them. The tokenizer's own offsets are slower to
+    get, and some omit the space before a word; they are used for a text that the tokenizer normalises (None where it
+    has none).
     """
     if not texts:
         return []
@@ -69,7 +70,7 @@ def encode_documents(
 
 
 def _starts(text: str, said: bytes, lengths: Int64[np.ndarray, "n"]) -> Int64[np.ndarray, "n"] | None:
-    """Where tokens begin that together say `said`; None where that is not the text."""
+    """The offsets of tokens whose bytes joined are `said`; None where these are not the text."""
     expected = text.encode("utf-8", "replace")
     space = int(said != expected and said[:1] == b" ")  # SentencePiece puts a space of its own before a text
     if said[space:] != expected:
@@ -78,14 +79,14 @@ def _starts(text: str, said: bytes, lengths: Int64[np.ndarray, "n"]) -> Int64[np
     if len(expected) == len(text):
         return begins
     first = (np.frombuffer(expected, np.uint8) & 0xC0) != 0x80
-    return np.append(np.cumsum(first) - 1, len(text))[begins]  # a token without bytes may stand at the very end
+    return np.append(np.cumsum(first) - 1, len(text))[begins]  # a token without bytes may come at the very end
 
 
 def encode_exactly(tokenizer: Any, vocab: Vocabulary, text: str) -> list[int] | None:
-    """Ids whose text is exactly `text` in the middle of a row, or None where the tokenizer cannot say it.
+    """Ids whose text is exactly `text` in the middle of a row, or None where the tokenizer has none.
 
-    SentencePiece tokenizers put a space of their own before a text, so a text with a leading space is also tried
-    without it, and one without is encoded behind a line break that is then taken away.
+    SentencePiece tokenizers put a space before a text. So a text with a leading space is also tried without it, and one
+    without is encoded after a line break, which is then removed.
     """
     for attempt in (text, text.removeprefix(" ")):
         ids = tokenizer(attempt, add_special_tokens=False)["input_ids"]

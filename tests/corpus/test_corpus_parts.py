@@ -1,4 +1,4 @@
-"""Every token of a row comes from the place that its part says, in every packing, from any cursor on, in any shard."""
+"""Provenance of rows: the document, record and character of every part, for any packing and any batches."""
 
 import importlib.util
 import json
@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from corpus_parts_twins import BOS, EOS, REST
 from corpus_twins import encode, encode_words, plain_rows, write_records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurolocal.config import CollectConfig
-from neurolocal.corpus import Cursor, Piece, RowStream, batches, corpus_files, rest_arrays, rest_from
+from neurolocal.corpus import Cursor, RowStream, batches, corpus_files, rest_arrays, rest_from
 from neurolocal.corpus import packing as rows
 from neurolocal.errors import CorpusError
 from neurolocal.provenance import Parts
 
-BOS, EOS = 1, 2
 WHICH = [
     "stories260k",
     pytest.param(
@@ -28,7 +28,6 @@ WHICH = [
     ),
 ]
 """SentencePiece and byte-level BPE."""
-
 RECORDS = st.lists(
     st.none() | st.tuples(st.text("aabbcz", max_size=14), st.sampled_from([None, "", "ArXiv", "Wiki"])),
     min_size=1,
@@ -209,15 +208,6 @@ def test_a_token_inside_a_character_is_at_its_begin(fixtures):
     assert starts.tolist()[-1] == 3
 
 
-def test_a_rest_is_cut_by_views(tmp_path):
-    path = write_records(tmp_path, [{"text": "ab" * 500}], "jsonl")
-    stream = RowStream([path], encode, BOS, EOS, CollectConfig(row_length=5, batch_size=2, packing="document"))
-    rests = [batch.after.rest for batch in stream.batches()]
-    (first,), (second,) = rests[:2]
-    assert np.shares_memory(first.tokens, second.tokens)
-    assert np.shares_memory(first.character, second.character)
-
-
 def test_a_corpus_of_too_many_subsets(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "SUBSETS", 3)
     names = ["c", "b", "e", "a", "b", "d", "x" * 5000]
@@ -232,12 +222,6 @@ def test_a_corpus_of_too_many_subsets(tmp_path, monkeypatch):
     assert max(map(len, list(stream.batches())[-1].after.subsets)) == 200
 
 
-REST = (
-    Piece(np.array([5, 6, 7], np.int32), np.array([3, 3, 9]), 1, 4, "Wiki"),
-    Piece(np.array([2, 8], np.int32), np.array([-1, -1]), 1, 6, ""),
-)
-
-
 def test_no_row_of_document_packing_holds_two_documents_whatever_was_left(tmp_path):
     path = write_records(tmp_path, [{"text": "a"}], "jsonl")
     stream = RowStream([path], encode, BOS, EOS, CollectConfig(row_length=9, batch_size=4, packing="document"))
@@ -245,41 +229,6 @@ def test_no_row_of_document_packing_holds_two_documents_whatever_was_left(tmp_pa
     assert batch.tokens[:, :4].tolist() == [[BOS, 5, 6, 7], [BOS, 2, 8, EOS], [BOS, 107, EOS, EOS]]
     assert batch.parts.record.tolist() == [4, 6, 0]
     assert batch.after.subsets == {"": 3, "Wiki": 3}
-
-
-def test_a_rest_comes_back():
-    assert repr(rest_from(rest_arrays(REST))) == repr(REST)
-    assert rest_from(rest_arrays(())) == ()
-    assert rest_arrays(REST)["tokens"].dtype == np.uint32  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("tokens", None, "tokens is object with 0 dimensions; expected uint32 with 1"),
-        ("tokens", np.array([1, 2, 3, 4, 2**31], np.uint32), "a token, file or record that cannot be"),
-        ("tokens", np.arange(4, dtype=np.uint32), "offsets do not ascend from 0 to the 4 tokens"),
-        ("character", np.arange(5, dtype=np.int32), "character is int32"),
-        ("character", np.arange(4), "4 characters for 5 tokens"),
-        ("character", np.array([3, 2, 9, 0, 1]), "characters of piece 0 do not ascend"),
-        ("character", np.array([1, 2, 9, -1, 1]), "characters of piece 1 do not ascend"),
-        ("character", np.array([-2, -2, -2, 0, 1]), "characters of piece 0 do not ascend"),
-        ("offsets", np.array([0, 3, 3]), "offsets do not ascend"),
-        ("offsets", np.array([0, 5, 5]), "offsets do not ascend"),
-        ("offsets", np.array([1, 3, 5]), "offsets do not ascend"),
-        ("offsets", np.array([0, 5]), "2 offsets, 2 files, 2 records and 2 subsets"),
-        ("offsets", np.empty(0, np.int64), "0 offsets"),
-        ("file", np.array([0, -1]), "a token, file or record that cannot be"),
-        ("record", np.array([-1, 0]), "a token, file or record that cannot be"),
-        ("subset", ["a"], "1 subsets"),
-        ("subset", ["a", 1], "something else than text"),
-    ],
-)
-def test_a_damaged_rest_is_refused(name, value, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        rest_from(rest_arrays(REST) | {name: value})
-    assert str(caught.value).startswith("reading the text between two batches: ")
-    assert "\n" not in str(caught.value)
 
 
 def test_the_end_is_known_when_the_last_batch_was_asked_for(tmp_path):

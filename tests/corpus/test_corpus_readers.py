@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurolocal.corpus import corpus_files, documents, readers
-from neurolocal.corpus.readers import Skipped, corpus_bytes
+from neurolocal.corpus.readers import SkipCounts, corpus_bytes
 from neurolocal.errors import CorpusError
 
 TEXTS = ["Once upon a time", "", "é ünïcode\n日本", "x" * 300, "last\x00one", "\r\n", "seventh"]
@@ -73,7 +73,7 @@ def test_cut_inside(tmp_path, kind):
             got.extend(d.text for d in documents(corpus_files(path)))
         assert got == texts[: len(got)]
         assert str(path) in str(caught.value)
-        assert "goes on when the file is whole" in str(caught.value)
+        assert "resumes when the file is complete" in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
@@ -140,7 +140,7 @@ HOSTILE = [
 def test_a_broken_line_is_skipped_counted_and_named(tmp_path, line, reason, found):
     path, good = tmp_path / "a.jsonl", json.dumps({"text": "good"}).encode()
     path.write_bytes(b"\n".join([good, b"", line, good, line]))
-    skipped = Skipped()
+    skipped = SkipCounts()
     assert [(d.text, d.record) for d in documents([path], skipped=skipped)] == [("good", 0), ("good", 3)]
     assert skipped.counts == {reason: 2}
     said = skipped.first[reason]
@@ -151,7 +151,7 @@ def test_a_broken_line_is_skipped_counted_and_named(tmp_path, line, reason, foun
     with pytest.raises(CorpusError) as caught:
         list(documents([path], strict=True))
     assert f"reading {path}, record 3: {reason} (found: {found}" in str(caught.value)
-    assert "leave --strict away to skip it" in str(caught.value)
+    assert "omit --strict to skip it" in str(caught.value)
 
 
 def test_lone_surrogates_become_question_marks(tmp_path):
@@ -167,7 +167,7 @@ def test_another_field(tmp_path):
 
 @pytest.mark.parametrize("kind", ["parquet", "dataset", "dict"])
 def test_a_table_without_the_column(tmp_path, kind):
-    path, skipped = write(tmp_path, TEXTS, kind), Skipped()
+    path, skipped = write(tmp_path, TEXTS, kind), SkipCounts()
     assert list(documents(corpus_files(path), text_field="body", skipped=skipped)) == []
     assert set(skipped.counts) == {'no column "body"'}
     assert '"text", "meta"' in skipped.first['no column "body"']
@@ -204,7 +204,7 @@ def test_a_file_that_vanishes(tmp_path):
     path = write(tmp_path, TEXTS, "jsonl")
     files = corpus_files(path)
     path.unlink()
-    with pytest.raises(CorpusError, match="The file is gone"):
+    with pytest.raises(CorpusError, match="The file is missing"):
         list(documents(files))
 
 
@@ -218,14 +218,14 @@ def test_a_file_cut_while_it_is_read(tmp_path, rng, kind, share, strict):
         (path := tmp_path / "a.txt").write_text(" ".join(texts * 4))
     else:
         path = write(tmp_path, texts, kind)
-    size, whole, skipped = path.stat().st_size, list(documents([path])), Skipped()
+    size, whole, skipped = path.stat().st_size, list(documents([path])), SkipCounts()
     reading = documents([path], strict=strict, skipped=skipped)
     got = [next(reading)]
     os.truncate(path, int(share * size))
     with pytest.raises(CorpusError, match="cut" if kind in ("jsonl", "txt") else None) as caught:
         got.extend(reading)
     assert str(path) in str(caught.value)
-    assert "goes on when the file is whole" in str(caught.value)
+    assert "resumes when the file is complete" in str(caught.value)
     assert [d.text for d in got] == [d.text for d in whole[: len(got)]]  # no half of a document
     assert not skipped.counts
 

@@ -10,7 +10,7 @@ import numpy as np
 from neurolocal.neuroscope.compare.compare import compare
 from neurolocal.provenance import Parts
 from neurolocal.records import BINS, THRESHOLDS, LayerRecord, Sample, Statistics, TopK
-from neurolocal.store import Collected, StoredRows, write_collected
+from neurolocal.store import StoreContent, StoredRows, write_collected
 from neurolocal.words import Vocabulary
 
 BEFORE, AFTER = 2, 1
@@ -72,7 +72,7 @@ def write_store(
         records.append(((site, layer), LayerRecord(both, statistics(maximum), empty, neurons=chosen)))
     write_collected(
         path,
-        Collected(
+        StoreContent(
             manifest=about, layers=records, sample=Sample(np.empty(0, np.int64), np.empty(0, np.int32)),
             rows=lambda: stored, token_count=np.ones(len(vocabulary.tokens), np.int64), vocabulary=vocabulary,
         ),

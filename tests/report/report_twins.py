@@ -33,7 +33,7 @@ from neurolocal.records import (
     SummaryTable,
     TopK,
 )
-from neurolocal.store import Collected, StoredRows, add_evidence, write_collected
+from neurolocal.store import StoreContent, StoredRows, add_evidence, write_collected
 from neurolocal.verdict.table import verdict_table
 from neurolocal.words import Vocabulary
 from neurolocal.words.peaks import peak_words
@@ -100,7 +100,7 @@ class SmallStore:
         rows, tokens = self._stored_rows(), [row for row, _, _ in self.rows]
         write_collected(
             path,
-            Collected(
+            StoreContent(
                 self._manifest(),
                 layers=[(("post", layer), self._record(layer)) for layer in self.layers],
                 sample=Sample(np.empty(0, np.int64), np.empty(0, np.int32)),

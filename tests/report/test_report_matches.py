@@ -5,9 +5,9 @@ from io import StringIO
 import pytest
 
 from neurolocal.report.matches import print_matches
-from neurolocal.store import Found
+from neurolocal.store import Match
 
-MATCHES = [Found("post", 3, 1207, 20, 1.0, 12.3456, "token"), Found("pre", 11, 5, 2, 0.0625, -0.5, "token")]
+MATCHES = [Match("post", 3, 1207, 20, 1.0, 12.3456, "token"), Match("pre", 11, 5, 2, 0.0625, -0.5, "token")]
 
 
 def printed(matches, *, text=" poly", sites=("post",)):

@@ -78,7 +78,7 @@ def lists(activations, sign):
 
 @pytest.fixture(scope="module")
 def store(collected, tmp_path_factory):
-    from neurolocal.store import Collected, StoredRows, add_evidence, write_collected
+    from neurolocal.store import StoreContent, StoredRows, add_evidence, write_collected
 
     tokens, activations, vocabulary = collected
     counted = activations[:, 1:].reshape(-1, activations.shape[-1])
@@ -111,7 +111,7 @@ def store(collected, tmp_path_factory):
     held_rows = StoredRows(tokens, np.full(ROWS, LENGTH), np.arange(ROWS, dtype=np.int64), parts.columns())
     write_collected(
         path,
-        Collected(
+        StoreContent(
             manifest,
             layers=[(("post", LAYER), LayerRecord(sides, statistics, np.empty((n, 0), np.float32)))],
             sample=Sample(np.empty(0, np.int64), np.empty(0, np.int32)),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from find_twins import one_neuron
 from store_twins import evidence, made_up
 
 from neurolocal.store import add_evidence, write_collected
@@ -42,3 +43,15 @@ def stories(fixtures, tmp_path_factory) -> Path:
     collect_store(job, say=lambda line: None, bar=False)
     run_stage("verdict", Workspace(job.store, (3,), bar=False))
     return job.store
+
+
+@pytest.fixture
+def copy(stories, tmp_path):
+    path = tmp_path / "a.h5"
+    path.write_bytes(stories.read_bytes())
+    return path
+
+
+@pytest.fixture
+def poly(tmp_path):
+    return one_neuron(tmp_path / "a.h5", [b" poly", b".", b" x"], [0, 1, 0, 2])

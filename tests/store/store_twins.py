@@ -20,7 +20,7 @@ from neurolocal.records import (
     Statistics,
     TopK,
 )
-from neurolocal.store import Collected, StoredRows
+from neurolocal.store import StoreContent, StoredRows
 from neurolocal.words import Vocabulary
 
 BEFORE, AFTER, K, NEURONS, ROWS, LENGTH, SAMPLE, COUNT, SAMPLED = 3, 2, 3, 4, 5, 9, 6, 45, 20
@@ -96,7 +96,7 @@ def made_up(
     rng: np.random.Generator, *, layers: tuple[int, ...] = (0, 2), sites: tuple[records.Site, ...] = ("post",),
     vocabulary: Vocabulary | None = None, token_count: np.ndarray | None = None, rows: StoredRows | None = None,
     rest: dict | None = None, sample: int = SAMPLE, **more,
-) -> Collected:  # fmt: skip
+) -> StoreContent:  # fmt: skip
     """A collection of two layers; `more` goes to `record`."""
     places = np.sort(rng.choice(ROWS * 3, sample, replace=False)) if rows is None else np.empty(0, np.int64)
     if rows is None:
@@ -108,7 +108,7 @@ def made_up(
         "config": {"sites": list(sites), "before": BEFORE, "after": AFTER}, "rows": ROWS, "tokens": 40,
         "complete": not rest,
     }  # fmt: skip
-    return Collected(
+    return StoreContent(
         manifest=manifest,
         layers=[((site, layer), record(rng, sample=len(places), **more)) for site in sites for layer in layers],
         sample=Sample((places // 3).astype(np.int64), (places % 3).astype(np.int32)),

@@ -128,7 +128,7 @@ def test_a_full_disk_leaves_the_checkpoint_and_the_run_goes_on(fixtures, tmp_pat
     before, old = jobs[0].store.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, old[1]))
     try:
-        with pytest.raises(StoreError, match=r"writing .*full\.h5: .*untouched; make room") as caught:
+        with pytest.raises(StoreError, match=r"writing .*full\.h5: .*untouched\. Free disk space") as caught:
             collect_store(jobs[0], say=lambda line: None, stop=lambda: False, bar=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)

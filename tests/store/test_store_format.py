@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 import neurolocal.store
-from neurolocal.collect.memory import expected_bytes
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Cursor
 from neurolocal.records import CASES, SIDES, TABLES, VERDICTS, Site, histogram_edges, table_of
 from neurolocal.store import Store
-from neurolocal.store.read import column_type
+from neurolocal.store.read_evidence import column_type
 
 FORMAT = Path(neurolocal.store.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
 
@@ -274,19 +273,3 @@ def test_the_edges_as_the_page_says():
     up = [m * 2.0**e for e in range(-12, 12) for m in (1, 1.5)][1:]
     assert (len(up), up[0], up[-1]) == (47, 1.5 * 2**-12, 1.5 * 2**11)
     assert histogram_edges().tolist() == [-np.inf, *[-e for e in reversed(up)], 0.0, *up, np.inf]
-
-
-def test_the_memory_formula():
-    """The page's formula is the program's."""
-    for cases in (False, True):
-        config = CollectConfig(sites=("post", "pre"), sign_cases=cases, k=7, sample=100, before=5, after=2)
-        sides, widths, weights, d_model, vocabulary = 6 if cases else 2, [30, 50], 1000, 16, 70_000
-        n = sides * 7 * (4 * 8 + 20) + 120 + 384 + 4 * 100 + 96 * cases
-        t, e, rows = 4, 4, 300
-        kept = min(2 * 80 * sides * 7 + 100, rows) * 256 * t
-        slack = 2 * min(max(kept, 2**22 * t), rows * 256 * t)
-        batch = 8 * 256 * (4 * 50 + 8 * d_model) * e
-        assert (
-            expected_bytes(widths, config, weights=weights, d_model=d_model, d_vocab=vocabulary, rows=rows)
-            == weights + 2 * 80 * n + 2 * 50 * n + kept + slack + batch
-        )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -21,3 +24,14 @@ def own_cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv("NEUROLOCAL_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def folder(fixtures, tmp_path, own_cache) -> Path:
+    """A copy of the small trained model that a test may damage."""
+    return Path(shutil.copytree(fixtures / "stories260k", tmp_path / "model", copy_function=shutil.copyfile))
+
+
+@pytest.fixture
+def stories(fixtures) -> Path:
+    return fixtures / "stories260k"

@@ -1,4 +1,4 @@
-"""TransformerLens's own checkpoints from a folder: every layout against its own forward, and what is refused."""
+"""TransformerLens's own checkpoints: every layout, and damaged or hostile files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from legacy_twins import CONFIG, bridge_site, native_bridge, old_layout, random_weights, write_legacy
+from checkpoint_twins import assert_equals_the_bridge, refusal, seed
+from legacy_twins import CONFIG, native_bridge, old_layout, random_weights, write_legacy
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject import load_subject
@@ -17,7 +17,6 @@ from neurolocal.subject.legacy import legacy_config
 
 SQUARE = {"n_ctx": 32}
 """As many positions as d_model, as in the eight-layer SoLU model: its positions' shape says nothing."""
-
 LAYOUTS = {
     "today": ({}, None),
     "six layers or fewer": ({"n_layers": 2}, {"all_left": True}),
@@ -26,27 +25,6 @@ LAYOUTS = {
     "eight, square": ({"n_layers": 8} | SQUARE, {"all_left": False}),
     "today, square": ({"n_layers": 8} | SQUARE, None),
 }
-
-
-@pytest.fixture
-def stories(fixtures) -> Path:
-    return fixtures / "stories260k"
-
-
-def seed(rng) -> int:
-    return int(rng.integers(2**31))
-
-
-def assert_equals_the_bridge(subject, bridge, rng) -> None:
-    """In float64, where eight layers of SoLU do not magnify rounding past the tolerance."""
-    tokens = torch.from_numpy(rng.integers(0, CONFIG["d_vocab"], (3, 32)))
-    subject.model.double()
-    bridge.double()
-    for site in subject.sites:
-        for layer, true in enumerate(bridge_site(bridge, tokens, site)):
-            found = subject.activations(tokens, layer, site)
-            assert found.dtype == torch.float64
-            assert (found - true).abs().max() < 1e-5 * true.abs().max(), (site, layer)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -62,52 +40,11 @@ def test_every_layout_equals_the_bridge(layout: str, stories, tmp_path, own_cach
     assert_equals_the_bridge(subject, native_bridge(config, weights), rng)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"act_fn": "gelu"},
-        {"act_fn": "gelu_new", "final_rms": True},
-        {"act_fn": "solu", "normalization": "LNPre"},
-        {"act_fn": "relu", "normalization": "RMS"},
-        {"act_fn": "silu", "normalization": "RMSPre"},
-        {"normalization": None},
-    ],
-)
-def test_every_kind_equals_the_bridge(changes, stories, tmp_path, own_cache, rng) -> None:
-    config = CONFIG | changes
-    weights = random_weights(config, seed=seed(rng))
-    folder = write_legacy(tmp_path / "model", config, weights, tokenizer_from=stories)
-    subject = load_subject(folder, device="cpu")
-    assert subject.sites == (("post", "mid", "pre") if config["act_fn"] == "solu_ln" else ("post", "pre"))
-    bridge = native_bridge(config, weights)
-    assert_equals_the_bridge(subject, bridge, rng)
-    tokens = torch.from_numpy(rng.integers(0, 512, (2, 9)))
-    with torch.inference_mode():
-        true, found = bridge(tokens), subject.model(tokens).logits + weights["unembed.b_U"]  # which nothing here reads
-    assert (true - found).abs().max() < 1e-5 * true.abs().max()
-
-
 def test_normalization_type_is_the_same_key(stories, tmp_path, own_cache, rng) -> None:
     config = {name: value for name, value in CONFIG.items() if name != "normalization"} | {"normalization_type": "LN"}
     weights = random_weights(config, seed=seed(rng))
     subject = load_subject(write_legacy(tmp_path / "m", config, weights, tokenizer_from=stories), device="cpu")
     assert_equals_the_bridge(subject, native_bridge(config, weights), rng)
-
-
-def test_branches_side_by_side(stories, tmp_path, own_cache, rng) -> None:
-    from neurolocal.subject.packed import Packed
-
-    weights = random_weights(CONFIG, seed=seed(rng))
-    subject = load_subject(write_legacy(tmp_path / "m", CONFIG, weights, tokenizer_from=stories), device="cpu")
-    row = rng.integers(0, 512, 20)
-    packed = Packed(subject, site="mid")
-    branches = [(int(p), [int(t)], int(n)) for p, t, n in rng.integers([1, 0, 0], [20, 512, 48], (12, 3))]
-    found = packed.activations(row, {1: branches})[1].flat
-    assert packed.packs
-    for value, (position, own, neuron) in zip(found, branches, strict=True):
-        whole = torch.from_numpy(np.concatenate([row[:position], own]))[None]
-        true = subject.activations(whole, 1, "mid")
-        assert abs(float(true[0, -1, neuron]) - value) < 1e-4 * float(true.abs().max())
 
 
 def test_of_several_checkpoints_the_final_one_and_half_precision(stories, tmp_path, own_cache, rng) -> None:
@@ -127,16 +64,6 @@ def test_a_file_of_the_format_before_zip(stories, tmp_path, own_cache, rng) -> N
     weights = random_weights(CONFIG, seed=seed(rng))
     folder = write_legacy(tmp_path / "m", CONFIG, weights, tokenizer_from=stories, zipped=False)
     assert_equals_the_bridge(load_subject(folder, device="cpu"), native_bridge(CONFIG, weights), rng)
-
-
-def refusal(folder: Path, **how) -> str:
-    with pytest.raises(SubjectError) as caught:
-        load_subject(folder, device="cpu", **how)
-    text = str(caught.value)
-    assert "\n" not in text
-    assert len(text) < 700
-    assert str(folder) in text
-    return text
 
 
 @pytest.mark.parametrize(
@@ -214,22 +141,6 @@ def test_which_checkpoint_must_be_clear(stories, tmp_path, own_cache) -> None:
     for path in folder.glob("*.pth"):
         path.unlink()
     assert "stands beside 0 .pth files (none)" in refusal(folder)
-
-
-def test_a_tokenizer_from_elsewhere(stories, tmp_path, own_cache, monkeypatch) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    folder = write_legacy(tmp_path / "m", CONFIG, random_weights(CONFIG, seed=0), tokenizer_from=None)
-    text = refusal(folder)
-    assert "has no whole tokenizer at EleutherAI/no-such-tokenizer" in text
-    assert "put tokenizer.json into it, or pass a tokenizer's folder as `tokenizer`" in text
-    subject = load_subject(folder, device="cpu", tokenizer=stories)
-    true = load_subject(stories, device="cpu")
-    assert subject.encode(["Once upon a time"]) == true.encode(["Once upon a time"])
-    assert subject.bos == true.bos
-    (folder / "tokenizer.json").write_bytes((stories / "tokenizer.json").read_bytes())  # alone, it names no BOS
-    bare = load_subject(folder, device="cpu")
-    assert bare.encode(["Once upon a time"]) == true.encode(["Once upon a time"])
-    assert (bare.bos, bare.eos) == (true.bos, true.eos)
 
 
 def test_which_configs_are_transformerlenss_own(stories, tmp_path) -> None:

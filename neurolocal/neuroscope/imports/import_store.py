@@ -28,7 +28,7 @@ from neurolocal.neuroscope.imports.layer_builder import (
 )
 from neurolocal.neuroscope.imports.row_table import ImportedCorpus
 from neurolocal.records import BINS, HISTOGRAM_EVERY, THRESHOLDS, LayerRecord, PageLists, Place, Sample, Site
-from neurolocal.store import Blocks, Collected, write_collected
+from neurolocal.store import Blocks, StoreContent, write_collected
 from neurolocal.words.counted import counted_positions
 
 SLAB = 256
@@ -105,7 +105,7 @@ def write_import(
 
     write_collected(
         out,
-        Collected(
+        StoreContent(
             manifest=_completed(manifest, corpus, neurons, counted.n),
             layers=layers(),
             sample=Sample(np.empty(0, np.int64), np.empty(0, np.int32)),

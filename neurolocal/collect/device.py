@@ -1,0 +1,80 @@
+"""The state of one layer on the device that the model is on: `LayerState` in torch tensors.
+
+Invariant: equal to `LayerState` on the same batches, sums to rounding; between snapshots nothing is copied to the host.
+Cost: the same bytes a neuron as `LayerState`, on the device; a snapshot holds one layer on the host as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from neurolocal.collect import plain
+from neurolocal.collect.state import Activations, CountedBatch, LayerState
+from neurolocal.collect.workers import Workers
+from neurolocal.config import CollectConfig
+from neurolocal.records import LayerRecord
+
+
+class DeviceState:
+    """Lists and statistics of the neurons of one layer, on any torch device."""
+
+    def __init__(
+        self, d_mlp: int, config: CollectConfig, *, cases: bool = False, device: torch.device, reduce: plain.Reduce
+    ) -> None:
+        """An empty state on a device; `reduce` is `plain.reduced`, or the same compiled."""
+        self._reduce, self._device = reduce, device
+        self._config, self._d_mlp, self._cases = config, d_mlp, cases
+        self._load(self._empty())
+
+    def update(self, x: Activations, signs: plain.Signs, counted: CountedBatch, workers: Workers) -> None:
+        """Add one batch of activations."""
+        if self._chosen is not None:
+            x, signs = x[:, :, self._chosen], signs and (signs[0][:, :, self._chosen], signs[1][:, :, self._chosen])
+        mask, rows, drawn, entering, slots = (
+            torch.from_numpy(a).to(self._device, non_blocking=True)
+            for a in (counted.mask, counted.rows, counted.drawn.histogram, counted.drawn.entering, counted.drawn.slots)
+        )
+        plain.update(
+            self._tensors, x, mask, rows, drawn, signs, before=self._config.before, reduce=self._reduce
+        )  # fmt: skip
+        self._count += counted.total
+        self._sampled += len(counted.drawn.histogram)
+        if len(slots):
+            self._sample[slots] = x[entering[:, 0], entering[:, 1]].float()
+
+    def rows(self) -> Int64[np.ndarray, "_"]:
+        """Row indices that the lists refer to; -1 for unused slots."""
+        return self._tensors.row.flatten().cpu().numpy()
+
+    def snapshot(self, order: Int64[np.ndarray, "sample"]) -> LayerRecord:
+        """The state as the store holds it."""
+        host = self._empty()
+        for column in dataclasses.fields(self._tensors):
+            getattr(host.kept, column.name)[:] = getattr(self._tensors, column.name).cpu().numpy()
+        host.sample[:] = self._sample.cpu().numpy()
+        host.count, host.sampled = self._count, self._sampled
+        return host.snapshot(order)
+
+    def restore(self, record: LayerRecord) -> None:
+        """Replace the state by a snapshot."""
+        host = self._empty()
+        host.restore(record)
+        self._load(host)
+
+    def _empty(self) -> LayerState:
+        return LayerState(self._d_mlp, self._config, cases=self._cases)
+
+    def _load(self, host: LayerState) -> None:
+        self._tensors = plain.StateTensors(
+            **{
+                column.name: torch.from_numpy(getattr(host.kept, column.name)).to(self._device, copy=True)
+                for column in dataclasses.fields(plain.StateTensors)
+            }
+        )
+        self._sample = torch.from_numpy(host.sample).to(self._device, copy=True)
+        self._chosen = None if host.neurons is None else torch.from_numpy(host.neurons).to(self._device)
+        self._count, self._sampled = host.count, host.sampled

@@ -1,0 +1,80 @@
+"""Reading evidence: the table of one stage for one layer and side, and what it was made from.
+
+Invariant: a table has the columns of its type in `records`, of equal length and of the types that FORMAT.md names,
+and names neurons of the layer alone; or a StoreError says what differs. Cost: reads the table whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Int64
+
+from neurolocal import records
+from neurolocal.store.checked import CheckedFile
+
+LATER: dict[type, tuple[str, ...]] = {records.SummaryTable: ("candidates", "said")}
+"""Columns of strings that the first revision of a stage did not write; a table of revision 1 has them empty, and any
+other table that lacks them is damaged."""
+
+TYPES = {"Float32": "f4", "Float64": "f8", "Int32": "i4", "Int64": "i8", "Bool": "u1"}
+
+
+def column_type(annotation: Any) -> str:
+    """The dtype of a column as numpy writes it, from its annotation in `records`: `Float32[...]` -> `f4`."""
+    return TYPES[str(annotation).split("[")[0]]
+
+
+def evidence_group(file: CheckedFile, name: str) -> h5py.Group | None:
+    """The group of a table, `{stage}/{site}/{layer}/{side}`; None where the stage has not run."""
+    if not file.has(name):
+        return None
+    group = file.get(name)
+    if not isinstance(group, h5py.Group):
+        raise file.bad(f"{name} is no group")
+    return group
+
+
+def read_table(file: CheckedFile, group: h5py.Group, kind: type, neurons: Int64[np.ndarray, "neuron"]) -> Any:
+    """A table, and the tables inside it.
+
+    Args:
+        file: the store.
+        group: of the table.
+        kind: its type in `records`.
+        neurons: the collected neurons of the layer.
+    """
+    columns: dict[str, Any] = {}
+    for column in dataclasses.fields(kind):
+        name = f"{group.name}/{column.name}"
+        if str(column.type).endswith("Table"):
+            inner = file.get(name)
+            if not isinstance(inner, h5py.Group):
+                raise file.bad(f"{name} is no group")
+            inner_kind = getattr(sys.modules[kind.__module__], str(column.type))
+            columns[column.name] = read_table(file, inner, inner_kind, neurons)
+        elif column.name in LATER.get(kind, ()) and file.json(group, "inputs").get("revision") == 1:
+            columns[column.name] = [""] * len(columns["neuron"])
+        elif column.type == "list[str]":
+            columns[column.name] = file.texts(group.name or "", column.name)
+        else:
+            values = file.array(name, column_type(column.type), ndim=1)
+            columns[column.name] = values.astype(bool) if str(column.type).startswith("Bool") else values
+    _check_columns(file, str(group.name), columns, neurons)
+    return kind(**columns)
+
+
+def _check_columns(file: CheckedFile, name: str, columns: dict[str, Any], neurons: Int64[np.ndarray, "neuron"]) -> None:
+    """Equal lengths, neurons of the layer, known verdicts."""
+    lengths = {key: len(v) for key, v in columns.items() if not dataclasses.is_dataclass(v)}
+    if len(set(lengths.values())) > 1:
+        raise file.bad(f"the columns of {name} differ in length: {lengths}")
+    if not np.isin(columns["neuron"], neurons).all():
+        raise file.bad(f"{name} names neurons that the layer does not have")
+    unknown = set(columns.get("verdict", ())) - set(records.VERDICTS)
+    if unknown:
+        raise file.bad(f"{name} holds the unknown verdict {ascii(sorted(unknown)[0])[:40]}")

@@ -8,11 +8,12 @@ was written, so that inserting an entry moves a few integers.
 Cost: each activation is read from memory once; blocks of 256 neurons stay in the L2 cache while the windows of the
 examples that enter are cut out of them. All kernels are in this one file because numba's cache on disk checks the file
 of the function that is called and no other: a change in a second file would leave the old machine code in use.
+`update` is one long function because, split into functions that share a tuple of arrays, it was slower with sign cases.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
@@ -413,142 +414,6 @@ def _look_closer_at_cases(x, gate, linear, runs, row, j, low, best, near, odd, k
             weakest[2 + case, j] = kept.strength[2 + case, d, -1]
 
 
-class _Scratch(NamedTuple):
-    """Arrays for one block of neurons and one row, made once a call of `update`."""
-
-    most: Any
-    """(neuron,) float32: largest activation of the row."""
-    least: Any
-    """(neuron,) float32: smallest."""
-    most_at: Any
-    """(neuron,) int32: where the piece begins that holds the largest."""
-    least_at: Any
-    """(neuron,) int32: the same of the smallest."""
-    powers: Any
-    """(4, neuron) float32: sums of powers of the row."""
-    counts: Any
-    """(1 + threshold, neuron) int32: positions above 0 and each threshold."""
-    best: Any
-    """(4, neuron) float32: largest size of the row in each sign case."""
-    best_at: Any
-    """(4, neuron) int32: where the piece begins that holds it."""
-    case_counts: Any
-    """(3, neuron) int32: positions where the gate is negative, the in projection, both."""
-    row_sums: Any
-    """(3, neuron) float32: sums of the activation at these."""
-    sums: Any
-    """(4, neuron) float64: sums of powers over the rows of the batch."""
-    case_sums: Any
-    """(4, neuron) float64: sums of each sign case over the rows of the batch."""
-    weakest: Any
-    """(side, neuron) float32: strength of the last entry of each list."""
-    look: Any
-    """(neuron,) bool: whether `_look_closer` must see the neuron in this row."""
-    here_most: Any
-    """(neuron,) float32: largest activation of one piece."""
-    here_least: Any
-    """(neuron,) float32: smallest."""
-    piece: Any
-    """(1 + threshold, neuron) of the type of `bits`: `counts` since these were last emptied into it."""
-    best_bits: Any
-    """(4, neuron) of the type of `bits`: `best` of one piece."""
-    case_piece: Any
-    """(3, neuron) of the type of `bits`: as `piece`, of `case_counts`."""
-
-
-@numba.njit(nogil=True, error_model="numpy", cache=True)
-def _scratch(bits):
-    """The arrays of a `_Scratch`, for activations of this integer type."""
-    f32, small = np.float32, bits.dtype
-    return _Scratch(
-        np.empty(BLOCK, f32), np.empty(BLOCK, f32), np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32),
-        np.empty((4, BLOCK), f32), np.empty((1 + N_ABOVE, BLOCK), np.int32),
-        np.empty((4, BLOCK), f32), np.empty((4, BLOCK), np.int32),
-        np.empty((3, BLOCK), np.int32), np.empty((3, BLOCK), f32),
-        np.empty((4, BLOCK), np.float64), np.empty((4, BLOCK), np.float64),
-        np.empty((6, BLOCK), f32), np.empty(BLOCK, np.bool_),
-        np.empty(BLOCK, f32), np.empty(BLOCK, f32),
-        np.empty((1 + N_ABOVE, BLOCK), small), np.empty((4, BLOCK), small), np.empty((3, BLOCK), small),
-    )  # fmt: skip
-
-
-@numba.njit(nogil=True, error_model="numpy", cache=True)
-def _read_row(x, bits, runs, low, n, levels, s):
-    """Scan the counted ranges of one row of a block; returns how many positions they hold."""
-    s.most[:], s.least[:], s.powers[:], s.counts[:] = -np.inf, np.inf, 0, 0
-    s.most_at[:], s.least_at[:], s.piece[:] = 0, 0, 0
-    positions, since = 0, 0
-    for r in range(len(runs)):
-        positions += runs[r, 1] - runs[r, 0]
-        for start in range(runs[r, 0], runs[r, 1], PIECE):
-            stop = min(start + PIECE, runs[r, 1])
-            s.here_most[:], s.here_least[:] = -np.inf, np.inf
-            _scan(x, start, stop, low, n, s.here_most, s.here_least, s.powers)
-            _keep_extremes(
-                s.here_most, s.here_least, np.int32(start), n, s.most, s.least, s.most_at, s.least_at
-            )  # fmt: skip
-            _count(bits, start, stop, low, n, levels, s.piece)
-            since += PIECE
-            if since >= FULL:
-                _empty_into(s.piece, s.counts, n)
-                since = 0
-    _empty_into(s.piece, s.counts, n)
-    return positions
-
-
-@numba.njit(nogil=True, error_model="numpy", cache=True)
-def _read_row_cases(x, bits, gate, linear, runs, low, n, size_bits, s):
-    """Scan the same for the sign cases."""
-    s.best[:], s.best_at[:], s.case_counts[:], s.row_sums[:], s.case_piece[:] = -np.inf, 0, 0, 0, 0
-    since = 0
-    for r in range(len(runs)):
-        for start in range(runs[r, 0], runs[r, 1], PIECE):
-            stop = min(start + PIECE, runs[r, 1])
-            s.best_bits[:] = -1
-            _scan_cases(
-                x, bits, gate, linear, start, stop, low, n, size_bits, s.best_bits, s.case_piece, s.row_sums
-            )  # fmt: skip
-            _keep_best(s.best_bits, np.int32(start), n, s.best, s.best_at)
-            since += PIECE
-            if since >= FULL:
-                _empty_into(s.case_piece, s.case_counts, n)
-                since = 0
-    _empty_into(s.case_piece, s.case_counts, n)
-
-
-@numba.njit(nogil=True, error_model="numpy", cache=True)
-def _enter_row(x, gate, linear, runs, row, low, n, kept, s, before, cases):
-    """Put the examples of one row of a block into the lists where they are strong enough."""
-    extremes, case_best, near = np.empty(2, np.float32), np.empty(4, np.float32), np.empty(4, np.int64)
-    for j in range(n):
-        if not s.look[j]:
-            continue
-        d, odd = low + j, not np.isfinite(s.powers[3, j])
-        extremes[0], extremes[1], near[0], near[1] = s.most[j], s.least[j], s.most_at[j], s.least_at[j]
-        _look_closer(x[:, d], runs, row, j, low, extremes, near, odd, kept, s.sums, s.weakest, before)
-        if cases:
-            for case in range(4):
-                case_best[case], near[case] = s.best[case, j], s.best_at[case, j]
-            _look_closer_at_cases(
-                x[:, d], gate[:, d], linear[:, d], runs, row, j, low, case_best, near, odd, kept, s.case_sums,
-                s.weakest, before,
-            )  # fmt: skip
-
-
-@numba.njit(nogil=True, error_model="numpy", cache=True)
-def _add_sums(low, n, kept, s, cases):
-    """Add a block's sums over the batch to the exact ones."""
-    for i in range(4):
-        unit = FOURTH if i == 3 else 1.0
-        for j in range(n):
-            d = low + j
-            kept.whole[i, d], kept.fraction[i, d] = _add(kept.whole[i, d], kept.fraction[i, d], s.sums[i, j] * unit)
-            if cases:
-                kept.case_whole[i, d], kept.case_fraction[i, d] = _add(
-                    kept.case_whole[i, d], kept.case_fraction[i, d], s.case_sums[i, j]
-                )
-
-
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def update(x, bits, gate, linear, batch, kept, first, last, before, cases, levels, size_bits):
     """Add neurons `first` to `last` of one batch to the state of a layer; threads share a batch by neurons.
@@ -566,24 +431,79 @@ def update(x, bits, gate, linear, batch, kept, first, last, before, cases, level
         levels: 0 and the thresholds, seen as the same integers.
         size_bits: all bits but the sign.
     """
-    s = _scratch(bits)
+    f32, small = np.float32, bits.dtype
+    most, least, powers = np.empty(BLOCK, f32), np.empty(BLOCK, f32), np.empty((4, BLOCK), f32)
+    piece, counts = np.empty((1 + N_ABOVE, BLOCK), small), np.empty((1 + N_ABOVE, BLOCK), np.int32)
+    best_bits, case_piece = np.empty((4, BLOCK), small), np.empty((3, BLOCK), small)
+    best, case_counts, row_sums = np.empty((4, BLOCK), f32), np.empty((3, BLOCK), np.int32), np.empty((3, BLOCK), f32)
+    sums, case_sums = np.empty((4, BLOCK), np.float64), np.empty((4, BLOCK), np.float64)
+    weakest, look = np.empty((6, BLOCK), f32), np.empty(BLOCK, np.bool_)
+    extremes, case_best, near = np.empty(2, f32), np.empty(4, f32), np.empty(4, np.int64)
+    here_most, here_least = np.empty(BLOCK, f32), np.empty(BLOCK, f32)
+    most_at, least_at, best_at = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32), np.empty((4, BLOCK), np.int32)
     for low in range(first, last, BLOCK):
         n = min(BLOCK, last - low)
-        s.sums[:], s.case_sums[:] = 0, 0
+        sums[:], case_sums[:] = 0, 0
         for side in range(len(kept.strength)):
             for j in range(n):
-                s.weakest[side, j] = kept.strength[side, low + j, -1]
+                weakest[side, j] = kept.strength[side, low + j, -1]
         for b in range(x.shape[0]):
-            runs, row = batch.runs[b, : batch.n_runs[b]], batch.rows[b]
-            positions = _read_row(x[b], bits[b], runs, low, n, levels, s)
-            _add_row(s.most, s.least, s.powers, s.counts, low, n, kept, s.sums, s.weakest, s.look)
-            signs = b if cases else 0  # without cases, gate and linear are one element
+            most[:], least[:], powers[:], counts[:] = -np.inf, np.inf, 0, 0
+            most_at[:], least_at[:] = 0, 0
+            mine, row, positions = batch.runs[b, : batch.n_runs[b]], batch.rows[b], 0
+            piece[:], since = 0, 0
+            for r in range(len(mine)):
+                positions += mine[r, 1] - mine[r, 0]
+                for start in range(mine[r, 0], mine[r, 1], PIECE):
+                    stop = min(start + PIECE, mine[r, 1])
+                    here_most[:], here_least[:] = -np.inf, np.inf
+                    _scan(x[b], start, stop, low, n, here_most, here_least, powers)
+                    _keep_extremes(here_most, here_least, np.int32(start), n, most, least, most_at, least_at)
+                    _count(bits[b], start, stop, low, n, levels, piece)
+                    since += PIECE
+                    if since >= FULL:
+                        _empty_into(piece, counts, n)
+                        since = 0
+            _empty_into(piece, counts, n)
+            _add_row(most, least, powers, counts, low, n, kept, sums, weakest, look)
             if cases:
-                _read_row_cases(x[b], bits[b], gate[b], linear[b], runs, low, n, size_bits, s)
-                _add_case_row(
-                    s.best, s.case_counts, s.row_sums, s.powers, positions, low, n, kept, s.case_sums, s.weakest,
-                    s.look,
-                )  # fmt: skip
-            _enter_row(x[b], gate[signs], linear[signs], runs, row, low, n, kept, s, before, cases)
-        _add_sums(low, n, kept, s, cases)
+                best[:], best_at[:], case_counts[:], row_sums[:], since = -np.inf, 0, 0, 0, 0
+                case_piece[:] = 0
+                for r in range(len(mine)):
+                    for start in range(mine[r, 0], mine[r, 1], PIECE):
+                        stop = min(start + PIECE, mine[r, 1])
+                        best_bits[:] = -1
+                        _scan_cases(
+                            x[b], bits[b], gate[b], linear[b], start, stop, low, n, size_bits,
+                            best_bits, case_piece, row_sums,
+                        )  # fmt: skip
+                        _keep_best(best_bits, np.int32(start), n, best, best_at)
+                        since += PIECE
+                        if since >= FULL:
+                            _empty_into(case_piece, case_counts, n)
+                            since = 0
+                _empty_into(case_piece, case_counts, n)
+                _add_case_row(best, case_counts, row_sums, powers, positions, low, n, kept, case_sums, weakest, look)
+            for j in range(n):
+                if not look[j]:
+                    continue
+                d, odd = low + j, not np.isfinite(powers[3, j])
+                extremes[0], extremes[1], near[0], near[1] = most[j], least[j], most_at[j], least_at[j]
+                _look_closer(x[b, :, d], mine, row, j, low, extremes, near, odd, kept, sums, weakest, before)
+                if cases:
+                    for case in range(4):
+                        case_best[case], near[case] = best[case, j], best_at[case, j]
+                    _look_closer_at_cases(
+                        x[b, :, d], gate[b, :, d], linear[b, :, d], mine, row, j, low, case_best, near, odd, kept,
+                        case_sums, weakest, before,
+                    )  # fmt: skip
+        for i in range(4):
+            unit = FOURTH if i == 3 else 1.0
+            for j in range(n):
+                d = low + j
+                kept.whole[i, d], kept.fraction[i, d] = _add(kept.whole[i, d], kept.fraction[i, d], sums[i, j] * unit)
+                if cases:
+                    kept.case_whole[i, d], kept.case_fraction[i, d] = _add(
+                        kept.case_whole[i, d], kept.case_fraction[i, d], case_sums[i, j]
+                    )
         _draw(x, batch.drawn, kept, low, n)

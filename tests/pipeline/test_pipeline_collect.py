@@ -58,7 +58,7 @@ def test_a_corpus_that_breaks_off_is_resumed_when_it_is_whole(subject, whole, co
     parts = corpus.read_bytes().splitlines(keepends=True)
     frames = b"".join(zstandard.ZstdCompressor().compress(p) for p in parts)
     packed.write_bytes(frames[: int(share * len(frames))])
-    with pytest.raises(CorpusError, match="what was collected is kept, and the same command goes on"):
+    with pytest.raises(CorpusError, match="what was collected is kept, and the same command resumes"):
         run(subject, packed, path)
     with Store(path) as store:
         kept = store.manifest["rows"]

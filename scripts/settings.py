@@ -36,7 +36,8 @@ def table(config: type) -> str:
     for field in dataclasses.fields(config):
         text = re.sub(r";? ?None is [^.;]*", "", says[field.name])
         default = default_text(config, field.name)
-        lines.append(f"| `{field.name}` | {default if field.default is None else f'`{default}`'} | {text} |")
+        shown = default if field.default is None else f"`{default}`"
+        lines.append(f"| `{field.name}` | {shown} | {text.replace('|', chr(92) + '|')} |")
     return "\n".join(lines)
 
 
@@ -46,7 +47,7 @@ def filled(readme: str, room: str, config: type) -> str:
     Raises:
         ValueError: the README has no markers.
     """
-    begin, end = f"<!-- settings {room} -->", f"<!-- end settings {room} -->"
+    begin, end = f"<!-- settings {room} -->", "<!-- end settings -->"
     if begin not in readme or end not in readme:
         raise ValueError(f"the README of {room} lacks the markers {begin} and {end}")
     before, _, rest = readme.partition(begin)

@@ -7,7 +7,7 @@ what differs. Cost: nothing before the first use.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,6 @@ from neurolocal.errors import LLMError, StoreError
 from neurolocal.files import file_sha256
 from neurolocal.pipeline.journal import Journal
 from neurolocal.records import SIDES, Neuron, Side, Site
-from neurolocal.stage import Say
 from neurolocal.words import folded
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class Workspace:
     """Method of the ranking: how verdicts are decided."""
     device: str | None = None
     """Torch device; None chooses."""
-    say: Say = print
+    say: Callable[[str], None] = print
     """Receives one line for the user at a time."""
     bar: bool = True
     """Whether to show progress bars."""

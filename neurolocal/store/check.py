@@ -24,7 +24,7 @@ from neurolocal.store.read import Store
 SLAB = 1 << 26
 """Bytes of a dataset that are read at a time."""
 
-KNOWN = {"rows", "corpus", "tokenizer", "sample", "collect", "resume", "find", "neuroscope", *TABLES}
+KNOWN = {"rows", "corpus", "tokenizer", "sample", "collect", "resume", "find", "neuroscope"}
 """Groups of the root that FORMAT.md describes."""
 
 
@@ -85,7 +85,7 @@ def _read_everything(store: Store, faults: Faults, notes: list[str], looked: dic
             if isinstance(place, h5py.Group):
                 waiting += [f"{name}/{part}".lstrip("/") for part in sorted(place, reverse=True)]
                 if not name:
-                    notes += [f"unknown group /{part}" for part in sorted(set(place) - KNOWN)]
+                    notes += [f"unknown group /{part}" for part in sorted(set(place) - KNOWN - set(TABLES))]
                 continue
             found = file.dataset(name, None, None)
             size = found.size * found.dtype.itemsize

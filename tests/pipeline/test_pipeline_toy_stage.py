@@ -76,7 +76,7 @@ def work(workspace, config):
 STAGE = Stage("vowels", VowelConfig, revision=1, inputs=lambda *_: {}, work=work)
 '''
 
-README = "# vowels\n\n<!-- settings vowels -->\n<!-- end settings vowels -->\n"
+README = "# vowels\n\n<!-- settings vowels -->\n<!-- end settings -->\n"
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ some neurons has rows for these only. Imports no heavy package and nothing of ou
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
@@ -286,3 +287,17 @@ def table_of(stage: str) -> type:
         return found
     module, _, name = found.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def column_annotations(table: type) -> dict[str, str]:
+    """Column -> its annotation as text, such as `Float32[np.ndarray, "n"]`, `list[str]` or `SubstituteTable`.
+
+    The module of the table may postpone its annotations or not.
+    """
+    return {field.name: _annotation(field.type) for field in fields(table)}
+
+
+def _annotation(kind: Any) -> str:
+    if isinstance(kind, str):
+        return kind
+    return "list[str]" if kind == list[str] else kind.__name__

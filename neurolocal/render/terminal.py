@@ -7,15 +7,15 @@ no colour and no escape sequence.
 from __future__ import annotations
 
 import shutil
-from io import StringIO
-from typing import IO
+from io import TextIOBase
+from typing import IO, cast
 
 from rich.console import Console
 from rich.text import Text
 
 from neurolocal.render.visible import visible
 
-Out = IO[str] | StringIO
+Out = IO[str] | TextIOBase
 """An output for text: a terminal, a file, a pipe, or a string buffer."""
 
 VERDICT_STYLES = {
@@ -43,7 +43,7 @@ def console(out: Out, *, width: int | None = None, color: bool | None = None) ->
     terminal = bool(getattr(out, "isatty", lambda: False)()) if color is None else color
     columns = width or shutil.get_terminal_size((100, 24)).columns
     return Console(
-        file=out,
+        file=cast("IO[str]", out),
         width=max(columns, NARROWEST),
         force_terminal=terminal,
         color_system="truecolor" if color else "auto" if terminal else None,

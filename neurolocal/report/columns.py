@@ -5,20 +5,20 @@ Invariant: nothing here names a stage, so a new stage appears in all views as so
 
 from __future__ import annotations
 
-from dataclasses import fields
 from math import nan
 
-from neurolocal.records import table_of
 from neurolocal.render.figures import Figure, number
 from neurolocal.report.layer import Layer
+from neurolocal.tables import column_annotations, table_of
 
 
 def column_values(read: Layer, stage: str, neuron: int) -> dict[str, float | str]:
     """Column -> value of a neuron in a stage's table; of several rows the first; empty if the neuron is not there."""
     if not read.has(stage, neuron):
         return {}
-    columns = [f for f in fields(table_of(stage)) if f.name != "neuron" and not str(f.type).endswith("Table")]
-    return {f.name: _value(read, stage, f.name, neuron) for f in columns}
+    kinds = column_annotations(table_of(stage))
+    columns = [name for name, kind in kinds.items() if name != "neuron" and not kind.endswith("Table")]
+    return {name: _value(read, stage, name, neuron) for name in columns}
 
 
 def column_figures(read: Layer, stage: str, neuron: int) -> list[Figure]:

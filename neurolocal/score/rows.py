@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from neurolocal.records import ScoredTextTable, ScoreTable
+from neurolocal.tables import ScoredTextTable, ScoreTable, column_annotations
 
 DTYPES = {"Int64": np.int64, "Int32": np.int32, "Float32": np.float32, "Bool": np.bool_}
 
 
 def _columns(table: type) -> dict[str, str]:
     """Column -> its annotation, without tables inside the table."""
-    return {f.name: str(f.type) for f in fields(table) if not str(f.type).endswith("Table")}
+    return {name: kind for name, kind in column_annotations(table).items() if not kind.endswith("Table")}
 
 
 ScoreRow = namedtuple("ScoreRow", _columns(ScoreTable))

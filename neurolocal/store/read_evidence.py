@@ -16,6 +16,7 @@ from jaxtyping import Int64
 
 from neurolocal import records
 from neurolocal.store.checked import CheckedFile
+from neurolocal.tables import column_annotations
 
 LATER: dict[type, tuple[str, ...]] = {records.SummaryTable: ("candidates", "said")}
 """Columns of strings that the first revision of a stage did not write; a table of revision 1 has them empty, and any
@@ -24,9 +25,9 @@ other table that lacks them is damaged."""
 TYPES = {"Float32": "f4", "Float64": "f8", "Int32": "i4", "Int64": "i8", "Bool": "u1"}
 
 
-def column_type(annotation: Any) -> str:
+def column_type(annotation: str) -> str:
     """The dtype of a column as numpy writes it, from its annotation in `records`: `Float32[...]` -> `f4`."""
-    return TYPES[str(annotation).split("[")[0]]
+    return TYPES[annotation.split("[")[0]]
 
 
 def evidence_group(file: CheckedFile, name: str) -> h5py.Group | None:
@@ -49,21 +50,21 @@ def read_table(file: CheckedFile, group: h5py.Group, kind: type, neurons: Int64[
         neurons: the collected neurons of the layer.
     """
     columns: dict[str, Any] = {}
-    for column in dataclasses.fields(kind):
-        name = f"{group.name}/{column.name}"
-        if str(column.type).endswith("Table"):
+    for column, annotation in column_annotations(kind).items():
+        name = f"{group.name}/{column}"
+        if annotation.endswith("Table"):
             inner = file.get(name)
             if not isinstance(inner, h5py.Group):
                 raise file.bad(f"{name} is no group")
-            inner_kind = getattr(sys.modules[kind.__module__], str(column.type))
-            columns[column.name] = read_table(file, inner, inner_kind, neurons)
-        elif column.name in LATER.get(kind, ()) and file.json(group, "inputs").get("revision") == 1:
-            columns[column.name] = [""] * len(columns["neuron"])
-        elif column.type == "list[str]":
-            columns[column.name] = file.texts(group.name or "", column.name)
+            inner_kind = getattr(sys.modules[kind.__module__], annotation)
+            columns[column] = read_table(file, inner, inner_kind, neurons)
+        elif column in LATER.get(kind, ()) and file.json(group, "inputs").get("revision") == 1:
+            columns[column] = [""] * len(columns["neuron"])
+        elif annotation == "list[str]":
+            columns[column] = file.texts(group.name or "", column)
         else:
-            values = file.array(name, column_type(column.type), ndim=1)
-            columns[column.name] = values.astype(bool) if str(column.type).startswith("Bool") else values
+            values = file.array(name, column_type(annotation), ndim=1)
+            columns[column] = values.astype(bool) if annotation.startswith("Bool") else values
     _check_columns(file, str(group.name), columns, neurons)
     return kind(**columns)
 

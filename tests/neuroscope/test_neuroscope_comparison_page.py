@@ -66,7 +66,11 @@ class Reader(HTMLParser):
 def compared(rng, tmp_path):
     """Two stores whose tokens and names attack a page."""
     v, tokens = words(rng, 40), rng.integers(1, 45, (40, 20))
-    v = Vocabulary([*v.tokens, *HOSTILE], np.arange(len(v.tokens) + 4) == 0)
+    n = len(v.tokens) + len(HOSTILE)
+    v = Vocabulary([*v.tokens, *HOSTILE], np.arange(n) == 0)
+    # Half of all positions are hostile, so that a page of 24 neurons cannot be without.
+    hostile = rng.random(tokens.shape) < 0.5
+    tokens[hostile] = rng.integers(n - len(HOSTILE), n, hostile.sum())
     paths = []
     for name, rows in (("a", 40), ("b", 90)):
         made = {i: lists(rng, neurons=8, k=4, rows=40, length=20) for i in (0, 1, 2)}

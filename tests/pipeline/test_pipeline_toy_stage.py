@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from io import StringIO
@@ -123,7 +124,7 @@ def test_a_stage_is_its_folder_and_one_line(vowels: Path, run_toml: Path, capsys
         assert best.evidence == {"vowels": {"vowels": share}}
         shown = StringIO()
         report.show(store, 1, best.neuron, out=shown, width=100)
-        assert f"vowels: vowels  {share:.2f}" in shown.getvalue()
+        assert re.search(rf"vowels: vowels +{share:.2f}", shown.getvalue())
     reported = json.loads(run.json.read_text())
     assert reported["stages"]["vowels"]["1"]["config"] == {"letters": "aeiouy"}
     assert reported["neurons"][0]["evidence"] == {"vowels": {"vowels": pytest.approx(share)}}

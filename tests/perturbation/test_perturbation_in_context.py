@@ -101,7 +101,7 @@ def check_figures(table, i: int, own, *, sign: int) -> None:
     for line in by_example(own, "neighbour", "grade1", "grade2", "grade3", "control", sign=sign):
         pairs = [(c, v) for c, v in line if not np.isnan(c)]
         if len(pairs) >= 3 and all(len(set(column)) > 1 for column in zip(*pairs, strict=True)):
-            rhos.append(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
+            rhos.append(stats.spearmanr(*zip(*pairs, strict=True))[0])
     expected = {
         "held": share(1.0, "neighbour"),
         "half": share(0.5, "neighbour"),

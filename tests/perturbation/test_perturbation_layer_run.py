@@ -14,7 +14,7 @@ from neurolocal.words import WORD
 class NoBos(Packed):
     """A subject whose rows begin with nothing."""
 
-    bos = None
+    bos = None  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 def test_without_bos_a_word_alone_begins_the_row(small, toy) -> None:

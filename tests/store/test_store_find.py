@@ -119,6 +119,6 @@ def test_columns_of_another_length_or_type_are_refused(poly, name):
         asked(poly, " poly")
     with h5py.File(poly, "r+") as file:
         del file[name]
-        file[name] = values.astype("f8")
+        file[name] = np.asarray(values).astype("f8")
     with pytest.raises(StoreError, match="is of type float64"):
         asked(poly, " poly")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,7 @@ COHERENCE = filled(SimilarityTable, [0, 1, 2, 3], p=[0.5, 0.01, 0.01, np.nan], s
 
 def best(limit: int | None = None, **tables: Any) -> list[int]:
     store = SimpleNamespace(evidence=lambda name, layer, side: tables.get(name), neurons=lambda layer: np.arange(4))
-    return stage.best.__wrapped__(SimpleNamespace(store=store), 0, "largest", SummaryConfig(limit=limit))
+    return inspect.unwrap(stage.best)(SimpleNamespace(store=store), 0, "largest", SummaryConfig(limit=limit))
 
 
 def test_best_verdicts_first_without_dead_ones_and_those_without_a_score() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import inspect
 import itertools
@@ -262,6 +263,7 @@ def preset_settings(name: str | None) -> dict[str, Any]:
     return dict(PRESETS[name])
 
 
+@functools.cache
 def described(config: type) -> dict[str, str]:
     """The docstring under each field of a config, on one line each: what help texts and settings tables say."""
     body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]

@@ -12,12 +12,24 @@ import click
 from neurolocal.cli.options import CONTEXT
 from neurolocal.errors import NeurolocalError
 
-COMMANDS = (
-    *("demo", "run", "collect", "merge", "check", "find"),
-    *("similarity", "perturbation", "verdict", "summary", "score"),
-    *("report", "show", "neuroscope"),
-)
-"""The commands in the order of the data; each is in the module of its name."""
+COMMANDS = {
+    "demo": "Everything, on SmolLM2-135M and the sample corpus.",
+    "run": "Everything, from one file; an interrupted run resumes.",
+    "collect": "Text through a model -> each neuron's best examples.",
+    "merge": "Shards of a collection -> the store that one run would make.",
+    "check": "Is this store whole, and what the subject says?",
+    "find": "The neurons whose examples peak on a token (or word).",
+    "similarity": "Do a neuron's top tokens belong together?",
+    "perturbation": "Does the activation follow when the word is replaced?",
+    "verdict": "The evidence -> a verdict and a rank for every neuron.",
+    "summary": "What would a person call it? A local LLM describes neurons.",
+    "score": "What is a description worth, on texts it was not made from?",
+    "report": "The neurons by rank: a table, --json, --csv or --html PAGE.",
+    "show": "One neuron: its evidence, statistics and examples.",
+    "neuroscope": "Neuroscope's pages: import, replay, compare, export.",
+}
+"""The commands in the order of the data, each in the module of its name, with the first line of its help: the list of
+commands is printed without importing any of them."""
 
 
 class Commands(click.Group):
@@ -26,6 +38,11 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of `COMMANDS`."""
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from `COMMANDS` alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name; None where there is none."""

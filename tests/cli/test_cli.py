@@ -12,7 +12,7 @@ import click
 import pytest
 from small_run import neurolocal, write_corpus, write_vectors
 
-from neurolocal.cli.main import cli, main
+from neurolocal.cli.main import COMMANDS, cli, main
 from neurolocal.cli.options import Numbers, Shard
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -70,6 +70,12 @@ def test_help_is_as_it_was(name: str, run, monkeypatch) -> None:
         path.write_text(text, encoding="utf-8")
     assert path.is_file(), f"no {path}: run with NEUROLOCAL_GOLDEN=write"
     assert text == path.read_text(encoding="utf-8")
+
+
+def test_the_list_of_commands_is_the_first_line_of_each_help_whole_at_80_columns() -> None:
+    for name, command in all_commands().items():
+        assert COMMANDS[name] == (command.help or "").split("\n")[0]
+        assert len(COMMANDS[name]) <= 80 - 2 - max(map(len, COMMANDS)) - 2
 
 
 def test_no_golden_without_its_command() -> None:

@@ -59,11 +59,10 @@ def test_a_kill_leaves_the_old_file_and_the_next_write_cleans_up(tmp_path: Path)
         f"with replacing(Path({str(path)!r})) as beside:\n    beside.write_text('half')\n"
         "    print('ready', flush=True)\n    time.sleep(60)\n"
     )
-    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert running.stdout is not None
-    assert running.stdout.readline() == "ready\n"
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(signal.SIGKILL)
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
     write_text(path, "new")

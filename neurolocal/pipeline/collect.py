@@ -7,6 +7,7 @@ replaced, and the differences are printed. Cost: that of `collect`, and the chec
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -62,6 +63,7 @@ def collect_store(
         elif found is not None:
             cursor = restore(job, progress)
             say(f"collect: resuming at row {progress.rows:,} of {job.store}")
+    _examine(job, files, say)
     stream = row_stream(job, files)
 
     def checkpoint(progress: Progress, *, complete: bool) -> dict[Place, int]:
@@ -80,6 +82,13 @@ def collect_store(
             stop=stop or signalled,
             bar=bar,
         )
+    control = getattr(progress.cursor, "control", 0)
+    if control:
+        how = job.config.control_tokens
+        say(
+            f"collect: the documents write out {control:,} control tokens, such as an end of text, which are read as "
+            f"{'control tokens (--control-tokens text reads them as text)' if how == 'token' else 'text'}"
+        )
     for reason, n in stream.skipped.counts.items():
         first = stream.skipped.first.get(reason, "in an earlier run")
         say(f"collect: {n:,} records skipped: {reason} (first: {first})")
@@ -89,6 +98,23 @@ def collect_store(
             "Try float32."
         )
     return outcome
+
+
+TRIED = 200
+"""Documents with which the tokenizer is tried before a collection, at most."""
+
+
+def _examine(job: Collection, files: list[Path], say: Say) -> None:
+    """Try the tokenizer on the first documents, and say what the user should know of it."""
+    from neurolocal.corpus import documents
+
+    found = documents(files, text_field=job.config.text_field)
+    try:
+        texts = [document.text for document in itertools.islice(found, TRIED)]
+    except CorpusError:  # the collection will say it
+        return
+    for line in job.subject.examine(texts, control=job.config.control_tokens):
+        say(f"collect: {line}")
 
 
 @contextmanager

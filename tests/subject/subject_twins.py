@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from neurolocal.records import Site
 from neurolocal.subject.model import Subject
+from neurolocal.subject.tokenizers import Tokenizer
+from neurolocal.subject.tokenizers.roles import Roles
+from neurolocal.subject.tokenizers.tokenizer_json import JsonBackend
 
 VOCAB, D_MLP, D_MODEL = 97, 48, 32
 
@@ -66,9 +68,19 @@ def tiny_model(kind: str, *, seed: int = 0, eager: bool = False, larger: dict[st
     return transformers.AutoModelForCausalLM.from_config(config, attn_implementation=how).eval().requires_grad_(False)
 
 
+def numbered(n: int = VOCAB) -> Tokenizer:
+    """A tokenizer whose id i is the word `wi`."""
+    from tokenizers import Tokenizer as Library
+    from tokenizers import models, pre_tokenizers
+
+    library = Library(models.WordLevel({f"w{i}": i for i in range(n)}, unk_token="w0"))
+    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return Tokenizer(JsonBackend(library), Roles(None, None, ()))
+
+
 def tiny(kind: str, *, seed: int = 0) -> Subject:
-    """The same as a subject, without a tokenizer."""
-    return Subject(tiny_model(kind, seed=seed), SimpleNamespace(), name=f"tiny {kind}")
+    """The same as a subject, with a tokenizer of numbered words."""
+    return Subject(tiny_model(kind, seed=seed), numbered(), name=f"tiny {kind}")
 
 
 HOOKS: dict[Site, str] = {"post": "hook_post", "pre": "hook_pre", "pre_linear": "hook_pre_linear"}

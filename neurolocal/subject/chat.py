@@ -79,8 +79,8 @@ def _places(text: str, messages: Sequence[dict[str, Any]], frame: list[str] | No
             begin = place + len(frame[i])
             behind = frame[i + 1]
             length = next((len(s) for s in forms if text.startswith(s + behind, begin)), None)
-            if length is None and behind:  # the template changed the content
-                found = text.find(behind, begin)
+            if length is None and (behind or i + 1 == len(messages)):  # the template changed the content
+                found = text.find(behind, begin) if behind else len(text)
                 length = found - begin if found >= 0 else None
             if length is not None:
                 place = begin + length

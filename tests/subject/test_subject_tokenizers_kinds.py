@@ -13,7 +13,7 @@ from tokenizer_twins import CLASSES, JSON_KINDS, byte_level, hostile, sentencepi
 from tokenizers import Tokenizer as Library
 
 from neurolocal.errors import SubjectError
-from neurolocal.subject.tokenizers import find_tokenizer
+from neurolocal.subject.tokenizers import Tokenizer, find_tokenizer
 from neurolocal.subject.tokenizers.roles import Roles
 from neurolocal.subject.tokenizers.tokenizer_json import JsonBackend
 

@@ -147,6 +147,8 @@ def _existing(job: Collection, files: list[Path], *, replace: bool, say: Say) ->
         try:
             here = manifest_of(job, files[: len(there["corpus"]["files"])], files)
             old, new = identity(there), identity(here)
+            if old["tokenizer"] != new["tokenizer"] and job.subject.has_tokenizer(old["tokenizer"]):
+                old["tokenizer"] = new["tokenizer"]
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"resuming {job.store}: its manifest does not state what it was made from ({error}). {AGAIN}"

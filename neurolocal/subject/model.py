@@ -22,6 +22,7 @@ from neurolocal.subject.chat import ChatTemplate
 from neurolocal.subject.probe import SITES, measured_sites, widths
 from neurolocal.subject.sites import ModulePaths, module_paths, remembered
 from neurolocal.subject.tokenizers.backend import ControlTokens
+from neurolocal.subject.tokenizers.earlier import is_of_0_1_0
 from neurolocal.subject.tokenizers.examine import examine
 from neurolocal.subject.tokenizers.tokenizer import Encoded, Tokenizer
 from neurolocal.words import Vocabulary
@@ -159,6 +160,10 @@ class Subject:
         """What identifies the tokenizer in a manifest."""
         named = {"path": self.tokenizer_path} if self.tokenizer_path is not None else {}
         return self.tokenizer.facts() | {"bos": self.bos} | named | self._examined
+
+    def has_tokenizer(self, name: str | None) -> bool:
+        """Whether a store whose manifest gives its tokenizer this SHA-256 holds this tokenizer's ids."""
+        return name == self.tokenizer_facts()["sha256"] or (name is not None and is_of_0_1_0(self.tokenizer, name))
 
     @torch.inference_mode()
     def read(

@@ -68,6 +68,11 @@ def added_tokens(folder: Path) -> dict[int, tuple[str, bool]]:
     return dict(sorted(found.items()))
 
 
+def names_a_model(folder: Path) -> bool:
+    """Whether a folder's config.json states a kind of model of transformers."""
+    return "model_type" in _json(folder / "config.json")
+
+
 def _class_defaults(there: dict[str, Any], folder: Path) -> dict[str, str]:
     """The roles that the tokenizer's class in transformers gives where the files state none."""
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name

@@ -150,10 +150,14 @@ class Tokenizer:
         listed = {"additional_special_tokens": list(self.roles.control)}
         write_text(folder / "tokenizer_config.json", json.dumps(stated | listed, indent=1, ensure_ascii=False))
 
+    @cached_property
+    def _sha256(self) -> str:
+        return sha256(self.backend.fingerprint())
+
     def facts(self) -> dict[str, Any]:
         """What identifies it in a manifest."""
         return {
-            "sha256": sha256(self.backend.fingerprint()),
+            "sha256": self._sha256,
             "kind": self.kind,
             "bos": self.bos,
             "eos": self.eos,

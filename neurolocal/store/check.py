@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool
 from tqdm import tqdm
 
+from neurolocal.provenance import Parts
 from neurolocal.records import CASES, SIDES, TABLES, Site
 from neurolocal.store.check_layer import RowLookup, check_layer
 from neurolocal.store.faults import Fault, Faults

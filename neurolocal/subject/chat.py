@@ -49,7 +49,8 @@ class ChatTemplate:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         try:
-            found: Any = render_jinja_template([list(messages)], chat_template=self.template, **self._tokens)
+            tokens: dict[str, Any] = self._tokens
+            found: Any = render_jinja_template([list(messages)], chat_template=self.template, **tokens)
         except Exception as error:  # a template is foreign code: it raises what it likes
             first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
             raise ValueError(f"the chat template refuses it: {first}") from error

@@ -11,8 +11,6 @@ import torch
 from neurolocal.records import Site
 from neurolocal.subject.model import Subject
 from neurolocal.subject.tokenizers import Tokenizer
-from neurolocal.subject.tokenizers.roles import Roles
-from neurolocal.subject.tokenizers.tokenizer_json import JsonBackend
 
 VOCAB, D_MLP, D_MODEL = 97, 48, 32
 
@@ -70,12 +68,7 @@ def tiny_model(kind: str, *, seed: int = 0, eager: bool = False, larger: dict[st
 
 def numbered(n: int = VOCAB) -> Tokenizer:
     """A tokenizer whose id i is the word `wi`."""
-    from tokenizers import Tokenizer as Library
-    from tokenizers import models, pre_tokenizers
-
-    library = Library(models.WordLevel({f"w{i}": i for i in range(n)}, unk_token="w0"))
-    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return Tokenizer(JsonBackend(library), Roles(None, None, ()))
+    return Tokenizer.numbered(n)
 
 
 def tiny(kind: str, *, seed: int = 0) -> Subject:

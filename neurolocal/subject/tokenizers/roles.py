@@ -77,7 +77,9 @@ def _class_defaults(there: dict[str, Any], folder: Path) -> dict[str, str]:
     """The roles that the tokenizer's class in transformers gives where the files state none."""
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
 
-    name = there.get("tokenizer_class") or TOKENIZER_MAPPING_NAMES.get(_json(folder / "config.json").get("model_type"))
+    name = there.get("tokenizer_class") or TOKENIZER_MAPPING_NAMES.get(
+        str(_json(folder / "config.json").get("model_type"))
+    )
     if not isinstance(name, str):
         return {}
     try:

@@ -63,6 +63,18 @@ class Tokenizer:
         )  # fmt: skip
         return cls(JsonBackend(inside), roles, path=str(tokenizer.name_or_path))
 
+    @classmethod
+    def numbered(cls, n: int) -> Tokenizer:
+        """A tokenizer of n words, `w0`, `w1` and so on, for models with random weights."""
+        from tokenizers import Tokenizer as Library
+        from tokenizers import models, pre_tokenizers
+
+        from neurolocal.subject.tokenizers.tokenizer_json import JsonBackend
+
+        library = Library(models.WordLevel({f"w{i}": i for i in range(n)}, unk_token="w0"))
+        library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        return cls(JsonBackend(library), Roles(None, None, ()))
+
     @property
     def kind(self) -> str:
         """What it is, in words."""

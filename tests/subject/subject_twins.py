@@ -92,9 +92,8 @@ def bridge_activations(model: Any, tokens: torch.Tensor, site: Site = "post") ->
     return [cache[name].reshape(*tokens.shape, -1).float() for name in names]
 
 
-def save_folder(model: Any, folder: Path, *, tokenizer_from: Path) -> Path:
-    """A Hugging Face folder of the model, with a real tokenizer beside it."""
+def save_folder(model: Any, folder: Path) -> Path:
+    """A Hugging Face folder of the model, with a tokenizer of numbered words."""
     model.save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((tokenizer_from / name).read_bytes())
+    numbered(model.config.get_text_config().vocab_size).save(folder)
     return folder

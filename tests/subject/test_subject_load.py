@@ -123,7 +123,7 @@ def model_without_neurons(kind: str, folder: Path, fixtures: Path) -> Path:
             t.T5Config(vocab_size=512, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
         ),
     }[kind]()
-    return save_folder(model, folder, tokenizer_from=fixtures / "stories260k")
+    return save_folder(model, folder)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_model_without_fast_attention_still_loads(kind: str, fixtures, tmp_pat
 
     config = getattr(transformers, f"{kind}Config")(**larger)
     model = transformers.AutoModelForCausalLM.from_config(config)
-    folder = save_folder(model, tmp_path / "model", tokenizer_from=fixtures / "stories260k")
+    folder = save_folder(model, tmp_path / "model")
     subject = load_subject(folder, device="cpu")
     assert subject.model.config._attn_implementation == ("eager" if kind == "GPTJ" else "sdpa")
     tokens = torch.randint(0, VOCAB, (1, 6))
@@ -181,7 +181,7 @@ def test_half_precision_is_what_was_asked(fixtures) -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_follows_float32(kind: str, dtype, fixtures, tmp_path, own_cache, rng) -> None:
     model = tiny_model(kind, seed=int(rng.integers(2**31)), larger={"vocab_size": 512})
-    folder = save_folder(model, tmp_path / "model", tokenizer_from=fixtures / "stories260k")
+    folder = save_folder(model, tmp_path / "model")
     tokens = torch.from_numpy(rng.integers(0, 512, (2, 20)))
     half = load_subject(folder, dtype=dtype, device="cpu")
     whole = load_subject(folder, device="cpu")

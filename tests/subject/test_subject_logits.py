@@ -145,7 +145,7 @@ def test_an_unembedding_that_the_files_lack(fixtures, tmp_path, own_cache) -> No
     from safetensors.torch import load_file, save_file
 
     model = tiny_model("Llama")
-    folder = save_folder(model, tmp_path / "m", tokenizer_from=fixtures / "stories260k")
+    folder = save_folder(model, tmp_path / "m")
     assert why_no_logit_effects(load_subject(folder, device="cpu")) is None
     tensors = load_file(folder / "model.safetensors")
     del tensors["lm_head.weight"]

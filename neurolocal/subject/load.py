@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neurolocal.errors import SubjectError
-from neurolocal.subject.gguf import dequantised, is_gguf
+from neurolocal.subject.gguf import dequantised, gguf_tokenizer, is_gguf
 from neurolocal.subject.legacy import legacy_config, load_legacy
 from neurolocal.subject.model import Subject
 from neurolocal.subject.names import in_hub_cache
@@ -57,7 +57,8 @@ def load_subject(
     else:
         model, missing = load_legacy(folder, getattr(torch, dtype)), set()
     name = None if config is None else config.get("tokenizer_name")
-    words = find_tokenizer(folder, name=name, given=tokenizer)
+    beside = gguf_tokenizer(path, digest) if tokenizer is None and not path.is_dir() else folder
+    words = find_tokenizer(beside, name=name, given=tokenizer)
     subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
     subject.tokenizer_path = None if tokenizer is None else str(tokenizer)
     subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # otherwise transformers drew it at random

@@ -12,10 +12,12 @@ from typing import Any
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject.tokenizers.gguf_fields import GGUFVocabulary
-from neurolocal.subject.tokenizers.gguf_pre import AS_OF, DEFAULT, PRE_TOKENIZERS, PreTokenizer
+from neurolocal.subject.tokenizers.gguf_pre import AS_OF, DEFAULT, DIGIT, GPT2, PRE_TOKENIZERS, PreTokenizer
 from neurolocal.subject.tokenizers.gguf_special import special_tokens
 
 SPACE = "\u2581"
+
+DIGITS = {"type": "Digits", "individual_digits": True}
 
 OTHERWISE = "Give the model's Hugging Face folder instead, or its tokenizer's folder as --tokenizer."
 
@@ -101,19 +103,25 @@ def _normalizer(v: GGUFVocabulary, how: PreTokenizer, name: str) -> dict[str, An
 
 
 def _cuts(v: GGUFVocabulary, how: PreTokenizer, missing: list[str]) -> list[dict[str, Any]]:
-    cuts = [split(pattern) for pattern in how.splits]
+    """The steps before merging. The library has two patterns built in, which are faster than those written out."""
+    own = how.byte_level and how.splits[-1] == GPT2
+    cuts = [DIGITS if one == DIGIT else split(one) for one in (how.splits[:-1] if own else how.splits)]
     if v.model == "whitespace":
         cuts.insert(0, split(r"\s+", "Removed"))
     if how.byte_level:
-        cuts.append({"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False})
+        cuts.append(_byte_level(use_regex=own))
     if missing:  # llama.cpp omits such a byte, and what stands before and behind it is not merged
         cuts.append(split("[" + "".join(rf"\x{{{ord(letter):x}}}" for letter in missing) + "]", "Removed"))
     return cuts
 
 
+def _byte_level(*, use_regex: bool) -> dict[str, Any]:
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": use_regex}
+
+
 def _decoder(how: PreTokenizer) -> dict[str, Any]:
     if how.byte_level:
-        return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+        return _byte_level(use_regex=False)
     spaces = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}] if how.escape else []
     return {"type": "Sequence", "decoders": [*spaces, {"type": "ByteFallback"}, {"type": "Fuse"}]}
 

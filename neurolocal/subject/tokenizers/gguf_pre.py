@@ -42,6 +42,8 @@ ENDS = r"\s+(?!\S)|\s+"
 
 GPT2 = rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|{ENDS}"
 
+DIGIT = r"\p{N}"
+
 PUNCTUATION_WORD = r"[!-/:-@\[-`{-~][A-Za-z]+"
 
 MARKED_WORD = r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"

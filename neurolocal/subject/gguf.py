@@ -19,7 +19,7 @@ from typing import Any
 
 from neurolocal.errors import SubjectError
 from neurolocal.files import cache_folder
-from neurolocal.subject.gguf_header import MAGIC, read_header
+from neurolocal.subject.gguf_header import MAGIC, read_header, read_tensors
 from neurolocal.subject.gguf_parts import gguf_parts, join_parts
 from neurolocal.subject.tokenizers.gguf_fields import read_vocabulary
 from neurolocal.subject.tokenizers.gguf_judge import (
@@ -61,10 +61,10 @@ def dequantised(path: Path, sha256: str) -> Path:
         tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as scratch,
     ):
         parts = gguf_parts(path)
-        if len(parts) > 1:
-            path = _joined(parts, Path(scratch))
-        _check_whole(path)
-        _convert(path, beside, Path(scratch))
+        for part in parts:
+            _check_whole(part, without_tensors=len(parts) > 1)
+        whole = path if len(parts) == 1 else _joined(parts, Path(scratch))
+        _convert(_without_unset_ids(whole, Path(scratch)), beside, path)
     return folder
 
 
@@ -122,17 +122,22 @@ def _joined(parts: list[Path], scratch: Path) -> Path:
     return whole
 
 
-def _check_whole(path: Path) -> None:
-    """Compare the file's length with the end of the last tensor according to its header."""
-    from gguf import GGUFReader
+def _check_whole(path: Path, *, without_tensors: bool = False) -> None:
+    """Compare the file's length with the end of the last tensor according to its header.
+
+    A part of a split model may be without tensors: usually the first is.
+    """
+    from gguf import GGML_QUANT_SIZES
 
     try:
-        read_header(path)  # checks every length; GGUFReader does not
-        reader = GGUFReader(path)
-        end = max((int(t.data_offset) + int(t.n_bytes) for t in reader.tensors), default=0)
+        tensors, data = read_tensors(path, read_header(path))
+        end = 0
+        for one in tensors:
+            block, size = GGML_QUANT_SIZES[one.kind]  # type: ignore[index]  an IntEnum's number is its member
+            end = max(end, data + one.offset + one.elements // block * size)
     except Exception as error:  # a truncated file raises index, value, decode or mapping errors
         raise _broken(path) from error
-    if end == 0 or end > path.stat().st_size:
+    if (end == 0 and not without_tensors) or end > path.stat().st_size:
         raise _broken(path)
 
 
@@ -143,12 +148,12 @@ def _broken(path: Path) -> SubjectError:
     )
 
 
-def _convert(path: Path, folder: Path, scratch: Path) -> None:
+def _convert(source: Path, folder: Path, path: Path) -> None:
+    """Write the model in the file `source` into a folder; `path` is how the user named it."""
     import torch
     from transformers import AutoModelForCausalLM
 
     try:
-        source = _without_unset_ids(path, scratch)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(source.parent),
             gguf_file=source.name,
@@ -180,16 +185,12 @@ def _without_unset_ids(path: Path, scratch: Path) -> Path:
     Some converters write 4294967295 for "none"; transformers takes it for an id and fails. A key is removed by changing
     one letter, so that no reader knows it and every offset in the file stays the same.
     """
-    from gguf import GGUFReader
-
-    fields = GGUFReader(path).fields
-    tokens = fields.get("tokenizer.ggml.tokens")
+    header = read_header(path, ("tokenizer.ggml.",))
+    tokens = header.values.get("tokenizer.ggml.tokens")
     unset = [
-        field
-        for name, field in fields.items()
-        if tokens is not None
-        and SPECIAL_ID.fullmatch(name)
-        and not 0 <= int(field.parts[field.data[0]][0]) < len(tokens.data)
+        name
+        for name, value in header.values.items()
+        if tokens is not None and SPECIAL_ID.fullmatch(name) and isinstance(value, int) and not 0 <= value < len(tokens)
     ]
     if not unset:
         return path
@@ -197,7 +198,7 @@ def _without_unset_ids(path: Path, scratch: Path) -> Path:
     if copy != path:  # a joined one is a copy already
         shutil.copyfile(path, copy)
     with copy.open("r+b") as file:
-        for field in unset:
-            file.seek(field.offset + 8)  # behind the length of the key
+        for name in unset:
+            file.seek(header.places[name])
             file.write(b"-")
     return copy

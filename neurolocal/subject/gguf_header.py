@@ -1,4 +1,4 @@
-"""The header of a GGUF file: its keys and values, and where the description of the tensors begins.
+"""The header of a GGUF file: its keys and values, and what it says of the tensors.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Invariant: no length is believed before it was
 compared with the end of the file; the `gguf` package's reader would loop for ever on an array of 2^60 numbers.
@@ -7,6 +7,7 @@ Cost: one Python step for each key and for each text of an array; values that no
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from collections.abc import Callable
@@ -31,12 +32,27 @@ class Header(NamedTuple):
 
     values: dict[str, Any]
     """The values that were wanted, by key: numbers, texts, numpy arrays, lists of texts."""
+    places: dict[str, int]
+    """Where in the file the text of each wanted key begins."""
     order: str
     """The byte order, as `struct` writes it."""
     tensors: int
     """How many there are."""
     end: int
     """Bytes from the beginning of the file to the end of the last value, where the tensors are described."""
+
+
+class TensorInfo(NamedTuple):
+    """What the header says of one tensor."""
+
+    raw: bytes
+    """All of it: name, shape, type, and in the last 8 bytes the offset."""
+    elements: int
+    """How many numbers it has."""
+    kind: int
+    """Its type, as ggml numbers them."""
+    offset: int
+    """Bytes from the beginning of the data to it."""
 
 
 def read_header(path: Path, wanted: tuple[str, ...] = ()) -> Header:
@@ -53,15 +69,46 @@ def read_header(path: Path, wanted: tuple[str, ...] = ()) -> Header:
         (tensors,), (pairs,) = reader.long(data, 8), reader.long(data, 16)
         if pairs > MOST:
             raise ValueError(f"{pairs:,} keys")
-        place, found = 24, dict[str, Any]()
+        place, found, places = 24, dict[str, Any](), dict[str, int]()
         for _ in range(pairs):
+            begin = place + 8
             key, place = reader.text(place)
             (kind,) = reader.short(data, place)
             keep = key.startswith(wanted)
             value, place = reader.value(place + 4, kind, keep=keep)
             if keep:
-                found[key] = value
-        return Header(found, order, tensors, place)
+                found[key], places[key] = value, begin
+        return Header(found, places, order, tensors, place)
+
+
+def read_tensors(path: Path, header: Header) -> tuple[list[TensorInfo], int]:
+    """What a file says of its tensors, and where their data begins.
+
+    Raises:
+        ValueError, struct.error, IndexError: the file is cut short or damaged.
+    """
+    place, found, order = header.end, list[TensorInfo](), header.order
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for _ in range(header.tensors):
+            (length,) = struct.unpack_from(order + "Q", data, place)
+            (axes,) = struct.unpack_from(order + "I", data, place + 8 + length)
+            *shape, kind, offset = struct.unpack_from(f"{order}{axes}QIQ", data, place + 12 + length)
+            end = place + 12 + length + 8 * axes + 12
+            found.append(TensorInfo(data[place:end], math.prod(shape), kind, offset))
+            place = end
+    return found, place + -place % alignment_of(path)
+
+
+def alignment_of(path: Path) -> int:
+    """Bytes of which the place of every tensor is a multiple.
+
+    Raises:
+        ValueError, struct.error, IndexError, KeyError: the file is cut short or damaged.
+    """
+    alignment = int(read_header(path, ("general.alignment",)).values.get("general.alignment", 32))
+    if not 0 < alignment <= 1 << 20:
+        raise ValueError(f"an alignment of {alignment}")
+    return alignment
 
 
 class _Reader:

@@ -6,7 +6,6 @@ tensors. Cost: the joined file is as large as all parts; it is written once, to 
 
 from __future__ import annotations
 
-import mmap
 import re
 import shutil
 import struct
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from neurolocal.errors import SubjectError
-from neurolocal.subject.gguf_header import Header, read_header
+from neurolocal.subject.gguf_header import alignment_of, read_header, read_tensors
 
 PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 
@@ -44,21 +43,15 @@ def join_parts(parts: list[Path], joined: Path) -> None:
     Raises:
         ValueError, struct.error, IndexError, KeyError: a part is cut short or damaged.
     """
-    first = read_header(parts[0], ("general.alignment",))
-    alignment = int(first.values.get("general.alignment", 32))
-    if not 0 < alignment <= 1 << 20:
-        raise ValueError(f"an alignment of {alignment}")
+    first = read_header(parts[0])
+    alignment = alignment_of(parts[0])
     described, sources, place = list[bytes](), list[tuple[Path, int]](), 0
     for part in parts:
         header = read_header(part)
         if header.order != first.order:
             raise ValueError("parts of different byte orders")
-        infos = _tensors(part, header)
-        for info in infos:
-            (offset,) = struct.unpack(header.order + "Q", info[-8:])
-            described.append(info[:-8] + struct.pack(header.order + "Q", offset + place))
-        data = header.end + sum(map(len, infos))
-        data += -data % alignment
+        infos, data = read_tensors(part, header)
+        described += [one.raw[:-8] + struct.pack(header.order + "Q", one.offset + place) for one in infos]
         sources.append((part, data))
         place += max(0, part.stat().st_size - data)
         place += -place % alignment
@@ -74,21 +67,6 @@ def join_parts(parts: list[Path], joined: Path) -> None:
                 file.seek(data)
                 shutil.copyfileobj(file, to, 1 << 24)
             _pad(to, alignment)
-
-
-def _tensors(part: Path, header: Header) -> list[bytes]:
-    """What a part says of each tensor: name, shape, type, and in the last 8 bytes the offset of its data."""
-    place, found, order = header.end, list[bytes](), header.order
-    with part.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for _ in range(header.tensors):
-            (length,) = struct.unpack_from(order + "Q", data, place)
-            (axes,) = struct.unpack_from(order + "I", data, place + 8 + length)
-            end = place + 8 + length + 4 + 8 * axes + 4 + 8
-            if end > len(data):
-                raise ValueError("a tensor's description beyond the end of the file")
-            found.append(data[place:end])
-            place = end
-    return found
 
 
 def _pad(to: BinaryIO, alignment: int) -> None:

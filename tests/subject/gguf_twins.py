@@ -95,7 +95,7 @@ def text_bpe(rng: np.random.Generator, *, escape: bool) -> tuple[list[str], list
 def sentencepiece(rng: np.random.Generator, kind: str, **how: Any) -> Any:
     """A trained SentencePiece model as its protobuf message."""
     import sentencepiece as library
-    from sentencepiece import sentencepiece_model_pb2
+    from sentencepiece import sentencepiece_model_pb2 as messages
 
     lines = [line for text in corpus(rng) for line in text.split("\n") if line.strip()]
     made = io.BytesIO()
@@ -104,7 +104,7 @@ def sentencepiece(rng: np.random.Generator, kind: str, **how: Any) -> Any:
         sentence_iterator=iter(lines), model_writer=made, model_type=kind, character_coverage=0.98, minloglevel=3,
         hard_vocab_limit=False, num_threads=1, split_by_unicode_script=False, split_by_whitespace=False, **how,
     )  # fmt: skip
-    message = sentencepiece_model_pb2.ModelProto()
+    message = messages.ModelProto()  # type: ignore[attr-defined]  made when it is imported
     message.ParseFromString(made.getvalue())
     return message
 

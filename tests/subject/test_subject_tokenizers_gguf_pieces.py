@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf_twins import PIECES, corpus, differences, hostile, sentencepiece, write_gguf
+from gguf_twins import PIECES, corpus, differences, hostile, llama_cpp, sentencepiece, write_gguf
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject.tokenizers.gguf_judge import folder_encoder
@@ -46,6 +46,19 @@ def test_tokens_that_a_user_defined(prefix: bool, write, tmp_path, rng) -> None:
     message = sentencepiece(rng, "bpe", user_defined_symbols=["<|x|>", "▁▁", "▁▁▁▁", "world"])
     path = write(message, "llama", more=lambda w: w.add_add_space_prefix(prefix))
     assert differences(path, tmp_path / "t", hostile(rng, 100, more=(*CONTROL, "<|x|>"))) == []
+
+
+def test_without_a_space_before_a_text_the_file_alone_suffices(write, tmp_path, rng) -> None:
+    """Gemma's runs of spaces: SentencePiece finds a user's tokens itself, also where nobody cuts them out before."""
+    from sentencepiece import SentencePieceProcessor
+
+    message = sentencepiece(rng, "bpe", user_defined_symbols=["<|x|>", "▁▁", "▁▁▁▁", "world"])
+    path = write(message, "llama", more=lambda w: w.add_add_space_prefix(False))
+    write_gguf_tokenizer(path, tmp_path)
+    own = SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    with llama_cpp(path) as ids:
+        for text in hostile(rng, 100, more=(*CONTROL, "<|x|>")):
+            assert own.encode(text) == ids(text, "text")
 
 
 def test_the_types_of_unused_tokens_and_bytes_do_not_matter(write, tmp_path, rng) -> None:

@@ -34,8 +34,8 @@ class ModelBackend:
 
         Args:
             processor: loaded.
-            more: further tokens by id: the text, and whether it is a control token. Pieces of the model's own among them
-                are found in a text as the control pieces are.
+            more: further tokens by id: the text, and whether it is a control token. Own pieces among them are cut out
+                of a text as the control pieces are.
             d_vocab: ids that the language model has; added tokens beyond them are left out.
         """
         self.processor, n = processor, processor.get_piece_size()

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neurolocal.errors import SubjectError
+from neurolocal.subject.folder import check_folder
 from neurolocal.subject.gguf import dequantised, is_gguf
+from neurolocal.subject.identity import check_identity
 from neurolocal.subject.legacy import legacy_config, load_legacy
 from neurolocal.subject.model import Subject
 from neurolocal.subject.names import in_hub_cache
+from neurolocal.subject.pretrained import load_pretrained
 from neurolocal.subject.tokenizer import find_tokenizer
-from neurolocal.subject.weights import require_tensors, weights_sha256
+from neurolocal.subject.weights import weights_sha256
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -49,11 +52,13 @@ def load_subject(
     import torch
 
     path = locate(spec)
+    if path.is_dir():
+        check_folder(path)
     digest = weights_sha256(path)
     folder = path if path.is_dir() else dequantised(path, digest)
     config = legacy_config(folder)
     if config is None:
-        model, missing = _from_folder(folder, dtype, spread=device == "auto")
+        model, missing = load_pretrained(folder, dtype, spread=device == "auto")
     else:
         model, missing = load_legacy(folder, getattr(torch, dtype)), set()
     name = None if config is None else config.get("tokenizer_name")
@@ -61,6 +66,7 @@ def load_subject(
     subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
     subject.tokenizer_path = None if tokenizer is None else str(tokenizer)
     subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # otherwise transformers drew it at random
+    check_identity(subject)
     return subject
 
 
@@ -111,41 +117,6 @@ def embedded_gguf() -> Path:
 
 def _name(spec: str | os.PathLike[str], path: Path) -> str:
     return str(spec) if not Path(spec).exists() and str(spec) != EMBEDDED else path.name.removesuffix(".gguf")
-
-
-def _from_folder(folder: Path, dtype: Dtype, *, spread: bool) -> tuple[Any, set[str]]:
-    """The model, and the names of tensors outside the decoder body that the files lack."""
-    import torch
-    import transformers
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    local = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(str(folder), **local)
-        # None is scaled-dot-product attention, or eager for models that have no other (GPT-J). The former omits the
-        # soft-capping of scores, which only eager computes.
-        capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            config=config,
-            output_loading_info=True,
-            dtype=getattr(torch, dtype),
-            attn_implementation="eager" if capped else None,
-            weights_only=True,
-            device_map="auto" if spread else None,
-            **local,
-        )
-        model, info = loaded
-    except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError …
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
-        raise SubjectError(
-            f"loading the subject {folder}: transformers cannot ({type(error).__name__}: {first}). "
-            "Check that the folder is whole and holds a causal language model with its tokenizer."
-        ) from error
-    require_tensors(model, info["missing_keys"], folder)
-    return model, set(info["missing_keys"])
 
 
 def _placed(model: Any, device: str | None) -> Any:

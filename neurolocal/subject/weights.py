@@ -13,14 +13,14 @@ from typing import Any
 from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
 from neurolocal.files import file_sha256
+from neurolocal.subject.folder import weight_files
 
 
 def weights_sha256(path: Path) -> str:
     """SHA-256 that names a model: of the GGUF file, or over the config and weight files of a folder."""
     if path.is_file():
         return file_sha256(path)
-    files = [f for f in sorted(path.iterdir()) if f.suffix in {".safetensors", ".bin", ".pt", ".pth"}]
-    return sha256([[f.name, file_sha256(f)] for f in [path / "config.json", *files]])
+    return sha256([[f.name, file_sha256(f)] for f in [path / "config.json", *weight_files(path)]])
 
 
 def require_tensors(model: Any, missing: Iterable[str], path: Path) -> None:

@@ -97,8 +97,14 @@ def require_plain_file(path: Path, *, doing: str) -> None:
     try:
         kind = path.stat().st_mode
     except OSError as error:
-        what = f"is a link to {path.readlink()}, which is not there" if path.is_symlink() else f"cannot be read ({error.strerror})"
-        raise SubjectError(f"{doing}: {path.name} {what}. Check that the folder is whole; copy the file itself.") from error
+        what = (
+            f"is a link to {path.readlink()}, which is not there"
+            if path.is_symlink()
+            else f"cannot be read ({error.strerror})"
+        )
+        raise SubjectError(
+            f"{doing}: {path.name} {what}. Check that the folder is whole; copy the file itself."
+        ) from error
     if not stat.S_ISREG(kind):
         what = "a folder" if stat.S_ISDIR(kind) else "a pipe, socket or device"
         raise SubjectError(f"{doing}: {path.name} is {what}; expected a plain file. Check that the folder is whole.")

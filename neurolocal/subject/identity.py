@@ -209,7 +209,9 @@ class _Layer:
         noise = torch.stack([self._noise(rows), self._noise(rows)])
         answer = self.out.forward(torch.cat([noise, 0 * noise[:1]]))
         linear = answer[:2] - answer[2]
-        times = (self._parts["size"].to(linear.device) / linear.float().norm(dim=-1).amax().clamp_min(1e-6)).to(rows.dtype)
+        times = (self._parts["size"].to(linear.device) / linear.float().norm(dim=-1).amax().clamp_min(1e-6)).to(
+            rows.dtype
+        )
         self._parts |= {"post": rows, "linear": linear * times}
         rows = rows.clone()
         rows[POST, AT] += noise * times

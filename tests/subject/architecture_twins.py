@@ -1,173 +1,140 @@
-"""Tiny random models of many architectures, saved as a user's folder, and plain forward hooks to hold them against.
+"""Tiny random models of every kind in a user's folder, and how far `load_subject` is from plain forward hooks on them.
 
-`PLACES` was read off transformers' own model code, not off TransformerLens's adapters, so the two can disagree.
+`scripts/architectures.py` makes the table in the subject's README of the same functions.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from architecture_kinds import ARCHITECTURES, VOCAB, WRAPPERS, Places
+from torch import Tensor
 
-VOCAB, D_MODEL, D_MLP, WINDOW, ROW = 258, 32, 48, 8, 40
-"""The window is shorter than the rows, so that layers with one differ from layers without."""
+from neurolocal.records import Site
+from neurolocal.subject import Subject
+from neurolocal.subject.packed import Packed
 
+ROW, PADDED = 40, 12
+"""Tokens of a row, and how many of the second row are padding."""
 
-class Places(NamedTuple):
-    """Where an architecture's neurons are, relative to a block: paths that transformers' code names."""
-
-    blocks: str
-    """The list of blocks."""
-    out: str
-    """The out projection."""
-    pre: str
-    """The module whose output enters the activation function; `PATH:0` is the first half of it."""
-    linear: str = ""
-    """The module whose output is multiplied with it, in a gated MLP."""
+N_BRANCHES = 6
 
 
-class Architecture(NamedTuple):
-    """A kind of model to build."""
-
-    config: str
-    """The class of its config in transformers."""
-    places: Places
-    """Where its neurons are."""
-    settings: dict[str, Any]
-    """Changes to the settings that most have."""
-    packs: bool = True
-    """Whether branches of a row can run side by side in it."""
-    model: str = ""
-    """The class of the model, where it is not the causal language model of the config."""
-
-
-LLAMA = Places("model.layers", "mlp.down_proj", "mlp.gate_proj", "mlp.up_proj")
-FUSED = Places("model.layers", "mlp.down_proj", "mlp.gate_up_proj:0", "mlp.gate_up_proj:1")
-GPT = Places("transformer.h", "mlp.c_proj", "mlp.c_fc")
-NEOX = Places("gpt_neox.layers", "mlp.dense_4h_to_h", "mlp.dense_h_to_4h")
-BLOOM = Places("transformer.h", "mlp.dense_4h_to_h", "mlp.dense_h_to_4h")
-FC = Places("model.layers", "mlp.fc2", "mlp.fc1")
-OPT = Places("model.decoder.layers", "fc2", "fc1")
-UP = Places("model.layers", "mlp.down_proj", "mlp.up_proj")
-
-SIZES: dict[str, Any] = {
-    "hidden_size": D_MODEL,
-    "intermediate_size": D_MLP,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": VOCAB,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.2,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-GPT_SIZES: dict[str, Any] = {
-    "n_embd": D_MODEL, "n_layer": 3, "n_head": 4, "n_inner": D_MLP, "n_positions": 64, "vocab_size": VOCAB,
-    "initializer_range": 0.2, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-MHA = {"num_key_value_heads": 4}
-SLIDING = ["sliding_attention", "full_attention", "sliding_attention"]
-ROPE = {"rope_theta": 10000.0}
-GEMMA = {"head_dim": 8, "query_pre_attn_scalar": 8}
-
-
-def _llama(**settings: Any) -> Architecture:
-    return Architecture("LlamaConfig", LLAMA, settings)
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "GPT-2": Architecture("GPT2Config", GPT, GPT_SIZES),
-    "GPT-Neo": Architecture("GPTNeoConfig", GPT, {
-        "hidden_size": D_MODEL, "intermediate_size": D_MLP, "num_layers": 3, "num_heads": 4, "window_size": WINDOW,
-        "attention_types": [[["global", "local", "global"], 1]],
-    }, packs=False),
-    "GPT-NeoX (Pythia)": Architecture("GPTNeoXConfig", NEOX, {}),
-    "GPT-NeoX, sequential": Architecture("GPTNeoXConfig", NEOX, {"use_parallel_residual": False}),
-    "GPT-J": Architecture("GPTJConfig", Places("transformer.h", "mlp.fc_out", "mlp.fc_in"), GPT_SIZES | {"rotary_dim": 4}),
-    "GPTBigCode (SantaCoder)": Architecture("GPTBigCodeConfig", GPT, GPT_SIZES),
-    "CodeGen": Architecture("CodeGenConfig", Places("transformer.h", "mlp.fc_out", "mlp.fc_in"), GPT_SIZES | {"rotary_dim": 4}),
-    "OPT": Architecture("OPTConfig", OPT, {"ffn_dim": D_MLP, "word_embed_proj_dim": D_MODEL, "init_std": 0.2}),
-    "OPT, norms behind (350M)": Architecture("OPTConfig", OPT, {"ffn_dim": D_MLP, "word_embed_proj_dim": 16, "init_std": 0.2, "do_layer_norm_before": False}),
-    "BLOOM": Architecture("BloomConfig", BLOOM, {"n_layer": 3, "n_head": 4, "hidden_size": D_MODEL}, packs=False),
-    "Falcon, rotary": Architecture("FalconConfig", BLOOM, {"ffn_hidden_size": D_MLP, "num_kv_heads": 1}),
-    "Falcon, new layout": Architecture("FalconConfig", BLOOM, {"ffn_hidden_size": D_MLP, "new_decoder_architecture": True, "num_kv_heads": 2}),
-    "Falcon, ALiBi": Architecture("FalconConfig", BLOOM, {"ffn_hidden_size": D_MLP, "alibi": True, "parallel_attn": False, "multi_query": False}, packs=False),
-    "MPT": Architecture("MptConfig", Places("transformer.blocks", "ffn.down_proj", "ffn.up_proj"), {"d_model": D_MODEL, "n_heads": 4, "n_layers": 3, "max_seq_len": 64}, packs=False),
-    "Phi (1, 1.5, 2)": Architecture("PhiConfig", FC, MHA),
-    "Phi-3": Architecture("Phi3Config", FUSED, {}),
-    "Phi-3, sliding window": Architecture("Phi3Config", FUSED, {"sliding_window": WINDOW}),
-    "Llama": _llama(),
-    "Llama 3, scaled rope": _llama(rope_parameters=ROPE | {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}),
-    "Llama, YaRN": _llama(rope_parameters=ROPE | {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}),
-    "Llama, linear rope": _llama(rope_parameters=ROPE | {"rope_type": "linear", "factor": 4.0}),
-    "Llama, dynamic rope": _llama(rope_parameters=ROPE | {"rope_type": "dynamic", "factor": 4.0}, max_position_embeddings=64),
-    "Llama, with biases": _llama(mlp_bias=True, attention_bias=True),
-    "Mistral, sliding window": Architecture("MistralConfig", LLAMA, {"sliding_window": WINDOW}),
-    "Mistral, full attention": Architecture("MistralConfig", LLAMA, {"sliding_window": None}),
-    "Ministral": Architecture("MinistralConfig", LLAMA, {"layer_types": SLIDING, "sliding_window": WINDOW, "head_dim": 8}),
-    "Ministral 3": Architecture("Ministral3Config", LLAMA, {"head_dim": 8}),
-    "Qwen2": Architecture("Qwen2Config", LLAMA, {}),
-    "Qwen2, sliding window": Architecture("Qwen2Config", LLAMA, {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}),
-    "Qwen3": Architecture("Qwen3Config", LLAMA, {"head_dim": 8}),
-    "Gemma": Architecture("GemmaConfig", LLAMA, {"head_dim": 8, "num_key_value_heads": 1}),
-    "Gemma 2": Architecture("Gemma2Config", LLAMA, GEMMA | {"sliding_window": WINDOW}),
-    "Gemma 3, text": Architecture("Gemma3TextConfig", LLAMA, GEMMA | {"sliding_window": WINDOW, "layer_types": SLIDING}),
-    "OLMo": Architecture("OlmoConfig", LLAMA, {}),
-    "OLMo 2": Architecture("Olmo2Config", LLAMA, {}),
-    "OLMo 3": Architecture("Olmo3Config", LLAMA, {"sliding_window": WINDOW, "layer_types": SLIDING}),
-    "StableLM": Architecture("StableLmConfig", LLAMA, {}),
-    "StableLM 2, parallel": Architecture("StableLmConfig", LLAMA, {"use_parallel_residual": True, "qk_layernorm": True}),
-    "StarCoder2": Architecture("Starcoder2Config", GPT._replace(blocks="model.layers"), {"sliding_window": WINDOW}),
-    "Cohere (Command R)": Architecture("CohereConfig", LLAMA, {}),
-    "Cohere 2 (Command R7B)": Architecture("Cohere2Config", LLAMA, {"sliding_window": WINDOW, "layer_types": SLIDING}),
-    "GLM": Architecture("GlmConfig", FUSED, {"head_dim": 8}),
-    "GLM-4": Architecture("Glm4Config", FUSED, {"head_dim": 8}),
-    "SmolLM3": Architecture("SmolLM3Config", LLAMA, {"no_rope_layers": [1, 0, 1]}),
-    "Granite": Architecture("GraniteConfig", LLAMA, {"residual_multiplier": 0.5, "embedding_multiplier": 2.0, "attention_multiplier": 0.3, "logits_scaling": 4.0}),
-    "Nemotron": Architecture("NemotronConfig", UP, {"head_dim": 8}),
-    "Helium": Architecture("HeliumConfig", LLAMA, {"head_dim": 8}),
-    "EXAONE 4": Architecture("Exaone4Config", LLAMA, {"sliding_window": WINDOW, "layer_types": SLIDING}),
-    "ERNIE 4.5": Architecture("Ernie4_5Config", LLAMA, {"head_dim": 8}),
-    "Seed-OSS": Architecture("SeedOssConfig", LLAMA, {"head_dim": 8}),
-    "Arcee": Architecture("ArceeConfig", UP, {}),
-    "Apertus": Architecture("ApertusConfig", UP, {}),
-    "HunYuan, dense": Architecture("HunYuanDenseV1Config", LLAMA, {"head_dim": 8}),
-    "nanochat": Architecture("NanoChatConfig", Places("model.layers", "mlp.fc2", "mlp.fc1"), {}),
-    "Jais 2": Architecture("Jais2Config", UP, {"head_dim": 8}),
-    "VaultGemma": Architecture("VaultGemmaConfig", LLAMA, GEMMA | {"sliding_window": WINDOW, "layer_types": SLIDING}),
-    "XGLM": Architecture("XGLMConfig", Places("model.layers", "fc2", "fc1"), {"d_model": D_MODEL, "ffn_dim": D_MLP, "num_layers": 3, "attention_heads": 4, "init_std": 0.2}),
-    "Persimmon": Architecture("PersimmonConfig", Places("model.layers", "mlp.dense_4h_to_h", "mlp.dense_h_to_4h"), {}),
-    "GPT (the first)": Architecture("OpenAIGPTConfig", GPT, GPT_SIZES),
-    "BioGPT": Architecture("BioGptConfig", Places("biogpt.layers", "fc2", "fc1"), {}),
-    "CWM": Architecture("CwmConfig", LLAMA, {"head_dim": 8, "sliding_window": WINDOW, "layer_types": SLIDING}),
-    "Youtu": Architecture("YoutuConfig", LLAMA, {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8, "num_key_value_heads": 4}),
-    "ModernBERT decoder": Architecture("ModernBertDecoderConfig", Places("model.layers", "mlp.Wo", "mlp.Wi:0", "mlp.Wi:1"), {"local_attention": WINDOW}),
-    "DiffLlama": Architecture("DiffLlamaConfig", LLAMA, {}),
-    "Doge": Architecture("DogeConfig", LLAMA, {}),
-    "LFM2": Architecture("Lfm2Config", Places("model.layers", "feed_forward.w2", "feed_forward.w1", "feed_forward.w3"), {"layer_types": ["full_attention", "conv", "full_attention"]}),
-    "MiniCPM3": Architecture("MiniCPM3Config", LLAMA, {}),
-    "Granite SWA": Architecture("GraniteSWAConfig", LLAMA, {}),
-    "Mellum": Architecture("MellumConfig", LLAMA, {}),
-    "HyperCLOVA X": Architecture("HyperCLOVAXConfig", LLAMA, {}),
-    "Falcon-H1": Architecture("FalconH1Config", LLAMA, {}),
-    "BitNet": Architecture("BitNetConfig", LLAMA, {}),
-}
-
-
-def build(kind: str, *, seed: int, eager: bool = False) -> Any:
-    """A random model of three blocks."""
+def build(kind: str, *, seed: int) -> Any:
+    """A random model of three blocks; the whole wrapper of a multimodal one."""
     import transformers
 
-    made = ARCHITECTURES[kind]
+    made = (ARCHITECTURES | WRAPPERS)[kind]
+    return build_from(getattr(transformers, made.config)(**made.settings), seed=seed, eager=made.eager)
+
+
+def build_from(config: Any, *, seed: int, eager: bool = True) -> Any:
+    import transformers
+
     torch.manual_seed(seed)
-    config = getattr(transformers, made.config)(**SIZES | made.settings)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager" if eager else None)
-    model.config.architectures = [type(model).__name__]
-    for name, parameter in model.named_parameters():  # norms and biases that are not ones and zeros
-        if parameter.ndim == 1:
+    mappings = (transformers.MODEL_FOR_CAUSAL_LM_MAPPING, transformers.MODEL_FOR_MULTIMODAL_LM_MAPPING)
+    model_class = next(mapping[type(config)] for mapping in mappings if type(config) in mapping)
+    model = model_class._from_config(config, attn_implementation="eager" if eager else None)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1:  # norms and biases begin as ones and zeros
             parameter.data += 0.2 * torch.randn_like(parameter)
     return model.eval().requires_grad_(False)
+
+
+def save(model: Any, folder: Path) -> Path:
+    """A user's folder of a model, with a tokenizer of bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    model.save_pretrained(folder)
+    special = ["<pad>", "<s>", "</s>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={text: i for i, text in enumerate([*special, *letters])}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    roles = dict(zip(("pad_token", "bos_token", "eos_token"), special, strict=True))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(roles | {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False})
+    )
+    return folder
+
+
+def rows(rng: np.random.Generator) -> Tensor:
+    """Two random rows longer than the sliding windows; the second ends in padding."""
+    tokens = torch.from_numpy(rng.integers(3, 250, (2, ROW)))
+    tokens[1, ROW - PADDED :] = 0
+    return tokens
+
+
+@torch.inference_mode()
+def plain(model: Any, tokens: Tensor, places: Places, sites: tuple[Site, ...]) -> dict[tuple[int, Site], Tensor]:
+    """Every site of every layer, by plain hooks on the forward pass of the whole model, a row at a time."""
+    found: dict[tuple[int, Site], Tensor] = {}
+    paths = dict(zip(("post", "pre", "pre_linear"), places[1:], strict=True))
+    handles = []
+    for i, block in enumerate(model.get_submodule(places.blocks)):
+        for site in sites:
+            path, _, half = paths[site].partition(":")
+            module = block.get_submodule(path)
+
+            def keep(x: Tensor, key: tuple[int, Site] = (i, site), half: str = half) -> None:
+                found[key] = (x.chunk(2, dim=-1)[int(half)] if half else x).clone()
+
+            if site == "post":
+                handles.append(module.register_forward_pre_hook(lambda _, args, keep=keep: keep(args[0])))
+            else:
+                handles.append(module.register_forward_hook(lambda _, args, y, keep=keep: keep(y)))
+    model(input_ids=tokens, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return {key: x.reshape(*tokens.shape, -1).float() for key, x in found.items()}
+
+
+def largest_difference(subject: Subject, model: Any, tokens: Tensor, places: Places) -> float:
+    """Of all activations at all sites, relative to the largest of the layer and site.
+
+    The rows are read together; the plain passes have the second one without its padding.
+    """
+    whole = plain(model, tokens[:1], places, subject.sites)
+    short = plain(model, tokens[1:, : ROW - PADDED], places, subject.sites)
+    worst = 0.0
+    for (layer, site), true in whole.items():
+        found = subject.activations(tokens, layer, site).float()
+        for one, own in ((found[0], true[0]), (found[1, : ROW - PADDED], short[layer, site][0])):
+            assert one.shape == own.shape
+            worst = max(worst, float((one - own).abs().max() / own.abs().max()))
+    return worst
+
+
+def packed_difference(subject: Subject, model: Any, places: Places, rng: np.random.Generator) -> tuple[float, bool]:
+    """Of branches of a row from plain passes of each, relative to the largest; and whether they ran side by side."""
+    row = rng.integers(3, 250, ROW)
+    branches: dict[int, list[tuple[int, list[int], int]]] = {}
+    for _ in range(N_BRANCHES):
+        layer, position, n = int(rng.integers(subject.n_layers)), int(rng.integers(1, ROW)), int(rng.integers(1, 4))
+        own = [int(token) for token in rng.integers(3, 250, n)]
+        branches.setdefault(layer, []).append((position, own, int(rng.integers(subject.d_mlp[layer]))))
+    packed = Packed(subject)
+    found = packed.activations(row, branches)
+    worst = 0.0
+    for layer, some in branches.items():
+        for (position, own, neuron), value in zip(
+            some, np.split(found[layer].flat, found[layer].start[1:]), strict=True
+        ):
+            tokens = torch.tensor([[*row[:position], *own]])
+            true = plain(model, tokens, places, ("post",))[layer, "post"][0]
+            difference = np.abs(true[position:, neuron].numpy() - value).max()
+            worst = max(worst, float(difference / true.abs().max()))
+    return worst, packed.packs
+
+
+@torch.inference_mode()
+def logit_difference(subject: Subject, model: Any, tokens: Tensor) -> float:
+    """Of the logits of plain text from the whole model's, relative to the largest."""
+    true, found = model(input_ids=tokens).logits, subject.model(input_ids=tokens).logits
+    return float((found - true).abs().max() / true.abs().max())

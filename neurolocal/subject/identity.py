@@ -4,7 +4,7 @@ Invariant, in every layer, to rounding: `post` times the out projection's weight
 returns; a change of `post` reaches the block's output as the projection (and the norm behind it) maps it, times one
 factor for all tokens; and `post` at a token follows from the MLP's input at that token alone. So attention's output, a
 projection behind a gate, or one whose input is scaled inside is refused, whatever the adapter says.
-Cost: one pass of 3 rows of 4 tokens, each out projection once more on 3 vectors, and 64 columns of its weight.
+Cost: one pass of 3 rows of 6 tokens, each out projection once more on 3 vectors, and 64 columns of its weight.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ COLUMNS = 64
 PLAIN, POST, INPUT = 0, 1, 2
 """Rows of the pass: unchanged; `post` changed; the MLP's input changed."""
 
-AT = [1, 2]
-"""Tokens at which `post` is changed: two, since a gate's factor differs between them."""
+LEAST = 0.1
+"""The smallest factor between the out projection and the residual stream; Granite's are 0.2 and above."""
 
-ONE, OTHERS = 1, [0, 2, 3]
+AT = [1, 2, 3, 4]
+"""Tokens at which `post` is changed: several, since a gate's factor differs between them."""
+
+ONE, OTHERS = 1, [0, 2, 3, 4, 5]
 """The token at which the MLP's input is changed, and those that must not notice."""
 
 
@@ -46,7 +49,7 @@ class Seen(NamedTuple):
     """The out projection's input, before it is changed."""
     output: Float[Tensor, "3 pos d_out"]
     """The out projection's output."""
-    linear: Float[Tensor, "2 d_out"]
+    linear: Float[Tensor, "changed d_out"]
     """What the projection alone makes of the changes of `post` at the tokens AT."""
     written: Float[Tensor, "3 pos d_model"]
     """`output` after the norm behind the MLP, if there is one."""
@@ -66,7 +69,8 @@ def check_identity(subject: Subject, layers: Iterable[int] | None = None) -> Non
         SubjectError: names the first layer that differs, by how much, and what to do.
     """
     for index, seen in _pass(subject, range(subject.n_layers) if layers is None else layers).items():
-        if all(bool(part.isfinite().all()) for part in seen):  # what overflows is counted when it is collected
+        own = (seen.post[PLAIN], seen.output[PLAIN], seen.residual[PLAIN])
+        if all(bool(part.isfinite().all()) for part in own):  # what overflows is counted when it is collected
             _require_own_input(subject, index, seen)
             _require_own_weight(subject, index, seen)
             _require_residual(subject, index, seen)
@@ -84,6 +88,8 @@ def plain_weight(out: nn.Module) -> Float[Tensor, "d_mlp d_out"] | None:
 
 def _require_own_input(subject: Subject, index: int, seen: Seen) -> None:
     """`post` at a token follows from the MLP's input at that token, and at no other."""
+    if torch.equal(seen.post[PLAIN][1:], seen.post[PLAIN][:-1]):
+        return  # dead: the same for all tokens
     change = (seen.post[INPUT] - seen.post[PLAIN]).norm(dim=-1)
     size = seen.post[PLAIN].norm(dim=-1)
     if not change[ONE] > ROUNDING[subject.dtype] * size[ONE]:
@@ -110,13 +116,17 @@ def _require_own_weight(subject: Subject, index: int, seen: Seen) -> None:
 
 
 def _require_residual(subject: Subject, index: int, seen: Seen) -> None:
-    """The residual stream changes by what the projection writes, times one factor (Granite has 0.22), and only there."""
+    """The residual stream changes by what the projection writes, times one factor (Granite: 0.22), and only there."""
+    if seen.written.shape != seen.residual.shape:
+        raise _refusal(
+            subject, index, f"it returns {seen.written.shape[-1]} numbers a token, the block {seen.residual.shape[-1]}"
+        )
     written, moved = (x[POST] - x[PLAIN] for x in (seen.written, seen.residual))
-    factor = ((moved * written).sum() / written.square().sum().clamp_min(1e-30)).clamp_min(0)
+    factor = ((moved * written).sum() / written.square().sum().clamp_min(1e-30)).clamp_min(LEAST)
     limit = ROUNDING[subject.dtype]
     noise = torch.finfo(subject.dtype).eps * seen.residual[PLAIN].abs() / limit
     what = "what it returns does not reach the residual stream as it is"
-    _require(subject, index, what, moved, factor * written, scale=written.abs() + noise, limit=limit)
+    _require(subject, index, what, moved, factor * written, scale=factor * written.abs() + noise, limit=limit)
 
 
 def _require(
@@ -137,7 +147,7 @@ def _refusal(subject: Subject, index: int, what: str) -> SubjectError:
 
 def _pass(subject: Subject, layers: Iterable[int]) -> dict[int, Seen]:
     """One forward pass of three rows, which are equal again at the beginning of every block."""
-    row = torch.tensor([subject.d_vocab * n // 9 for n in (1, 3, 5, 8)])
+    row = torch.tensor([subject.d_vocab * n // 9 for n in (1, 2, 3, 5, 7, 8)])
     watched = {i: _Layer(subject, i) for i in layers}
     try:
         subject.body(input_ids=row.repeat(3, 1).to(subject.device), use_cache=False)
@@ -206,12 +216,10 @@ class _Layer:
     def _change_post(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Add to `post` what moves the residual stream by about its own length, so that rounding does not hide it."""
         rows = _rows(args[0])
-        noise = torch.stack([self._noise(rows), self._noise(rows)])
-        answer = self.out.forward(torch.cat([noise, 0 * noise[:1]]))
-        linear = answer[:2] - answer[2]
-        times = (self._parts["size"].to(linear.device) / linear.float().norm(dim=-1).amax().clamp_min(1e-6)).to(
-            rows.dtype
-        )
+        noise = torch.stack([self._noise(rows) for _ in AT])
+        linear = self.out.forward(2 * noise) - self.out.forward(noise)  # without its bias
+        size = self._parts["size"].to(linear.device)
+        times = (size / linear.float().norm(dim=-1).amax().clamp_min(1e-3 * size)).to(rows.dtype)
         self._parts |= {"post": rows, "linear": linear * times}
         rows = rows.clone()
         rows[POST, AT] += noise * times

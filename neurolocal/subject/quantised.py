@@ -1,8 +1,8 @@
 """Quantised folders: read as plain weights where transformers can, else refused by the name of what is missing.
 
 Invariant: weights that can be dequantised are, so that an out projection's weight is what it multiplies with; FP8
-blocks have the size that the config says, also where the last one is cut off. (transformers 5.23 divides the matrix into
-equal blocks instead: of 192 rows in blocks of 128 it scales rows 96 to 127 by the next block's scale.)
+blocks have the size that the config says, also where the last one is cut off. (transformers 5.23 divides the matrix
+into equal blocks instead: of 192 rows in blocks of 128 it scales rows 96 to 127 by the next block's scale.)
 Cost: the weights in the dtype that was asked for, two to eight times the size of the files.
 """
 

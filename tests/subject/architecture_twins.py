@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from architecture_kinds import ARCHITECTURES, VOCAB, WRAPPERS, Places
+from architecture_kinds import ARCHITECTURES, WRAPPERS, Places
 from torch import Tensor
 
 from neurolocal.records import Site
@@ -39,7 +39,7 @@ def build_from(config: Any, *, seed: int, eager: bool = True) -> Any:
     mappings = (transformers.MODEL_FOR_CAUSAL_LM_MAPPING, transformers.MODEL_FOR_MULTIMODAL_LM_MAPPING)
     model_class = next(mapping[type(config)] for mapping in mappings if type(config) in mapping)
     model = model_class._from_config(config, attn_implementation="eager" if eager else None)
-    for name, parameter in model.named_parameters():
+    for parameter in model.parameters():
         if parameter.ndim == 1:  # norms and biases begin as ones and zeros
             parameter.data += 0.2 * torch.randn_like(parameter)
     return model.eval().requires_grad_(False)

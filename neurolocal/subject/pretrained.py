@@ -11,7 +11,7 @@ from typing import Any
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject.folder import check_sizes
-from neurolocal.subject.quantised import dequantising, forget_quantisation, quantisation
+from neurolocal.subject.quantised import DEQUANTISED, cast_rest, dequantising, quantisation
 from neurolocal.subject.weights import require_tensors
 from neurolocal.subject.wrapper import is_wrapper, text_only
 
@@ -37,10 +37,11 @@ def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set
     config = _config(folder)
     kind = _model_class(config, folder)
     check_sizes(config.get_text_config(), folder)
+    method = quantisation(config)
     # None is scaled-dot-product attention, or eager for models that have no other (GPT-J). The former omits the
     # soft-capping of scores, which only eager computes.
     capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-    with dequantising(config, folder):
+    with dequantising(config, folder, getattr(torch, dtype)):
         try:
             loaded: Any = kind.from_pretrained(
                 str(folder),
@@ -53,10 +54,11 @@ def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set
                 **LOCAL,
             )
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError …
-            raise _refusal(folder, error, quantised=quantisation(config)) from error
+            raise _refusal(folder, error, quantised=method) from error
     model, info = loaded
     require_tensors(model, info["missing_keys"], folder)
-    forget_quantisation(model)
+    if method in DEQUANTISED:
+        cast_rest(model, getattr(torch, dtype))
     return model, set(info["missing_keys"])
 
 
@@ -99,10 +101,10 @@ def _model_class(config: Any, folder: Path) -> Any:
 
 def _refusal(folder: Path, error: Exception, *, quantised: str | None = None) -> SubjectError:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
-    if quantised is not None and isinstance(error, (ImportError, RuntimeError, NotImplementedError)):
+    if quantised is not None:
         return SubjectError(
             f"loading the subject {folder}: its weights are quantised by {quantised}, and transformers cannot read "
-            f"them here ({type(error).__name__}: {first}). Give the model unquantised, or as a GGUF."
+            f"them here ({type(error).__name__}: {first}). Check that the folder is whole, or give the model unquantised or as a GGUF."
         )
     return SubjectError(
         f"loading the subject {folder}: transformers cannot ({type(error).__name__}: {first}). "

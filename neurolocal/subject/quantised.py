@@ -54,12 +54,13 @@ def quantisation(config: Any) -> str | None:
 
 
 @contextlib.contextmanager
-def dequantising(config: Any, folder: Path) -> Iterator[None]:
+def dequantising(config: Any, folder: Path, dtype: torch.dtype) -> Iterator[None]:
     """While the weights are read: transformers dequantises them where it can.
 
     Args:
         config: of the model; its quantisation is told to dequantise.
         folder: of the model.
+        dtype: of the plain weights.
 
     Raises:
         SubjectError: a method that transformers does not know, or whose package is missing.
@@ -85,20 +86,19 @@ def dequantising(config: Any, folder: Path) -> Iterator[None]:
     if method in DEQUANTISED:
         settings["dequantize"] = True
     original = Fp8Dequantize._dequantize_one
-    Fp8Dequantize._dequantize_one = _fp8_blocks(settings.get("weight_block_size"), original)
+    Fp8Dequantize._dequantize_one = _fp8_blocks(settings.get("weight_block_size"), original, dtype)
     try:
         yield
     finally:
         Fp8Dequantize._dequantize_one = original
 
 
-def forget_quantisation(model: Any) -> None:
-    """Let a model that was dequantised be what it is: plain weights."""
-    if quantisation(model.config) in DEQUANTISED:
-        model.hf_quantizer = None
-        for config in (model.config, model.config.get_text_config()):
-            if hasattr(config, "quantization_config"):
-                del config.quantization_config
+def cast_rest(model: Any, dtype: torch.dtype) -> None:
+    """Cast the weights that were not quantised; transformers leaves norms and embeddings as they are in the file."""
+    exact = [*(model._keep_in_fp32_modules or ()), *(model._keep_in_fp32_modules_strict or ())]
+    for name, tensor in model.named_parameters():
+        if tensor.is_floating_point() and not tensor.is_meta and not any(part in name for part in exact):
+            tensor.data = tensor.data.to(dtype)
 
 
 def _settings(config: Any) -> Any:
@@ -116,10 +116,11 @@ def _installed(package: str) -> bool:
         return False
 
 
-def _fp8_blocks(size: Any, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _fp8_blocks(size: Any, original: Callable[..., Tensor], dtype: torch.dtype) -> Callable[..., Tensor]:
     """Dequantisation with blocks of the stated size; the last of a row or column may be cut off."""
 
     def dequantise(self: Any, quantized: Tensor, scales: Tensor, output_dtype: torch.dtype | None = None) -> Tensor:
+        output_dtype = output_dtype or dtype  # transformers itself would take the scales' or bfloat16
         rows, columns = quantized.shape[-2:]
         fits = size is not None and scales.ndim >= 2 and quantized.dtype in FP8
         if not fits or tuple(scales.shape[-2:]) != (-(-rows // size[0]), -(-columns // size[1])):
@@ -128,6 +129,6 @@ def _fp8_blocks(size: Any, original: Callable[..., Tensor]) -> Callable[..., Ten
             scales = (scales.float() - 127.0).exp2()
         factor = scales.float().repeat_interleave(size[0], -2)[..., :rows, :]
         factor = factor.repeat_interleave(size[1], -1)[..., :columns]
-        return (quantized.float() * factor).to(output_dtype or torch.bfloat16)
+        return (quantized.float() * factor).to(output_dtype)
 
     return dequantise

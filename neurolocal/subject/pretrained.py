@@ -104,7 +104,8 @@ def _refusal(folder: Path, error: Exception, *, quantised: str | None = None) ->
     if quantised is not None:
         return SubjectError(
             f"loading the subject {folder}: its weights are quantised by {quantised}, and transformers cannot read "
-            f"them here ({type(error).__name__}: {first}). Check that the folder is whole, or give the model unquantised or as a GGUF."
+            f"them here ({type(error).__name__}: {first}). Check that the folder is whole, or give the model "
+            "unquantised or as a GGUF."
         )
     return SubjectError(
         f"loading the subject {folder}: transformers cannot ({type(error).__name__}: {first}). "

@@ -1,4 +1,4 @@
-"""FP8 folders come out as a plain loop over their blocks says, cut-off blocks included; other methods are refused by name."""
+"""FP8 folders equal a plain loop over their blocks, cut-off blocks included; other methods are refused by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from architecture_twins import build_from, save
+from architecture_kinds import LLAMA
+from architecture_twins import build_from, largest_difference, rows, save
 from load_twins import refusal
 from torch import Tensor
 from transformers import LlamaConfig
@@ -96,14 +97,7 @@ def test_fp8_equals_a_plain_loop(hidden: int, inner: int, block, method: str, tm
     assert quantisation(subject.model.config) is None, "a plain model now"
     for name, true in model.state_dict().items():
         assert torch.allclose(subject.model.state_dict()[name], true, rtol=1e-6, atol=0), name
-    tokens = torch.from_numpy(rng.integers(3, 250, (2, 20)))
-    for layer in range(2):
-        seen: list[Tensor] = []
-        handle = model.model.layers[layer].mlp.down_proj.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-        model(input_ids=tokens)
-        handle.remove()
-        found = subject.activations(tokens, layer)
-        assert (found - seen[0]).abs().max() < 1e-4 * seen[0].abs().max()
+    assert largest_difference(subject, model, rows(rng), LLAMA) < 1e-4
     assert why_no_logit_effects(subject) is None
     half = load_subject(folder, device="cpu", dtype="bfloat16")
     assert {parameter.dtype for parameter in half.model.parameters()} == {torch.bfloat16}

@@ -103,7 +103,9 @@ def overflow_lines(nonfinite: Mapping[Place, int], *, dtype: str) -> Iterator[st
     for site in dict.fromkeys(site for site, _ in nonfinite):
         counts = {layer: n for (at, layer), n in sorted(nonfinite.items()) if at == site}
         most = max(counts, key=lambda layer: counts[layer])
-        where = f"layer {most}" if len(counts) == 1 else f"{len(counts)} layers ({ranges(counts)}), most in layer {most}"
+        where = (
+            f"layer {most}" if len(counts) == 1 else f"{len(counts)} layers ({ranges(counts)}), most in layer {most}"
+        )
         yield (
             f"{sum(counts.values()):,} NaN or infinite activations at {site} of {where}; they are in no list and no "
             f"mean. {todo}."

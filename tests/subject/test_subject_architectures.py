@@ -62,3 +62,14 @@ def test_what_has_no_adapter_is_refused_by_its_name(name: str, tmp_path: Path, o
     text = refusal(save(model, tmp_path / "model"))
     assert f"looking for the neurons of a {type(model).__name__}: TransformerLens" in text
     assert "has no adapter for it" in text
+
+
+def test_the_readmes_table_names_every_architecture() -> None:
+    """`python scripts/architectures.py --write` makes it."""
+    readme = (Path(__file__).parents[2] / "neurolocal" / "subject" / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("<!-- architectures -->")[2].partition("<!-- end architectures -->")[0]
+    named = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")]
+    assert set(named) - {"architecture", "---"} >= set(ALL)
+    for name in REFUSED:
+        assert name in readme
+        assert name not in named

@@ -31,7 +31,7 @@ from legacy_twins import CONFIG, bridge_site, native_bridge, random_weights, wri
 from neurolocal.subject import load_subject  # noqa: E402
 
 TOKENIZERS: dict[str, str] = {}
-"""The kind of tokenizer that an architecture's models come with, by its name in the table; a column if there are any."""
+"""The kind of tokenizer that an architecture's models come with, by its name in the table; if any, a column."""
 
 COLUMNS = ("architecture", "loaded from", "held against", "activations", "branches")
 

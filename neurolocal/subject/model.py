@@ -20,11 +20,12 @@ from neurolocal.records import Site
 from neurolocal.subject.capture import PassEnd, Reader, Spot, attach
 from neurolocal.subject.chat import ChatTemplate
 from neurolocal.subject.probe import SITES, measured_sites, widths
-from neurolocal.subject.sites import ModulePaths, module_paths, remembered
+from neurolocal.subject.sites import ModulePaths, remembered
 from neurolocal.subject.tokenizers.backend import ControlTokens
 from neurolocal.subject.tokenizers.earlier import is_of_0_1_0
 from neurolocal.subject.tokenizers.examine import examine
 from neurolocal.subject.tokenizers.tokenizer import Encoded, Tokenizer
+from neurolocal.subject.wrapper import text_body, text_paths
 from neurolocal.words import Vocabulary
 
 if TYPE_CHECKING:
@@ -60,14 +61,14 @@ class Subject:
         self._examined: dict[str, Any] = {}
         self.unembeds = True
         """False where the files lack the unembedding, whose weights are then random."""
-        self.body: torch.nn.Module = model.base_model
-        config = model.config.get_text_config()
         if getattr(model.config, "is_encoder_decoder", False):
             raise SubjectError(f"loading the subject {name}: an encoder-decoder; give a decoder-only language model.")
+        self.body: torch.nn.Module = text_body(model)
+        config = model.config.get_text_config()
         self.n_layers: int = config.num_hidden_layers
         self.d_vocab: int = config.vocab_size
         self.n_ctx: int | None = getattr(config, "max_position_embeddings", None)
-        self.paths = paths or module_paths(model.config, self.n_layers)
+        self.paths = paths or text_paths(model, self.n_layers)
         self._out = [self._module(p) for p in self.paths.out]
         self.d_mlp: list[int] = remembered(model.config, "widths", lambda: widths(self), of=(self.n_layers, int))
 

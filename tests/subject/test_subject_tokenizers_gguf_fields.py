@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf_twins import byte_bpe, write_gguf
+from gguf_twins import byte_bpe, differences, write_gguf
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject.gguf_header import read_header
@@ -195,8 +195,10 @@ def test_two_tokens_of_the_same_text(tmp_path) -> None:
 
 
 def test_tokens_without_text_get_llama_cpps_names(tmp_path) -> None:
-    path = write_gguf(tmp_path / "made.gguf", "llama", ["<unk>", "", "a", ""], scores=[0.0] * 4)
-    assert read_vocabulary(path).tokens == ["<unk>", "[EMPTY_1]", "a", "[EMPTY_3]"]
+    tokens = ["<unk>", "", "a", "", "\0", "bc\0a", *[f"<0x{byte:02X}>" for byte in range(256)]]
+    path = write_gguf(tmp_path / "made.gguf", "llama", tokens, types=[2, *[1] * 261], scores=[0.0] * 262)
+    assert read_vocabulary(path).tokens[:6] == ["<unk>", "[EMPTY_1]", "a", "[EMPTY_3]", "[EMPTY_4]", "bc"]
+    assert differences(path, tmp_path / "t", ["a\0bc", "\0\0", "bc\0a", "[EMPTY_1]", "", "x"]) == []
 
 
 @pytest.mark.parametrize("model", [None, "none", "no_vocab"])

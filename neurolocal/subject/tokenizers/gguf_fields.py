@@ -73,8 +73,8 @@ def read_vocabulary(path: Path) -> GGUFVocabulary:
         raise _wrong(path, "the file has none")
     n = len(tokens)
     for i, token in enumerate(tokens):
-        if not token:
-            tokens[i] = f"[EMPTY_{i}]"  # as llama.cpp names it
+        if not token or "\0" in token:  # llama.cpp reads a token up to a NUL, and names an empty one so
+            tokens[i] = token.partition("\0")[0] or f"[EMPTY_{i}]"
     if len(set(tokens)) < n:
         raise _wrong(path, f"{n - len(set(tokens)):,} of its {n:,} tokens have the text of another one")
     types = _per_token(path, found, "token_type", n)

@@ -20,6 +20,7 @@ from neurolocal.files import write_text
 from neurolocal.subject.tokenizers.find import read_tokenizer
 from neurolocal.subject.tokenizers.gguf_bpe import SPACE, byte_letters
 from neurolocal.subject.tokenizers.gguf_fields import NORMAL, GGUFVocabulary
+from neurolocal.subject.tokenizers.gguf_pre import DEFAULT, PRE_TOKENIZERS
 
 RECORD = "judge.json"
 """The name of the record in the tokenizer's folder."""
@@ -110,7 +111,8 @@ def folder_encoder(folder: Path) -> Encode:
 def token_texts(vocabulary: GGUFVocabulary) -> list[str]:
     """Texts that stand for the ordinary tokens of a vocabulary."""
     ordinary = [text for text, kind in zip(vocabulary.tokens, vocabulary.types.tolist(), strict=True) if kind == NORMAL]
-    if vocabulary.model != "gpt2":
+    how = PRE_TOKENIZERS.get(vocabulary.pre or DEFAULT)
+    if vocabulary.model != "gpt2" or how is None or not how.byte_level:
         return [text.replace(SPACE, " ") for text in ordinary]
     byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
     return [bytes(byte_of.get(letter, 32) for letter in text).decode("utf-8", "ignore") for text in ordinary]

@@ -50,8 +50,11 @@ MARKED_WORD = r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
 
 KANA_AND_HAN = "[\u4e00-\u9fa5\u3040-\u30ff]+"
 
-THIRD_DIGIT_FROM_THE_END = r"\P{N}*\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))"
-"""Digits in threes from the right. What stands before a number stays with its first digits, as in llama.cpp."""
+THIRD_DIGIT_FROM_THE_END = r"\G(?:(?<=\p{N})\p{N}{3}|\P{N}*+\p{N}{1,3}(?=(?:\p{N}{3})*+(?!\p{N})))"
+"""Digits in threes from the right. What stands before a number stays with its first digits, as in llama.cpp.
+
+Each match begins where the one before ended, so the end of a number is looked for once, not from each of its digits.
+"""
 
 
 def _class(ranges: str) -> str:
@@ -195,7 +198,7 @@ GROUPS: dict[PreTokenizer, tuple[str, ...]] = {
             rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|{ENDS}",
         )
     ): ("kimi-k2",),
-    PreTokenizer((r"\p{N}+", "(?=(?:[0-9]{3})+(?![0-9]))")): ("superbpe",),
+    PreTokenizer((r"\p{N}+", "(?=(?:[0-9]{3})++(?![0-9]))")): ("superbpe",),
     PreTokenizer(
         (
             r"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"

@@ -70,6 +70,18 @@ class Sites(click.ParamType):
         return cast("tuple[Site, ...]", found)
 
 
+class Names(click.ParamType):
+    """`assistant,user` -> ("assistant", "user")."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
+
+
 class Sides(click.ParamType):
     """`largest,gate+_in+` -> ("largest", "gate+_in+"); `ends` and `cases` are the two ends and the sign cases."""
 

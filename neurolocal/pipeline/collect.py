@@ -7,9 +7,10 @@ replaced, and the differences are printed. Cost: that of `collect`, and the chec
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from neurolocal.errors import CorpusError, StoreError
 from neurolocal.pipeline.checkpoint import AGAIN, cursor_of, restore, write_store
 from neurolocal.pipeline.manifest import Collection as Collection
 from neurolocal.pipeline.manifest import identity, manifest_of, row_stream
+from neurolocal.pipeline.overflow import overflow_lines
 from neurolocal.records import Place
 from neurolocal.stage import Say
 
@@ -62,6 +64,7 @@ def collect_store(
         elif found is not None:
             cursor = restore(job, progress)
             say(f"collect: resuming at row {progress.rows:,} of {job.store}")
+    _examine(job, files, say)
     stream = row_stream(job, files)
 
     def checkpoint(progress: Progress, *, complete: bool) -> dict[Place, int]:
@@ -80,6 +83,13 @@ def collect_store(
             stop=stop or signalled,
             bar=bar,
         )
+    control = getattr(progress.cursor, "control", 0)
+    if control:
+        how = job.config.control_tokens
+        say(
+            f"collect: the documents write out {control:,} control tokens, such as an end of text, which are read as "
+            f"{'control tokens (--control-tokens text reads them as text)' if how == 'token' else 'text'}"
+        )
     for reason, n in stream.skipped.counts.items():
         first = stream.skipped.first.get(reason, "in an earlier run")
         say(f"collect: {n:,} records skipped: {reason} (first: {first})")
@@ -88,39 +98,21 @@ def collect_store(
     return outcome
 
 
-def overflow_lines(nonfinite: Mapping[Place, int], *, dtype: str) -> Iterator[str]:
-    """What the user should know of NaN and infinite activations: a line a site.
-
-    Args:
-        nonfinite: how many, by site and layer, where there were any.
-        dtype: the dtype of the model.
-    """
-    todo = (
-        "float16 ends at 65,504: collect with --dtype bfloat16 or float32 into another store"
-        if dtype == "float16"
-        else "The model itself overflows or has damaged weights; check its files, or use --dtype float32"
-    )
-    for site in dict.fromkeys(site for site, _ in nonfinite):
-        counts = {layer: n for (at, layer), n in sorted(nonfinite.items()) if at == site}
-        most = max(counts, key=lambda layer: counts[layer])
-        where = (
-            f"layer {most}" if len(counts) == 1 else f"{len(counts)} layers ({ranges(counts)}), most in layer {most}"
-        )
-        yield (
-            f"{sum(counts.values()):,} NaN or infinite activations at {site} of {where}; they are in no list and no "
-            f"mean. {todo}."
-        )
+TRIED = 200
+"""Documents with which the tokenizer is tried before a collection, at most."""
 
 
-def ranges(numbers: Iterable[int]) -> str:
-    """Ascending whole numbers in short: `0, 3-5`."""
-    runs: list[list[int]] = []
-    for n in sorted(numbers):
-        if runs and n == runs[-1][1] + 1:
-            runs[-1][1] = n
-        else:
-            runs.append([n, n])
-    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in runs)
+def _examine(job: Collection, files: list[Path], say: Say) -> None:
+    """Try the tokenizer on the first documents, and say what the user should know of it."""
+    from neurolocal.corpus import documents
+
+    found = documents(files, text_field=job.config.text_field)
+    try:
+        texts = [document.text for document in itertools.islice(found, TRIED)]
+    except CorpusError:  # the collection will say it
+        return
+    for line in job.subject.examine(texts, control=job.config.control_tokens):
+        say(f"collect: {line}")
 
 
 @contextmanager
@@ -153,6 +145,8 @@ def _existing(job: Collection, files: list[Path], *, replace: bool, say: Say) ->
         try:
             here = manifest_of(job, files[: len(there["corpus"]["files"])], files)
             old, new = identity(there), identity(here)
+            if old["tokenizer"] != new["tokenizer"] and job.subject.has_tokenizer(old["tokenizer"]):
+                old["tokenizer"] = new["tokenizer"]
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"resuming {job.store}: its manifest does not state what it was made from ({error}). {AGAIN}"

@@ -18,7 +18,7 @@ from neurolocal.subject.legacy import legacy_config, load_legacy
 from neurolocal.subject.model import Subject
 from neurolocal.subject.names import gguf_in, in_hub_cache, split_file
 from neurolocal.subject.pretrained import load_pretrained
-from neurolocal.subject.tokenizer import find_tokenizer
+from neurolocal.subject.tokenizers import find_tokenizer
 from neurolocal.subject.weights import weights_sha256
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -62,7 +62,8 @@ def load_subject(
     else:
         model, missing = load_legacy(folder, getattr(torch, dtype)), set()
     name = None if config is None else config.get("tokenizer_name")
-    words = find_tokenizer(folder, name=name, given=tokenizer)
+    d_vocab = model.config.get_text_config().vocab_size
+    words = find_tokenizer(folder, name=name, given=tokenizer, d_vocab=d_vocab)
     subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
     subject.tokenizer_path = None if tokenizer is None else str(tokenizer)
     subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # otherwise transformers drew it at random

@@ -1,7 +1,8 @@
 """Direct logit effect: the tokens that a neuron's output promotes and suppresses through the unembedding.
 
 A neuron's output direction (its row of W_out) is multiplied by the norms that follow and by the unembedding, and its
-mean over the vocabulary is subtracted. A norm is a linear map without its scale, which depends on the position.
+mean over the vocabulary is subtracted. Ids without a text (padding of the vocabulary) are left out of both. A norm is a
+linear map without its scale, which depends on the position.
 Invariant: what a norm does is measured, not looked up by name; a norm that is no such map is refused.
 Cost: one matrix product of (d_mlp, d_model) and (d_model, d_vocab) a layer, float32 on the subject's device, and memory
 for `block` * d_vocab floats besides the unembedding in float32.
@@ -62,7 +63,7 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
     Args:
         subject: the model.
         layer: whose neurons.
-        k: tokens a side; at most the vocabulary.
+        k: tokens a side; at most the ids that have a text.
         block: neurons at a time.
         site: `mid` counts an activation before the norm that follows it; every other site means the neuron's output.
 
@@ -71,7 +72,10 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
     """
     if reason := why_no_logit_effects(subject):
         raise SubjectError(f"computing direct logit effects of {subject.name}: {reason}. Run without them.")
-    unembedding = _weight(_module(subject, subject.paths.unembed)).float()
+    there = torch.tensor([i for i, token in enumerate(subject.vocabulary.tokens[: subject.d_vocab]) if token])
+    unembedding = _weight(_module(subject, subject.paths.unembed))
+    there = there.to(unembedding.device)
+    unembedding = unembedding[there].float()
     if not 1 <= k <= len(unembedding):
         raise SubjectError(
             f"computing direct logit effects of {subject.name}: {k} tokens a side, it has {len(unembedding):,}. "
@@ -88,7 +92,7 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
         effect = torch.mm(folded, unembedding.T, out=room[: len(folded)])
         for i, largest in enumerate((True, False)):
             values, tokens = effect.topk(k, dim=1, largest=largest)
-            sides[2 * i].append(tokens.int().cpu())
+            sides[2 * i].append(there[tokens].int().cpu())
             sides[2 * i + 1].append((values - (folded @ mean)[:, None]).cpu())
     return LogitEffects(*(torch.cat(side).numpy() for side in sides))
 

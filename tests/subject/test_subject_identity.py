@@ -181,9 +181,10 @@ def test_it_leaves_the_model_as_it_was(own_cache) -> None:
     assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
 
 
-def test_layers_can_be_left_out(own_cache) -> None:
-    """Layers of experts have no one out projection."""
+def test_layers_without_an_out_projection_are_left_out(own_cache, monkeypatch) -> None:
+    """Layers of experts have one for each."""
     subject = tiny("Llama")
     scaled_inside(subject.model.model.layers[1].mlp)
-    check_identity(subject, layers=[0])
     refusal(subject)
+    monkeypatch.setattr(Subject, "out_projections", property(lambda self: {0: self._out[0]}))
+    check_identity(subject)

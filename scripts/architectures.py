@@ -25,8 +25,9 @@ BEGIN, END = "<!-- architectures -->", "<!-- end architectures -->"
 sys.path.insert(0, str(ROOT / "tests" / "subject"))
 
 from architecture_kinds import ARCHITECTURES, WRAPPERS, Kind  # noqa: E402
-from architecture_twins import build, largest_difference, packed_difference, plain, rows, save  # noqa: E402
+from architecture_twins import build, largest_difference, packed_difference, plain, rows  # noqa: E402
 from legacy_twins import CONFIG, bridge_site, native_bridge, random_weights, write_legacy  # noqa: E402
+from subject_twins import numbered, save_folder  # noqa: E402
 
 from neurolocal.subject import load_subject  # noqa: E402
 
@@ -95,7 +96,7 @@ def from_folder(name: str, kind: Kind, source: str, folder: Path) -> Line:
     """A random model, saved and loaded."""
     rng = np.random.default_rng(0)
     model = build(name, seed=0)
-    subject = load_subject(save(model, folder), device="cpu")
+    subject = load_subject(save_folder(model, folder), device="cpu")
     found = largest_difference(subject, model, rows(rng), kind.places)
     branches, packs = packed_difference(subject, model, kind.places, rng)
     how = "eager attention" if kind.eager else "fast attention"
@@ -105,10 +106,9 @@ def from_folder(name: str, kind: Kind, source: str, folder: Path) -> Line:
 def from_checkpoint(folder: Path) -> Line:
     """A SoLU model in TransformerLens's own format."""
     weights = random_weights(CONFIG, seed=0)
-    words = save(build("GPT-2", seed=0), folder / "words")
-    subject = load_subject(
-        write_legacy(folder / "model", CONFIG, weights, tokenizer_from=None), tokenizer=words, device="cpu"
-    )
+    write_legacy(folder, CONFIG, weights, tokenizer_from=None)
+    numbered(CONFIG["d_vocab"]).save(folder)
+    subject = load_subject(folder, device="cpu")
     tokens = torch.from_numpy(np.random.default_rng(0).integers(0, 250, (2, 40)))
     bridge = native_bridge(CONFIG, weights)
     worst = 0.0

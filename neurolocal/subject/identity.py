@@ -58,17 +58,13 @@ class Seen(NamedTuple):
 
 
 @torch.inference_mode()
-def check_identity(subject: Subject, layers: Iterable[int] | None = None) -> None:
-    """Refuse a model whose neurons are not where its adapter says.
-
-    Args:
-        subject: the model.
-        layers: those that have one out projection for all tokens; None is every layer.
+def check_identity(subject: Subject) -> None:
+    """Refuse a model whose neurons are not where its adapter says, in every layer that has one out projection.
 
     Raises:
         SubjectError: names the first layer that differs, by how much, and what to do.
     """
-    for index, seen in _pass(subject, range(subject.n_layers) if layers is None else layers).items():
+    for index, seen in _pass(subject, subject.out_projections).items():
         own = (seen.post[PLAIN], seen.output[PLAIN], seen.residual[PLAIN])
         if all(bool(part.isfinite().all()) for part in own):  # what overflows is counted when it is collected
             _require_own_input(subject, index, seen)

@@ -44,12 +44,11 @@ def why_no_logit_effects(subject: Subject) -> str | None:
     unembed = _there(subject, subject.paths.unembed)
     if unembed is None or not subject.unembeds:
         return "it has no unembedding of its own"
-    rows = plain_weight(subject.spot(0, "post").module)
     if any(p.is_meta for p in subject.model.parameters()):
         return "some of its weights are not in memory (offloaded)"
-    if rows is None or plain_weight(unembed) is None:
+    if any(plain_weight(one) is None for one in [unembed, *subject.out_projections.values()]):
         return "its weights are packed (quantised)"
-    if _weight(unembed).shape[1] != rows.shape[1]:
+    if _weight(unembed).shape[1] != _rows(subject.spot(0, "post").module).shape[1]:
         return "another projection stands between the final norm and the unembedding"
     if _there(subject, subject.paths.ln_final) is None:
         return "it has no final norm where TransformerLens's adapter names one"
@@ -101,9 +100,7 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
 def output_directions(subject: Subject, layer: int, *, site: Site = "post") -> Float[Tensor, "d_mlp d_model"]:
     """What an activation of 1 of each neuron adds to the residual stream, in float32, without the scales of norms."""
     out = subject.spot(layer, "post").module
-    weight = plain_weight(out)
-    assert weight is not None  # `why_no_logit_effects`
-    rows = weight.float()
+    rows = _rows(out).float()
     if site == "mid":
         norm = _norm_map(subject.spot(layer, "mid").module, rows.shape[0], device=rows.device, name=subject.name)
         rows = norm.weight[:, None] * rows
@@ -147,6 +144,13 @@ def _norm_map(norm: nn.Module, d: int, *, device: torch.device, name: str) -> No
 def _weight(module: nn.Module) -> Float[Tensor, "rows columns"]:
     weight = module.weight
     assert isinstance(weight, Tensor)
+    return weight
+
+
+def _rows(out: nn.Module) -> Float[Tensor, "d_mlp d_model"]:
+    """An out projection's weight, one row a neuron."""
+    weight = plain_weight(out)
+    assert weight is not None  # `why_no_logit_effects`
     return weight
 
 

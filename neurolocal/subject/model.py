@@ -73,6 +73,11 @@ class Subject:
         self.d_mlp: list[int] = remembered(model.config, "widths", lambda: widths(self), of=(self.n_layers, int))
 
     @property
+    def out_projections(self) -> dict[int, torch.nn.Module]:
+        """The out projection of each layer that has one for all tokens."""
+        return dict(enumerate(self._out))
+
+    @property
     def gated(self) -> bool:
         """Whether the MLPs multiply a gate into the in projection's output."""
         return bool(self.paths.gate[0])

@@ -65,8 +65,11 @@ def text_paths(model: Any, n_layers: int) -> ModulePaths:
         """`model.layers.0` of the language model as a path of the wrapper."""
         return f"{inside}.{path.partition('.')[2]}" if path else ""
 
-    lists = [[moved(path) for path in paths] for paths in found[:-2]]
-    return ModulePaths(*lists, moved(found.ln_final), names.get(id(unembed), ""))
+    every = {
+        field: moved(paths) if isinstance(paths, str) else type(paths)(moved(path) for path in paths)
+        for field, paths in found._asdict().items()
+    }
+    return ModulePaths(**every | {"unembed": names.get(id(unembed), "")})
 
 
 def _text_config(config: Any) -> Any | None:

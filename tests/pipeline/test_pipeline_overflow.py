@@ -3,7 +3,7 @@
 import pytest
 from small_collection import run
 
-from neurolocal.pipeline.collect import overflow_lines, ranges
+from neurolocal.pipeline.overflow import overflow_lines, ranges
 from neurolocal.store import Store
 
 

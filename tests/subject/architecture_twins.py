@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,25 +41,6 @@ def build_from(config: Any, *, seed: int, eager: bool = True) -> Any:
         if parameter.ndim == 1:  # norms and biases begin as ones and zeros
             parameter.data += 0.2 * torch.randn_like(parameter)
     return model.eval().requires_grad_(False)
-
-
-def save(model: Any, folder: Path) -> Path:
-    """A user's folder of a model, with a tokenizer of bytes."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    model.save_pretrained(folder)
-    special = ["<pad>", "<s>", "</s>"]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={text: i for i, text in enumerate([*special, *letters])}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(special)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    roles = dict(zip(("pad_token", "bos_token", "eos_token"), special, strict=True))
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(roles | {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False})
-    )
-    return folder
 
 
 def rows(rng: np.random.Generator) -> Tensor:

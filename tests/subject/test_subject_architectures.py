@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from architecture_kinds import ARCHITECTURES, REFUSED, WRAPPERS, Kind
-from architecture_twins import build, build_from, largest_difference, logit_difference, packed_difference, rows, save
+from architecture_twins import build, build_from, largest_difference, logit_difference, packed_difference, rows
 from load_twins import refusal
+from subject_twins import save_folder
 
 from neurolocal.subject import load_subject
 
@@ -21,7 +22,7 @@ ALL: dict[str, Kind] = ARCHITECTURES | WRAPPERS
 @pytest.mark.parametrize("name", ALL)
 def test_activations_equal_plain_hooks(name: str, tmp_path: Path, own_cache, rng) -> None:
     model = build(name, seed=int(rng.integers(2**31)))
-    subject = load_subject(save(model, tmp_path / "model"), device="cpu")
+    subject = load_subject(save_folder(model, tmp_path / "model"), device="cpu")
     places = ALL[name].places
     assert subject.sites == ("post", "pre", "pre_linear")[: len([path for path in places[1:] if path])]
     assert largest_difference(subject, model, rows(rng), places) < 1e-4
@@ -35,7 +36,7 @@ def test_only_the_text_part_is_loaded_and_its_logits_are_the_wrappers(
     name: str, tmp_path: Path, own_cache, rng
 ) -> None:
     model = build(name, seed=int(rng.integers(2**31)))
-    subject = load_subject(save(model, tmp_path / "model"), device="cpu")
+    subject = load_subject(save_folder(model, tmp_path / "model"), device="cpu")
     assert logit_difference(subject, model, rows(rng)[:1]) < 1e-4
     names = {id(module): path for path, module in model.named_modules()}
     text = names[id(model.get_decoder())]
@@ -48,7 +49,7 @@ def test_only_the_text_part_is_loaded_and_its_logits_are_the_wrappers(
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision(name: str, dtype, tmp_path: Path, own_cache, rng) -> None:
     model = build(name, seed=int(rng.integers(2**31)))
-    subject = load_subject(save(model, tmp_path / "model"), dtype=dtype, device="cpu")
+    subject = load_subject(save_folder(model, tmp_path / "model"), dtype=dtype, device="cpu")
     half = model.to(getattr(torch, dtype))
     assert largest_difference(subject, half, rows(rng), ALL[name].places) < (0.1 if dtype == "bfloat16" else 0.02)
 
@@ -59,7 +60,7 @@ def test_what_has_no_adapter_is_refused_by_its_name(name: str, tmp_path: Path, o
 
     config, settings = REFUSED[name]
     model = build_from(getattr(transformers, config)(**settings), seed=0)
-    text = refusal(save(model, tmp_path / "model"))
+    text = refusal(save_folder(model, tmp_path / "model"))
     assert f"looking for the neurons of a {type(model).__name__}: TransformerLens" in text
     assert "has no adapter for it" in text
 

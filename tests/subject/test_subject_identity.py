@@ -7,25 +7,24 @@ from typing import Any
 import pytest
 import torch
 from architecture_twins import build
-from subject_twins import tiny, tiny_model
+from subject_twins import numbered, tiny, tiny_model
 from torch import nn
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject import Subject
 from neurolocal.subject.identity import check_identity, plain_weight
 from neurolocal.subject.logits import why_no_logit_effects
-from neurolocal.subject.tokenizers import Tokenizer
 
 
 def elsewhere(kind: str, out: str, *, seed: int, **other: list[str]) -> Subject:
     """A subject whose adapter names another module of every block as the out projection."""
     model = build(kind, seed=seed)
-    right = Subject(model, Tokenizer.numbered(97), name="right")
+    right = Subject(model, numbered(), name="right")
     blocks = [path[: path.index(f".{i}.") + len(f".{i}.")] for i, path in enumerate(right.paths.out)]
     paths = right.paths._replace(out=[f"{block}{out}" for block in blocks])
     for name, path in other.items():
         paths = paths._replace(**{name: [f"{block}{path}" for block in blocks]})
-    return Subject(model, Tokenizer.numbered(97), name="wrong", paths=paths)
+    return Subject(model, numbered(), name="wrong", paths=paths)
 
 
 def refusal(subject: Subject) -> str:
@@ -105,7 +104,7 @@ def unheard(mlp: Any) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_what_happens_around_the_right_module_is_noticed(change, says: str, dtype, own_cache, rng) -> None:
     model = tiny_model("Llama", seed=int(rng.integers(2**31)))
-    subject = Subject(model.to(dtype), Tokenizer.numbered(97), name="changed")
+    subject = Subject(model.to(dtype), numbered(), name="changed")
     check_identity(subject)
     with torch.inference_mode():
         change(model.model.layers[1].mlp)
@@ -118,7 +117,7 @@ def test_what_happens_around_the_right_module_is_noticed(change, says: str, dtyp
 def test_rounding_is_no_difference(dtype, own_cache, rng) -> None:
     for kind in ("GPT2", "GPTNeoX", "Llama", "Gemma2", "OPT"):
         model = tiny_model(kind, seed=int(rng.integers(2**31)))
-        check_identity(Subject(model.to(dtype), Tokenizer.numbered(97), name=kind))
+        check_identity(Subject(model.to(dtype), numbered(), name=kind))
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
@@ -167,7 +166,7 @@ def test_weights_that_lie_elsewhere(tmp_path, own_cache) -> None:
     spread = accelerate.dispatch_model(
         model, device_map=places, main_device=torch.device("cpu"), offload_dir=str(tmp_path / "off")
     )
-    subject = Subject(spread, Tokenizer.numbered(97), name="spread")
+    subject = Subject(spread, numbered(), name="spread")
     assert plain_weight(subject._out[1]) is None
     check_identity(subject)
 
@@ -182,9 +181,10 @@ def test_it_leaves_the_model_as_it_was(own_cache) -> None:
     assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
 
 
-def test_layers_can_be_left_out(own_cache) -> None:
-    """Layers of experts have no one out projection."""
+def test_layers_without_an_out_projection_are_left_out(own_cache, monkeypatch) -> None:
+    """Layers of experts have one for each."""
     subject = tiny("Llama")
     scaled_inside(subject.model.model.layers[1].mlp)
-    check_identity(subject, layers=[0])
     refusal(subject)
+    monkeypatch.setattr(Subject, "out_projections", property(lambda self: {0: self._out[0]}))
+    check_identity(subject)

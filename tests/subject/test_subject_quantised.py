@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from architecture_kinds import LLAMA
-from architecture_twins import build_from, largest_difference, rows, save
+from architecture_twins import build_from, largest_difference, rows
 from load_twins import refusal
+from subject_twins import save_folder
 from torch import Tensor
 from transformers import LlamaConfig
 
@@ -91,7 +92,7 @@ def change(folder: Path, **settings: Any) -> None:
 )
 def test_fp8_equals_a_plain_loop(hidden: int, inner: int, block, method: str, tmp_path, own_cache, rng) -> None:
     model = llama(hidden, inner, seed=int(rng.integers(2**31)))
-    folder = save(model, tmp_path / "model")
+    folder = save_folder(model, tmp_path / "model")
     quantise(folder, model, block, method=method)
     subject = load_subject(folder, device="cpu")
     assert quantisation(subject.model.config) is None, "a plain model now"
@@ -109,7 +110,7 @@ def test_transformers_alone_is_still_wrong(tmp_path, own_cache, rng, monkeypatch
     from neurolocal.subject import quantised
 
     model = llama(192, 256, seed=int(rng.integers(2**31)))
-    folder = save(model, tmp_path / "model")
+    folder = save_folder(model, tmp_path / "model")
     quantise(folder, model, (128, 128))
     monkeypatch.setattr(quantised, "_fp8_blocks", lambda size, original, dtype: original)
     found = load_subject(folder, device="cpu").model.model.layers[0].mlp.down_proj.weight
@@ -122,7 +123,7 @@ def test_transformers_is_left_as_it_was(tmp_path, own_cache, rng) -> None:
 
     before = Fp8Dequantize._dequantize_one
     model = llama(64, 96, seed=0)
-    folder = save(model, tmp_path / "model")
+    folder = save_folder(model, tmp_path / "model")
     quantise(folder, model, (128, 128))
     load_subject(folder, device="cpu")
     (folder / "model.safetensors").write_bytes(b"")
@@ -134,7 +135,7 @@ def test_transformers_is_left_as_it_was(tmp_path, own_cache, rng) -> None:
 def test_what_needs_a_package_says_which(method: str, tmp_path, own_cache, monkeypatch) -> None:
     from neurolocal.subject import quantised
 
-    folder = save(llama(64, 96, seed=0), tmp_path / "model")
+    folder = save_folder(llama(64, 96, seed=0), tmp_path / "model")
     settings = {"load_in_4bit": True} if method == "nf4" else {"quant_method": method, "bits": 4}
     change(folder, **settings)
     monkeypatch.setattr(quantised, "_installed", lambda package: False)
@@ -146,7 +147,7 @@ def test_what_needs_a_package_says_which(method: str, tmp_path, own_cache, monke
 
 @pytest.mark.parametrize("method", ["no-such-method", 7, None, "fbgemm_fp8", "bitnet", "higgs", "nvfp4", "eetq"])
 def test_what_cannot_be_read_here_says_why(method: Any, tmp_path, own_cache) -> None:
-    folder = save(llama(64, 96, seed=0), tmp_path / "model")
+    folder = save_folder(llama(64, 96, seed=0), tmp_path / "model")
     change(folder, quant_method=method)
     text = refusal(folder)
     assert "quantised by" in text
@@ -157,14 +158,14 @@ def test_what_cannot_be_read_here_says_why(method: Any, tmp_path, own_cache) -> 
     "settings", [{"weight_block_size": "wide"}, {"weight_block_size": [0, 1]}, {"weight_block_size": [2]}]
 )
 def test_a_damaged_quantisation(settings: dict[str, Any], tmp_path, own_cache) -> None:
-    folder = save(llama(64, 96, seed=0), tmp_path / "model")
+    folder = save_folder(llama(64, 96, seed=0), tmp_path / "model")
     change(folder, quant_method="fp8", **settings)
     assert str(folder) in refusal(folder)
 
 
 @pytest.mark.parametrize("there", ["words", 7, []])
 def test_a_quantisation_that_is_no_mapping(there: Any, tmp_path, own_cache) -> None:
-    folder = save(llama(64, 96, seed=0), tmp_path / "model")
+    folder = save_folder(llama(64, 96, seed=0), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"quantization_config": there}))
     assert str(folder) in refusal(folder)

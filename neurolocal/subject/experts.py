@@ -93,6 +93,10 @@ class ExpertLayer:
             handles.append(self._part(None).register_forward_pre_hook(reading.at_shared))
         return handles
 
+    def unread(self) -> _Undo:
+        """The same for a layer that nobody reads: a layer's bits then don't depend on which others are read."""
+        return _Swapped(self.experts, lambda *args, **named: self.products(*args, *named.values(), _nobody))
+
     def products(
         self,
         hidden: Float[Tensor, "token d_model"],
@@ -272,6 +276,10 @@ class _Reading:
             raise PassEnd
 
 
+def _nobody(post: Tensor, inner: Tensor | None, order: _Order) -> None:
+    """The reader of a layer that is not read."""
+
+
 class _Undo:
     """What `attach` returns: something that can be removed after the pass."""
 
@@ -332,7 +340,7 @@ def deviations(
 
     def compare(number: int, layer: ExpertLayer) -> Callable[..., None]:
         def see(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
-            ours = layer.products(*(*args, *named.values()), lambda post, inner, order: None)  # pyright: ignore
+            ours = layer.products(*args, *named.values(), _nobody)
             scale = output.float().abs().max().clamp(min=1e-30)
             found[number] = float((ours.float() - output.float()).abs().max() / scale)
 
@@ -350,5 +358,7 @@ def deviations(
 def _has_grouped(x: Tensor, weight: Tensor) -> bool:
     """Whether torch's grouped product runs on this device in this dtype."""
     if x.device.type != "cuda" or weight.dtype != torch.bfloat16 or not hasattr(nn.functional, "grouped_mm"):
+        return False
+    if any(n * weight.element_size() % 16 for n in weight.shape[1:]):  # its kernels read 16 bytes at a time
         return False
     return torch.cuda.get_device_capability(x.device) >= (8, 0)

@@ -224,6 +224,7 @@ class Subject:
                     handles += self.expert_layers[layer].attach(spots, reader=reader, shape=tokens.shape, last=last)
                 else:
                     handles += attach(self._out[layer], spots, reader=reader, shape=tokens.shape, last=last)
+            handles += [one.unread() for i, one in self.expert_layers.items() if i < max(wanted) and i not in wanted]
             self.body(input_ids=tokens.to(self.device), **({"use_cache": False} | body))
         except PassEnd:
             pass

@@ -25,6 +25,7 @@ from neurolocal.records import (
     SIDES,
     CaseStatistics,
     Example,
+    Experts,
     LayerRecord,
     LogitEffects,
     Maxima,
@@ -297,6 +298,10 @@ class Store:
         n, d_vocab = len(self.neurons(layer)), len(self.vocabulary.tokens)
         return read_collect.read_logit_effects(self._file, self._base(layer), n=n, d_vocab=d_vocab)
 
+    def experts(self, layer: int) -> Experts | None:
+        """Which neurons of a layer belong to which expert, and the positions routed to each; None without experts."""
+        return read_collect.read_experts(self._file, self._base(layer), neurons=self.neurons(layer))
+
     def record(self, layer: int) -> LayerRecord:
         """Everything that a collection stored of a layer."""
         return LayerRecord(
@@ -306,6 +311,7 @@ class Store:
             cases=self.cases(layer),
             neurons=self.neurons(layer) if self._file.has(f"{self._base(layer)}/neuron") else None,
             effects=self.logit_effects(layer),
+            experts=self.experts(layer),
         )
 
     def maxima(self, layer: int) -> Maxima:

@@ -6,6 +6,7 @@ weights, one position at a time.
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -165,3 +166,11 @@ def plain_gated(mlp: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, 
     """Gate, in projection and activation of a dense gated MLP."""
     pre, linear = x @ mlp.gate_proj.weight.T, x @ mlp.up_proj.weight.T
     return pre, linear, silu(pre) * linear
+
+
+def sparse_folder(kind: str, folder: Path, *, tokenizer_from: Path, seed: int = 0) -> Path:
+    """A Hugging Face folder of such a model, with a real tokenizer of 512 tokens."""
+    sparse_model(kind, seed=seed, larger={"vocab_size": 512}).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((tokenizer_from / name).read_bytes())
+    return folder

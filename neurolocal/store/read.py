@@ -302,6 +302,25 @@ class Store:
         """Which neurons of a layer belong to which expert, and the positions routed to each; None without experts."""
         return read_collect.read_experts(self._file, self._base(layer), neurons=self.neurons(layer))
 
+    def neuron_of(self, layer: int, expert: int, index: int) -> int:
+        """The number within the layer of an expert's neuron.
+
+        Raises:
+            StoreError: the layer has no such expert, or the expert no such neuron.
+        """
+        self.require_layers([layer])
+        experts = self.experts(layer)
+        if experts is None or not 0 <= expert < len(experts.count):
+            there = "no experts" if experts is None else f"experts 0 to {len(experts.count) - 1}"
+            raise StoreError(f"looking for expert {expert} of layer {layer} in {self.path}: it has {there}.")
+        first, stop = experts.offsets[expert : expert + 2].tolist()
+        if not 0 <= index < stop - first:
+            raise StoreError(
+                f"looking for neuron {index} of expert {expert} of layer {layer} in {self.path}: the expert has "
+                f"neurons 0 to {stop - first - 1}."
+            )
+        return first + index
+
     def record(self, layer: int) -> LayerRecord:
         """Everything that a collection stored of a layer."""
         return LayerRecord(

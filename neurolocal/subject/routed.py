@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -58,17 +58,29 @@ class Routed:
             neuron: indices within the layer.
             fill: 0 by default, since an expert that is not asked adds nothing.
         """
-        n, d = self.shape[0] * self.shape[1], self.x.shape[1]
-        where = torch.full((n * self.n_experts,), -1, device=self.x.device)
-        where[self.token * self.n_experts + self.expert] = torch.arange(len(self.token), device=self.x.device)
-        own = neuron < self.n_experts * d
-        entry = where[token * self.n_experts + torch.where(own, neuron // d, 0)]
+        d = self.x.shape[1]
+        entry, own = self._entries(token, neuron)
         found = own & (entry >= 0)
         out = self.x.new_full(token.shape, fill)
         out[found] = self.x[entry[found], neuron[found] % d]
         if self.shared is not None:
             out[~own] = self.shared.flatten(0, 1)[token[~own], neuron[~own] - self.n_experts * d]
         return out
+
+    def has(self, token: Int64[Tensor, "n"], neuron: Int64[Tensor, "n"]) -> Bool[Tensor, "n"]:
+        """Whether positions were routed to the experts of neurons."""
+        entry, own = self._entries(token, neuron)
+        return ~own | (entry >= 0)
+
+    def _entries(
+        self, token: Int64[Tensor, "n"], neuron: Int64[Tensor, "n"]
+    ) -> tuple[Int64[Tensor, "n"], Bool[Tensor, "n"]]:
+        """The entry of each, -1 where there is none, and whether the neuron is one of an expert that is routed to."""
+        n, d = self.shape[0] * self.shape[1], self.x.shape[1]
+        where = torch.full((n * self.n_experts,), -1, device=self.x.device)
+        where[self.token * self.n_experts + self.expert] = torch.arange(len(self.token), device=self.x.device)
+        own = neuron < self.n_experts * d
+        return where[token * self.n_experts + torch.where(own, neuron // d, 0)], own
 
     def columns(self, neurons: Sequence[int], fill: float = float("nan")) -> Float[Tensor, "batch pos neuron"]:
         """Some neurons at all positions."""

@@ -166,3 +166,57 @@ def test_every_expert_may_be_silent_in_a_short_row(own_cache) -> None:
     x = subject.activations(torch.tensor([[3]]), 1)
     assert x.shape == (1, 1, 192)
     assert int((~x.isnan()).sum()) == 3 * 24
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+def test_branches_side_by_side_equal_plain_passes(kind: str, rng, own_cache) -> None:
+    """Where a branch's token is routed elsewhere, the neuron's activation is 0."""
+    from neurolocal.subject.packed import Packed
+
+    subject = sparse(kind, seed=int(rng.integers(2**31)))
+    row = rng.integers(0, VOCAB, 16)
+    for site in ("post", "pre"):
+        packed = Packed(subject, budget=24, site=site)
+        branches = {
+            layer: [
+                (int(rng.integers(1, 16)), rng.integers(0, VOCAB, rng.integers(1, 4)).tolist(), int(neuron))
+                for neuron in rng.integers(0, subject.d_mlp[layer], 20)
+            ]
+            for layer in range(3)
+        }
+        found = packed.activations(row, branches)
+        assert packed.packs
+        silent = 0
+        for layer, of_layer in branches.items():
+            values = np.split(found[layer].flat, found[layer].start[1:])
+            for value, (position, own, neuron) in zip(values, of_layer, strict=True):
+                tokens = torch.from_numpy(np.concatenate([row[:position], own]))[None]
+                expected, _ = plain_layers(subject.model, tokens)
+                true = np.nan_to_num(getattr(expected[layer], site)[0, position:, neuron], nan=0.0)
+                np.testing.assert_allclose(value, true, atol=2e-4 * np.nanmax(np.abs(getattr(expected[layer], site))))
+                silent += int((true == 0).sum())
+        assert silent, "every branch was routed to its neuron's expert: nothing was tested"
+
+
+@pytest.mark.parametrize("kind", ["Mixtral", "GptOss", "DeepseekV3"])
+def test_logit_effects_of_experts(kind: str, rng, own_cache) -> None:
+    """A neuron's row of its expert's down projection through final norm and unembedding."""
+    from neurolocal.subject.logits import logit_effects
+
+    subject = sparse(kind, seed=int(rng.integers(2**31)))
+    torch.nn.init.normal_(subject.model.model.norm.weight)
+    mlp, d = subject.model.model.layers[2].mlp, subject.facts()["d_expert"][2]
+    chosen = sorted(rng.choice(subject.d_mlp[2], 12, replace=False).tolist())
+    found = logit_effects(subject, 2, k=5, block=7, neurons=chosen)
+    n = mlp.experts.down_proj.shape[0]
+    for i, neuron in enumerate(chosen):
+        if neuron >= n * d:
+            row = mlp.shared_experts.down_proj.weight[:, neuron - n * d]
+        else:
+            one = mlp.experts.down_proj[neuron // d]
+            row = one[neuron % d] if kind == "GptOss" else one[:, neuron % d]
+        effect = (row * subject.model.model.norm.weight) @ subject.model.lm_head.weight.T
+        effect = effect - effect.mean()
+        np.testing.assert_allclose(found.promoted_effect[i], effect.topk(5).values, atol=1e-4)
+        np.testing.assert_allclose(found.suppressed_effect[i], -(-effect).topk(5).values, atol=1e-4)
+        assert found.promoted[i].tolist() == effect.topk(5).indices.tolist()

@@ -117,7 +117,8 @@ class Statistics:
     above: Int64[np.ndarray, "threshold neuron"]
     """Positions with activation > each of `THRESHOLDS`."""
     nonfinite: Int64[np.ndarray, "neuron"]
-    """Positions whose activation was NaN or infinite; they are in no list and no sum."""
+    """Positions whose activation was NaN or infinite, or that were not routed to the neuron's expert; they are in no
+    list and no sum."""
     sampled: int
     """Positions that the histogram was made from, one in `HISTOGRAM_EVERY`."""
     histogram: Int64[np.ndarray, "neuron bin"]
@@ -235,6 +236,37 @@ class LogitEffects:
 
 
 @dataclass(frozen=True)
+class Experts:
+    """The experts of a layer, in the order of their neurons.
+
+    A neuron of such a layer is (expert, index); its number in the layer is `offsets[expert]` + index. At a position that
+    is not routed to its expert it has no activation: the position is in `Statistics.nonfinite` and in nothing else.
+    """
+
+    offsets: Int64[np.ndarray, "_"]
+    """The neurons of expert e are `offsets[e]` to `offsets[e + 1]`; one more than experts, from 0, always rising."""
+    shared: int
+    """How many experts, the last ones, run at every position: 0 or 1."""
+    count: Int64[np.ndarray, "expert"]
+    """Counted positions that were routed to each expert."""
+
+    def of(self, neuron: int) -> tuple[int, int]:
+        """The expert of a neuron, and the neuron's index within it."""
+        expert = int(np.searchsorted(self.offsets, neuron, side="right")) - 1
+        return expert, neuron - int(self.offsets[expert])
+
+    def name(self, neuron: int) -> str:
+        """The neuron in words: `expert 3 · neuron 17`."""
+        expert, index = self.of(neuron)
+        own = len(self.count) - self.shared
+        return f"expert {expert} · neuron {index}" if expert < own else f"shared expert · neuron {index}"
+
+    def routed(self, neurons: Int64[np.ndarray, "neuron"]) -> Int64[np.ndarray, "neuron"]:
+        """Counted positions that were routed to the expert of each neuron."""
+        return self.count[np.searchsorted(self.offsets, neurons, side="right") - 1]
+
+
+@dataclass(frozen=True)
 class LayerRecord:
     """The result of a collection for the neurons of one layer at one site."""
 
@@ -247,6 +279,17 @@ class LayerRecord:
     neurons: Int64[np.ndarray, "neuron"] | None = None
     """Index within the layer of each; None is all of them, in order."""
     effects: LogitEffects | None = None
+    experts: Experts | None = None
+    """Whose neurons they are; None for a layer without experts."""
+
+    @property
+    def unreadable(self) -> Int64[np.ndarray, "neuron"]:
+        """Positions with a NaN or infinite activation: `nonfinite` less the positions routed to other experts."""
+        s = self.statistics
+        if self.experts is None:
+            return s.nonfinite
+        neurons = np.arange(len(s.nonfinite)) if self.neurons is None else self.neurons
+        return s.nonfinite - (s.count - self.experts.routed(neurons))
 
 
 @dataclass(frozen=True)

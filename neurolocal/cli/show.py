@@ -17,11 +17,15 @@ from neurolocal.cli.options import example, side_option, site_option, store_argu
 @click.argument("neuron", type=int)
 @side_option
 @site_option
+@click.option("--expert", type=click.IntRange(0), help="NEURON is the index within this expert of the layer.")
 @click.option("--limit", type=click.IntRange(0), help="Examples to show.  [default: all]")
-def show(path: Path, layer: int, neuron: int, side: Any, site: Any, limit: int | None) -> None:
+def show(
+    path: Path, layer: int, neuron: int, side: Any, site: Any, expert: int | None, limit: int | None
+) -> None:  # fmt: skip
     """One neuron: its evidence, statistics and examples."""
     from neurolocal import report
     from neurolocal.store import Store
 
     with Store(path, site=site) as store:
+        neuron = neuron if expert is None else store.neuron_of(layer, expert, neuron)
         report.show(store, layer, neuron, out=sys.stdout, side=side, limit=limit)

@@ -86,6 +86,85 @@ def _size_overload(bits):
     return lambda bits: _bits_to_float(np.uint32(bits)) if bits >= 0 else np.float32(-np.inf)
 
 
+def _row(x, batch, b):
+    raise NotImplementedError("called by compiled code only")
+
+
+@overload(_row, inline="always")
+def _row_overload(x, batch, b):
+    """The activations of one row: all positions, or of an expert's neurons (2-D) those that were routed to it."""
+    if x.ndim == 3:
+        return lambda x, batch, b: x[b]
+    return lambda x, batch, b: x[batch.first[b] : batch.first[b + 1]]
+
+
+def _places(batch, b):
+    raise NotImplementedError("called by compiled code only")
+
+
+@overload(_places, inline="always")
+def _places_overload(batch, b):
+    """The position of each entry of a row; None where the entries are the positions."""
+    if "first" not in batch.fields:
+        return lambda batch, b: None
+    return lambda batch, b: batch.position[batch.first[b] : batch.first[b + 1]]
+
+
+def _position(places, at):
+    raise NotImplementedError("called by compiled code only")
+
+
+@overload(_position, inline="always")
+def _position_overload(places, at):
+    if isinstance(places, types.NoneType):
+        return lambda places, at: at
+    return lambda places, at: places[at]
+
+
+def _cut(window, x, places, at, before):
+    raise NotImplementedError("called by compiled code only")
+
+
+@overload(_cut)
+def _cut_overload(window, x, places, at, before):
+    """Fill a window with the activations around entry `at` of a row; NaN where there is none."""
+    if isinstance(places, types.NoneType):
+
+        def every_position(window, x, places, at, before):
+            first = at - before
+            low, high = max(0, -first), min(len(window), len(x) - first)
+            window[:low], window[high:] = np.nan, np.nan
+            for w in range(low, high):
+                window[w] = _to_float(x[first + w])
+
+        return every_position
+
+    def routed_positions(window, x, places, at, before):
+        first = places[at] - before
+        window[:] = np.nan
+        i = at
+        while i >= 0 and places[i] >= first:
+            window[places[i] - first] = _to_float(x[i])
+            i -= 1
+        i = at + 1
+        while i < len(places) and places[i] - first < len(window):
+            window[places[i] - first] = _to_float(x[i])
+            i += 1
+
+    return routed_positions
+
+
+def _drawn(x, drawn, i):
+    raise NotImplementedError("called by compiled code only")
+
+
+@overload(_drawn, inline="always")
+def _drawn_overload(x, drawn, i):
+    if x.ndim == 3:
+        return lambda x, drawn, i: x[drawn[i, 0], drawn[i, 1]]
+    return lambda x, drawn, i: x[drawn[i]]
+
+
 @numba.njit(nogil=True, error_model="numpy", inline="always")
 def _more(a, b):
     return a if a > b else b
@@ -283,7 +362,7 @@ def _add(whole, fraction, value):
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _enter(kept, side, d, s, row, x, at, before):
+def _enter(kept, side, d, s, row, x, places, at, before):
     """Insert an example into one list, in order; the last entry drops out and its window is overwritten."""
     strength, rows = kept.strength[side, d], kept.row[side, d]
     position, slot = kept.position[side, d], kept.slot[side, d]
@@ -292,13 +371,8 @@ def _enter(kept, side, d, s, row, x, at, before):
     while i > 0 and s > strength[i - 1]:
         strength[i], rows[i], position[i], slot[i] = strength[i - 1], rows[i - 1], position[i - 1], slot[i - 1]
         i -= 1
-    strength[i], rows[i], position[i], slot[i] = s, row, at, place
-    window = kept.window[side, d, place]
-    first = at - before
-    low, high = max(0, -first), min(len(window), len(x) - first)
-    window[:low], window[high:] = np.nan, np.nan
-    for w in range(low, high):
-        window[w] = _to_float(x[first + w])
+    strength[i], rows[i], position[i], slot[i] = s, row, _position(places, at), place
+    _cut(kept.window[side, d, place], x, places, at, before)
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
@@ -314,13 +388,13 @@ def _bins(x, low, n, bins):
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _draw(x, drawn, kept, low, n):
+def _draw(x, drawn, kept, base, low, n):
     """Count the drawn positions of a block in the histogram, neuron by neuron: its bins then stay in the L1 cache."""
     bins = np.empty((len(drawn), BLOCK), np.uint8)
     for i in range(len(drawn)):
-        _bins(x[drawn[i, 0], drawn[i, 1]], low, n, bins[i])
+        _bins(_drawn(x, drawn, i), low, n, bins[i])
     for j in range(n):
-        histogram = kept.histogram[low + j]
+        histogram = kept.histogram[base + low + j]
         for i in range(len(drawn)):
             if bins[i, j] < BINS:
                 histogram[bins[i, j]] += 1
@@ -370,7 +444,7 @@ def _add_case_row(best, count, row_sums, powers, positions, low, n, kept, sums, 
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _look_closer(x, runs, row, j, low, extremes, near, odd, kept, sums, weakest, before):
+def _look_closer(x, places, runs, row, j, low, extremes, near, odd, kept, sums, weakest, before):
     """One neuron of one row that may enter a list, or that has activations which must not be counted.
 
     `x` is the row of this neuron alone; `near` is where the pieces begin that hold its extremes. `odd` states that the
@@ -391,12 +465,12 @@ def _look_closer(x, runs, row, j, low, extremes, near, odd, kept, sums, weakest,
     for side in range(2):
         s = extremes[0] if side == 0 else -extremes[1]
         if s > weakest[side, j]:
-            _enter(kept, side, d, s, row, x, _first(x, runs, extremes[side], near[side]), before)
+            _enter(kept, side, d, s, row, x, places, _first(x, runs, extremes[side], near[side]), before)
             weakest[side, j] = kept.strength[side, d, -1]
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _look_closer_at_cases(x, gate, linear, runs, row, j, low, best, near, odd, kept, sums, weakest, before):
+def _look_closer_at_cases(x, places, gate, linear, runs, row, j, low, best, near, odd, kept, sums, weakest, before):
     """The same for the sign cases."""
     d = low + j
     if odd:
@@ -410,22 +484,23 @@ def _look_closer_at_cases(x, gate, linear, runs, row, j, low, best, near, odd, k
         s = best[case]
         if s > weakest[2 + case, j]:
             at = _first_of_case(x, gate, linear, runs, s, case, near[case])
-            _enter(kept, 2 + case, d, s, row, x, at, before)
+            _enter(kept, 2 + case, d, s, row, x, places, at, before)
             weakest[2 + case, j] = kept.strength[2 + case, d, -1]
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def update(x, bits, gate, linear, batch, kept, first, last, before, cases, levels, size_bits):
+def update(x, bits, gate, linear, batch, kept, base, first, last, before, cases, levels, size_bits):
     """Add neurons `first` to `last` of one batch to the state of a layer; threads share a batch by neurons.
 
     Args:
-        x: (batch, pos, neuron) float32, or bfloat16 seen as uint16.
+        x: (batch, pos, neuron) float32, or bfloat16 seen as uint16; of one expert (entry, neuron), see `RoutedRuns`.
         bits: the same memory as signed integers.
-        gate, linear: (batch, pos, neuron) outputs of the gate and in projections, seen as signed integers; not read
+        gate, linear: of the same shape, outputs of the gate and in projections, seen as signed integers; not read
             without `cases`.
-        batch: a `state.BatchRuns`.
+        batch: a `state.BatchRuns`, or of one expert a `state.RoutedRuns`.
         kept: a `state.StateArrays`.
-        first, last: the half-open range of neurons.
+        base: number in `kept` of the neuron that is first in `x`.
+        first, last: the half-open range of neurons of `x`.
         before: positions of a window before its peak.
         cases: whether sign cases are collected.
         levels: 0 and the thresholds, seen as the same integers.
@@ -442,12 +517,13 @@ def update(x, bits, gate, linear, batch, kept, first, last, before, cases, level
     here_most, here_least = np.empty(BLOCK, f32), np.empty(BLOCK, f32)
     most_at, least_at, best_at = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32), np.empty((4, BLOCK), np.int32)
     for low in range(first, last, BLOCK):
-        n = min(BLOCK, last - low)
+        n, own = min(BLOCK, last - low), base + low
         sums[:], case_sums[:] = 0, 0
         for side in range(len(kept.strength)):
             for j in range(n):
-                weakest[side, j] = kept.strength[side, low + j, -1]
-        for b in range(x.shape[0]):
+                weakest[side, j] = kept.strength[side, own + j, -1]
+        for b in range(len(batch.rows)):
+            xb, bits_b, places = _row(x, batch, b), _row(bits, batch, b), _places(batch, b)
             most[:], least[:], powers[:], counts[:] = -np.inf, np.inf, 0, 0
             most_at[:], least_at[:] = 0, 0
             mine, row, positions = batch.runs[b, : batch.n_runs[b]], batch.rows[b], 0
@@ -457,16 +533,17 @@ def update(x, bits, gate, linear, batch, kept, first, last, before, cases, level
                 for start in range(mine[r, 0], mine[r, 1], PIECE):
                     stop = min(start + PIECE, mine[r, 1])
                     here_most[:], here_least[:] = -np.inf, np.inf
-                    _scan(x[b], start, stop, low, n, here_most, here_least, powers)
+                    _scan(xb, start, stop, low, n, here_most, here_least, powers)
                     _keep_extremes(here_most, here_least, np.int32(start), n, most, least, most_at, least_at)
-                    _count(bits[b], start, stop, low, n, levels, piece)
+                    _count(bits_b, start, stop, low, n, levels, piece)
                     since += PIECE
                     if since >= FULL:
                         _empty_into(piece, counts, n)
                         since = 0
             _empty_into(piece, counts, n)
-            _add_row(most, least, powers, counts, low, n, kept, sums, weakest, look)
+            _add_row(most, least, powers, counts, own, n, kept, sums, weakest, look)
             if cases:
+                gate_b, linear_b = _row(gate, batch, b), _row(linear, batch, b)
                 best[:], best_at[:], case_counts[:], row_sums[:], since = -np.inf, 0, 0, 0, 0
                 case_piece[:] = 0
                 for r in range(len(mine)):
@@ -474,7 +551,7 @@ def update(x, bits, gate, linear, batch, kept, first, last, before, cases, level
                         stop = min(start + PIECE, mine[r, 1])
                         best_bits[:] = -1
                         _scan_cases(
-                            x[b], bits[b], gate[b], linear[b], start, stop, low, n, size_bits,
+                            xb, bits_b, gate_b, linear_b, start, stop, low, n, size_bits,
                             best_bits, case_piece, row_sums,
                         )  # fmt: skip
                         _keep_best(best_bits, np.int32(start), n, best, best_at)
@@ -483,27 +560,27 @@ def update(x, bits, gate, linear, batch, kept, first, last, before, cases, level
                             _empty_into(case_piece, case_counts, n)
                             since = 0
                 _empty_into(case_piece, case_counts, n)
-                _add_case_row(best, case_counts, row_sums, powers, positions, low, n, kept, case_sums, weakest, look)
+                _add_case_row(best, case_counts, row_sums, powers, positions, own, n, kept, case_sums, weakest, look)
             for j in range(n):
                 if not look[j]:
                     continue
                 d, odd = low + j, not np.isfinite(powers[3, j])
                 extremes[0], extremes[1], near[0], near[1] = most[j], least[j], most_at[j], least_at[j]
-                _look_closer(x[b, :, d], mine, row, j, low, extremes, near, odd, kept, sums, weakest, before)
+                _look_closer(xb[:, d], places, mine, row, j, own, extremes, near, odd, kept, sums, weakest, before)
                 if cases:
                     for case in range(4):
                         case_best[case], near[case] = best[case, j], best_at[case, j]
                     _look_closer_at_cases(
-                        x[b, :, d], gate[b, :, d], linear[b, :, d], mine, row, j, low, case_best, near, odd, kept,
+                        xb[:, d], places, gate_b[:, d], linear_b[:, d], mine, row, j, own, case_best, near, odd, kept,
                         case_sums, weakest, before,
                     )  # fmt: skip
         for i in range(4):
             unit = FOURTH if i == 3 else 1.0
             for j in range(n):
-                d = low + j
+                d = own + j
                 kept.whole[i, d], kept.fraction[i, d] = _add(kept.whole[i, d], kept.fraction[i, d], sums[i, j] * unit)
                 if cases:
                     kept.case_whole[i, d], kept.case_fraction[i, d] = _add(
                         kept.case_whole[i, d], kept.case_fraction[i, d], case_sums[i, j]
                     )
-        _draw(x, batch.drawn, kept, low, n)
+        _draw(x, batch.drawn, kept, base, low, n)

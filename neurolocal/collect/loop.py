@@ -25,12 +25,12 @@ from neurolocal.collect import plain
 from neurolocal.collect.device import DeviceState
 from neurolocal.collect.rows import RowBuffer
 from neurolocal.collect.sample import Sampler
-from neurolocal.collect.state import CountedBatch, LayerState, State
+from neurolocal.collect.state import Activations, CountedBatch, LayerState, State
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, CorpusError
 from neurolocal.provenance import Parts
-from neurolocal.records import LayerRecord, Place, Site
+from neurolocal.records import Experts, LayerRecord, Place, Site
 from neurolocal.words.counted import counted_positions
 
 CHECKPOINT_SECONDS = 300.0
@@ -57,7 +57,10 @@ class CollectSubject(Protocol):
     @property
     def vocabulary(self) -> Any: ...  # noqa: D102
     def device_of(self, layer: int) -> torch.device: ...  # noqa: D102
-    def read(self, tokens: Tensor, readers: Mapping[int, Any], *, sites: Sequence[Site]) -> None: ...  # noqa: D102
+    def experts_of(self, layer: int) -> Experts | None: ...  # noqa: D102
+    def read(  # noqa: D102
+        self, tokens: Tensor, readers: Mapping[int, Any], *, sites: Sequence[Site], routed: bool
+    ) -> None: ...
 
 
 @runtime_checkable
@@ -169,13 +172,14 @@ def start(subject: CollectSubject, config: CollectConfig) -> Progress:
     for site in config.sites:
         for layer in range(subject.n_layers) if config.layers is None else config.layers:
             device, cases = subject.device_of(layer), config.sign_cases and site == "post"
+            experts = subject.experts_of(layer)
             if device.type == "cpu":
-                states[site, layer] = LayerState(subject.d_mlp[layer], config, cases=cases)
+                states[site, layer] = LayerState(subject.d_mlp[layer], config, cases=cases, experts=experts)
             else:
                 if device.type == "cuda" and reduce is plain.reduced:
                     reduce = plain.compiled()
                 states[site, layer] = DeviceState(
-                    subject.d_mlp[layer], config, cases=cases, device=device, reduce=reduce
+                    subject.d_mlp[layer], config, cases=cases, experts=experts, device=device, reduce=reduce
                 )
     d_vocab = len(subject.vocabulary.tokens)
     return Progress(
@@ -292,7 +296,7 @@ def take(
     def reader(layer: int) -> Callable[..., None]:
         mine = [(i, progress.states[site, layer], site) for i, site in enumerate(sites) if site in own]
 
-        def see(*x: Tensor) -> None:
+        def see(*x: Activations) -> None:
             for i, state, site in mine:
                 cases = (x[signs[0]], x[signs[1]]) if signs is not None and site == "post" else None
                 state.update(x[i], cases, counted, workers)
@@ -300,7 +304,7 @@ def take(
         return see
 
     layers = {layer for _, layer in progress.states}
-    subject.read(torch.from_numpy(batch.tokens), {layer: reader(layer) for layer in layers}, sites=sites)
+    subject.read(torch.from_numpy(batch.tokens), {layer: reader(layer) for layer in layers}, sites=sites, routed=True)
     progress.token_count += np.bincount(batch.tokens[mask], minlength=len(progress.token_count))
     progress.rows += len(batch.rows)
     progress.n_tokens += counted.total

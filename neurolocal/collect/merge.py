@@ -30,6 +30,7 @@ def merge(a: LayerRecord, b: LayerRecord, *, sample: Int64[np.ndarray, "sample"]
         cases=None if a.cases is None or b.cases is None else _merge_cases(a.cases, b.cases),
         neurons=a.neurons,
         effects=a.effects or b.effects,
+        experts=a.experts and b.experts and dataclasses.replace(a.experts, count=a.experts.count + b.experts.count),
     )
 
 

@@ -7,6 +7,8 @@ uninterrupted one. Cost: see "Memory" in FORMAT.md; with k = 20, windows of 61 a
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,9 +20,21 @@ from neurolocal.collect import plain
 from neurolocal.collect.sample import Draw, Sampler
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
-from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS, CaseStatistics, LayerRecord, Side, Statistics, TopK
+from neurolocal.records import (
+    BINS,
+    CASES,
+    SIDES,
+    THRESHOLDS,
+    CaseStatistics,
+    Experts,
+    LayerRecord,
+    Side,
+    Statistics,
+    TopK,
+)
+from neurolocal.subject.routed import Routed
 
-Activations = Float[Tensor, "batch pos neuron"]
+Activations = Float[Tensor, "batch pos neuron"] | Routed
 
 
 class CountedBatch(NamedTuple):
@@ -106,11 +120,46 @@ class BatchRuns(NamedTuple):
     """(n, 2) int64: row within the batch, and position, of each position that the histogram counts."""
 
 
+class RoutedRuns(NamedTuple):
+    """The same of one expert, whose neurons have an entry at each position that was routed to it, and at no other."""
+
+    runs: np.ndarray
+    """(batch, run, 2) int64: the counted entries of a row as half-open ranges of that row's entries."""
+    n_runs: np.ndarray
+    """(batch,) int64."""
+    rows: np.ndarray
+    """(batch,) int64."""
+    drawn: np.ndarray
+    """(n,) int64: the entries that the histogram counts."""
+    first: np.ndarray
+    """(batch + 1,) int64: the entries of row b are `first[b]` to `first[b + 1]`."""
+    position: np.ndarray
+    """(entry,) int32: the position of each entry in its row."""
+
+
+class Chunk(NamedTuple):
+    """Some neurons of a layer that have activations at the same positions: all, one expert's, or the shared one's."""
+
+    base: int
+    """Where its first neuron is among those collected."""
+    x: Tensor
+    """(batch, pos, neuron), or of an expert (entry, neuron)."""
+    signs: tuple[Tensor, Tensor] | None
+    """Of the same shape."""
+    batch: BatchRuns | RoutedRuns
+    entering: np.ndarray
+    """The entries, or (n, 2) row and position, that enter the sample."""
+    slots: np.ndarray
+    """(n,) int64: where in the sample."""
+
+
 @runtime_checkable
 class State(Protocol):
     """What the loop needs of a layer's state, on the CPU or on a device."""
 
-    def update(self, x: Activations, signs: plain.Signs, counted: CountedBatch, workers: Workers) -> None:
+    def update(
+        self, x: Activations, signs: tuple[Activations, Activations] | None, counted: CountedBatch, workers: Workers
+    ) -> None:
         """Add one batch; `signs` are the outputs of the gate and in projections where sign cases are collected."""
         ...
 
@@ -130,10 +179,13 @@ class State(Protocol):
 class LayerState:
     """Lists and statistics of the neurons of one layer, on the CPU."""
 
-    def __init__(self, d_mlp: int, config: CollectConfig, *, cases: bool = False) -> None:
-        """An empty state; `cases` adds lists and statistics of the four sign cases."""
+    def __init__(
+        self, d_mlp: int, config: CollectConfig, *, cases: bool = False, experts: Experts | None = None
+    ) -> None:
+        """An empty state; `cases` adds lists and statistics of the four sign cases, `experts` says whose neurons are."""
         self.neurons = None if config.neurons is None else np.array(config.neurons, np.int64)
-        self._chosen = None if self.neurons is None else torch.from_numpy(self.neurons)
+        self.experts = experts
+        self.routed = np.zeros(0 if experts is None else len(experts.count), np.int64)
         n, k, width = len(config.neurons or range(d_mlp)), config.k, config.before + 1 + config.after
         sides, n_cases = (2 + len(CASES), n) if cases else (2, 0)
         self.before, self.cases, self.count, self.sampled = config.before, cases, 0, 0
@@ -157,32 +209,85 @@ class LayerState:
             case_fraction=np.zeros((4, n_cases), np.int64),
         )
 
-    def update(self, x: Activations, signs: plain.Signs, counted: CountedBatch, workers: Workers) -> None:
+    def update(
+        self, x: Activations, signs: tuple[Activations, Activations] | None, counted: CountedBatch, workers: Workers
+    ) -> None:
         """Add one batch of activations."""
-        from neurolocal.collect.kernels import BLOCK, update
+        from neurolocal.collect.kernels import BLOCK
 
-        x = self._own(x)
-        values = x if x.dtype is torch.bfloat16 else x.to(torch.float32)
-        bits = _bits(values)
-        floats = bits.view(np.uint16) if x.dtype is torch.bfloat16 else values.numpy()
-        none = np.empty((1, 1, 1), bits.dtype)
-        gate, linear = (_bits(self._own(t).to(values.dtype)) for t in signs) if signs is not None else (none, none)
-        batch = BatchRuns(counted.runs, counted.n_runs, counted.rows, counted.drawn.histogram)
-
-        def work(first: int, last: int) -> None:
-            update(
-                floats, bits, gate, linear, batch, self.kept, first, last, self.before, self.cases,
-                LEVELS_IN_BITS[bits.dtype.str], bits.dtype.type(np.iinfo(bits.dtype).max),
-            )  # fmt: skip
-
-        n = x.shape[2]
-        step = -(-n // (BLOCK * workers.n)) * BLOCK
-        workers.run(work, [(low, min(low + step, n)) for low in range(0, n, step)])
         self.count += counted.total
-        self.sampled += len(batch.drawn)
-        if len(counted.drawn.slots):
-            at = torch.from_numpy(counted.drawn.entering)
-            self.sample[counted.drawn.slots] = x[at[:, 0], at[:, 1]].float().numpy()
+        self.sampled += len(counted.drawn.histogram)
+        if isinstance(x, Routed):
+            self.sample[counted.drawn.slots] = np.nan
+            chunks = list(self._chunks(x, signs, counted))
+            workers.run(lambda first, last: [self._take(c) for c in chunks[first:last]], _shares(chunks, workers.n))
+            return
+        assert signs is None or (isinstance(signs[0], Tensor) and isinstance(signs[1], Tensor))
+        chosen = slice(None) if self.neurons is None else torch.from_numpy(self.neurons)
+        whole = self._dense(0, x, signs, chosen, counted)  # pyright: ignore[reportArgumentType]
+        n = whole.x.shape[2]
+        step = -(-n // (BLOCK * workers.n)) * BLOCK
+        arrays = _Arrays.of(whole)
+        workers.run(
+            lambda first, last: self._run(whole, arrays, first, last),
+            [(i, min(i + step, n)) for i in range(0, n, step)],
+        )
+        self._sample(whole, slice(0, n))
+
+    def _dense(self, base: int, x: Tensor, signs: plain.Signs, chosen: slice | Tensor, counted: CountedBatch) -> Chunk:
+        """Neurons that run at every position; `chosen` are the columns that are collected."""
+        batch = BatchRuns(counted.runs, counted.n_runs, counted.rows, counted.drawn.histogram)
+        own = [t[:, :, chosen].contiguous() for t in (x, *(signs or ()))]
+        return Chunk(base, own[0], tuple(own[1:]) or None, batch, counted.drawn.entering, counted.drawn.slots)  # pyright: ignore[reportArgumentType]
+
+    def _chunks(
+        self, x: Routed, signs: tuple[Activations, Activations] | None, counted: CountedBatch
+    ) -> Iterator[Chunk]:
+        """The experts that were routed to, and the shared one, each with its collected neurons."""
+        assert self.experts is not None
+        tensors = [t for t in (x, *(signs or ())) if isinstance(t, Routed)]
+        values = [t.x.contiguous() for t in tensors]
+        routes = _Routes(x, counted)
+        self.routed[: x.n_experts] += routes.counted
+        edges = self.experts.offsets.tolist()
+        for e, (low, high) in enumerate(itertools.pairwise(edges)):
+            base, stop, chosen = low, high, slice(None)
+            if self.neurons is not None:
+                base, stop = np.searchsorted(self.neurons, (low, high)).tolist()
+                chosen = torch.from_numpy(self.neurons[base:stop] - low)
+            if e == x.n_experts:
+                self.routed[e] += counted.total
+                shared = [t.shared for t in tensors]
+                assert all(isinstance(t, Tensor) for t in shared)
+                if base < stop:
+                    yield self._dense(base, shared[0], tuple(shared[1:]) or None, chosen, counted)  # pyright: ignore[reportArgumentType]
+                continue
+            self.kept.nonfinite[base:stop] += counted.total - int(routes.counted[e])
+            a, b = routes.offsets[e], routes.offsets[e + 1]
+            if a == b or base == stop:
+                continue
+            own = [t[a:b, chosen].contiguous() for t in values]
+            yield Chunk(base, own[0], tuple(own[1:]) or None, routes.runs(e), *routes.entering(e))  # pyright: ignore[reportArgumentType]
+
+    def _take(self, chunk: Chunk) -> None:
+        n = chunk.x.shape[-1]
+        self._run(chunk, _Arrays.of(chunk), 0, n)
+        self._sample(chunk, slice(chunk.base, chunk.base + n))
+
+    def _run(self, chunk: Chunk, arrays: _Arrays, first: int, last: int) -> None:
+        from neurolocal.collect.kernels import update
+
+        bits = arrays.bits
+        update(
+            arrays.floats, bits, arrays.gate, arrays.linear, chunk.batch, self.kept, chunk.base, first, last,
+            self.before, self.cases, LEVELS_IN_BITS[bits.dtype.str], bits.dtype.type(np.iinfo(bits.dtype).max),
+        )  # fmt: skip
+
+    def _sample(self, chunk: Chunk, own: slice) -> None:
+        if len(chunk.slots):
+            at = torch.from_numpy(chunk.entering)
+            found = chunk.x[at] if at.ndim == 1 else chunk.x[at[:, 0], at[:, 1]]
+            self.sample[chunk.slots, own] = found.float().numpy()
 
     def rows(self) -> Int64[np.ndarray, "_"]:
         """Row indices that the lists refer to; -1 for unused slots."""
@@ -208,6 +313,7 @@ class LayerState:
             np.ascontiguousarray(self.sample[order].T),
             cases=CaseStatistics(*(a.copy() for a in cases)) if self.cases else None,
             neurons=self.neurons,
+            experts=self.experts and dataclasses.replace(self.experts, count=self.routed.copy()),
         )
 
     def restore(self, record: LayerRecord) -> None:
@@ -225,10 +331,89 @@ class LayerState:
             for column in dataclasses.fields(record.cases):
                 getattr(kept, f"case_{column.name}")[:] = getattr(record.cases, column.name)
         self.sample[: record.sample.shape[1]] = record.sample.T
+        if record.experts is not None:
+            self.routed[:] = record.experts.count
 
-    def _own(self, x: Tensor) -> Tensor:
-        """The collected neurons, contiguous in memory."""
-        return (x if self._chosen is None else x[:, :, self._chosen]).contiguous()
+
+class _Arrays(NamedTuple):
+    """The tensors of a chunk as the kernels take them."""
+
+    floats: np.ndarray
+    bits: np.ndarray
+    gate: np.ndarray
+    linear: np.ndarray
+
+    @classmethod
+    def of(cls, chunk: Chunk) -> _Arrays:
+        x = chunk.x
+        values = x if x.dtype is torch.bfloat16 else x.to(torch.float32)
+        bits = _bits(values)
+        floats = bits.view(np.uint16) if x.dtype is torch.bfloat16 else values.numpy()
+        none = np.empty((1,) * x.ndim, bits.dtype)
+        gate, linear = (_bits(t.to(values.dtype)) for t in chunk.signs) if chunk.signs is not None else (none, none)
+        return cls(floats, bits, gate, linear)
+
+
+class _Routes:
+    """Where the entries of a batch are, expert by expert, and which of them are counted and drawn."""
+
+    def __init__(self, x: Routed, counted: CountedBatch) -> None:
+        n_rows, n_pos = x.shape
+        token = x.token.numpy()
+        self.offsets: list[int] = x.offsets.tolist()
+        self._counted, self._position = counted, (token % n_pos).astype(np.int32)
+        mine = counted.mask.ravel()[token]
+        row = x.expert.numpy() * n_rows + token // n_pos
+        self._first = np.searchsorted(row, np.arange(x.n_experts * n_rows + 1))
+        self.counted = np.bincount(x.expert.numpy()[mine], minlength=x.n_experts)
+        before, after = np.zeros(len(mine), bool), np.zeros(len(mine), bool)  # in the same row and counted
+        same = row[1:] == row[:-1]
+        before[1:], after[:-1] = same & mine[:-1], same & mine[1:]
+        start, stop = np.flatnonzero(mine & ~before), np.flatnonzero(mine & ~after) + 1
+        of = row[start]
+        self._n_runs = np.bincount(of, minlength=x.n_experts * n_rows).reshape(x.n_experts, n_rows)
+        self._runs = np.zeros((x.n_experts * n_rows, max(1, self._n_runs.max(initial=0)), 2), np.int64)
+        number = np.arange(len(of)) - np.searchsorted(of, of)
+        self._runs[of, number] = np.stack([start, stop], axis=1) - self._first[of][:, None]
+        self._runs = self._runs.reshape(x.n_experts, n_rows, -1, 2)
+        self._drawn = np.flatnonzero(_marked(counted.drawn.histogram, x.shape)[token])
+        slot = np.full(n_rows * n_pos, -1)
+        slot[counted.drawn.entering @ [n_pos, 1]] = counted.drawn.slots
+        self._slot = slot[token]
+        self._entering = np.flatnonzero(self._slot >= 0)
+        self._n_rows = n_rows
+
+    def runs(self, e: int) -> RoutedRuns:
+        """What the kernels take of one expert."""
+        a, b = self.offsets[e], self.offsets[e + 1]
+        first = self._first[e * self._n_rows : (e + 1) * self._n_rows + 1] - a
+        drawn = _between(self._drawn, a, b)
+        return RoutedRuns(self._runs[e], self._n_runs[e], self._counted.rows, drawn, first, self._position[a:b])
+
+    def entering(self, e: int) -> tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]:
+        """The entries of one expert that enter the sample, and their slots."""
+        a, b = self.offsets[e], self.offsets[e + 1]
+        own = _between(self._entering, a, b)
+        return own, self._slot[own + a]
+
+
+def _between(ascending: Int64[np.ndarray, "_"], a: int, b: int) -> Int64[np.ndarray, "_"]:
+    """The numbers from a to b, counted from a."""
+    low, high = np.searchsorted(ascending, (a, b))
+    return ascending[low:high] - a
+
+
+def _marked(drawn: Int64[np.ndarray, "drawn 2"], shape: tuple[int, int]) -> Bool[np.ndarray, "_"]:
+    found = np.zeros(shape, bool)
+    found[drawn[:, 0], drawn[:, 1]] = True
+    return found.ravel()
+
+
+def _shares(chunks: list[Chunk], n: int) -> list[tuple[int, int]]:
+    """Ranges of chunks that take about equally long, one a thread."""
+    done = np.cumsum([0, *(chunk.x.numel() for chunk in chunks)])
+    cuts = np.searchsorted(done, done[-1] * np.arange(1, n) / n)
+    return [(a, b) for a, b in itertools.pairwise([0, *cuts.tolist(), len(chunks)]) if a < b] or [(0, 0)]
 
 
 LEVELS_IN_BITS = {

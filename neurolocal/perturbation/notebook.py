@@ -194,7 +194,7 @@ def _strongest(
     row = np.array(head, dtype=np.int64)
     firsts = {n: i for i, n in enumerate(dict.fromkeys(n for n, _ in texts))} if head else {}
     branches = [(0, head, n) for n in firsts] + [(len(head), ids, n) for n, ids in texts]
-    flat, start = subject.activations(row, {layer: branches})[layer]
+    flat, start = subject.activations(row, {layer: branches})[layer][:2]
     parts = np.split(flat, start[1:])
     found = []
     for (neuron, ids), own in zip(texts, parts[len(firsts) :], strict=True):

@@ -47,7 +47,7 @@ def write_store(
     def layers() -> Iterator[tuple[Place, LayerRecord]]:
         effects = _effects(job, say) if complete else (lambda place: None)
         for place, record in progress.records():
-            if n := int(record.statistics.nonfinite.sum()):
+            if n := int(record.unreadable.sum()):
                 bad[place] = n
             yield place, dataclasses.replace(record, effects=effects(place))
 
@@ -79,13 +79,11 @@ def _effects(job: Collection, say: Say) -> Callable[[Place], LogitEffects | None
         if said or site not in ("post", "mid"):
             return None
         try:
-            found = logit_effects(job.subject, layer, k=job.config.logits, site=site)
+            return logit_effects(job.subject, layer, k=job.config.logits, site=site, neurons=job.config.neurons)
         except SubjectError as error:
             said.append(str(error))
             say(f"collect: no direct logit effects: {error}")
             return None
-        chosen = job.config.neurons
-        return found if chosen is None else LogitEffects(*(a[list(chosen)] for a in vars(found).values()))
 
     return effects
 
@@ -124,7 +122,9 @@ def restore(job: Collection, progress: Progress) -> Cursor:
 def _shapes(record: LayerRecord) -> tuple[Any, ...]:
     """The shapes that two records of one layer have in common if their settings are the same."""
     lists = {side: top.window.shape for side, top in record.lists.items()}
-    return lists, record.sample.shape[0], record.cases is None, None if record.neurons is None else list(record.neurons)
+    neurons = None if record.neurons is None else list(record.neurons)
+    experts = None if record.experts is None else (record.experts.offsets.tolist(), record.experts.shared)
+    return lists, record.sample.shape[0], record.cases is None, neurons, experts
 
 
 def cursor_of(store: Store) -> Cursor:

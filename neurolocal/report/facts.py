@@ -25,7 +25,8 @@ def subject_name(store: Store) -> str | None:
 
 def run_facts(store: Store, layers: Iterable[int], side: Side) -> list[tuple[str, str]]:
     """(name, value) of the run, then of the word vectors that the layers' similarity used."""
-    return [*_manifest_facts(store), *_vector_facts(store, layers, side)]
+    layers = list(layers)
+    return [*_manifest_facts(store), *_expert_facts(store, layers), *_vector_facts(store, layers, side)]
 
 
 def _manifest_facts(store: Store) -> list[tuple[str, str]]:
@@ -44,6 +45,20 @@ def _manifest_facts(store: Store) -> list[tuple[str, str]]:
         ("collection", "whole" if manifest["complete"] else "not finished"),
     ]
     return [(name, str(value)) for name, value in pairs if value not in (None, "")]
+
+
+def _expert_facts(store: Store, layers: Iterable[int]) -> list[tuple[str, str]]:
+    """How many experts the layers have, and how unevenly they are asked; empty without experts."""
+    found = [(one, store.statistics(layer).count) for layer in layers if (one := store.experts(layer)) is not None]
+    shares = [int(n) / max(count, 1) for one, count in found for n in one.count[: len(one.count) - one.shared]]
+    if not shares:
+        return []
+    routed = sorted({len(one.count) - one.shared for one, _ in found})
+    beside = " and a shared one" if any(one.shared for one, _ in found) else ""
+    return [
+        ("experts a layer", f"{', '.join(map(str, routed))}{beside}"),
+        ("positions routed to an expert", f"{percent(min(shares))} to {percent(max(shares))}"),
+    ]
 
 
 def _vector_facts(store: Store, layers: Iterable[int], side: Side) -> list[tuple[str, str]]:

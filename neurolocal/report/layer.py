@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from neurolocal.literals import Side
-from neurolocal.records import TABLES, Example, Statistics
+from neurolocal.records import TABLES, Example, Experts, Statistics
 from neurolocal.store import Store
 
 
@@ -37,6 +37,8 @@ class Layer:
     """Stage -> neuron -> its rows in the stage's table."""
     lists: list[list[Example]] | None
     """The examples of all neurons; None if they are read neuron by neuron."""
+    experts: Experts | None = None
+    """Whose neurons they are; None for a layer without experts."""
 
     def has(self, stage: str, neuron: int) -> bool:
         """Whether a stage's table contains a neuron."""
@@ -102,6 +104,7 @@ def read_layer(store: Store, layer: int, *, side: Side = "largest", whole: bool 
         index={neuron: i for i, neuron in enumerate(store.neurons(layer).tolist())},
         rows={stage: {} if table is None else _rows_by_neuron(table) for stage, table in tables.items()},
         lists=store.example_lists(layer, side) if whole else None,
+        experts=store.experts(layer),
     )
 
 

@@ -76,7 +76,8 @@ def show(
 
 
 def _header(screen: Console, row: NeuronRow) -> None:
-    line = Text.assemble((f"layer {row.layer} · neuron {row.neuron}", "bold"), " · ", verdict_text(row.verdict))
+    named = f" ({row.name})" if row.name else ""
+    line = Text.assemble((f"layer {row.layer} · neuron {row.neuron}{named}", "bold"), " · ", verdict_text(row.verdict))
     if isfinite(row.score):
         line.append(f" · score {row.score:.3f} · rank {row.rank}")
     screen.print(line)

@@ -100,6 +100,14 @@ class NeuronRow:
     """Scores of the description and the pattern: measure -> value, low and high (95 %), control."""
     evidence: dict[str, dict[str, float | str]]
     """Evidence of the stages that have no field here: stage -> column -> value."""
+    expert: int | None = None
+    """Number of the neuron's expert within the layer; None (and neither in JSON nor in CSV) without experts."""
+    expert_neuron: int | None = None
+    """Index within the expert."""
+    routed: float | None = None
+    """Share of the counted positions that were routed to the expert."""
+    name: str | None = None
+    """The neuron in words, `expert 3 · neuron 17`."""
 
 
 def report_rows(
@@ -155,7 +163,18 @@ def neuron_row(read: Layer, neuron: int) -> NeuronRow:
             for measure, values in read.scores(neuron).items()
         },
         evidence=other_evidence(read, neuron),
+        **_of_expert(read, neuron),
     )
+
+
+def _of_expert(read: Layer, neuron: int) -> dict[str, Any]:
+    """The fields of a neuron of an expert; none for a layer without experts."""
+    if read.experts is None:
+        return {}
+    expert, index = read.experts.of(neuron)
+    count = read.statistics.count
+    share = int(read.experts.count[expert]) / count if count else nan
+    return {"expert": expert, "expert_neuron": index, "routed": share, "name": read.experts.name(neuron)}
 
 
 def report_object(store: Store, rows: Iterable[NeuronRow], *, side: Side = "largest") -> dict[str, Any]:
@@ -176,7 +195,27 @@ def report_object(store: Store, rows: Iterable[NeuronRow], *, side: Side = "larg
             for stage in TABLES
         },
     }
-    return {**strict(facts), "neurons": [strict(asdict(row)) for row in rows]}
+    experts = {str(layer): one for layer in layers if (one := _experts(store, layer)) is not None}
+    if experts:
+        facts["experts"] = experts
+    return {**strict(facts), "neurons": [strict(_fields(row)) for row in rows]}
+
+
+def _experts(store: Store, layer: int) -> dict[str, Any] | None:
+    """The experts of a layer: where their neurons begin, how many always run, and the share of positions of each."""
+    found = store.experts(layer)
+    if found is None:
+        return None
+    routed = [int(n) / max(store.statistics(layer).count, 1) for n in found.count]
+    return {"offsets": found.offsets.tolist(), "shared": found.shared, "routed": routed}
+
+
+EXPERT_FIELDS = ("expert", "expert_neuron", "routed", "name")
+"""The fields of a row that only neurons of experts have."""
+
+
+def _fields(row: NeuronRow) -> dict[str, Any]:
+    return {name: value for name, value in asdict(row).items() if row.expert is not None or name not in EXPERT_FIELDS}
 
 
 def verdict_counts(rows: Iterable[NeuronRow]) -> dict[str, int]:
@@ -203,9 +242,13 @@ def report_csv(rows: Iterable[NeuronRow]) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(field.name for field in fields(NeuronRow))
+    rows = list(rows)
+    experts = any(row.expert is not None for row in rows)
+    names = [field.name for field in fields(NeuronRow) if experts or field.name not in EXPERT_FIELDS]
+    writer.writerow(names)
     for row in rows:
-        writer.writerow(_cell(value) for value in asdict(row).values())
+        values = asdict(row)
+        writer.writerow(_cell(values[name]) for name in names)
     return text.getvalue()
 
 

@@ -9,6 +9,7 @@ from math import nan
 from typing import NamedTuple
 
 from neurolocal.records import THRESHOLDS
+from neurolocal.render.figures import percent
 from neurolocal.report.layer import Layer
 
 
@@ -18,7 +19,8 @@ class NeuronStatistics(NamedTuple):
     finite: int
     """Positions with a finite activation."""
     nonfinite: int
-    """Positions with NaN or an infinity; 0 of an imported store, where the other positions are unknown."""
+    """Positions with NaN or an infinity; 0 of an imported store, where the other positions are unknown. Positions that
+    were not routed to the neuron's expert are not among them."""
     positions: str
     """The number of positions as text."""
     mean: float = nan
@@ -42,6 +44,12 @@ def neuron_statistics(read: Layer, neuron: int) -> NeuronStatistics:
     positions = f"{finite:,} positions, all that its page shows" if imported else f"{s.count:,} positions"
     if imported:
         nonfinite = 0
+    if read.experts is not None:
+        routed = int(read.experts.count[read.experts.of(neuron)[0]])
+        nonfinite -= s.count - routed
+        if routed < s.count:
+            share = percent(routed / s.count)
+            positions = f"{routed:,} of {s.count:,} positions, the {share} that were routed to its expert"
     if not finite:
         return NeuronStatistics(finite, nonfinite, positions)
     return NeuronStatistics(

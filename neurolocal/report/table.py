@@ -59,7 +59,8 @@ def print_table(
 
 def _table(rows: list[NeuronRow], *, wide: bool) -> Table:
     table = Table(box=None, expand=True, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for name in ("rank", "neuron", "score"):
+    experts = any(row.expert is not None for row in rows)
+    for name in ("rank", "neuron", *(["expert · neuron"] if experts else []), "score"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True, min_width=7)
     table.add_column("description", no_wrap=True, overflow="ellipsis", ratio=3)
@@ -71,6 +72,7 @@ def _table(rows: list[NeuronRow], *, wide: bool) -> Table:
         cells = [
             Text("–" if row.rank is None else str(row.rank)),
             Text(str(row.neuron)),
+            *([Text("–" if row.expert is None else f"{row.expert} · {row.expert_neuron}")] if experts else []),
             Text(f"{row.score:.3f}" if isfinite(row.score) else "–"),
             verdict_text(row.verdict),
             Text(visible(row.description, limit=LONGEST) or "–", style="" if row.description else "dim"),

@@ -36,7 +36,7 @@ class RandomRows:
     tokens: Sequence[Integer[np.ndarray, "_"]]
     """Their tokens, one array a row."""
     activations: Mapping[int, Sequence[Float32[np.ndarray, "_"]]]
-    """Neuron -> one array a row; NaN where a position is not counted."""
+    """Neuron -> one array a row; NaN where a position is not counted, or not routed to the neuron's expert."""
 
     def of(
         self, neuron: int, examples: Sequence[Example]
@@ -70,6 +70,8 @@ def read_random_rows(
     """
     import torch
 
+    from neurolocal.subject.routed import Routed
+
     index = scoring_rows(store.sample, config.rows, seed=config.seed)
     if not len(index):
         raise StoreError(
@@ -83,13 +85,14 @@ def read_random_rows(
 
     def reader(layer: int) -> Any:
         def see(x: Any) -> None:
-            values[layer].extend(x[:, :, running[layer]].float().cpu().numpy())
+            own = x.columns(running[layer]) if isinstance(x, Routed) else x[:, :, running[layer]]
+            values[layer].extend(own.float().cpu().numpy())
 
         return see
 
     for low in tqdm(range(0, len(at) if running else 0, BATCH), desc="random rows", unit="batch", disable=not bar):
         tokens = torch.from_numpy(stored[at[low : low + BATCH]].astype(np.int64))
-        subject().read(tokens, {layer: reader(layer) for layer in running}, sites=(store.site,))
+        subject().read(tokens, {layer: reader(layer) for layer in running}, sites=(store.site,), routed=True)
     counted = counted_positions(
         stored[at],
         length[at],

@@ -79,6 +79,8 @@ def check_layer(store: Store, layer: int, rows: RowLookup | None, faults: Faults
             odd = (~np.isfinite(sampled)).sum(axis=1) > statistics.nonfinite
             faults.where(f"{base}/sample", odd, "at most `nonfinite`", what="neurons with more NaN or infinities",
                          axes=("neuron",))  # fmt: skip
+    with faults.reading(f"{base}/experts"):
+        _check_experts(store, layer, statistics, sampled, faults)
     with faults.reading(f"{base}/cases"):
         _check_cases(store, layer, statistics, faults)
     with faults.reading(f"{base}/logits"):
@@ -143,6 +145,43 @@ def _check_statistics(store: Store, layer: int, s: Statistics, faults: Faults) -
     off = ~np.isclose(stored, s.mean, rtol=1e-9, atol=0, equal_nan=True)
     faults.where(f"{base}/mean", off, "the exact sum / finite positions", what="neurons that differ", axes=("neuron",))
     return s
+
+
+def _check_experts(
+    store: Store, layer: int, statistics: Statistics | None, sampled: np.ndarray | None, faults: Faults
+) -> None:
+    """The layer's experts are the manifest's; a neuron has activations where its expert is asked, at most."""
+    base, experts, subject = f"collect/{store.site}/{layer}/experts", store.experts(layer), store.manifest["subject"]
+    columns = [subject.get(name) for name in ("experts", "d_expert", "d_shared")]
+    if not all(isinstance(column, list) and layer < len(column) for column in columns):
+        if experts is not None:
+            faults.add(base, f"{len(experts.count)} experts", "none, as the manifest's subject says")
+        return
+    n, width, shared = [column[layer] for column in columns if isinstance(column, list)]
+    expected = [*(e * width for e in range(n + 1)), *([n * width + shared] if shared else [])] if n else []
+    if (experts.offsets.tolist() if experts else []) != expected:
+        faults.add(
+            f"{base}/offsets", "other neurons", f"{n} experts of {width} neurons, as the manifest's subject says"
+        )
+        return
+    if experts is None or statistics is None:
+        return
+    neurons, count = store.neurons(layer), statistics.count
+    own = len(experts.count) - experts.shared
+    faults.where(f"{base}/count", experts.count[own:] != count, f"{count:,} at an expert that always runs",
+                 what="experts that differ", axes=("expert",))  # fmt: skip
+    routed = experts.routed(neurons)
+    fewer = statistics.nonfinite < count - routed
+    faults.where(f"collect/{store.site}/{layer}/statistics/nonfinite", fewer, "at least the positions routed elsewhere",
+                 what="neurons with fewer", axes=("neuron",))  # fmt: skip
+    if sampled is None or own == 0:
+        return
+    of, first = np.unique(np.searchsorted(experts.offsets, neurons, side="right") - 1, return_index=True)
+    there = np.logical_or.reduceat(np.isfinite(sampled), first, axis=0).sum(axis=1)
+    more = np.zeros(len(experts.count), bool)
+    more[of] = there > experts.count[of]
+    faults.where(f"{base}/count", more, "at least the sampled positions of the expert", what="experts with fewer",
+                 axes=("expert",))  # fmt: skip
 
 
 def _check_cases(store: Store, layer: int, statistics: Statistics | None, faults: Faults) -> None:

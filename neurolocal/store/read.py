@@ -25,6 +25,7 @@ from neurolocal.records import (
     SIDES,
     CaseStatistics,
     Example,
+    Experts,
     LayerRecord,
     LogitEffects,
     Maxima,
@@ -297,6 +298,29 @@ class Store:
         n, d_vocab = len(self.neurons(layer)), len(self.vocabulary.tokens)
         return read_collect.read_logit_effects(self._file, self._base(layer), n=n, d_vocab=d_vocab)
 
+    def experts(self, layer: int) -> Experts | None:
+        """Which neurons of a layer belong to which expert, and the positions routed to each; None without experts."""
+        return read_collect.read_experts(self._file, self._base(layer), neurons=self.neurons(layer))
+
+    def neuron_of(self, layer: int, expert: int, index: int) -> int:
+        """The number within the layer of an expert's neuron.
+
+        Raises:
+            StoreError: the layer has no such expert, or the expert no such neuron.
+        """
+        self.require_layers([layer])
+        experts = self.experts(layer)
+        if experts is None or not 0 <= expert < len(experts.count):
+            there = "no experts" if experts is None else f"experts 0 to {len(experts.count) - 1}"
+            raise StoreError(f"looking for expert {expert} of layer {layer} in {self.path}: it has {there}.")
+        first, stop = experts.offsets[expert : expert + 2].tolist()
+        if not 0 <= index < stop - first:
+            raise StoreError(
+                f"looking for neuron {index} of expert {expert} of layer {layer} in {self.path}: the expert has "
+                f"neurons 0 to {stop - first - 1}."
+            )
+        return first + index
+
     def record(self, layer: int) -> LayerRecord:
         """Everything that a collection stored of a layer."""
         return LayerRecord(
@@ -306,6 +330,7 @@ class Store:
             cases=self.cases(layer),
             neurons=self.neurons(layer) if self._file.has(f"{self._base(layer)}/neuron") else None,
             effects=self.logit_effects(layer),
+            experts=self.experts(layer),
         )
 
     def maxima(self, layer: int) -> Maxima:

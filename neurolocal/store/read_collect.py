@@ -18,6 +18,7 @@ from neurolocal.records import (
     THRESHOLDS,
     CaseStatistics,
     Example,
+    Experts,
     LogitEffects,
     Side,
     Statistics,
@@ -133,6 +134,31 @@ def read_cases(file: CheckedFile, base: str, *, n: int) -> CaseStatistics | None
     if (columns["count"] < 0).any():
         raise file.bad(f"{base}/count is negative")
     return CaseStatistics(**columns)
+
+
+def read_experts(file: CheckedFile, base: str, *, neurons: Int64[np.ndarray, "neuron"]) -> Experts | None:
+    """Which neurons of a layer belong to which expert; None for a layer without experts.
+
+    Args:
+        file: the store.
+        base: of the layer.
+        neurons: its collected neurons.
+    """
+    count = base + "/statistics/count"
+    base = f"{base}/experts"
+    if not file.has(base):
+        return None
+    offsets, counts = (file.array(f"{base}/{name}", "i8", ndim=1) for name in ("offsets", "count"))
+    shared = int(file.array(f"{base}/shared", "i8", shape=()))
+    if len(offsets) < 2 or offsets[0] != 0 or (offsets[1:] <= offsets[:-1]).any():
+        raise file.bad(f"{base}/offsets does not rise from 0")
+    if len(counts) != len(offsets) - 1 or not 0 <= shared <= 1:
+        raise file.bad(f"{base} counts {len(counts)} experts, {shared} of them shared, and has {len(offsets) - 1}")
+    if neurons.max(initial=-1) >= offsets[-1]:
+        raise file.bad(f"{base}/offsets ends at {offsets[-1]}, before neuron {neurons.max()}")
+    if not ((counts >= 0) & (counts <= int(file.array(count, "i8", shape=())))).all():
+        raise file.bad(f"{base}/count counts more positions than there were")
+    return Experts(offsets, shared, counts)
 
 
 def read_sampled(file: CheckedFile, base: str, *, shape: tuple[int, int]) -> Float32[np.ndarray, "neuron sample"]:

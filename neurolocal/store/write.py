@@ -144,6 +144,8 @@ def _put_record(file: h5py.File, base: str, record: LayerRecord) -> None:
         _put_columns(file, f"{base}/cases", vars(record.cases) | derived)
     if record.neurons is not None:
         _put(file, f"{base}/neuron", record.neurons)
+    if record.experts is not None:
+        _put_columns(file, f"{base}/experts", vars(record.experts))
     if record.effects is not None:
         _put_columns(file, f"{base}/logits", vars(record.effects))
 

@@ -4,13 +4,15 @@ A neuron's output direction (its row of W_out) is multiplied by the norms that f
 mean over the vocabulary is subtracted. Ids without a text (padding of the vocabulary) are left out of both. A norm is a
 linear map without its scale, which depends on the position.
 Invariant: what a norm does is measured, not looked up by name; a norm that is no such map is refused.
+The weight that a router gives an expert depends on the position, too, and is left out like the scale of a norm.
 Cost: one matrix product of (d_mlp, d_model) and (d_model, d_vocab) a layer, float32 on the subject's device, and memory
-for `block` * d_vocab floats besides the unembedding in float32.
+for `block` * d_vocab floats besides the unembedding and the layer's output directions in float32.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -48,7 +50,7 @@ def why_no_logit_effects(subject: Subject) -> str | None:
         return "some of its weights are not in memory (offloaded)"
     if any(plain_weight(one) is None for one in [unembed, *subject.out_projections.values()]):
         return "its weights are packed (quantised)"
-    if _weight(unembed).shape[1] != _rows(subject.spot(0, "post").module).shape[1]:
+    if _weight(unembed).shape[1] != _d_out(subject):
         return "another projection stands between the final norm and the unembedding"
     if _there(subject, subject.paths.ln_final) is None:
         return "it has no final norm where TransformerLens's adapter names one"
@@ -56,7 +58,15 @@ def why_no_logit_effects(subject: Subject) -> str | None:
 
 
 @torch.inference_mode()
-def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, site: Site = "post") -> LogitEffects:
+def logit_effects(
+    subject: Subject,
+    layer: int,
+    *,
+    k: int,
+    block: int = 256,
+    site: Site = "post",
+    neurons: Sequence[int] | None = None,
+) -> LogitEffects:
     """The k tokens that each neuron of a layer promotes and suppresses most, alone and directly.
 
     Args:
@@ -65,6 +75,7 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
         k: tokens a side; at most the ids that have a text.
         block: neurons at a time.
         site: `mid` counts an activation before the norm that follows it; every other site means the neuron's output.
+        neurons: which of the layer; None is all.
 
     Raises:
         SubjectError: the model has none (`why_no_logit_effects`), or a norm is no linear map up to its scale.
@@ -82,6 +93,7 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
         )
     device = unembedding.device
     directions = output_directions(subject, layer, site=site).to(device)
+    directions = directions if neurons is None else directions[list(neurons)]
     final = norm_map(subject, subject.paths.ln_final, device=device)
     mean = unembedding.mean(0)
     sides: list[list[Tensor]] = [[], [], [], []]
@@ -99,8 +111,10 @@ def logit_effects(subject: Subject, layer: int, *, k: int, block: int = 256, sit
 @torch.inference_mode()
 def output_directions(subject: Subject, layer: int, *, site: Site = "post") -> Float[Tensor, "d_mlp d_model"]:
     """What an activation of 1 of each neuron adds to the residual stream, in float32, without the scales of norms."""
-    out = subject.spot(layer, "post").module
-    rows = _rows(out).float()
+    if layer in subject.expert_layers:
+        rows = torch.cat(list(subject.expert_layers[layer].directions()))
+    else:
+        rows = _rows(subject.spot(layer, "post").module).float()
     if site == "mid":
         norm = _norm_map(subject.spot(layer, "mid").module, rows.shape[0], device=rows.device, name=subject.name)
         rows = norm.weight[:, None] * rows
@@ -152,6 +166,12 @@ def _rows(out: nn.Module) -> Float[Tensor, "d_mlp d_model"]:
     weight = plain_weight(out)
     assert weight is not None  # `why_no_logit_effects`
     return weight
+
+
+def _d_out(subject: Subject) -> int:
+    """Width of what the first layer's MLP returns."""
+    first = subject.expert_layers.get(0)
+    return _rows(subject.spot(0, "post").module).shape[1] if first is None else first.d_model
 
 
 def _there(subject: Subject, path: str) -> nn.Module | None:

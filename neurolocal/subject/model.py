@@ -16,10 +16,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neurolocal.errors import SubjectError
-from neurolocal.records import Site
+from neurolocal.records import Experts, Site
 from neurolocal.subject.capture import PassEnd, Reader, Spot, attach
 from neurolocal.subject.chat import ChatTemplate
+from neurolocal.subject.experts import ExpertLayer, expert_layer
 from neurolocal.subject.probe import SITES, measured_sites, widths
+from neurolocal.subject.routed import Routed
 from neurolocal.subject.sites import ModulePaths, remembered
 from neurolocal.subject.tokenizers.backend import ControlTokens
 from neurolocal.subject.tokenizers.earlier import is_of_0_1_0
@@ -69,18 +71,34 @@ class Subject:
         self.d_vocab: int = config.vocab_size
         self.n_ctx: int | None = getattr(config, "max_position_embeddings", None)
         self.paths = paths or text_paths(model, self.n_layers)
-        self._out = [self._module(p) for p in self.paths.out]
+        self.expert_layers: dict[int, ExpertLayer] = {
+            i: found
+            for i, path in enumerate(self.paths.mlp)
+            if (found := expert_layer(self._module(path), name=f"{name}, layer {i}")) is not None
+        }
+        """The layers that have experts."""
+        self._out: list[torch.nn.Module] = [
+            self.expert_layers[i].experts if i in self.expert_layers else self._module(path)
+            for i, path in enumerate(self.paths.out)
+        ]
         self.d_mlp: list[int] = remembered(model.config, "widths", lambda: widths(self), of=(self.n_layers, int))
 
     @property
     def out_projections(self) -> dict[int, torch.nn.Module]:
         """The out projection of each layer that has one for all tokens."""
-        return dict(enumerate(self._out))
+        return {i: module for i, module in enumerate(self._out) if i not in self.expert_layers}
 
     @property
     def gated(self) -> bool:
         """Whether the MLPs multiply a gate into the in projection's output."""
-        return bool(self.paths.gate[0])
+        of_experts = (self.expert_layers[i].gated if i in self.expert_layers else None for i in range(self.n_layers))
+        return all(
+            bool(path) if gated is None else gated for path, gated in zip(self.paths.gate, of_experts, strict=True)
+        )
+
+    def experts_of(self, layer: int) -> Experts | None:
+        """Which neurons of a layer belong to which expert, with no position counted; None for a layer without experts."""
+        return self.expert_layers[layer].layout if layer in self.expert_layers else None
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -146,7 +164,14 @@ class Subject:
 
     def facts(self) -> dict[str, Any]:
         """What identifies this model in a manifest."""
-        config = self.model.config
+        config, experts = self.model.config, {}
+        if self.expert_layers:
+            layers = [self.expert_layers.get(i) for i in range(self.n_layers)]
+            experts = {
+                "experts": [0 if one is None else one.n_experts for one in layers],
+                "d_expert": [0 if one is None else one.d_expert for one in layers],
+                "d_shared": [0 if one is None else one.d_shared for one in layers],
+            }
         return {
             "name": self.name,
             "path": self.path,
@@ -155,6 +180,7 @@ class Subject:
             or (config.architectures or [config.model_type])[0],
             "n_layers": self.n_layers,
             "d_mlp": self.d_mlp,
+            **experts,
             "d_vocab": self.d_vocab,
             "n_ctx": self.n_ctx,
         }
@@ -175,6 +201,7 @@ class Subject:
         readers: Mapping[int, Reader],
         *,
         sites: Sequence[Site] = ("post",),
+        routed: bool = False,
         **body: Any,
     ) -> None:
         """One forward pass; the reader of a layer receives its activations as soon as they are computed.
@@ -184,6 +211,8 @@ class Subject:
             readers: by layer; each is called once, with one tensor (batch, pos, d_mlp) a site; layers above the deepest
                 are not run. A tensor may be a strided view: one half of a fused gate and in projection.
             sites: where to read, in the order of the readers' arguments.
+            routed: whether the reader of a layer with experts receives a `Routed` a site; otherwise all neurons at all
+                positions, with NaN where a position was not routed to the neuron's expert.
             body: further arguments of the decoder body (cache, mask, positions).
 
         Raises:
@@ -199,6 +228,8 @@ class Subject:
             )
         if tuple(sites) != ("post",):
             self._require(sites)
+        if not routed:
+            readers = {i: _all_neurons(reader) if i in self.expert_layers else reader for i, reader in readers.items()}
         self.run(tokens, {i: (reader, [self.spot(i, site) for site in sites]) for i, reader in readers.items()}, body)
 
     def activations(
@@ -212,12 +243,16 @@ class Subject:
     def run(
         self, tokens: Int[Tensor, "batch pos"], wanted: Mapping[int, tuple[Reader, list[Spot]]], body: dict[str, Any]
     ) -> None:
-        """One forward pass that gives the tensors at the spots of each layer to its reader."""
-        handles = []
+        """One forward pass that gives the activations at the spots of each layer to its reader."""
+        handles: list[Any] = []
         try:
             for layer, (reader, spots) in wanted.items():
                 last = layer == max(wanted)
-                handles += attach(self._out[layer], spots, reader=reader, shape=tokens.shape, last=last)
+                if layer in self.expert_layers:
+                    handles += self.expert_layers[layer].attach(spots, reader=reader, shape=tokens.shape, last=last)
+                else:
+                    handles += attach(self._out[layer], spots, reader=reader, shape=tokens.shape, last=last)
+            handles += [one.unread() for i, one in self.expert_layers.items() if i < max(wanted) and i not in wanted]
             self.body(input_ids=tokens.to(self.device), **({"use_cache": False} | body))
         except PassEnd:
             pass
@@ -240,6 +275,8 @@ class Subject:
             SubjectError: this kind of model has no such site.
         """
         out = self._out[layer]
+        if layer in self.expert_layers:
+            return self.expert_layers[layer].spot(site)
         if site == "post":
             return Spot(out, before=True)
         parent = self._module(self.paths.out[layer].rpartition(".")[0])
@@ -256,6 +293,11 @@ class Subject:
         return Spot(self._module(path), before=False)
 
     def _module(self, path: str) -> torch.nn.Module:
+        if not path:
+            raise SubjectError(
+                f"looking for the neurons of {self.name}: a layer has neither experts nor an out projection where "
+                "TransformerLens names its MLP. Attention-only and state-space layers cannot be read."
+            )
         try:
             return self.model.get_submodule(path)
         except AttributeError as error:
@@ -263,6 +305,11 @@ class Subject:
                 f"looking for the neurons of {self.name}: there is no module {path}, where TransformerLens says they "
                 "are. The model's code and the adapter disagree; try another version of transformer-lens."
             ) from error
+
+
+def _all_neurons(reader: Reader) -> Reader:
+    """A reader of tensors as a reader of routed activations."""
+    return lambda *x: reader(*[one.dense() if isinstance(one, Routed) else one for one in x])
 
 
 def _device(module: torch.nn.Module) -> torch.device:

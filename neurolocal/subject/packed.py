@@ -5,7 +5,9 @@ earlier tokens, to nothing else. The row's keys and values are computed once, up
 by every branch of every neuron; branches with the same tokens at the same position run once.
 Invariant: equal to one plain forward pass a branch, to rounding. `Packed` compares the two whenever a row and its
 branches together are longer than any before. For a model that ignores the mask or the positions (ALiBi, local attention
-inside the layer) it warns and runs plain batches from then on.
+inside the layer) it warns and runs plain batches from then on. Where a token is not routed to a neuron's expert, the
+neuron's activation is 0, since an expert that is not asked adds nothing; the extreme of a branch is over the tokens
+that are routed there, if any is.
 Cost: the tokens of prefix and branches, up to the layer read, in passes of at most `budget` tokens (the first has the
 prefix as well); memory for `prefix + budget` keys and values and one layer's activations of as many tokens.
 """
@@ -18,11 +20,12 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, Integer
+from jaxtyping import Bool, Float32, Int64, Integer
 from torch import Tensor
 
 from neurolocal.records import Site
 from neurolocal.subject.model import Subject
+from neurolocal.subject.routed import Activations, Routed
 from neurolocal.subject.rowcache import BranchPlace, RowCache, mask, side_by_side
 from neurolocal.words import Vocabulary
 
@@ -42,16 +45,27 @@ class BranchActivations(NamedTuple):
     """Ordered by branch, then token."""
     start: Int64[np.ndarray, "branch"]
     """Where each branch begins in `flat`."""
+    routed: Bool[np.ndarray, "token"] | None = None
+    """Whether each token was routed to the neuron's expert; None: all were."""
 
     @property
     def largest(self) -> Float32[np.ndarray, "branch"]:
         """The largest over each branch's own tokens."""
-        return np.maximum.reduceat(self.flat, self.start) if len(self.start) else self.flat
+        return self._extreme(np.maximum, np.float32(-np.inf))
 
     @property
     def smallest(self) -> Float32[np.ndarray, "branch"]:
         """The smallest over each branch's own tokens."""
-        return np.minimum.reduceat(self.flat, self.start) if len(self.start) else self.flat
+        return self._extreme(np.minimum, np.float32(np.inf))
+
+    def _extreme(self, of: np.ufunc, least: np.float32) -> Float32[np.ndarray, "branch"]:
+        """Over the tokens that were routed to the neuron's expert; 0 where none was."""
+        if not len(self.start):
+            return self.flat
+        if self.routed is None:
+            return of.reduceat(self.flat, self.start)
+        there = np.logical_or.reduceat(self.routed, self.start)
+        return np.where(there, of.reduceat(np.where(self.routed, self.flat, least), self.start), np.float32(0))
 
 
 class Packed:
@@ -145,10 +159,12 @@ class Packed:
                 places = [plan.places[i] for i in chosen]
                 beside = side_by_side(places, known, first=first, device=self.subject.device)
                 skip = prefix if first else 0
+                at = torch.arange(skip, len(beside.tokens))
                 self.subject.read(
                     beside.tokens[None],
-                    {layer: lambda x, plan=plan, chosen=chosen, skip=skip: plan.take(chosen, x[0, skip:])},
+                    {layer: lambda x, plan=plan, chosen=chosen, at=at: plan.take(chosen, x, at)},
                     sites=(self.site,),
+                    routed=True,
                     position_ids=beside.position[None],
                     attention_mask=mask(self.subject, beside),
                     past_key_values=cache,
@@ -168,11 +184,10 @@ class Packed:
                 position, own = plan.places[i]
                 whole = np.concatenate([row[:position], np.asarray(own, row.dtype)])
                 line[: len(whole)] = torch.from_numpy(whole.astype(np.int64))
-            at = [(n, plan.places[i][0], len(plan.places[i][1])) for n, i in enumerate(chosen)]
+            begins = [(n * longest + plan.places[i][0], len(plan.places[i][1])) for n, i in enumerate(chosen)]
+            at = torch.cat([torch.arange(begin, begin + width) for begin, width in begins])
             self.subject.read(
-                tokens,
-                {layer: lambda x, c=chosen, at=at: plan.take(c, torch.cat([x[n, p : p + w] for n, p, w in at]))},
-                sites=(self.site,),
+                tokens, {layer: lambda x, c=chosen, at=at: plan.take(c, x, at)}, sites=(self.site,), routed=True
             )
 
     def _compare(self, row: Integer[np.ndarray, "pos"], plans: Mapping[int, _Plan]) -> None:
@@ -186,6 +201,10 @@ class Packed:
         self._run_plain(row, layer, few)
         seen = np.concatenate([plan.values[b] for b in np.flatnonzero(plan.place_of == last)])
         true = few.result().flat
+        routed = few.result().routed
+        if plan.routed is not None and routed is not None:  # rounding may send a token to another expert
+            both = np.concatenate([plan.routed[b] for b in np.flatnonzero(plan.place_of == last)]) == routed
+            seen, true = (seen[both], true[both]) if both.mean() >= 0.5 else (seen, true)
         scale = max(float(np.abs(plan.result().flat).max()), 1e-9)
         difference = float(np.abs(seen - true).max()) / scale
         if not difference <= AGREE.get(self.subject.dtype, 1e-3) and np.isfinite(true).all():
@@ -207,6 +226,7 @@ class _Plan:
         self.places = list(known)
         self.n_tokens = sum(len(tokens) for _, tokens in self.places)
         self.values: list[Float32[np.ndarray, "token"]] = [np.empty(0, np.float32)] * len(branches)
+        self.routed: list[Bool[np.ndarray, "token"]] | None = None
         self._asked: list[list[int]] = [[] for _ in self.places]
         for b, place in enumerate(self.place_of):
             self._asked[place].append(b)
@@ -223,12 +243,13 @@ class _Plan:
             chunks[-1].append(i)
         return chunks
 
-    def take(self, chosen: Sequence[int], x: Tensor) -> None:
+    def take(self, chosen: Sequence[int], x: Activations, tokens: Int64[Tensor, "token"]) -> None:
         """Store the activations of the neurons that the branches at the chosen places read.
 
         Args:
-            chosen: indices of places, in the order of their tokens in `x`.
-            x: activations, shape (token, d_mlp).
+            chosen: indices of places, in the order of their tokens in `tokens`.
+            x: activations of the pass.
+            tokens: where the tokens of the places are in the flattened (batch, pos).
         """
         slots, neurons, sizes, asked = [], [], [], []
         slot = 0
@@ -240,14 +261,23 @@ class _Plan:
                 sizes.append(width)
                 asked.append(b)
             slot += width
-        at = torch.tensor([slots, neurons], device=x.device)
-        found = x[at[0], at[1]].float().cpu().numpy()
-        for b, values in zip(asked, np.split(found, np.cumsum(sizes)[:-1]), strict=True):
+        whole = x.x if isinstance(x, Routed) else x
+        token, neuron = tokens[slots].to(whole.device), torch.tensor(neurons, device=whole.device)
+        ends = np.cumsum(sizes)[:-1]
+        if isinstance(x, Routed):
+            found, there = x.at(token, neuron), x.has(token, neuron).cpu().numpy()
+            self.routed = [np.empty(0, bool)] * len(self.branches) if self.routed is None else self.routed
+            for b, values in zip(asked, np.split(there, ends), strict=True):
+                self.routed[b] = values
+        else:
+            found = whole.flatten(0, 1)[token, neuron]
+        for b, values in zip(asked, np.split(found.float().cpu().numpy(), ends), strict=True):
             self.values[b] = values
 
     def result(self) -> BranchActivations:
         sizes = [len(v) for v in self.values]
-        return BranchActivations(np.concatenate(self.values), np.cumsum([0, *sizes[:-1]]))
+        routed = None if self.routed is None else np.concatenate(self.routed)
+        return BranchActivations(np.concatenate(self.values), np.cumsum([0, *sizes[:-1]]), routed)
 
 
 def _check(row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Branch]], n_ctx: int | None) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from neurolocal.errors import SubjectError
 from neurolocal.records import Site
 from neurolocal.subject.capture import Reader, Spot, Watch
+from neurolocal.subject.routed import Activations, Routed
 
 SITES: tuple[Site, ...] = ("post", "mid", "pre", "pre_linear")
 """Every site that a model may have."""
@@ -30,6 +31,7 @@ class ProbeSubject(Protocol):
     n_layers: int
     d_vocab: int
     model: Any
+    expert_layers: Mapping[int, Any]
 
     @property
     def dtype(self) -> torch.dtype: ...  # noqa: D102
@@ -51,19 +53,16 @@ def widths(subject: ProbeSubject) -> list[int]:
     """
     seen: dict[int, Tensor] = {}
     probe = torch.tensor([[0, subject.d_vocab // 3], [0, subject.d_vocab // 2]])
-    subject.run(
-        probe,
-        {
-            i: (lambda x, i=i: seen.update({i: x[:, 0].float()}), [subject.spot(i, "post")])
-            for i in range(subject.n_layers)
-        },
-        {},
-    )
+
+    def keep(i: int, x: Activations) -> None:
+        seen[i] = (x.dense(fill=0.0) if isinstance(x, Routed) else x)[:, 0].float()
+
+    subject.run(probe, {i: (partial(keep, i), [subject.spot(i, "post")]) for i in range(subject.n_layers)}, {})
     silent = [i for i in range(subject.n_layers) if i not in seen]
     if silent:
         raise SubjectError(
             f"looking for the neurons of {subject.name}: the out projections of layers {silent[:8]} are never run. "
-            "Mixture-of-experts and attention-only layers cannot be read yet."
+            "Attention-only layers cannot be read yet."
         )
     one, other = seen[subject.n_layers - 1]
     rounding = 1e-3 if subject.dtype == torch.float32 else 5e-2
@@ -92,10 +91,13 @@ def _is_there(subject: ProbeSubject, site: Site, probe: Int[Tensor, "batch pos"]
     except (SubjectError, AttributeError):
         return False
     good: list[bool] = []
-    watch = Watch([pair[0] for pair in spots])
+    watch = Watch([pair[0] for i, pair in enumerate(spots) if i not in subject.expert_layers])
 
-    def check(x: Tensor, post: Tensor, *, spot: Spot) -> None:
-        good.append(x.shape == post.shape and watch.untouched(spot, x))
+    def check(x: Activations, post: Activations, *, spot: Spot) -> None:
+        if isinstance(x, Routed) or isinstance(post, Routed):  # computed by our own products, not the model's modules
+            good.append(isinstance(x, Routed) and isinstance(post, Routed) and x.width == post.width)
+        else:
+            good.append(x.shape == post.shape and watch.untouched(spot, x))
 
     try:
         subject.run(probe, {i: (partial(check, spot=pair[0]), pair) for i, pair in enumerate(spots)}, {})
@@ -108,9 +110,10 @@ def _is_there(subject: ProbeSubject, site: Site, probe: Int[Tensor, "batch pos"]
 
 def _activates(subject: ProbeSubject, probe: Int[Tensor, "batch pos"]) -> bool:
     """Whether the halves of a fused projection are gate and in, in this order: post = act(pre) * pre_linear."""
-    pre, post = subject.spot(0, "pre"), subject.spot(0, "post")
-    if pre.half is None:
+    dense = [i for i in range(subject.n_layers) if i not in subject.expert_layers]
+    if not dense or subject.spot(dense[0], "pre").half is None:
         return True
+    pre, post = subject.spot(dense[0], "pre"), subject.spot(dense[0], "post")
     from transformers.activations import ACT2FN
 
     config = subject.model.config.get_text_config()
@@ -121,5 +124,5 @@ def _activates(subject: ProbeSubject, probe: Int[Tensor, "batch pos"]) -> bool:
         difference = (act(gate.float()) * linear.float() - true.float()).abs().max()
         good.append(bool(difference <= 0.05 * true.float().abs().max()))
 
-    subject.run(probe, {0: (check, [pre, subject.spot(0, "pre_linear"), post])}, {})
+    subject.run(probe, {dense[0]: (check, [pre, subject.spot(dense[0], "pre_linear"), post])}, {})
     return good == [True]

@@ -26,6 +26,10 @@ T = TypeVar("T")
 BLOCK = ("mlp.out", "mlp.in", "mlp.gate", "ln2_post")
 """The modules of every block, in TransformerLens's names; all but the first may be missing."""
 
+SPARSE_BLOCK = ("mlp.dense_out", "mlp.dense_in", "mlp.dense_gate", "ln2_post")
+"""The same of an architecture with experts, whose blocks may be dense as well. TransformerLens has no name for the
+neurons of the experts: they are found inside the module that it names `mlp`."""
+
 ENDS = ("ln_final", "unembed")
 """The modules after the blocks; missing where a model has no unembedding."""
 
@@ -45,6 +49,8 @@ class ModulePaths(NamedTuple):
     """Of the norm before the unembedding."""
     unembed: str
     """Of the unembedding."""
+    mlp: tuple[str, ...] = ()
+    """Of each layer's MLP, which may hold experts; empty for an architecture without."""
 
 
 def module_paths(hf_config: Any, n_layers: int) -> ModulePaths:
@@ -57,10 +63,10 @@ def module_paths(hf_config: Any, n_layers: int) -> ModulePaths:
     Raises:
         SubjectError: TransformerLens knows no such architecture, or it has no MLP neurons.
     """
-    length = len(BLOCK) * n_layers + len(ENDS)
+    length = (len(BLOCK) + 1) * n_layers + len(ENDS)
     found = remembered(hf_config, "module paths", lambda: _translate(hf_config, n_layers), of=(length, str))
-    each = [found[i * n_layers : (i + 1) * n_layers] for i in range(len(BLOCK))]
-    return ModulePaths(*each, *found[-len(ENDS) :])  # pyright: ignore[reportArgumentType]
+    *each, mlp = [found[i * n_layers : (i + 1) * n_layers] for i in range(len(BLOCK) + 1)]
+    return ModulePaths(*each, *found[-len(ENDS) :], tuple(mlp) if any(mlp) else ())  # pyright: ignore[reportArgumentType]
 
 
 def remembered(hf_config: Any, what: str, find: Callable[[], list[T]], *, of: tuple[int, type[T]]) -> list[T]:
@@ -100,15 +106,19 @@ def _translate(hf_config: Any, n_layers: int) -> list[str]:
             f"looking for the neurons of a {kind}: TransformerLens {version('transformer-lens')} has no adapter for "
             f"it ({_first_line(error)}). Use a model from its list of supported architectures."
         ) from error
+    block, mlp = BLOCK, [""] * n_layers
     try:
-        out = [adapter.translate_transformer_lens_path(f"blocks.{layer}.{BLOCK[0]}") for layer in range(n_layers)]
+        adapter.translate_transformer_lens_path(f"blocks.0.{BLOCK[0]}")
     except (ValueError, KeyError, AttributeError) as error:
-        raise SubjectError(
-            f"looking for the neurons of a {kind}: it has no MLP with one out projection a layer "
-            f"({_first_line(error)}). Attention-only, state-space and mixture-of-experts models cannot be read yet."
-        ) from error
-    rest = [f"blocks.{layer}.{name}" for name in BLOCK[1:] for layer in range(n_layers)]
-    return [*out, *[_path(adapter, name) for name in [*rest, *ENDS]]]
+        block, mlp = SPARSE_BLOCK, [_path(adapter, f"blocks.{layer}.mlp") for layer in range(n_layers)]
+        if not all(mlp):
+            raise SubjectError(
+                f"looking for the neurons of a {kind}: it has no MLP with one out projection a layer, and no experts "
+                f"({_first_line(error)}). Attention-only and state-space models cannot be read."
+            ) from error
+    names = [f"blocks.{layer}.{name}" for name in block for layer in range(n_layers)]
+    paths = [_path(adapter, name) for name in [*names, *ENDS]]
+    return [*paths[: -len(ENDS)], *mlp, *paths[-len(ENDS) :]]
 
 
 def _path(adapter: Any, name: str) -> str:

@@ -12,6 +12,7 @@ from math import isfinite, nan
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int64
 
 from neurolocal.records import PerturbationTable, SimilarityTable, Statistics
 from neurolocal.words.forms import characters, spelling
@@ -24,7 +25,7 @@ class Evidence:
     words: Mapping[str, int]
     """Peak words, as they stand in the text, with the number of examples."""
     count: int
-    """Positions counted."""
+    """Positions counted; of an expert's neuron, those that were routed to the expert."""
     finite: int
     """Of these, with a finite activation."""
     magnitude: float
@@ -55,6 +56,8 @@ class Evidence:
     """Share of other contexts in which the word keeps half."""
     asked: bool = False
     """Whether perturbation was run on the layer."""
+    expert: bool = False
+    """Whether the neuron is one of an expert's."""
 
     @property
     def tested(self) -> bool:
@@ -67,11 +70,12 @@ def gather(
     similarity: SimilarityTable | None,
     perturbation: PerturbationTable | None,
     peaks: Sequence[Mapping[str, int]],
+    routed: Int64[np.ndarray, "neuron"] | None = None,
 ) -> list[Evidence]:
     """The evidence of every neuron of a layer, in neuron order.
 
     `peaks[neuron]` maps the neuron's peak words to their number of examples. The tables may hold any of the neurons, in
-    any order.
+    any order. `routed` are the positions routed to each neuron's expert; None for a layer without experts.
     """
     finite = statistics.count - statistics.nonfinite
     magnitude = np.maximum(np.abs(statistics.minimum), np.abs(statistics.maximum)).astype(np.float64)
@@ -86,8 +90,9 @@ def gather(
             figures |= {"known": int(similarity.n_known[i]), "form": similarity.form[i]}
         if perturbation is not None and (i := of_perturbation.get(neuron)) is not None:
             figures |= {name: float(getattr(perturbation, column)[i]) for name, column in _OF_PERTURBATION.items()}
-        n, asked = int(finite[neuron]), perturbation is not None
-        gathered.append(Evidence(words, statistics.count, n, float(magnitude[neuron]), asked=asked, **figures))
+        figures |= {"asked": perturbation is not None, "expert": routed is not None}
+        count = statistics.count if routed is None else int(routed[neuron])
+        gathered.append(Evidence(words, count, int(finite[neuron]), float(magnitude[neuron]), **figures))
     return gathered
 
 

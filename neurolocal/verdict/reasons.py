@@ -16,7 +16,7 @@ from neurolocal.words.forms import spelling
 def dead(e: Evidence, config: VerdictConfig) -> str:
     """The largest activation, and the threshold."""
     if not e.count:
-        return "no position was counted"
+        return "no position was routed to its expert" if e.expert else "no position was counted"
     return f"largest |activation| {e.magnitude:.2g} over {e.finite:,} positions, under {config.dead:g}"
 
 

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from jaxtyping import Int64
+
 from neurolocal.config import VerdictConfig
 from neurolocal.literals import Side
 from neurolocal.records import PerturbationTable, SimilarityTable, Statistics
@@ -36,7 +39,7 @@ def work(workspace: Workspace, config: VerdictConfig) -> Iterator[Work]:
     def decide_layer(layer: int, side: Side) -> Result:
         table = verdict_table(
             *_evidence(workspace, layer, side), peaks=_peaks(workspace, layer, side), config=config,
-            method=workspace.method,
+            method=workspace.method, routed=_routed(workspace, layer),
         )  # fmt: skip
         return Result(with_indices(table, workspace.store.neurons(layer)))
 
@@ -46,7 +49,10 @@ def work(workspace: Workspace, config: VerdictConfig) -> Iterator[Work]:
 def threshold_effects(workspace: Workspace, config: VerdictConfig) -> dict[tuple[int, Side], list[Effect]]:
     """By layer and side, the verdicts of the default method at other values of each threshold."""
     return {
-        (layer, side): effects(gather(*_evidence(workspace, layer, side), _peaks(workspace, layer, side)), config)
+        (layer, side): effects(
+            gather(*_evidence(workspace, layer, side), _peaks(workspace, layer, side), _routed(workspace, layer)),
+            config,
+        )
         for layer, side in workspace.places()
     }
 
@@ -67,6 +73,12 @@ def _evidence(
 def _peaks(workspace: Workspace, layer: int, side: Side) -> list[Counter[str]]:
     store = workspace.store
     return [Counter(peak_words(one, store.vocabulary)) for one in store.example_lists(layer, side)]
+
+
+def _routed(workspace: Workspace, layer: int) -> Int64[np.ndarray, "neuron"] | None:
+    """Positions routed to each neuron's expert; None for a layer without experts."""
+    experts = workspace.store.experts(layer)
+    return None if experts is None else experts.routed(workspace.store.neurons(layer))
 
 
 STAGE = Stage("verdict", VerdictConfig, revision=3, inputs=inputs, work=work)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Int64
 
 from neurolocal.config import Method, VerdictConfig
 from neurolocal.records import PerturbationTable, SimilarityTable, Statistics, VerdictTable
@@ -26,6 +27,7 @@ def verdict_table(
     peaks: Sequence[Mapping[str, int]],
     config: VerdictConfig,
     method: Method = "default",
+    routed: Int64[np.ndarray, "neuron"] | None = None,
 ) -> VerdictTable:
     """The verdict, score and rank of every neuron of a layer, in neuron order.
 
@@ -36,9 +38,10 @@ def verdict_table(
         peaks: of each neuron, its peak words with their number of examples; may be empty.
         config: the thresholds.
         method: `default`: the rules of `rules` and the score of `ranking`; `notebook`: the ranking of `notebook`.
+        routed: positions routed to each neuron's expert; None for a layer without experts.
     """
     assert len(peaks) == len(statistics.maximum), (len(peaks), len(statistics.maximum))
-    evidence = gather(statistics, similarity, perturbation, peaks)
+    evidence = gather(statistics, similarity, perturbation, peaks, routed)
     if method == "notebook":
         verdicts, reasons, scores = notebook_ranking(evidence, similarity, perturbation, config)
     else:

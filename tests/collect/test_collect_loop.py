@@ -25,7 +25,10 @@ class Toy:
     def device_of(self, layer: int) -> torch.device:
         return torch.device("cpu")
 
-    def read(self, tokens, readers, *, sites) -> None:
+    def experts_of(self, layer: int) -> None:
+        return None
+
+    def read(self, tokens, readers, *, sites, routed) -> None:
         for layer, reader in readers.items():
             reader(*[tokens[:, :, None] + torch.arange(3.0) + layer for _ in sites])
 

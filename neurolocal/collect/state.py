@@ -18,6 +18,7 @@ from neurolocal.collect import plain
 from neurolocal.collect.sample import Draw, Sampler
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
+from neurolocal.files import numba_cache
 from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS, CaseStatistics, LayerRecord, Side, Statistics, TopK
 
 Activations = Float[Tensor, "batch pos neuron"]
@@ -159,6 +160,7 @@ class LayerState:
 
     def update(self, x: Activations, signs: plain.Signs, counted: CountedBatch, workers: Workers) -> None:
         """Add one batch of activations."""
+        numba_cache()
         from neurolocal.collect.kernels import BLOCK, update
 
         x = self._own(x)

@@ -8,33 +8,77 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import glob
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from neurolocal.errors import NeurolocalError
 
+log = logging.getLogger(__name__)
+
+CACHE_TODO = "Set NEUROLOCAL_CACHE to a folder that can be written."
+
 
 def cache_folder(*parts: str) -> Path:
     """A folder of the cache, made if it does not exist: dequantised weights, translated paths, hashes.
 
-    The cache is `$NEUROLOCAL_CACHE`, or `neurolocal` under `$XDG_CACHE_HOME`, or under `~/.cache`. Deleting it costs
-    time, never a result.
+    The cache is `$NEUROLOCAL_CACHE`, or `neurolocal` under `$XDG_CACHE_HOME`, or under `~/.cache`; where that cannot be
+    written (a container, a user without a home), a folder of the user's among the temporary files, which is said once.
+    Deleting it costs time, never a result.
+
+    Raises:
+        NeurolocalError: `$NEUROLOCAL_CACHE` cannot be written, or there is no place for a cache at all.
     """
-    root = os.environ.get("NEUROLOCAL_CACHE") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "neurolocal"
-    )
-    folder = Path(root, *parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _cache_root().joinpath(*parts)
+    with _one_line(folder, "making the cache folder", CACHE_TODO, NeurolocalError):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _cache_root() -> Path:
+    chosen = os.environ.get("NEUROLOCAL_CACHE")
+    if chosen:
+        return Path(chosen)
+    try:
+        usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "neurolocal")
+    except RuntimeError:  # no home
+        return _temporary_cache("there is no home folder")
+    try:
+        usual.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _temporary_cache(f"{usual}: {error.strerror}")
+    return usual if os.access(usual, os.W_OK) else _temporary_cache(f"{usual} cannot be written")
+
+
+@functools.cache
+def _temporary_cache(why: str) -> Path:
+    """A folder of this user's alone among the temporary files; one line says so, once a process."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    folder = Path(tempfile.gettempdir(), f"neurolocal-{user}")
+    with _one_line(folder, "making the cache folder", CACHE_TODO, NeurolocalError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            raise OSError(errno.EPERM, "it belongs to another user")
+    log.warning("the cache is %s, since %s; set NEUROLOCAL_CACHE to keep it elsewhere", folder, why)
+    return folder
+
+
+@functools.cache
+def numba_cache() -> None:
+    """Let numba, before it is imported, keep compiled kernels in the cache where the package is installed read-only."""
+    if not os.access(Path(__file__).parent, os.W_OK):
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder("numba")))
 
 
 @contextlib.contextmanager

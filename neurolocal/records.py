@@ -59,7 +59,7 @@ def histogram_edges() -> Float64[np.ndarray, "97"]:
     return np.concatenate([[-np.inf], -up[::-1], [0.0], up, [np.inf]])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Example:
     """One maximally activating example of a neuron, with the window of text around its peak."""
 
@@ -82,6 +82,13 @@ class Example:
     def peak(self) -> int:
         """Index of the peak within the window."""
         return self.position - self.start
+
+    def __repr__(self) -> str:
+        """One line without the arrays; `Store.text` gives its text."""
+        return (
+            f"<Example {self.rank}: {self.activation:.4g} at position {self.position} of row {self.row}, "
+            f"{len(self.tokens)} tokens from {self.start}>"
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from neurolocal import files
 from neurolocal.errors import NeurolocalError, StoreError
 from neurolocal.files import cache_folder, file_sha256, replacing, write_text
 
@@ -102,3 +103,34 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder("a") == tmp_path / "xdg" / "neurolocal" / "a"
     assert (tmp_path / "xdg" / "neurolocal" / "a").is_dir()
+
+
+def test_without_a_home_or_with_a_read_only_one_the_cache_is_a_temporary_folder(tmp_path, monkeypatch, caplog) -> None:
+    for name in ("NEUROLOCAL_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(files.tempfile, "gettempdir", lambda: str(tmp_path))
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    files._temporary_cache.cache_clear()
+    assert cache_folder("a").parent.parent == tmp_path
+    assert cache_folder("b").is_dir()
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == (
+        f"the cache is {cache_folder('b').parent}, since there is no home folder; "
+        "set NEUROLOCAL_CACHE to keep it elsewhere"
+    )
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".cache").touch()  # a file, so nothing can be made below it
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    assert cache_folder("a").parent.parent == tmp_path
+    assert "home/.cache/neurolocal: Not a directory" in caplog.records[-1].getMessage()
+
+
+def test_a_cache_that_was_asked_for_and_cannot_be_is_an_error(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NEUROLOCAL_CACHE", str(tmp_path / "file" / "x"))
+    with pytest.raises(NeurolocalError, match=r"making the cache folder .*: Not a directory.* Set NEUROLOCAL_CACHE"):
+        cache_folder("a")

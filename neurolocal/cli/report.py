@@ -40,9 +40,11 @@ def report(
         if html is not None:
             reports.write_page(store, chosen, path=html, side=side)
             return say(f"report: {html}")
-        rows = reports.report_rows(store, chosen, side=side, limit=limit if kind is None else limit or None)
+        shown = 30 if limit is None and kind is None else limit
+        rows = reports.report_rows(store, chosen, side=side, limit=shown if kind is None else limit or None)
         if kind == "json":
             return click.echo(reports.report_json(store, rows, side=side), nl=False)
         if kind == "csv":
             return click.echo(reports.report_csv(rows), nl=False)
-        return reports.print_table(rows, out=sys.stdout, limit=30 if limit is None else limit)
+        verdicts = reports.layer_verdicts(store, chosen, side=side)
+        return reports.print_table(rows, out=sys.stdout, limit=shown, verdicts=verdicts)

@@ -20,6 +20,7 @@ from neurolocal.collect import plain
 from neurolocal.collect.sample import Draw, Sampler
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
+from neurolocal.files import numba_cache
 from neurolocal.records import (
     BINS,
     CASES,
@@ -213,6 +214,7 @@ class LayerState:
         self, x: Activations, signs: tuple[Activations, Activations] | None, counted: CountedBatch, workers: Workers
     ) -> None:
         """Add one batch of activations."""
+        numba_cache()
         from neurolocal.collect.kernels import BLOCK
 
         self.count += counted.total

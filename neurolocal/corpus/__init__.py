@@ -1,11 +1,13 @@
 """Text -> token rows: reading Pile-format files as a stream, tokenising, packing, and the cursor to resume at."""
 
 from neurolocal.corpus.cursor import Cursor, Piece, rest_arrays, rest_from
+from neurolocal.corpus.files import CorpusListing, corpus_files, corpus_listing
 from neurolocal.corpus.packing import Batch, Encode, Encoding, RowStream, batches
-from neurolocal.corpus.readers import Document, corpus_files, documents
+from neurolocal.corpus.readers import Document, documents
 
 __all__ = [
     "Batch",
+    "CorpusListing",
     "Cursor",
     "Document",
     "Encode",
@@ -14,6 +16,7 @@ __all__ = [
     "RowStream",
     "batches",
     "corpus_files",
+    "corpus_listing",
     "documents",
     "rest_arrays",
     "rest_from",

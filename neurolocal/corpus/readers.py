@@ -8,6 +8,7 @@ Cost: memory for one document; skipping to a record reads its file up to there w
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import itertools
@@ -57,32 +58,13 @@ class SkipCounts:
     """Reason -> records."""
     first: dict[str, str] = field(default_factory=dict)
     """Reason -> `file, record n: what was found`."""
+    replaced: Counter[str] = field(default_factory=Counter)
+    """File -> characters of its documents that are U+FFFD: bytes that were no UTF-8, or were replaced before."""
 
     def add(self, reason: str, where: str) -> None:
         """Count one."""
         self.counts[reason] += 1
         self.first.setdefault(reason, where)
-
-
-def corpus_files(corpus: str | Path) -> list[Path]:
-    """The files of a corpus in reading order; a saved data set counts as one file, its folder.
-
-    Raises:
-        CorpusError: no such path, or no file of a type that can be read.
-    """
-    path = Path(corpus)
-    if path.is_file():
-        if _reader(path) is None:
-            raise CorpusError(f"reading the corpus {path}: unknown kind of file. Give one of {_kinds()}, or a folder.")
-        return [path]
-    if not path.is_dir():
-        raise CorpusError(f"reading the corpus {path}: no such file or folder. Check the path.")
-    if _is_saved_dataset(path):
-        return [path]
-    files = sorted(f for f in path.rglob("*") if f.is_file() and _reader(f) and not f.name.startswith("."))
-    if not files:
-        raise CorpusError(f"reading the corpus {path}: the folder holds no {_kinds()}. Check the path.")
-    return files
 
 
 def documents(
@@ -113,7 +95,7 @@ def documents(
     sizes = [_bytes(path) for path in files]
     for number in range(file, len(files)):
         path, before = files[number], sum(sizes[:number])
-        reader = _read_saved_dataset if path.is_dir() else _reader(path) or _read_lines(_open_plain)
+        reader = _read_saved_dataset if path.is_dir() else reader_of(path) or _read_lines(_open_plain)
         first = record if number == file else 0
         try:
             if path.exists():
@@ -130,6 +112,8 @@ def documents(
                         )
                     skipped.add(found.reason, f"{where}: {found.found}")
                     continue
+                if lost := found[0].count("\ufffd"):
+                    skipped.replaced[str(path)] += lost
                 yield Document(found[0], found[1], number, i, roles=found[2], read=before + at)
         except (OSError, EOFError, ValueError, MemoryError) as error:
             raise CorpusError(
@@ -191,7 +175,8 @@ def _require_uncut(path: Path, size: int) -> None:
         raise EOFError(f"it was cut from {size:,} to {now:,} bytes while it was read")
 
 
-def _reader(path: Path) -> FileReader | None:
+def reader_of(path: Path) -> FileReader | None:
+    """What reads a file, by the end of its name; None where nothing does."""
     name = path.name.lower()
     for suffix, reader in _READERS.items():
         if name.endswith(suffix):
@@ -203,6 +188,7 @@ def _read_lines(unpack: Callable[[io.BufferedReader], io.BufferedReader]) -> Fil
     def read(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
         with path.open("rb") as raw:
             file, size, number = unpack(raw), _bytes(path), 0
+            _require_utf8(path, file)
             while line := file.readline(LONGEST_LINE + 1):
                 if len(line) > LONGEST_LINE:
                     raise CorpusError(
@@ -221,7 +207,9 @@ def _read_lines(unpack: Callable[[io.BufferedReader], io.BufferedReader]) -> Fil
 
 def _parse(line: bytes, text_field: str) -> Record:
     try:
-        value = json.loads(line)
+        value = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return Defect("not UTF-8", f"byte {error.start:,} of the line is {line[error.start : error.start + 1]!r}")
     except (ValueError, RecursionError):
         return Defect("not JSON", repr(line[:40])[2:-1])
     if not isinstance(value, dict):
@@ -350,8 +338,8 @@ def _wanted(names: list[str], text_field: str) -> list[str]:
 
 def _read_text(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
     with path.open("rb") as raw:
-        file, number, rest = io.TextIOWrapper(raw, encoding="utf-8", errors="replace"), 0, ""
-        size = _bytes(path)
+        encoding, size, number, rest = _encoding(raw), _bytes(path), 0, ""
+        file = io.TextIOWrapper(raw, encoding=encoding, errors="replace")
         while piece := file.read(TEXT_PIECE):
             if len(piece) < TEXT_PIECE:
                 _require_uncut(path, size)
@@ -359,14 +347,58 @@ def _read_text(path: Path, first: int, text_field: str) -> Iterator[tuple[int, i
             cut = max(text.rfind("\n"), text.rfind(" ")) + 1
             text, rest = (text[:cut], text[cut:]) if cut and len(piece) == TEXT_PIECE else (text, "")
             if number >= first:
-                yield number, raw.tell(), (text, "", ())
+                yield number, raw.tell(), _plain_text(text)
             number += 1
         _require_uncut(path, size)
         if rest.strip() and number >= first:
-            yield number, raw.tell(), (rest, "", ())
+            yield number, raw.tell(), _plain_text(rest)
 
 
-def _is_saved_dataset(path: Path) -> bool:
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte order marks at the beginning of a text, and the encodings that they state; UTF-32's begins as UTF-16's does."""
+
+BROKEN_SHARE = 0.01
+"""Share of a document's characters that may be no UTF-8, or NUL; with more it is no text, and skipped."""
+
+
+def _encoding(raw: BinaryIO) -> str:
+    """The encoding that a file's first bytes state; UTF-8 where they state none."""
+    begin = raw.read(4)
+    raw.seek(0)
+    return next((name for mark, name in MARKS.items() if begin.startswith(mark)), "utf-8")
+
+
+def _require_utf8(path: Path, file: io.BufferedReader) -> None:
+    """Refuse lines of JSON in another encoding, whose line ends cannot be found.
+
+    Raises:
+        CorpusError: a byte order mark of UTF-16 or UTF-32.
+    """
+    begin = file.peek(4)[:4]
+    named = next((name for mark, name in MARKS.items() if begin.startswith(mark)), "utf-8")
+    if not named.startswith("utf-8"):
+        raise CorpusError(
+            f"reading the corpus {path}: it is {named.upper()}, and lines of JSON are UTF-8. "
+            f"Convert it: iconv -f {named.upper()} -t UTF-8 FILE > NEW."
+        )
+
+
+def _plain_text(text: str) -> Record:
+    broken = text.count("\ufffd") + text.count("\0")
+    if broken > BROKEN_SHARE * len(text):
+        what = "no UTF-8" if "\ufffd" in text else "NUL, as in UTF-16 without its mark"
+        return Defect("not UTF-8 text", f"{broken:,} of {len(text):,} characters are {what}")
+    return text, "", ()
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether a folder was saved by `datasets`."""
     return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
 
 
@@ -407,12 +439,16 @@ _READERS: dict[str, FileReader] = {
     ".jsonl": _read_lines(_open_plain),
     ".jsonl.gz": _read_lines(_open_gzip),
     ".jsonl.zst": _read_lines(_open_zstd),
+    ".json": _read_lines(_open_plain),
+    ".json.gz": _read_lines(_open_gzip),
+    ".json.zst": _read_lines(_open_zstd),
     ".parquet": _read_parquet,
     ".txt": _read_text,
 }
 
 
-def _kinds() -> str:
+def kinds() -> str:
+    """The kinds of files that can be read, in words."""
     return ", ".join(_READERS)
 
 

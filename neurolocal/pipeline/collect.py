@@ -51,13 +51,17 @@ def collect_store(
             collecting into it; it cannot be written.
         CorpusError, ConfigError: see there.
     """
-    from neurolocal.corpus import corpus_files
+    from neurolocal.corpus import corpus_listing
 
-    files = corpus_files(job.corpus)
+    listing = corpus_listing(job.corpus)
+    if line := listing.line():
+        say(f"collect: {line}")
     with contextlib.suppress(OSError):
         job.store.parent.mkdir(parents=True, exist_ok=True)
     with locked(job.store, doing="collecting into", error=StoreError):
-        return _collect(job, files, say=say, replace=replace, stop=stop, every=every, every_rows=every_rows, bar=bar)
+        return _collect(
+            job, listing.files, say=say, replace=replace, stop=stop, every=every, every_rows=every_rows, bar=bar
+        )
 
 
 def _collect(
@@ -105,6 +109,8 @@ def _collect(
             f"collect: the documents write out {control:,} control tokens, such as an end of text, which are read as "
             f"{'control tokens (--control-tokens text reads them as text)' if how == 'token' else 'text'}"
         )
+    for file, n in stream.skipped.replaced.items():
+        say(f"collect: {n:,} characters of {file} are U+FFFD: bytes that are no UTF-8, or were replaced before")
     for reason, n in stream.skipped.counts.items():
         first = stream.skipped.first.get(reason, "in an earlier run")
         say(f"collect: {n:,} records skipped: {reason} (first: {first})")

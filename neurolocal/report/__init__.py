@@ -7,7 +7,9 @@ untrusted (see `neurolocal.render.visible`).
 from neurolocal.report.neuron import show
 from neurolocal.report.page import page, write_page
 from neurolocal.report.rows import (
+    LayerVerdicts,
     NeuronRow,
+    layer_verdicts,
     report_csv,
     report_json,
     report_object,
@@ -18,7 +20,9 @@ from neurolocal.report.rows import (
 from neurolocal.report.table import print_table
 
 __all__ = [
+    "LayerVerdicts",
     "NeuronRow",
+    "layer_verdicts",
     "page",
     "print_table",
     "report_csv",

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from math import isfinite, nan
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from neurolocal.files import write_text
 from neurolocal.literals import VERDICTS, Side
@@ -37,7 +37,7 @@ class NeuronRow:
     neuron: int
     """Index within the layer."""
     rank: int | None
-    """0 is the layer's best; None without a verdict."""
+    """1 is the layer's best; None without a verdict."""
     score: float
     """In [0, 1] within the layer."""
     verdict: str | None
@@ -136,7 +136,7 @@ def neuron_row(read: Layer, neuron: int) -> NeuronRow:
     return NeuronRow(
         layer=read.layer,
         neuron=neuron,
-        rank=int(read.figure("verdict", "rank", neuron)) if read.has("verdict", neuron) else None,
+        rank=int(read.figure("verdict", "rank", neuron)) + 1 if read.has("verdict", neuron) else None,
         score=read.figure("verdict", "score", neuron),
         verdict=read.text("verdict", "verdict", neuron),
         description=plain(read.text("summary", "description", neuron) or ""),
@@ -218,6 +218,26 @@ def _fields(row: NeuronRow) -> dict[str, Any]:
     return {name: value for name, value in asdict(row).items() if row.expert is not None or name not in EXPERT_FIELDS}
 
 
+class LayerVerdicts(NamedTuple):
+    """The verdicts of a whole layer, however many of its neurons are listed."""
+
+    neurons: int
+    """Neurons that were collected."""
+    counts: dict[str, int]
+    """Verdicts by name, in the order of `VERDICTS`; empty where there are none."""
+
+
+def layer_verdicts(store: Store, layers: Iterable[int], *, side: Side = "largest") -> dict[int, LayerVerdicts]:
+    """The verdicts of each layer, from the table alone."""
+    found = {}
+    for layer in layers:
+        table = store.evidence("verdict", layer, side)
+        tally = Counter(() if table is None else table.verdict)
+        counts = {name: tally[name] for name in VERDICTS if tally[name]}
+        found[layer] = LayerVerdicts(len(store.neurons(layer)), counts)
+    return found
+
+
 def verdict_counts(rows: Iterable[NeuronRow]) -> dict[str, int]:
     """Verdict -> number of neurons; verdicts without a neuron are omitted."""
     counts = Counter(row.verdict for row in rows)
@@ -259,7 +279,7 @@ def write_csv(rows: Iterable[NeuronRow], *, path: Path) -> None:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, list | dict):
-        return json.dumps(value)
+        return json.dumps(strict(value))
     if isinstance(value, float):
         return repr(value) if isfinite(value) else ""
     if isinstance(value, str):

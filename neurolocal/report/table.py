@@ -8,7 +8,7 @@ Invariant: one line a neuron. Lines are cut to the width and never wrapped.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from math import isfinite
 
@@ -18,7 +18,7 @@ from rich.text import Text
 from neurolocal.render.figures import fixed, percent
 from neurolocal.render.terminal import Out, console, verdict_text
 from neurolocal.render.visible import LONGEST, counted, visible
-from neurolocal.report.rows import NeuronRow, verdict_counts
+from neurolocal.report.rows import LayerVerdicts, NeuronRow, verdict_counts
 
 WIDE = 130
 """The least width in columns at which the evidence is shown beside description and tokens."""
@@ -29,6 +29,7 @@ def print_table(
     *,
     out: Out,
     limit: int | None = None,
+    verdicts: Mapping[int, LayerVerdicts] | None = None,
     least: float = 0.0,
     width: int | None = None,
     color: bool | None = None,
@@ -39,6 +40,7 @@ def print_table(
         rows: the result of `report_rows`.
         out: the output.
         limit: neurons a layer; None is all.
+        verdicts: of the whole layers, where `rows` are a part of them; None counts the rows.
         least: the least score of a neuron to print (0.3 in the notebook); neurons without a score are printed.
         width: columns; None is the terminal's width.
         color: whether to print in colour; None is whatever the terminal supports.
@@ -49,12 +51,13 @@ def print_table(
         screen.print(Text("no neurons to report"))
     for i, (layer, group) in enumerate(layers):
         shown = [row for row in group if not row.score < least][:limit]
-        counts = ", ".join(f"{n:,} {name}" for name, n in verdict_counts(group).items())
-        head = f"layer {layer} · {len(group):,} neurons · {counts or 'no verdict yet'}"
+        n, tally = (verdicts or {}).get(layer) or LayerVerdicts(len(group), verdict_counts(group))
+        counts = ", ".join(f"{n:,} {name}" for name, n in tally.items())
+        head = f"layer {layer} · {n:,} neurons · {counts or 'no verdict yet'}"
         screen.print(Text(("\n" if i else "") + head, style="bold"), no_wrap=True, overflow="ellipsis")
         screen.print(_table(shown, wide=screen.width >= WIDE))
-        if len(shown) < len(group):
-            screen.print(Text(f"{len(group) - len(shown):,} more are not shown", style="dim"))
+        if len(shown) < n:
+            screen.print(Text(f"{n - len(shown):,} more are not shown", style="dim"))
 
 
 def _table(rows: list[NeuronRow], *, wide: bool) -> Table:

@@ -23,6 +23,7 @@ from neurolocal.provenance import Parts
 from neurolocal.records import (
     CASES,
     SIDES,
+    TABLES,
     CaseStatistics,
     Example,
     Experts,
@@ -40,6 +41,7 @@ from neurolocal.records import (
 from neurolocal.store import read_collect, read_evidence, read_pages, read_rows
 from neurolocal.store.checked import CheckedFile
 from neurolocal.words import Vocabulary
+from neurolocal.words.marked import marked
 
 if TYPE_CHECKING:
     cached_property = property  # type checkers accept no cached_property where a protocol has a property
@@ -68,6 +70,16 @@ class Store:
                 hold is reported at its first use.
         """
         self._file, self._asked = CheckedFile(Path(path)), site
+
+    def __repr__(self) -> str:
+        """What it is a store of: the subject, the rows, the layers, and the stages that have run."""
+        m = self.manifest
+        ran = [stage for stage in TABLES if any(self.inputs(stage, layer) is not None for layer in self.layers)]
+        state = "complete" if m["complete"] else "stopped early"
+        return (
+            f"<Store {self.path}: {m['subject'].get('name')}, {m['rows']:,} rows, {state}; {self.site} of "
+            f"{len(self.layers)} layers; {', '.join(ran) or 'no evidence yet'}>"
+        )
 
     def __enter__(self) -> Store:
         return self
@@ -276,6 +288,11 @@ class Store:
         """
         at = self.index_of(layer, neuron)
         return self._examples(self._lists(layer, side, slice(at, at + 1)), 0)
+
+    def text(self, example: Example) -> str:
+        """An example's window as one line of text, the whole word at its peak in `<< >>`."""
+        word = self.vocabulary.word_at(example.tokens, example.peak)
+        return marked(example.tokens, word.start, word.end, 0, len(example.tokens), self.vocabulary)
 
     def statistics(self, layer: int) -> Statistics:
         """The statistics of a layer."""

@@ -124,7 +124,7 @@ def test_a_text_file_in_pieces(tmp_path_factory, text, piece):
 
 HOSTILE = [
     (b"no json", "not JSON", "no json"),
-    (b"\xff\xfe\x00", "not JSON", r"\xff\xfe\x00"),
+    (b"\xff\xfe\x00", "not UTF-8", r"byte 0 of the line is b'\xff'"),
     (b'{"text": "cut', "not JSON", '{"text": "cut'),
     (b"[" * 100_000, "not JSON", "[[["),
     (b'{"text":' + b"9" * 5000 + b"}", "not JSON", '{"text":999'),

@@ -104,7 +104,7 @@ def test_every_neuron_is_a_row_and_the_best_have_cards(small_store):
     assert [(a["data-layer"], a["data-verdict"]) for a in rows] == [(str(r.layer), r.verdict) for r in expected]
     ids = [a["id"] for tag, a in read.tags if tag == "article"]
     assert ids == [
-        f"n-{r.layer}-{r.neuron}" for r in expected if r.rank is not None and r.rank < 3 and r.verdict != "dead"
+        f"n-{r.layer}-{r.neuron}" for r in expected if r.rank is not None and r.rank <= 3 and r.verdict != "dead"
     ]
     links = {a["href"][1:] for tag, a in read.tags if tag == "a"}
     assert set(ids) <= links <= {a["id"] for _, a in read.tags if "id" in a}

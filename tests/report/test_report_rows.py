@@ -29,7 +29,7 @@ def test_the_names_that_scripts_rely_on_come_first():
 def test_rows_contain_the_values_of_the_tables(small_store):
     store = small_store(seed=3)
     rows = report_rows(store)
-    assert [(r.layer, r.rank) for r in rows] == [(n, i) for n in (2, 5) for i in range(12)]
+    assert [(r.layer, r.rank) for r in rows] == [(n, i) for n in (2, 5) for i in range(1, 13)]
     for row in rows:
         verdict = store.evidence("verdict", row.layer)
         assert (row.verdict, row.reason) == (verdict.verdict[row.neuron], verdict.reason[row.neuron])
@@ -108,6 +108,7 @@ def test_csv_round_trip(small_store, hostile_corpus, tmp_path):
         assert (line["similarity"] == "") == math.isnan(row.similarity)
         guard = "'" if row.description.startswith("=") else ""
         assert line["description"] == guard + row.description
+    assert "NaN" not in (tmp_path / "r.csv").read_text()
     assert report_csv([]).splitlines() == [",".join(f.name for f in fields(NeuronRow))]
 
 

@@ -146,7 +146,7 @@ def test_report_of_a_real_store(store, collected):
     tokens, activations, vocabulary = collected
     rows = report_rows(store)
     assert sorted(r.neuron for r in rows) == list(range(172))
-    assert [r.rank for r in rows] == list(range(172))
+    assert [r.rank for r in rows] == list(range(1, 173))
     for row in rows[::17]:
         strongest = activations[:, 1:, row.neuron].max(1)
         order = sorted(range(ROWS), key=lambda r: (-strongest[r], r))[:K]

@@ -3,11 +3,12 @@
 import io
 import re
 import unicodedata
+from collections import Counter
 
 import pytest
 
 from neurolocal.render.visible import HIDDEN
-from neurolocal.report.rows import report_rows
+from neurolocal.report.rows import layer_verdicts, report_rows
 from neurolocal.report.table import print_table
 
 
@@ -57,3 +58,14 @@ def test_no_escape_sequences_in_a_pipe_and_colour_on_a_terminal(small_store):
     rows = report_rows(small_store(hostile=True))
     assert "\x1b" not in table(rows, width=160)
     assert "\x1b[" in table(rows, width=160, color=True)
+
+
+def test_the_head_counts_the_whole_layer_and_not_what_is_listed(small_store) -> None:
+    store = small_store(seed=2)
+    rows = report_rows(store, [2], limit=3)
+    out = io.StringIO()
+    print_table(rows, out=out, width=100, verdicts=layer_verdicts(store, [2]))
+    counts = Counter(store.evidence("verdict", 2).verdict)
+    assert out.getvalue().startswith("layer 2 · 12 neurons · ")
+    assert all(f"{n} {name}" in out.getvalue() for name, n in counts.items())
+    assert "9 more are not shown" in out.getvalue()

@@ -76,3 +76,13 @@ def test_a_site_that_is_not_there(tmp_path):
     write_collected(tmp_path / "a.h5", made_up(np.random.default_rng(0), sites=("pre", "post")))
     with Store(tmp_path / "a.h5", site="mid") as store, pytest.raises(StoreError, match=r"it holds pre, post\. Choose"):
         _ = store.layers
+
+
+def test_a_store_and_an_example_print_as_one_line(store_path):
+    with Store(store_path) as store:
+        assert repr(store).startswith(f"<Store {store_path}: ")
+        assert "; post of 2 layers; similarity, perturbation, verdict, summary, score>" in repr(store)
+        example = store.examples(2, 0)[0]
+        assert repr(example).startswith(f"<Example 0: {example.activation:.4g} at position {example.position} of row ")
+        assert "array" not in repr(example)
+        assert store.text(example).count("<<") >= 1

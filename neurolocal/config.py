@@ -64,6 +64,12 @@ class CollectConfig:
     """Positions drawn at random, the same for all neurons, whose activations are all kept."""
     logits: int = 10
     """Tokens kept that a neuron's output promotes most, and suppresses most; 0 keeps none."""
+    count_roles: tuple[str, ...] | None = None
+    """Of conversations, the roles whose messages compete and count (`assistant`); None is
+    everything, the template's own text too."""
+    control_tokens: Literal["token", "text"] = "token"
+    """What a control token is that is written out in a document (`<|endoftext|>`): `token`, as in
+    TransformerLens, or `text`."""
     text_field: str = "text"
     """The field of a JSON line or table that holds the document."""
     strict: bool = False
@@ -85,6 +91,8 @@ class CollectConfig:
             raise ConfigError(f"neurons = {_short(self.neurons)}: give them ascending")
         if self.sign_cases and self.sites is not None and "post" not in self.sites:
             raise ConfigError("sign_cases = true without the site post: sign cases are kept there; add post to sites")
+        if self.count_roles is not None and not all(self.count_roles):
+            raise ConfigError(f"count_roles = {self.count_roles}: give names of roles, for example assistant")
         if self.max_rows is not None:
             _at_least(self, max_rows=1)
         if self.shard >= self.shards:

@@ -176,6 +176,16 @@ class Parts:
             raise IndexError(f"looking for rows {rows.min()} to {rows.max()}: this table has {len(self)}")
 
 
+def labelled(subset: str, role: str) -> str:
+    """The name of a subset for one role of its conversations."""
+    return f"{subset} / {role}" if subset else role
+
+
+def role_of(subset: str) -> str:
+    """The role in a name made by `labelled`; any other name as it is."""
+    return subset.rpartition(" / ")[2]
+
+
 _COLUMNS = {
     "offsets": np.int64,
     "position": np.int32,

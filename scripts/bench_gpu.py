@@ -56,7 +56,7 @@ from neurolocal.records import Place
 from neurolocal.store import StoreContent, StoredRows, write_collected
 from neurolocal.subject.model import Subject
 from neurolocal.subject.sites import ModulePaths
-from neurolocal.words import Vocabulary
+from neurolocal.subject.tokenizers import Tokenizer
 
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "smollm2-135m": ("Llama", {
@@ -116,10 +116,7 @@ def random_subject(shape: str, dtype: torch.dtype, device: torch.device) -> Subj
     n = config.num_hidden_layers
     out, in_, gate = ([path.format(i) for i in range(n)] for path in PATHS[kind])
     paths = ModulePaths(out, in_, gate, [""] * n, "", "")
-    subject = Subject(model, types.SimpleNamespace(), name=shape, paths=paths)
-    tokens = [str(i).encode() for i in range(subject.d_vocab)]
-    subject.__dict__["vocabulary"] = Vocabulary(tokens, np.zeros(len(tokens), bool))
-    return subject
+    return Subject(model, Tokenizer.numbered(config.vocab_size), name=shape, paths=paths)
 
 
 class SoLU(torch.nn.Module):

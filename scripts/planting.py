@@ -337,4 +337,4 @@ def plant_model(
                 mlp.up_proj.weight[p.neuron] = into
                 mlp.down_proj.weight[:, p.neuron] = 0
     subject.model.save_pretrained(folder)
-    subject.tokenizer.save_pretrained(folder)
+    subject.tokenizer.save(Path(folder))

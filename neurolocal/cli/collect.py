@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from neurolocal.cli.options import Numbers, Shard, Sites, device_option, example, say
+from neurolocal.cli.options import Names, Numbers, Shard, Sites, device_option, example, say
 from neurolocal.cli.stage_command import config_options, given
 from neurolocal.config import PRESETS, CollectConfig, preset_settings
 
@@ -28,7 +28,7 @@ from neurolocal.config import PRESETS, CollectConfig, preset_settings
 @config_options(
     CollectConfig,
     without=("shard", "shards"),
-    types={"layers": Numbers(), "neurons": Numbers(), "sites": Sites()},
+    types={"layers": Numbers(), "neurons": Numbers(), "sites": Sites(), "count_roles": Names()},
 )
 @click.option(
     "--checkpoint-seconds",

@@ -70,6 +70,18 @@ class Sites(click.ParamType):
         return cast("tuple[Site, ...]", found)
 
 
+class Names(click.ParamType):
+    """`assistant,user` -> ("assistant", "user")."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
+
+
 class Sides(click.ParamType):
     """`largest,gate+_in+` -> ("largest", "gate+_in+"); `ends` and `cases` are the two ends and the sign cases."""
 
@@ -125,6 +137,9 @@ method_option = click.option(
     help="Our own ranking, or the original notebook's, step by step.",
 )
 llm_option = click.option("--llm", type=click.Path(), help="A GGUF file that describes and judges.  [default: none]")
+replace_option = click.option(
+    "--replace", is_flag=True, help="Replace what an LLM made, even where no LLM is given now."
+)
 site_option = click.option(
     "--site", type=click.Choice(get_args(Site)), help="Which of the store's sites.  [default: its first]"
 )

@@ -287,7 +287,8 @@ def take(
 ) -> None:
     """Take one batch into the collection."""
     own = config.sites or ()
-    mask = counted_positions(batch.tokens, batch.length, special=subject.vocabulary.special, config=vars(config))
+    special = subject.vocabulary.special
+    mask = counted_positions(batch.tokens, batch.length, special=special, config=vars(config), parts=batch.parts)
     counted = CountedBatch.of(batch.rows, mask, progress.sampler)
     sites = tuple(dict.fromkeys((*own, *(SIGN_SITES if config.sign_cases else ()))))
     signs = tuple(sites.index(site) for site in SIGN_SITES) if config.sign_cases else None

@@ -47,6 +47,7 @@ class ReplaySubject(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...  # noqa: D102
     def tokenizer_facts(self) -> dict[str, Any]: ...  # noqa: D102
+    def has_tokenizer(self, name: str | None) -> bool: ...  # noqa: D102
     def read(self, tokens: Tensor, readers: Mapping[int, Any], *, sites: Sequence[Site]) -> None: ...  # noqa: D102
 
 
@@ -163,11 +164,11 @@ def _require_same(store: Store, subject: ReplaySubject) -> str:
     Raises:
         StoreError: the subject is not the one that the store was made with.
     """
-    there = store.manifest
+    there, known = store.manifest, store.manifest["tokenizer"].get("sha256")
     own = str(subject.dtype).removeprefix("torch.")
     for what, mine, stored in (
         ("weights", subject.sha256, there["subject"].get("sha256")),
-        ("tokenizer", subject.tokenizer_facts()["sha256"], there["tokenizer"].get("sha256")),
+        ("tokenizer", known if subject.has_tokenizer(known) else subject.tokenizer_facts()["sha256"], known),
         ("dtype", own, there["config"].get("dtype")),
     ):
         if mine != stored or (what == "dtype" and own not in TOLERANCE):

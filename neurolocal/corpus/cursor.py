@@ -56,6 +56,8 @@ class Cursor:
     """Records skipped so far, by reason."""
     subsets: dict[str, int] = field(default_factory=dict)
     """`tokens` by subset, names sorted; a separator counts to the document behind it."""
+    control: int = 0
+    """Control tokens that the documents read so far write out."""
     rest: tuple[Piece, ...] = field(default=(), repr=False, compare=False)
     """Text that was read but is not yet in a row; given the corpus, it follows from the other fields."""
     share: float = field(default=0.0, compare=False)
@@ -63,7 +65,7 @@ class Cursor:
 
     def facts(self) -> dict[str, Any]:
         """All fields but `rest` and `share`, as plain values."""
-        names = ("file", "record", "rows", "batches", "documents", "tokens", "digest", "skipped", "subsets")
+        names = ("file", "record", "rows", "batches", "documents", "tokens", "digest", "skipped", "subsets", "control")
         return {name: getattr(self, name) for name in names}
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import queue
 import threading
 from collections import Counter, deque
@@ -21,13 +22,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Bool, Int32, Int64
 
 from neurolocal.config import CollectConfig
+from neurolocal.corpus.conversations import TEMPLATE, Render
 from neurolocal.corpus.cursor import Cursor, Piece
 from neurolocal.corpus.readers import Document, SkipCounts, corpus_bytes, documents
 from neurolocal.errors import ConfigError, CorpusError
-from neurolocal.provenance import Parts
+from neurolocal.provenance import Parts, labelled
 
 Encoding = tuple[Int32[np.ndarray, "n"], Int64[np.ndarray, "n"] | None]
 """A text's token ids, without special tokens, and the offset of each in the text, in code points; None if unknown."""
@@ -75,6 +77,12 @@ class RowStream:
     bos: int | None
     eos: int | None
     config: CollectConfig
+    render: Render | None = None
+    """Writes a conversation as one text; None skips conversations."""
+    encode_chat: Encode | None = None
+    """Encodes what `render` wrote, whose control tokens are control tokens; None is `encode`."""
+    special: Bool[np.ndarray, "d_vocab"] | None = None
+    """Control tokens; those that documents write out are counted."""
     skipped: SkipCounts = field(default_factory=SkipCounts)
     """Records skipped so far."""
     end: Cursor | None = field(default=None, init=False)
@@ -119,7 +127,7 @@ class RowStream:
         size, broken = 0, None
 
         def flush() -> Iterator[tuple[Document, Encoding, dict[str, int]]]:
-            yield from zip(group, self.encode([d.text for d in group]), skips[1:], strict=True)
+            yield from zip(group, self._encoded_group(group), skips[1:], strict=True)
 
         found = documents(
             self.files,
@@ -128,6 +136,7 @@ class RowStream:
             text_field=self.config.text_field,
             strict=self.config.strict,
             skipped=self.skipped,
+            render=self.render,
         )
         try:
             for document in found:
@@ -143,6 +152,15 @@ class RowStream:
         yield from flush()
         if broken is not None:
             raise broken
+
+    def _encoded_group(self, group: list[Document]) -> list[Encoding]:
+        chats = [i for i, d in enumerate(group) if d.roles]
+        if not chats or self.encode_chat is None:
+            return list(self.encode([d.text for d in group]))
+        plain = [i for i, d in enumerate(group) if not d.roles]
+        found = dict(zip(plain, self.encode([group[i].text for i in plain]), strict=True))
+        found |= zip(chats, self.encode_chat([group[i].text for i in chats]), strict=True)
+        return [found[i] for i in range(len(group))]
 
     def _nothing(self, documents: int, tokens: int) -> str:
         where = ", ".join(str(f) for f in self.files[:3]) + (" …" if len(self.files) > 3 else "")
@@ -206,7 +224,7 @@ class _BatchBuilder:
         self.config, self.cursor, self.held = stream.config, cursor, sum(len(piece.tokens) for piece in cursor.rest)
         self._rest = deque(cursor.rest)
         self._known = set(cursor.subsets)  # the rest belongs to a document that was begun, so its subset is among these
-        self._whole = self.config.packing == "concat"
+        self._whole, self._special = self.config.packing == "concat", stream.special
         joint = stream.eos if stream.eos is not None else stream.bos
         self._joint = np.array([joint], dtype=np.int32) if self._whole else np.empty(0, np.int32)
         self._blank = np.full(self.config.row_length, joint or 0, dtype=np.int64)
@@ -230,23 +248,25 @@ class _BatchBuilder:
     def read(self, document: Document, encoded: Encoding, skipped: dict[str, int], *, size: int) -> None:
         """Add the next document; `size` is the size of the corpus in bytes."""
         tokens = np.asarray(encoded[0], dtype=np.int32)
+        control = 0 if self._special is None or document.roles else int(self._special[tokens].sum())
         character = np.full(len(tokens), -1) if encoded[1] is None else np.asarray(encoded[1], dtype=np.int64)
         if self._whole and self.cursor.documents:
             tokens = np.concatenate([self._joint, tokens])
             character = np.concatenate([np.full(1, -1 if encoded[1] is None else 0), character])
-        if len(tokens):
-            subset = document.subset
+        for subset, begin, end in _by_role(document, character):
             if subset not in self._known and len(self._known) >= SUBSETS:
                 subset = OTHERS
             self._known.add(subset)
-            self._rest.append(Piece(tokens, character, document.file, document.record, subset))
-            self.held += len(tokens)
+            part = slice(begin, end)
+            self._rest.append(Piece(tokens[part], character[part], document.file, document.record, subset))
+        self.held += len(tokens)
         self.cursor = replace(
             self.cursor,
             file=document.file,
             record=document.record + 1,
             documents=self.cursor.documents + 1,
             skipped=skipped,
+            control=self.cursor.control + control,
             share=min(1.0, document.read / size),
         )
 
@@ -254,10 +274,16 @@ class _BatchBuilder:
         """Cut rows until the batch has as many as wanted; returns whether it has."""
         fill, before = self.config.row_length - self._head, self.rows
         while self.rows < wanted and (self.held >= fill or (self.held and not self._whole)):
-            self._row(min(fill, self.held if self._whole else len(self._rest[0].tokens)))
+            self._row(min(fill, self.held if self._whole else self._next_document()))
         if self.rows > before:
             self._behind = replace(self.cursor, rest=tuple(self._rest))
         return self.rows == wanted
+
+    def _next_document(self) -> int:
+        """Tokens of the next document that are in no row yet."""
+        first = self._rest[0]
+        same = itertools.takewhile(lambda p: (p.file, p.record) == (first.file, first.record), self._rest)
+        return sum(len(piece.tokens) for piece in same)
 
     def _row(self, n: int) -> None:
         row, at, begin = self._tokens[self.rows], self._head, 0
@@ -295,3 +321,23 @@ class _BatchBuilder:
         batch = Batch(before.batches, tokens, length, rows, Parts.of(self._ends, self._parts), after)
         self._begin()
         return batch
+
+
+def _by_role(document: Document, character: Int64[np.ndarray, "n"]) -> Iterator[tuple[str, int, int]]:
+    """The stretches of a document's tokens that are of one role: their subset, and their half-open range.
+
+    A token is of the role in whose message it begins. A document that is no conversation is one stretch, and so is one
+    whose tokens have no known place.
+    """
+    n = len(character)
+    if not document.roles or not n or character[-1] < 0:
+        yield from ((document.subset, 0, n),) if n else ()
+        return
+    starts = np.searchsorted(character, np.array([span[:2] for span in document.roles]))
+    names = [labelled(document.subset, TEMPLATE), *(labelled(document.subset, span[2]) for span in document.roles)]
+    which = np.zeros(n, np.int64)
+    for i, (begin, end) in enumerate(starts.tolist()):
+        which[begin:end] = i + 1
+    edges = [0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), n]
+    for begin, end in itertools.pairwise(edges):
+        yield names[which[begin]], begin, end

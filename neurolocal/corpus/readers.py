@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from neurolocal.corpus.conversations import FIELDS, Message, Render, RoleSpan, messages_of
 from neurolocal.errors import CorpusError
 
 LONGEST_LINE = 1 << 28
@@ -42,6 +43,8 @@ class Document:
     """Number of its file."""
     record: int
     """Number of its record (line, table row or piece) in the file; broken records are counted too."""
+    roles: tuple[RoleSpan, ...] = ()
+    """Of a conversation: where its messages are, ascending."""
     read: int = 0
     """Bytes of the corpus's files on the disk that were read so far, for an estimate of the time left."""
 
@@ -90,6 +93,7 @@ def documents(
     text_field: str = "text",
     strict: bool = False,
     skipped: SkipCounts | None = None,
+    render: Render | None = None,
 ) -> Iterator[Document]:
     """Every document from a record on.
 
@@ -100,6 +104,7 @@ def documents(
         text_field: field or column that holds the text.
         strict: whether a broken record raises; otherwise it is counted in `skipped`.
         skipped: receives the records skipped, as they are met.
+        render: writes a conversation as one text; without it, conversations are skipped.
 
     Raises:
         CorpusError: a broken record with `strict`; a file that is truncated or cannot be read.
@@ -115,6 +120,8 @@ def documents(
                 _require_uncut(path, sizes[number])
             for i, at, found in reader(path, first, text_field):
                 where = f"{path}, record {i + 1}"
+                if isinstance(found, Conversation):
+                    found = _rendered(found, render)
                 if isinstance(found, Defect):
                     if strict:
                         raise CorpusError(
@@ -123,7 +130,7 @@ def documents(
                         )
                     skipped.add(found.reason, f"{where}: {found.found}")
                     continue
-                yield Document(found[0], found[1], number, i, before + at)
+                yield Document(found[0], found[1], number, i, roles=found[2], read=before + at)
         except (OSError, EOFError, ValueError, MemoryError) as error:
             raise CorpusError(
                 f"reading the corpus {path}: {_first_line(error)}. The file is missing, truncated or damaged; "
@@ -146,7 +153,18 @@ class Defect:
     found: str
 
 
-Record = tuple[str, str] | Defect
+@dataclass(frozen=True)
+class Conversation:
+    """A record that holds messages instead of a text."""
+
+    messages: list[Message]
+    subset: str
+
+
+Text = tuple[str, str, tuple[RoleSpan, ...]]
+"""A document's text, its subset, and where its messages are."""
+
+Record = Text | Conversation | Defect
 FileReader = Callable[[Path, int, str], Iterator[tuple[int, int, Record]]]
 """(path, first record, text field) -> each record's number, the bytes of the file read so far, and the record."""
 
@@ -213,12 +231,28 @@ def _parse(line: bytes, text_field: str) -> Record:
 
 def _document(value: dict[str, Any], text_field: str) -> Record:
     text = value.get(text_field)
-    if not isinstance(text, str):
-        kind = f"; {type(value[text_field]).__name__} in it" if text_field in value else ""
-        return Defect(f'no text in the field "{text_field}"', _names(value) + kind)
     meta = value.get("meta")
     subset = meta.get("pile_set_name") if isinstance(meta, dict) else None
-    return _clean(text), _clean(subset[:LONGEST_NAME]) if isinstance(subset, str) else ""
+    subset = _clean(subset[:LONGEST_NAME]) if isinstance(subset, str) else ""
+    if not isinstance(text, str):
+        try:
+            if messages := messages_of(value, text_field):
+                return Conversation(messages, subset)
+        except ValueError as error:
+            return Defect("no conversation", str(error))
+        kind = f"; {type(value[text_field]).__name__} in it" if text_field in value else ""
+        return Defect(f'no text in the field "{text_field}"', _names(value) + kind)
+    return _clean(text), subset, ()
+
+
+def _rendered(found: Conversation, render: Render | None) -> Text | Defect:
+    if render is None:
+        return Defect("a conversation, and the subject has no chat template", f"{len(found.messages)} messages")
+    try:
+        text, places = render(found.messages)
+    except ValueError as error:
+        return Defect("a conversation that the chat template refuses", str(error))
+    return _clean(text), found.subset, tuple(places)
 
 
 def _clean(text: str) -> str:
@@ -292,9 +326,9 @@ def _read_parquet(path: Path, first: int, text_field: str) -> Iterator[tuple[int
 
     with parquet.ParquetFile(path) as table:
         names = table.schema_arrow.names
-        wanted = [n for n in (text_field, "meta") if n in names]
+        wanted = _wanted(names, text_field)
         number, size, rows = 0, _bytes(path), max(1, table.metadata.num_rows)
-        if text_field not in names:
+        if wanted == META:
             yield 0, size, Defect(f'no column "{text_field}"', _names(names))
             return
         for batch in table.iter_batches(batch_size=256, columns=wanted):
@@ -303,6 +337,15 @@ def _read_parquet(path: Path, first: int, text_field: str) -> Iterator[tuple[int
                     if number + i >= first:
                         yield number + i, size * (number + i + 1) // rows, _document(value, text_field)
             number += batch.num_rows
+
+
+META = ["meta"]
+
+
+def _wanted(names: list[str], text_field: str) -> list[str]:
+    """The columns to read: the text, or the conversation where there is none, and `meta`; `META` alone is neither."""
+    texts = [text_field] if text_field in names else [name for name in FIELDS if name in names]
+    return [*texts, *[name for name in META if name in names or not texts]]
 
 
 def _read_text(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
@@ -316,11 +359,11 @@ def _read_text(path: Path, first: int, text_field: str) -> Iterator[tuple[int, i
             cut = max(text.rfind("\n"), text.rfind(" ")) + 1
             text, rest = (text[:cut], text[cut:]) if cut and len(piece) == TEXT_PIECE else (text, "")
             if number >= first:
-                yield number, raw.tell(), (text, "")
+                yield number, raw.tell(), (text, "", ())
             number += 1
         _require_uncut(path, size)
         if rest.strip() and number >= first:
-            yield number, raw.tell(), (rest, "")
+            yield number, raw.tell(), (rest, "", ())
 
 
 def _is_saved_dataset(path: Path) -> bool:
@@ -332,8 +375,8 @@ def _read_saved_dataset(path: Path, first: int, text_field: str) -> Iterator[tup
     parts = _saved_parts(path)
     rows = max(1, sum(map(len, parts)))
     for part in parts:
-        wanted = [n for n in (text_field, "meta") if n in part.column_names]
-        if text_field not in wanted:
+        wanted = _wanted(part.column_names, text_field)
+        if wanted == META:
             if begin >= first:
                 found = Defect(f'no column "{text_field}"', _names(part.column_names))
                 yield begin, size * (begin + len(part)) // rows, found

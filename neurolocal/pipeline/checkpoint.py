@@ -39,6 +39,7 @@ def write_store(
         "subsets": cursor.subsets,
         "rows_sha256": cursor.digest,
         "skipped": dict(skipped) if whole else cursor.skipped,
+        "control_tokens": cursor.control,
     }
     manifest |= {"rows": progress.rows, "tokens": progress.n_tokens, "complete": complete, "cursor": cursor.facts()}
     bad: dict[Place, int] = {}
@@ -137,7 +138,15 @@ def cursor_of(store: Store) -> Cursor:
     rest = store.rest()
     try:
         cursor = Cursor(**store.manifest["cursor"], rest=rest_from(rest) if rest else ())
-        numbers = (cursor.file, cursor.record, cursor.rows, cursor.batches, cursor.documents, cursor.tokens)
+        numbers = (
+            cursor.file,
+            cursor.record,
+            cursor.rows,
+            cursor.batches,
+            cursor.documents,
+            cursor.tokens,
+            cursor.control,
+        )
         counts = (*numbers, *cursor.skipped.values(), *cursor.subsets.values())
         known = all(type(n) is int and n >= 0 for n in counts)
         bytes.fromhex(cursor.digest)

@@ -6,7 +6,9 @@ replaced, and the differences are printed. Cost: that of `collect`, and the chec
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from neurolocal.config import differences
 from neurolocal.errors import CorpusError, StoreError
+from neurolocal.files import locked
 from neurolocal.pipeline.checkpoint import AGAIN, cursor_of, restore, write_store
 from neurolocal.pipeline.manifest import Collection as Collection
 from neurolocal.pipeline.manifest import identity, manifest_of, row_stream
+from neurolocal.pipeline.overflow import overflow_lines
 from neurolocal.records import Place
 from neurolocal.stage import Say
 
@@ -43,13 +47,26 @@ def collect_store(
         bar: whether to show a progress bar.
 
     Raises:
-        StoreError: the path is not a store, or a store of other inputs (without `replace`).
+        StoreError: the path is not a store, or a store of other inputs (without `replace`); another process is
+            collecting into it; it cannot be written.
         CorpusError, ConfigError: see there.
     """
-    from neurolocal.collect import collect, resolved, start
-    from neurolocal.corpus import batches, corpus_files
+    from neurolocal.corpus import corpus_files
 
     files = corpus_files(job.corpus)
+    with contextlib.suppress(OSError):
+        job.store.parent.mkdir(parents=True, exist_ok=True)
+    with locked(job.store, doing="collecting into", error=StoreError):
+        return _collect(job, files, say=say, replace=replace, stop=stop, every=every, every_rows=every_rows, bar=bar)
+
+
+def _collect(
+    job: Collection, files: list[Path], *, say: Say, replace: bool, stop: Callable[[], bool] | None,
+    every: float | None, every_rows: int | None, bar: bool,
+) -> Outcome | None:  # fmt: skip
+    from neurolocal.collect import collect, resolved, start
+    from neurolocal.corpus import batches
+
     job = dataclasses.replace(job, config=resolved(job.config, job.subject))
     progress, cursor = start(job.subject, job.config), None
     if job.store.exists():
@@ -62,6 +79,7 @@ def collect_store(
         elif found is not None:
             cursor = restore(job, progress)
             say(f"collect: resuming at row {progress.rows:,} of {job.store}")
+    _examine(job, files, say)
     stream = row_stream(job, files)
 
     def checkpoint(progress: Progress, *, complete: bool) -> dict[Place, int]:
@@ -80,15 +98,36 @@ def collect_store(
             stop=stop or signalled,
             bar=bar,
         )
+    control = getattr(progress.cursor, "control", 0)
+    if control:
+        how = job.config.control_tokens
+        say(
+            f"collect: the documents write out {control:,} control tokens, such as an end of text, which are read as "
+            f"{'control tokens (--control-tokens text reads them as text)' if how == 'token' else 'text'}"
+        )
     for reason, n in stream.skipped.counts.items():
         first = stream.skipped.first.get(reason, "in an earlier run")
         say(f"collect: {n:,} records skipped: {reason} (first: {first})")
-    for (site, layer), n in outcome.nonfinite.items():
-        say(
-            f"collect: WARNING: {n:,} NaN or infinite activations at {site} of layer {layer}; they are in no list. "
-            "Try float32."
-        )
+    for line in overflow_lines(outcome.nonfinite, dtype=job.config.dtype):
+        say(f"collect: WARNING: {line}")
     return outcome
+
+
+TRIED = 200
+"""Documents with which the tokenizer is tried before a collection, at most."""
+
+
+def _examine(job: Collection, files: list[Path], say: Say) -> None:
+    """Try the tokenizer on the first documents, and say what the user should know of it."""
+    from neurolocal.corpus import documents
+
+    found = documents(files, text_field=job.config.text_field)
+    try:
+        texts = [document.text for document in itertools.islice(found, TRIED)]
+    except CorpusError:  # the collection will say it
+        return
+    for line in job.subject.examine(texts, control=job.config.control_tokens):
+        say(f"collect: {line}")
 
 
 @contextmanager
@@ -121,6 +160,8 @@ def _existing(job: Collection, files: list[Path], *, replace: bool, say: Say) ->
         try:
             here = manifest_of(job, files[: len(there["corpus"]["files"])], files)
             old, new = identity(there), identity(here)
+            if old["tokenizer"] != new["tokenizer"] and job.subject.has_tokenizer(old["tokenizer"]):
+                old["tokenizer"] = new["tokenizer"]
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"resuming {job.store}: its manifest does not state what it was made from ({error}). {AGAIN}"

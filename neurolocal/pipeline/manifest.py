@@ -7,6 +7,7 @@ Cost: the files are hashed once and remembered in the cache.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from neurolocal.records import BINS, HISTOGRAM_EVERY, THRESHOLDS
 if TYPE_CHECKING:
     from neurolocal.corpus import RowStream
     from neurolocal.subject import Subject
+
+
+LATER = {"control_tokens": "token", "count_roles": None}
+"""Settings that stores of version 0.1.0 do not state, with the values that they had."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,19 @@ def row_stream(job: Collection, files: list[Path]) -> RowStream:
     """The rows of the corpus as the subject's tokenizer and the settings make them."""
     from neurolocal.corpus import RowStream
 
-    return RowStream(files, job.subject.encode_documents, job.subject.bos, job.subject.eos, job.config)
+    subject = job.subject
+    encode = functools.partial(subject.encode_documents, control=job.config.control_tokens)
+    chat = subject.chat_template
+    return RowStream(
+        files,
+        encode,
+        subject.bos,
+        subject.eos,
+        job.config,
+        render=None if chat is None else chat.render,
+        encode_chat=subject.encode_documents,
+        special=subject.vocabulary.special,
+    )
 
 
 def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +68,7 @@ def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "tokenizer": manifest["tokenizer"]["sha256"],
         "corpus": {f["name"]: f["sha256"] for f in manifest["corpus"]["files"]},
         "corpus files": manifest["corpus"]["n_files"],
-        "config": manifest["config"],
+        "config": LATER | manifest["config"],
     }
 
 

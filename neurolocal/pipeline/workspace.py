@@ -49,6 +49,8 @@ class Workspace:
     """`glove`, `corpus`, or a file of word vectors."""
     llm: str | None = None
     """A GGUF file; None describes from token counts alone."""
+    replace: bool = False
+    """Whether results of an LLM may be replaced by results without one."""
     method: Method = "default"
     """Method of the ranking: how verdicts are decided."""
     device: str | None = None
@@ -208,11 +210,12 @@ class Workspace:
             device=self.device,
             tokenizer=self.tokenizer or manifest["tokenizer"].get("path"),
         )
-        for what, own, stored in (
-            ("weights", subject.sha256, manifest["subject"]["sha256"]),
-            ("a tokenizer", subject.tokenizer_facts()["sha256"], manifest["tokenizer"]["sha256"]),
+        weights, tokenizer = manifest["subject"]["sha256"], manifest["tokenizer"]["sha256"]
+        for what, own, stored, same in (
+            ("weights", subject.sha256, weights, subject.sha256 == weights),
+            ("a tokenizer", subject.tokenizer_facts()["sha256"], tokenizer, subject.has_tokenizer(tokenizer)),
         ):
-            if own != stored:
+            if not same:
                 raise StoreError(
                     f"using {self.path} with the subject {subject.name}: the store was made by other {what} "
                     f"(SHA-256 {stored[:12]}…, this is {own[:12]}…). Give the subject that it was collected with, "

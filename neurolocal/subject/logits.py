@@ -1,7 +1,8 @@
 """Direct logit effect: the tokens that a neuron's output promotes and suppresses through the unembedding.
 
 A neuron's output direction (its row of W_out) is multiplied by the norms that follow and by the unembedding, and its
-mean over the vocabulary is subtracted. A norm is a linear map without its scale, which depends on the position.
+mean over the vocabulary is subtracted. Ids without a text (padding of the vocabulary) are left out of both. A norm is a
+linear map without its scale, which depends on the position.
 Invariant: what a norm does is measured, not looked up by name; a norm that is no such map is refused.
 The weight that a router gives an expert depends on the position, too, and is left out like the scale of a norm.
 Cost: one matrix product of (d_mlp, d_model) and (d_model, d_vocab) a layer, float32 on the subject's device, and memory
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from neurolocal.errors import SubjectError
 from neurolocal.records import LogitEffects, Site
+from neurolocal.subject.identity import plain_weight
 from neurolocal.subject.model import Subject
 
 AGREE = 1e-3
@@ -44,12 +46,14 @@ def why_no_logit_effects(subject: Subject) -> str | None:
     unembed = _there(subject, subject.paths.unembed)
     if unembed is None or not subject.unembeds:
         return "it has no unembedding of its own"
+    if any(p.is_meta for p in subject.model.parameters()):
+        return "some of its weights are not in memory (offloaded)"
+    if any(plain_weight(one) is None for one in [unembed, *subject.out_projections.values()]):
+        return "its weights are packed (quantised)"
     if _weight(unembed).shape[1] != _d_out(subject):
         return "another projection stands between the final norm and the unembedding"
     if _there(subject, subject.paths.ln_final) is None:
         return "it has no final norm where TransformerLens's adapter names one"
-    if any(p.is_meta for p in subject.model.parameters()):
-        return "some of its weights are not in memory (offloaded)"
     return None
 
 
@@ -68,7 +72,7 @@ def logit_effects(
     Args:
         subject: the model.
         layer: whose neurons.
-        k: tokens a side; at most the vocabulary.
+        k: tokens a side; at most the ids that have a text.
         block: neurons at a time.
         site: `mid` counts an activation before the norm that follows it; every other site means the neuron's output.
         neurons: which of the layer; None is all.
@@ -78,7 +82,10 @@ def logit_effects(
     """
     if reason := why_no_logit_effects(subject):
         raise SubjectError(f"computing direct logit effects of {subject.name}: {reason}. Run without them.")
-    unembedding = _weight(_module(subject, subject.paths.unembed)).float()
+    there = torch.tensor([i for i, token in enumerate(subject.vocabulary.tokens[: subject.d_vocab]) if token])
+    unembedding = _weight(_module(subject, subject.paths.unembed))
+    there = there.to(unembedding.device)
+    unembedding = unembedding[there].float()
     if not 1 <= k <= len(unembedding):
         raise SubjectError(
             f"computing direct logit effects of {subject.name}: {k} tokens a side, it has {len(unembedding):,}. "
@@ -96,7 +103,7 @@ def logit_effects(
         effect = torch.mm(folded, unembedding.T, out=room[: len(folded)])
         for i, largest in enumerate((True, False)):
             values, tokens = effect.topk(k, dim=1, largest=largest)
-            sides[2 * i].append(tokens.int().cpu())
+            sides[2 * i].append(there[tokens].int().cpu())
             sides[2 * i + 1].append((values - (folded @ mean)[:, None]).cpu())
     return LogitEffects(*(torch.cat(side).numpy() for side in sides))
 
@@ -155,8 +162,10 @@ def _weight(module: nn.Module) -> Float[Tensor, "rows columns"]:
 
 
 def _rows(out: nn.Module) -> Float[Tensor, "d_mlp d_model"]:
-    """An out projection's weight, one row a neuron; GPT-2 stores it so, a linear layer transposed."""
-    return _weight(out) if type(out).__name__ == "Conv1D" else _weight(out).T
+    """An out projection's weight, one row a neuron."""
+    weight = plain_weight(out)
+    assert weight is not None  # `why_no_logit_effects`
+    return weight
 
 
 def _d_out(subject: Subject) -> int:

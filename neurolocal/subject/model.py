@@ -11,20 +11,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
 from neurolocal.records import Experts, Site
 from neurolocal.subject.capture import PassEnd, Reader, Spot, attach
+from neurolocal.subject.chat import ChatTemplate
 from neurolocal.subject.experts import ExpertLayer, expert_layer
 from neurolocal.subject.probe import SITES, measured_sites, widths
 from neurolocal.subject.routed import Routed
-from neurolocal.subject.sites import ModulePaths, module_paths, remembered
-from neurolocal.subject.tokens import encode_documents, encode_exactly, vocabulary
+from neurolocal.subject.sites import ModulePaths, remembered
+from neurolocal.subject.tokenizers.backend import ControlTokens
+from neurolocal.subject.tokenizers.earlier import is_of_0_1_0
+from neurolocal.subject.tokenizers.examine import examine
+from neurolocal.subject.tokenizers.tokenizer import Encoded, Tokenizer
+from neurolocal.subject.wrapper import text_body, text_paths
 from neurolocal.words import Vocabulary
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ class Subject:
     """A causal language model with MLP neurons, its tokenizer, and its name."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, name: str, path: str = "", sha256: str = "",
+        self, model: Any, tokenizer: Tokenizer, *, name: str, path: str = "", sha256: str = "",
         paths: ModulePaths | None = None,
     ) -> None:  # fmt: skip
         """Wrap a loaded Hugging Face model.
@@ -57,16 +60,17 @@ class Subject:
         self.name, self.path, self.sha256 = name, path, sha256
         self.tokenizer_path: str | None = None
         """Where the tokenizer was loaded from, if the user chose it."""
+        self._examined: dict[str, Any] = {}
         self.unembeds = True
         """False where the files lack the unembedding, whose weights are then random."""
-        self.body: torch.nn.Module = model.base_model
-        config = model.config.get_text_config()
         if getattr(model.config, "is_encoder_decoder", False):
             raise SubjectError(f"loading the subject {name}: an encoder-decoder; give a decoder-only language model.")
+        self.body: torch.nn.Module = text_body(model)
+        config = model.config.get_text_config()
         self.n_layers: int = config.num_hidden_layers
         self.d_vocab: int = config.vocab_size
         self.n_ctx: int | None = getattr(config, "max_position_embeddings", None)
-        self.paths = paths or module_paths(model.config, self.n_layers)
+        self.paths = paths or text_paths(model, self.n_layers)
         self.expert_layers: dict[int, ExpertLayer] = {
             i: found
             for i, path in enumerate(self.paths.mlp)
@@ -78,6 +82,11 @@ class Subject:
             for i, path in enumerate(self.paths.out)
         ]
         self.d_mlp: list[int] = remembered(model.config, "widths", lambda: widths(self), of=(self.n_layers, int))
+
+    @property
+    def out_projections(self) -> dict[int, torch.nn.Module]:
+        """The out projection of each layer that has one for all tokens; a layer with experts has none."""
+        return {i: out for i, out in enumerate(self._out) if i not in self.expert_layers}
 
     @property
     def gated(self) -> bool:
@@ -112,29 +121,44 @@ class Subject:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The bytes of every token id."""
-        return vocabulary(self.tokenizer, self.d_vocab)
+        return self.tokenizer.vocabulary(self.d_vocab)
 
     @property
     def bos(self) -> int | None:
         """The id that begins a row; models without BOS, such as GPT-2, use EOS."""
-        return self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.eos
+        return self.tokenizer.bos if self.tokenizer.bos is not None else self.eos
 
     @property
     def eos(self) -> int | None:
         """The id that ends a document."""
-        return self.tokenizer.eos_token_id
+        return self.tokenizer.eos
+
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        """What writes a conversation as one text; None where the model has none."""
+        roles = self.tokenizer.roles
+        return ChatTemplate(roles.chat_template, bos=roles.bos, eos=roles.eos) if roles.chat_template else None
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids of whole documents, without special tokens."""
-        return self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        return self.tokenizer.encode(texts)
 
-    def encode_documents(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    def encode_documents(self, texts: list[str], *, control: ControlTokens = "token") -> list[Encoded]:
         """Of each document the int32 token ids, and their int64 offsets in the text in code points, or None."""
-        return encode_documents(self.tokenizer, self.vocabulary, texts)
+        return self.tokenizer.encode_documents(self.vocabulary, texts, control=control)
 
     def encode_exactly(self, text: str) -> list[int] | None:
         """Ids whose text is exactly `text` in the middle of a row, or None where there are none."""
-        return encode_exactly(self.tokenizer, self.vocabulary, text)
+        return self.tokenizer.encode_exactly(self.vocabulary, text)
+
+    def examine(self, texts: list[str], *, control: ControlTokens = "token") -> list[str]:
+        """Try the tokenizer on some texts: what the user should know, a line each.
+
+        The numbers become a part of `tokenizer_facts`.
+        """
+        found = examine(self.tokenizer, self.vocabulary, texts, control=control)
+        self._examined = {"tried": found.facts()}
+        return found.lines(self.tokenizer)
 
     def facts(self) -> dict[str, Any]:
         """What identifies this model in a manifest."""
@@ -161,10 +185,12 @@ class Subject:
 
     def tokenizer_facts(self) -> dict[str, Any]:
         """What identifies the tokenizer in a manifest."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        vocab = backend.to_str() if backend is not None else self.tokenizer.get_vocab()
         named = {"path": self.tokenizer_path} if self.tokenizer_path is not None else {}
-        return {"sha256": sha256(vocab), "bos": self.bos, "eos": self.eos, "size": len(self.tokenizer), **named}
+        return self.tokenizer.facts() | {"bos": self.bos} | named | self._examined
+
+    def has_tokenizer(self, name: str | None) -> bool:
+        """Whether a store whose manifest gives its tokenizer this SHA-256 holds this tokenizer's ids."""
+        return name == self.tokenizer_facts()["sha256"] or (name is not None and is_of_0_1_0(self.tokenizer, name))
 
     @torch.inference_mode()
     def read(

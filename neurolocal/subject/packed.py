@@ -115,7 +115,7 @@ class Packed:
 
     def decode(self, token: int) -> str:
         """The tokenizer's own text of one id, as TransformerLens's `to_str_tokens` gives it."""
-        return self.subject.tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        return self.subject.tokenizer.decode([token])
 
     def activations(
         self, row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Branch]]

@@ -50,7 +50,7 @@ class Notes:
         if self.effects is None:
             return []
         of = self.effects.suppressed if side == "smallest" else self.effects.promoted
-        return self.store.vocabulary.str_tokens(of[at])
+        return [text for text in self.store.vocabulary.str_tokens(of[at]) if text]
 
     def _subsets(self, examples: Sequence[Example]) -> list[tuple[str, int]]:
         """The subsets of the explaining examples, most frequent first."""

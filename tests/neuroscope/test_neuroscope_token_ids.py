@@ -11,7 +11,7 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from neurolocal.neuroscope.replay.token_ids import TokenResolver, _readings
-from neurolocal.subject.tokens import encode_documents, encode_exactly, vocabulary
+from neurolocal.subject.tokenizers import Tokenizer as Own
 from neurolocal.words import Vocabulary
 
 SPEECH = f"{TEXT} Zoë’s naïve café — “déjà vu” … Ελλάδα, Москва, 東京, 北京 🙂🙃 𝔘𝔫𝔦𝔠𝔬𝔡𝔢."
@@ -21,13 +21,13 @@ class Tokenizer:
     """The part of a subject that the resolver uses."""
 
     def __init__(self, own: Any) -> None:
-        self.own, self.vocabulary = own, vocabulary(own, len(own))
+        self.own, self.vocabulary = Own.of(own), Own.of(own).vocabulary(len(own))
 
     def encode_documents(self, texts: list[str]) -> list[tuple[Any, Any]]:
-        return encode_documents(self.own, self.vocabulary, texts)
+        return self.own.encode_documents(self.vocabulary, texts)
 
     def encode_exactly(self, text: str) -> list[int] | None:
-        return encode_exactly(self.own, self.vocabulary, text)
+        return self.own.encode_exactly(self.vocabulary, text)
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def literal(small, vectors, examples, neuron: int, layer: int):
                 ids = [subject.bos, *subject.encode([word])[0]]
                 values = subject.activations(torch.tensor([ids]), layer)[0, :, neuron]
                 at = int(values.argmax())
-                string = subject.tokenizer.decode([ids[at]], clean_up_tokenization_spaces=False)
+                string = subject.tokenizer.decode([ids[at]])
                 checked += 1
                 if string == word and float(values[at]) >= example.activation:
                     kept.append(word)

@@ -13,14 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pytest
 import zstandard
 from click.testing import CliRunner
 
-from neurolocal.cli.find import find
-from neurolocal.cli.report import report
+from neurolocal.cli.main import cli
 from neurolocal.config import CollectConfig, PerturbationConfig, ScoreConfig, SimilarityConfig, SummaryConfig
 from neurolocal.pipeline.collect import Collection, collect_store
 from neurolocal.pipeline.stages import run_stage
@@ -54,9 +52,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def printed(command: click.Command, *arguments: str) -> Any:
+def printed(*arguments: str) -> Any:
     """What a command prints as JSON."""
-    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -113,12 +111,12 @@ def test_it_opens_and_has_no_fault(name: str, folder) -> None:
 
 def test_find_finds_the_same(folder) -> None:
     wanted = json.loads((GOLDEN / "find.json").read_text())
-    assert printed(find, "store.h5", "the", "--word", "--json") == wanted
+    assert printed("find", "store.h5", "the", "--word", "--json") == wanted
 
 
 def test_report_says_the_same(folder) -> None:
     wanted = json.loads((GOLDEN / "report.json").read_text())
-    require_kept(wanted, printed(report, "store.h5", "--json"))
+    require_kept(wanted, printed("report", "store.h5", "--json"))
 
 
 def test_no_stage_is_done_again(folder) -> None:

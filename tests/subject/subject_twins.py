@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from neurolocal.records import Site
 from neurolocal.subject.model import Subject
+from neurolocal.subject.tokenizers import Tokenizer
 
 VOCAB, D_MLP, D_MODEL = 97, 48, 32
 
@@ -66,9 +66,14 @@ def tiny_model(kind: str, *, seed: int = 0, eager: bool = False, larger: dict[st
     return transformers.AutoModelForCausalLM.from_config(config, attn_implementation=how).eval().requires_grad_(False)
 
 
+def numbered(n: int = VOCAB) -> Tokenizer:
+    """A tokenizer whose id i is the word `wi`."""
+    return Tokenizer.numbered(n)
+
+
 def tiny(kind: str, *, seed: int = 0) -> Subject:
-    """The same as a subject, without a tokenizer."""
-    return Subject(tiny_model(kind, seed=seed), SimpleNamespace(), name=f"tiny {kind}")
+    """The same as a subject, with a tokenizer of numbered words."""
+    return Subject(tiny_model(kind, seed=seed), numbered(), name=f"tiny {kind}")
 
 
 HOOKS: dict[Site, str] = {"post": "hook_post", "pre": "hook_pre", "pre_linear": "hook_pre_linear"}
@@ -87,9 +92,8 @@ def bridge_activations(model: Any, tokens: torch.Tensor, site: Site = "post") ->
     return [cache[name].reshape(*tokens.shape, -1).float() for name in names]
 
 
-def save_folder(model: Any, folder: Path, *, tokenizer_from: Path) -> Path:
-    """A Hugging Face folder of the model, with a real tokenizer beside it."""
+def save_folder(model: Any, folder: Path) -> Path:
+    """A Hugging Face folder of the model, with a tokenizer of numbered words."""
     model.save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((tokenizer_from / name).read_bytes())
+    numbered(model.config.get_text_config().vocab_size).save(folder)
     return folder

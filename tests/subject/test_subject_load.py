@@ -6,13 +6,12 @@ import json
 import pickle
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from load_twins import refusal
-from subject_twins import SETTINGS, VOCAB, save_folder, tiny_model
+from subject_twins import SETTINGS, VOCAB, numbered, save_folder, tiny_model
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject import load_subject
@@ -36,7 +35,7 @@ def test_a_folder_without_config(folder: Path) -> None:
     assert "has no config.json. Give a Hugging Face model folder" in refusal(folder)
 
 
-@pytest.mark.parametrize("config", ["", "{", "[]", "{}", '{"model_type": "no-such-type"}', '{"model_type": 7}'])
+@pytest.mark.parametrize("config", ["", "{", "[]", "{}", '{"model_type": 7}'])
 def test_a_config_that_says_nothing(folder: Path, config: str) -> None:
     (folder / "config.json").write_text(config)
     text = refusal(folder)
@@ -124,7 +123,7 @@ def model_without_neurons(kind: str, folder: Path, fixtures: Path) -> Path:
             t.T5Config(vocab_size=512, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
         ),
     }[kind]()
-    return save_folder(model, folder, tokenizer_from=fixtures / "stories260k")
+    return save_folder(model, folder)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def test_layers_whose_projection_never_runs_are_refused(own_cache) -> None:
     model = tiny_model("Llama")
     model.model.layers[1].mlp.forward = lambda x: x
     with pytest.raises(SubjectError, match=r"out projections of layers \[1\] are never run.*cannot be read yet"):
-        Subject(model, SimpleNamespace(), name="no MLP")
+        Subject(model, numbered(), name="no MLP")
 
 
 def test_a_device_that_is_not_there(fixtures) -> None:
@@ -165,7 +164,7 @@ def test_a_model_without_fast_attention_still_loads(kind: str, fixtures, tmp_pat
 
     config = getattr(transformers, f"{kind}Config")(**larger)
     model = transformers.AutoModelForCausalLM.from_config(config)
-    folder = save_folder(model, tmp_path / "model", tokenizer_from=fixtures / "stories260k")
+    folder = save_folder(model, tmp_path / "model")
     subject = load_subject(folder, device="cpu")
     assert subject.model.config._attn_implementation == ("eager" if kind == "GPTJ" else "sdpa")
     tokens = torch.randint(0, VOCAB, (1, 6))
@@ -182,7 +181,7 @@ def test_half_precision_is_what_was_asked(fixtures) -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_follows_float32(kind: str, dtype, fixtures, tmp_path, own_cache, rng) -> None:
     model = tiny_model(kind, seed=int(rng.integers(2**31)), larger={"vocab_size": 512})
-    folder = save_folder(model, tmp_path / "model", tokenizer_from=fixtures / "stories260k")
+    folder = save_folder(model, tmp_path / "model")
     tokens = torch.from_numpy(rng.integers(0, 512, (2, 20)))
     half = load_subject(folder, dtype=dtype, device="cpu")
     whole = load_subject(folder, device="cpu")
@@ -208,7 +207,7 @@ def test_layers_that_lie_elsewhere(kind: str, tmp_path, own_cache, rng) -> None:
     """The second layer's weights are on disk, and come in for the time of a call."""
     import accelerate
 
-    plain = Subject(tiny_model(kind), SimpleNamespace(), name="plain")
+    plain = Subject(tiny_model(kind), numbered(), name="plain")
     assert plain.device_of(1) == plain.device == torch.device("cpu")
     block = plain.paths.out[1].partition(".1.")[0]
     whole = tiny_model(kind)
@@ -221,7 +220,7 @@ def test_layers_that_lie_elsewhere(kind: str, tmp_path, own_cache, rng) -> None:
         whole, device_map=places, main_device=torch.device("cpu"), offload_dir=str(tmp_path / "off")
     )
     assert _placed(spread, "auto") is spread, "not moved into one place again"
-    subject = Subject(spread, SimpleNamespace(), name="spread")
+    subject = Subject(spread, numbered(), name="spread")
     assert any(p.is_meta for p in spread.parameters()), "nothing lies elsewhere"
     assert subject.device_of(1) == subject.device == torch.device("cpu")
     tokens = torch.from_numpy(rng.integers(0, VOCAB, (2, 9)))

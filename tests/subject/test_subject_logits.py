@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from legacy_twins import CONFIG, random_weights, write_legacy
-from subject_twins import D_MLP, SETTINGS, VOCAB, save_folder, tiny, tiny_model
+from subject_twins import D_MLP, SETTINGS, VOCAB, numbered, save_folder, tiny, tiny_model
 
 from neurolocal.errors import SubjectError
 from neurolocal.records import Site
@@ -108,6 +107,20 @@ def test_half_precision_rounds_no_further_than_its_weights(rng, own_cache) -> No
     assert np.allclose(half.promoted_effect, whole.promoted_effect, atol=1e-6)
 
 
+def test_ids_without_a_text_are_no_tokens(rng, own_cache) -> None:
+    """A vocabulary padded with seven rows, which are the largest of all, gives what the rows before them give."""
+    model = tiny_model("Llama", seed=int(rng.integers(2**31)))
+    model.lm_head.weight.data[-7:] *= 100
+    found = logit_effects(Subject(model, numbered(VOCAB - 7), name="padded"), 1, k=VOCAB - 7)
+    assert np.array_equal(np.sort(found.promoted, axis=1), np.tile(np.arange(VOCAB - 7), (D_MLP, 1)))
+    small = Subject(model, numbered(VOCAB - 7), name="small")
+    small.model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight[:-7])
+    small.d_vocab = VOCAB - 7
+    true = logit_effects(small, 1, k=VOCAB - 7)
+    assert np.array_equal(found.promoted_effect, true.promoted_effect)
+    assert np.array_equal(found.suppressed, true.suppressed)
+
+
 @pytest.mark.parametrize("k", [0, VOCAB + 1])
 def test_k_is_within_the_vocabulary(k: int, own_cache) -> None:
     with pytest.raises(SubjectError, match=rf"{k} tokens a side, it has 97\. Choose 1 to 97\."):
@@ -121,7 +134,7 @@ def test_a_projection_before_the_unembedding(own_cache) -> None:
     settings: dict[str, Any] = SETTINGS["OPT"] | {"word_embed_proj_dim": 16}
     config = transformers.OPTConfig(**settings)
     config.architectures = ["OPTForCausalLM"]
-    subject = Subject(transformers.OPTForCausalLM(config).eval(), SimpleNamespace(), name="narrow OPT")
+    subject = Subject(transformers.OPTForCausalLM(config).eval(), numbered(), name="narrow OPT")
     assert "another projection" in (why_no_logit_effects(subject) or "")
     with pytest.raises(SubjectError, match=r"of narrow OPT: another projection .* Run without them\."):
         logit_effects(subject, 0, k=3)
@@ -132,7 +145,7 @@ def test_an_unembedding_that_the_files_lack(fixtures, tmp_path, own_cache) -> No
     from safetensors.torch import load_file, save_file
 
     model = tiny_model("Llama")
-    folder = save_folder(model, tmp_path / "m", tokenizer_from=fixtures / "stories260k")
+    folder = save_folder(model, tmp_path / "m")
     assert why_no_logit_effects(load_subject(folder, device="cpu")) is None
     tensors = load_file(folder / "model.safetensors")
     del tensors["lm_head.weight"]

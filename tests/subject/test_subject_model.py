@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from types import SimpleNamespace
 
 import pytest
 import torch
 from bridge_twins import assert_equals_the_bridge
-from subject_twins import D_MLP, SETTINGS, VOCAB, tiny, tiny_model
+from subject_twins import D_MLP, SETTINGS, VOCAB, numbered, tiny, tiny_model
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject import Subject, load_subject
@@ -63,7 +62,7 @@ def test_no_readers_is_a_mistake_of_the_caller() -> None:
 
 
 def test_a_model_in_eager_attention_reads_the_same(rng) -> None:
-    eager = Subject(tiny_model("Llama", eager=True), SimpleNamespace(), name="eager")
+    eager = Subject(tiny_model("Llama", eager=True), numbered(), name="eager")
     tokens = torch.from_numpy(rng.integers(0, VOCAB, (2, 9)))
     true = tiny("Llama").activations(tokens, 1)
     assert torch.allclose(eager.activations(tokens, 1), true, atol=1e-5 * float(true.abs().max()))

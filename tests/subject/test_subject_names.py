@@ -28,14 +28,19 @@ def hub(tmp_path, monkeypatch, own_cache) -> Path:
     return folder
 
 
-def put(hub: Path, name: str) -> Path:
-    """The folder of a repository's one revision, as the hub's own client lays it out."""
+def put(hub: Path, name: str, *, revision: str = "0" * 40, main: bool = True) -> Path:
+    """The folder of a repository's revision, as the hub's own client lays it out."""
     repository = hub / f"models--{name.replace('/', '--')}"
-    revision = "0" * 40
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text(revision)
+    if main:
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text(revision)
     folder = repository / "snapshots" / revision
     folder.mkdir(parents=True)
+    return folder
+
+
+def filled(folder: Path) -> Path:
+    (folder / "config.json").write_text("{}")
     return folder
 
 
@@ -56,7 +61,7 @@ def test_short_names_stand_for_repositories(short: str, repository: str, hub) ->
     assert f"does not hold {repository}, for which TransformerLens's {short} stands" in text
     assert "nothing is ever downloaded" in text
     assert "\n" not in text
-    folder = put(hub, repository)
+    folder = filled(put(hub, repository))
     assert locate(short) == folder
     assert locate(repository) == folder
 
@@ -87,8 +92,69 @@ def test_a_model_and_its_tokenizer_by_short_name(hub, fixtures, rng) -> None:
 
 def test_a_path_or_a_cached_name_imports_no_table(hub, fixtures, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "transformer_lens.supported_models", None)  # importing it now fails
-    folder = put(hub, "gpt2-small")
+    folder = filled(put(hub, "gpt2-small"))
     assert locate("gpt2-small") == folder
     assert locate(fixtures / "stories260k") == fixtures / "stories260k"
     with pytest.raises(ImportError):
         official_name("gpt2-small")
+
+
+def test_a_download_by_commit_has_no_main(hub) -> None:
+    """The only snapshot is taken; of several, none is guessed."""
+    first = filled(put(hub, "some/model", revision="a" * 40, main=False))
+    assert locate("some/model") == first
+    put(hub, "some/model", revision="c" * 40, main=False)
+    assert locate("some/model") == first, "an empty snapshot is none"
+    second = filled(put(hub, "some/model", revision="b" * 40, main=False))
+    with pytest.raises(SubjectError) as caught:
+        locate("some/model")
+    text = str(caught.value)
+    assert "holds 2 snapshots of it (aaaaaaaaaaaa, bbbbbbbbbbbb) and no refs/main" in text
+    assert f"Give the path of one, such as {first}." in text
+    assert "\n" not in text
+    (hub / "models--some--model" / "refs").mkdir()
+    (hub / "models--some--model" / "refs" / "main").write_text("b" * 40)
+    assert locate("some/model") == second
+
+
+@pytest.mark.parametrize("by", ["name", "path"])
+def test_a_repository_of_ggufs(hub, by: str) -> None:
+    folder = put(hub, "some/model-GGUF")
+    spec = "some/model-GGUF" if by == "name" else str(folder)
+    (folder / "mmproj-f16.gguf").write_bytes(b"GGUF")
+    with pytest.raises(SubjectError, match=r"has no config\.json"):
+        locate(spec)
+    (folder / "model-Q4_0.gguf").write_bytes(b"GGUF")
+    assert locate(spec) == folder / "model-Q4_0.gguf"
+    (folder / "config.json").write_text("{}")
+    assert locate(spec) == folder / "model-Q4_0.gguf", "a config is no model"
+    (folder / "Q8_0").mkdir()
+    (folder / "Q8_0" / "model-Q8_0.gguf").write_bytes(b"GGUF")
+    with pytest.raises(SubjectError) as caught:
+        locate(spec)
+    text = str(caught.value)
+    assert "it has 2 GGUF files (Q8_0/model-Q8_0.gguf, model-Q4_0.gguf)" in text
+    assert f"Choose one: {spec}:Q8_0/model-Q8_0.gguf, or its path." in text
+    assert locate(f"{spec}:Q8_0/model-Q8_0.gguf") == folder / "Q8_0" / "model-Q8_0.gguf"
+    for wrong in ("other.gguf", "../../refs/x.gguf", "/etc/x.gguf"):
+        with pytest.raises(SubjectError, match=f"has no {wrong}; its GGUF files are"):
+            locate(f"{spec}:{wrong}")
+    (folder / "model.safetensors").write_bytes(b"")
+    assert locate(spec) == folder, "weights beside a config come before a GGUF"
+
+
+def test_a_gguf_by_its_repository_loads(hub, stories_gguf) -> None:
+    folder = put(hub, "some/stories")
+    shutil.copyfile(stories_gguf, folder / "stories.gguf")
+    subject = load_subject("some/stories", device="cpu")
+    assert subject.name == "some/stories"
+    assert subject.path == str(folder / "stories.gguf")
+    assert load_subject("some/stories:stories.gguf", device="cpu").sha256 == subject.sha256
+
+
+@pytest.mark.parametrize("spec", ["a" * 5000, "~no-such-user-here/model", "null\0byte", "../../etc", "models--x/../.."])
+def test_names_that_are_none(spec: str, hub) -> None:
+    with pytest.raises(SubjectError) as caught:
+        locate(spec)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 700 + len(spec)

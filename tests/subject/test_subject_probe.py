@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from bridge_twins import assert_equals_the_bridge
-from subject_twins import GATED, SETTINGS, VOCAB, tiny, tiny_model
+from subject_twins import GATED, SETTINGS, VOCAB, numbered, tiny, tiny_model
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject import Subject
@@ -50,7 +48,7 @@ def test_a_model_that_overwrites_a_site_does_not_offer_it(kind: str, own_cache) 
     name = "act_fn" if kind == "Llama" else "activation_fn"
     for module in [m for m in model.modules() if hasattr(m, name)]:
         setattr(module, name, torch.nn.ReLU(inplace=True))
-    subject = Subject(model, SimpleNamespace(), name="in place")
+    subject = Subject(model, numbered(), name="in place")
     assert subject.sites == (("post", "pre_linear") if kind == "Llama" else ("post",))
     with pytest.raises(SubjectError, match="in place at pre: it has post"):
         subject.activations(torch.zeros((1, 2), dtype=torch.long), 0, "pre")
@@ -58,7 +56,7 @@ def test_a_model_that_overwrites_a_site_does_not_offer_it(kind: str, own_cache) 
 
 def test_fused_halves_in_another_order_are_not_offered(own_cache) -> None:
     model = tiny_model("Phi3")
-    assert Subject(model, SimpleNamespace(), name="right").sites == ("post", "pre", "pre_linear")
+    assert Subject(model, numbered(), name="right").sites == ("post", "pre", "pre_linear")
     model.config.bos_token_id = 5  # another entry of the cache
     for layer in model.model.layers:
         mlp = layer.mlp
@@ -68,4 +66,4 @@ def test_fused_halves_in_another_order_are_not_offered(own_cache) -> None:
             return mlp.down_proj(mlp.activation_fn(gate) * up)
 
         mlp.forward = other
-    assert Subject(model, SimpleNamespace(), name="other").sites == ("post",)
+    assert Subject(model, numbered(), name="other").sites == ("post",)

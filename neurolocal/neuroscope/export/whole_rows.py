@@ -228,7 +228,11 @@ def _clip(store: Store, rows: WholeRows, limit: float, *, sign: int) -> None:
     peak = rows.values[np.arange(len(rows.position)), rows.position][:, None]
     tokens, length = store.rows_stored
     counted = counted_positions(
-        tokens[rows.at], length[rows.at], special=store.vocabulary.special, config=store.manifest["config"]
+        tokens[rows.at],
+        length[rows.at],
+        special=store.vocabulary.special,
+        config=store.manifest["config"],
+        parts=store.parts.take(rows.at),
     )
     with np.errstate(invalid="ignore"):
         above = counted & (sign * rows.values > sign * peak) & np.isfinite(rows.values)

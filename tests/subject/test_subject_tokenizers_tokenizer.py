@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurolocal.subject.tokens import encode_exactly, vocabulary
+from neurolocal.subject.tokenizers import Tokenizer
+from neurolocal.words import Vocabulary
+
+
+def vocabulary(tokenizer: Any, d_vocab: int) -> Vocabulary:
+    return Tokenizer.of(tokenizer).vocabulary(d_vocab)
+
+
+def encode_exactly(tokenizer: Any, vocab: Vocabulary, text: str) -> list[int] | None:
+    return Tokenizer.of(tokenizer).encode_exactly(vocab, text)
+
 
 SENTENCES = [
     "Once upon a time, there was a little girl named Lily.",
@@ -26,10 +37,11 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 @pytest.fixture(scope="session")
 def tokenizers(fixtures, tmp_path_factory):
     """A SentencePiece-like one, and byte-level BPE, with d_vocab."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer as Library
+    from tokenizers import decoders, models, pre_tokenizers, trainers
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    byte_level = Tokenizer(models.BPE())
+    byte_level = Library(models.BPE())
     byte_level.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     byte_level.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -137,5 +149,5 @@ def test_smollm2s_own_tokenizer() -> None:
     subject = load_subject("smollm2", device="cpu")
     for text in SENTENCES:
         ids = subject.encode([text])[0]
-        assert subject.vocabulary.text(ids) == text == subject.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        assert subject.vocabulary.text(ids) == text == subject.tokenizer.decode(ids)
     assert subject.encode_exactly(" Tuesday") != subject.encode_exactly("Tuesday")

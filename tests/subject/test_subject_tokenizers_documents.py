@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer as Library
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from neurolocal.subject.tokens import encode_documents, vocabulary
-from neurolocal.words import Vocabulary
+from neurolocal.subject.tokenizers import Tokenizer
 
 WHICH = [
     "stories260k",
@@ -24,6 +24,15 @@ WHICH = [
 ]
 """SentencePiece and byte-level BPE."""
 
+
+def vocabulary(tokenizer, d_vocab):
+    return Tokenizer.of(tokenizer).vocabulary(d_vocab)
+
+
+def encode_documents(tokenizer, vocab, texts):
+    return Tokenizer.of(tokenizer).encode_documents(vocab, texts)
+
+
 TEXT = st.text(st.sampled_from("aé日😀 \n\tbB.") | st.characters(codec="utf-8"), max_size=30)
 BYTES = pre_tokenizers.ByteLevel.alphabet()
 
@@ -33,7 +42,7 @@ def byte_level(merges, *, normalizer=None, trim=True):
     vocab = {c: i for i, c in enumerate(sorted(BYTES))}
     for a, b in merges:
         vocab[a + b] = len(vocab)
-    backend = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    backend = Library(models.BPE(vocab=vocab, merges=merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.post_processor = processors.ByteLevel(trim_offsets=trim)
     backend.decoder = decoders.ByteLevel()
@@ -86,19 +95,6 @@ def test_a_text_that_is_normalised_has_the_tokenizers_offsets():
     assert [plain(starts) for _, starts in found] == [own(tokenizer, text) for text in texts]
     assert plain(found[0][1]) == [0, 0, 1, 2, 3, 3, 3, 3]
     assert b"".join(vocab.tokens[i] for i in found[0][0]) == b"fin viii"
-
-
-def test_a_tokenizer_without_offsets():
-    """A slow one: its bytes still say where tokens begin, but where they are not the text, nothing does."""
-
-    class Slow:
-        def __call__(self, texts, **options):
-            assert options.pop("add_special_tokens") is False
-            return {"input_ids": [[ord(c) % 128 for c in text] for text in texts]}
-
-    vocab = Vocabulary([bytes([i]) for i in range(128)], np.zeros(128, bool))
-    found = encode_documents(Slow(), vocab, ["abc", "é", ""])
-    assert [plain(starts) for _, starts in found] == [[0, 1, 2], None, []]
 
 
 @pytest.mark.parametrize("which", WHICH)

@@ -1,0 +1,113 @@
+"""A Hugging Face folder -> transformers' model: which kind it is, in which class, and what of its weights is missing.
+
+Invariant: no download, no remote code, no pickle; a kind of model that cannot be read is refused by its name, not as a
+damaged folder. Cost: one read of the weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from neurolocal.errors import SubjectError
+from neurolocal.subject.folder import check_sizes
+from neurolocal.subject.quantised import DEQUANTISED, cast_rest, dequantising, quantisation
+from neurolocal.subject.weights import require_tensors
+from neurolocal.subject.wrapper import is_wrapper, text_only
+
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set[str]]:
+    """The model of a folder, and the names of tensors outside the decoder body that its files lack.
+
+    Args:
+        folder: a Hugging Face model folder.
+        dtype: float32, bfloat16 or float16.
+        spread: whether to place its parts on all devices there are.
+
+    Raises:
+        SubjectError: damaged files, or a kind of model that cannot be read.
+    """
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    config = _config(folder)
+    kind = _model_class(config, folder)
+    check_sizes(config.get_text_config(), folder)
+    method = quantisation(config)
+    # None is scaled-dot-product attention, or eager for models that have no other (GPT-J). The former omits the
+    # soft-capping of scores, which only eager computes.
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    with dequantising(config, folder, getattr(torch, dtype)):
+        try:
+            loaded: Any = kind.from_pretrained(
+                str(folder),
+                config=config,
+                output_loading_info=True,
+                dtype=getattr(torch, dtype),
+                attn_implementation="eager" if capped else None,
+                weights_only=True,
+                device_map="auto" if spread else None,
+                **LOCAL,
+            )
+        except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError …
+            raise _refusal(folder, error, quantised=method) from error
+    model, info = loaded
+    require_tensors(model, info["missing_keys"], folder)
+    if method in DEQUANTISED:
+        cast_rest(model, getattr(torch, dtype))
+    return model, set(info["missing_keys"])
+
+
+def _config(folder: Path) -> Any:
+    import json
+
+    from transformers import CONFIG_MAPPING, AutoConfig, __version__
+
+    there = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind = there.get("model_type") if isinstance(there, dict) else None
+    if isinstance(kind, str) and kind not in CONFIG_MAPPING:
+        raise SubjectError(
+            f"loading the subject {folder}: its config.json says model_type {kind[:60]!r}, which transformers "
+            f"{__version__} does not have. A newer version may; code in a model folder is never run."
+        )
+    try:
+        return AutoConfig.from_pretrained(str(folder), **LOCAL)
+    except Exception as error:
+        raise _refusal(folder, error) from error
+
+
+def _model_class(config: Any, folder: Path) -> Any:
+    """transformers' class for a config: a causal language model, or a multimodal one without its towers.
+
+    Raises:
+        SubjectError: neither.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING
+
+    for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING):
+        if type(config) in mapping:
+            kind = mapping[type(config)]
+            return text_only(kind) if is_wrapper(config) else kind
+    named = ", ".join(config.architectures or []) or "no architectures named"
+    raise SubjectError(
+        f"loading the subject {folder}: it is a {config.model_type} ({named}), which is no causal language model and "
+        "contains none. Give a decoder-only language model, or a multimodal model that has one."
+    )
+
+
+def _refusal(folder: Path, error: Exception, *, quantised: str | None = None) -> SubjectError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
+    if quantised is not None:
+        return SubjectError(
+            f"loading the subject {folder}: its weights are quantised by {quantised}, and transformers cannot read "
+            f"them here ({type(error).__name__}: {first}). Check that the folder is whole, or give the model "
+            "unquantised or as a GGUF."
+        )
+    return SubjectError(
+        f"loading the subject {folder}: transformers cannot ({type(error).__name__}: {first}). "
+        "Check that the folder is whole and holds a causal language model with its tokenizer."
+    )

@@ -13,6 +13,10 @@ almost every row enters a list that is empty. Beside it, on some of the batches,
     python scripts/bench_collect.py                          rows of 256 and 1024, float32 and bfloat16, 30 pairs each
     python scripts/bench_collect.py --dtypes float32 --pairs 40 --row-lengths 256 --no-others
     python scripts/bench_collect.py --memory                 resident memory over a run, beside FORMAT.md's formula
+    python scripts/bench_collect.py --experts olmoe          a random model with experts in a real model's shape
+
+With experts bare is the fastest of transformers' own implementations, which are timed first; the ratio to its plain
+loop over experts (`eager`) is printed beside it.
 """
 
 from __future__ import annotations
@@ -64,7 +68,9 @@ def main() -> None:
         return memory(options)
     for dtype in options.dtypes:
         subject = load_subject(options.subject, dtype=dtype)
-        bridge = None if options.no_others else boot_bridge(options.subject, dtype)
+        if options.experts:
+            subject = with_experts(options.experts, subject.tokenizer, dtype)
+        bridge = None if options.no_others or options.experts else boot_bridge(options.subject, dtype)
         for row_length in options.row_lengths:
             measure(subject, bridge, row_length, dtype, options)
     return None
@@ -89,6 +95,9 @@ def measure(subject: Subject, bridge: Any, row_length: int, dtype: Any, options:
                 take_cases = partial(take, config=with_cases, workers=workers)
                 filling["cases"].append(timed(partial(take_cases, subject, batch, cases)))
         forward(subject, batches[0])
+        slower = fastest_experts(subject, batches[:4]) if subject.expert_layers else {}
+        for name, ratio in slower.items():
+            print(f"\ntransformers' {name} takes {ratio:.2f} of the time of {subject.model.config._experts_implementation}")
         for i, batch in enumerate(batches[options.warm + 1 :]):
             runs: list[tuple[str, Callable[[], Any]]] = [
                 ("bare", lambda batch=batch: forward(subject, batch)),
@@ -109,6 +118,40 @@ def measure(subject: Subject, bridge: Any, row_length: int, dtype: Any, options:
         {name: sum(v[1:]) - len(v[1:]) * float(np.median(times[name])) for name, v in filling.items() if v},
     )
     report(config, {name: np.array(values) for name, values in times.items()}, others, outside, subject)
+
+
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "olmoe": ("Olmoe", {"num_experts": 64, "num_experts_per_tok": 8, "intermediate_size": 1024}),
+    "mixtral": ("Mixtral", {"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 1792}),
+}
+"""Random models with experts: of OLMoE and Mixtral the experts, fewer layers, a smaller residual stream."""
+
+WIDTH = {"hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 8}
+
+
+def with_experts(shape: str, tokenizer: Any, dtype: Any) -> Subject:
+    """A random model of one of `SHAPES`, with another model's tokenizer."""
+    import transformers
+
+    kind, settings = SHAPES[shape]
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(vocab_size=len(tokenizer), **WIDTH, **settings)
+    config.architectures = [f"{kind}ForCausalLM"]
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
+    return Subject(model.requires_grad_(False), tokenizer, name=f"random {shape}")
+
+
+def fastest_experts(subject: Subject, batches: list[Batch]) -> dict[str, float]:
+    """Choose the fastest of transformers' implementations; the times of the others, as a multiple of its time."""
+    config, took = subject.model.config, dict[str, list[float]]()
+    for batch in batches:
+        for name in ("eager", "grouped_mm"):
+            config._experts_implementation = name
+            took.setdefault(name, []).append(timed(partial(forward, subject, batch)))
+    median = {name: float(np.median(times[1:])) for name, times in took.items()}
+    config._experts_implementation = min(median, key=lambda name: median[name])
+    best = median[config._experts_implementation]
+    return {name: time / best for name, time in median.items() if time != best}
 
 
 class Outside(NamedTuple):
@@ -325,6 +368,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="What does collecting cost over the bare forward pass?")
     parser.add_argument("--subject", default="smollm2")
+    parser.add_argument("--experts", choices=sorted(SHAPES), help="a random model with experts instead")
     parser.add_argument("--corpus", type=Path, default=sample_corpus())
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
     parser.add_argument("--row-lengths", type=int, nargs="+", default=[256, 1024])

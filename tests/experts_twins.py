@@ -7,7 +7,6 @@ weights, one position at a time.
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch.nn.functional import silu
 
 from neurolocal.subject.model import Subject
+from neurolocal.subject.tokenizers import Tokenizer
 
 VOCAB = 97
 BASE = {
@@ -87,8 +87,8 @@ def sparse_model(kind: str, *, seed: int = 0, larger: dict[str, Any] | None = No
 
 
 def sparse(kind: str, *, seed: int = 0, larger: dict[str, Any] | None = None) -> Subject:
-    """The same as a subject, without a tokenizer."""
-    return Subject(sparse_model(kind, seed=seed, larger=larger), SimpleNamespace(), name=f"tiny {kind}")
+    """The same as a subject, with a tokenizer of numbered words."""
+    return Subject(sparse_model(kind, seed=seed, larger=larger), Tokenizer.numbered(VOCAB), name=f"tiny {kind}")
 
 
 class PlainLayer(NamedTuple):

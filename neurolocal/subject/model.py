@@ -85,8 +85,8 @@ class Subject:
 
     @property
     def out_projections(self) -> dict[int, torch.nn.Module]:
-        """The out projection of each layer that has one for all tokens."""
-        return {i: module for i, module in enumerate(self._out) if i not in self.expert_layers}
+        """The out projection of each layer that has one for all tokens; a layer with experts has none."""
+        return {i: out for i, out in enumerate(self._out) if i not in self.expert_layers}
 
     @property
     def gated(self) -> bool:

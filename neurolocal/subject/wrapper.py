@@ -50,7 +50,7 @@ def text_paths(model: Any, n_layers: int) -> ModulePaths:
         return module_paths(model.config, n_layers)
     try:
         found = module_paths(model.config, n_layers)
-        model.get_submodule(found.out[0])
+        model.get_submodule((found.mlp or found.out)[0])
         return found
     except (SubjectError, AttributeError) as error:
         alone = _text_config(model.config)

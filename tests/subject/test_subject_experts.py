@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -15,6 +13,7 @@ from neurolocal.subject import Subject
 from neurolocal.subject.experts import deviations, expert_layer
 from neurolocal.subject.model import ModulePaths
 from neurolocal.subject.routed import Routed
+from neurolocal.subject.tokenizers import Tokenizer
 
 SITES: tuple[Site, ...] = ("pre", "pre_linear", "post")
 SHARED = {"Qwen2Moe": 40, "DeepseekV2": 32, "DeepseekV3": 16, "Glm4Moe": 16}
@@ -138,7 +137,7 @@ def test_dense_at_and_columns_hold_the_same(kind: str, rng, own_cache) -> None:
 
 def test_half_precision(rng, own_cache) -> None:
     for kind in ("Olmoe", "GptOss"):
-        subject = Subject(sparse_model(kind).to(torch.bfloat16), SimpleNamespace(), name="half")
+        subject = Subject(sparse_model(kind).to(torch.bfloat16), Tokenizer.numbered(VOCAB), name="half")
         tokens = tokens_of(rng)
         assert subject.activations(tokens, 2).dtype == torch.bfloat16
         assert max(deviations(subject.body, subject.expert_layers, tokens).values()) < 2e-2
@@ -156,7 +155,7 @@ def test_a_layer_with_neither_experts_nor_an_mlp_is_refused(own_cache) -> None:
     model = sparse_model("Mixtral")
     model.model.layers[1].mlp = torch.nn.Identity()
     with pytest.raises(SubjectError, match="neither experts nor an out projection"):
-        Subject(model, SimpleNamespace(), name="odd")
+        Subject(model, Tokenizer.numbered(VOCAB), name="odd")
     assert ModulePaths._field_defaults == {"mlp": ()}
 
 

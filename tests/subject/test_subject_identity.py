@@ -71,9 +71,9 @@ def scaled_inside(mlp: Any) -> None:
 
 
 def gated_behind(mlp: Any) -> None:
+    """As a shared expert is, by a number a token."""
     own = mlp.forward
-    gate = torch.randn(32)
-    mlp.forward = lambda x: own(x) * torch.sigmoid(x @ gate.to(x))[..., None]
+    mlp.forward = lambda x: own(x) * torch.linspace(0.4, 1, x.shape[1]).to(x)[:, None]
 
 
 def squared_behind(mlp: Any) -> None:

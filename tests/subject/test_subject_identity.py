@@ -62,8 +62,8 @@ def test_another_module_is_refused(kind: str, out: str, other: dict[str, str], s
 class Scaled(nn.Linear):
     """Divides its input by its length first."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x / x.norm(dim=-1, keepdim=True))
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input / input.norm(dim=-1, keepdim=True))
 
 
 def scaled_inside(mlp: Any) -> None:
@@ -188,3 +188,13 @@ def test_layers_without_an_out_projection_are_left_out(own_cache, monkeypatch) -
     refusal(subject)
     monkeypatch.setattr(Subject, "out_projections", property(lambda self: {0: self._out[0]}))
     check_identity(subject)
+
+
+def test_blocks_of_another_kind_are_refused_in_one_line(own_cache) -> None:
+    subject = tiny("Llama")
+    block = subject.model.model.layers[1]
+    own = block.forward
+    block.forward = lambda x, **rest: {"stream": own(x, **rest)}
+    with pytest.raises(SubjectError, match=r"its blocks are not like those of other decoders") as caught:
+        check_identity(subject)
+    assert "\n" not in str(caught.value)

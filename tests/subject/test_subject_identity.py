@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from architecture_twins import build
-from subject_twins import numbered, tiny, tiny_model
+from subject_twins import numbered, save_folder, tiny, tiny_model
 from torch import nn
 
 from neurolocal.errors import SubjectError
@@ -111,6 +111,18 @@ def test_what_happens_around_the_right_module_is_noticed(change, says: str, dtyp
         text = refusal(subject)
     assert says in text
     assert "layers.1.mlp.down_proj is not the out projection of layer 1's MLP" in text
+
+
+def test_every_load_checks_it(tmp_path, own_cache, monkeypatch) -> None:
+    """An adapter that names attention's out projection, as one might after an update."""
+    from neurolocal.subject import load_subject, wrapper
+
+    folder = save_folder(tiny_model("Llama"), tmp_path / "model")
+    right = load_subject(folder, device="cpu").paths
+    wrong = right._replace(out=[path.replace("mlp.down_proj", "self_attn.o_proj") for path in right.out])
+    monkeypatch.setattr(wrapper, "module_paths", lambda config, n_layers: wrong)
+    with pytest.raises(SubjectError, match=r"layers\.0\.self_attn\.o_proj is not the out projection of layer 0's MLP"):
+        load_subject(folder, device="cpu")
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])

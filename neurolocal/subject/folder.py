@@ -70,7 +70,9 @@ def check_sizes(config: Any, folder: Path) -> None:
     Raises:
         SubjectError: no layers, or more weights than the files have room for.
     """
-    n_layers, d_model = config.num_hidden_layers, config.hidden_size
+    n_layers, d_model, d_vocab = (
+        getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size", "vocab_size")
+    )
     if not isinstance(n_layers, int) or n_layers < 1:
         raise SubjectError(
             f"loading the subject {folder}: its config.json has {n_layers!r} layers, so there are no MLP neurons. Give "
@@ -78,12 +80,11 @@ def check_sizes(config: Any, folder: Path) -> None:
         )
     files = weight_files(folder)
     there = sum(path.stat().st_size for path in files)
-    sizes = [config.vocab_size, d_model, n_layers]
-    needed = d_model * config.vocab_size + n_layers * d_model if all(isinstance(n, int) for n in sizes) else 0
+    needed = d_model * (d_vocab + n_layers) if isinstance(d_model, int) and isinstance(d_vocab, int) else 0
     if files and needed * FEWEST_BYTES > there:
         raise SubjectError(
             f"loading the subject {folder}: its config.json promises {needed:,} weights or more (vocabulary "
-            f"{config.vocab_size:,}, width {d_model:,}), and its weight files have {there:,} bytes. Config and weights "
+            f"{d_vocab:,}, width {d_model:,}), and its weight files have {there:,} bytes. Config and weights "
             "are of two models, or the files are cut short; copy the folder again."
         )
 

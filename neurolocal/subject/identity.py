@@ -164,10 +164,18 @@ def _pass(subject: Subject, layers: Iterable[int]) -> dict[int, Seen]:
     watched = {i: _Layer(subject, i) for i in layers}
     try:
         subject.body(input_ids=row.repeat(3, 1).to(subject.device), use_cache=False)
+        return {i: layer.seen() for i, layer in watched.items()}
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        first = (str(error).strip().splitlines() or [""])[0][:160]
+        raise SubjectError(
+            f"checking where the neurons of {subject.name} are: its blocks are not like those of other decoders "
+            f"({type(error).__name__}: {first}). Use another model."
+        ) from error
     finally:
         for layer in watched.values():
             layer.remove()
-    return {i: layer.seen() for i, layer in watched.items()}
 
 
 class _Layer:

@@ -90,7 +90,7 @@ def _model_class(config: Any, folder: Path) -> Any:
 
     for mapping in (MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING):
         if type(config) in mapping:
-            kind = mapping[type(config)]
+            kind: Any = mapping[type(config)]
             return text_only(kind) if is_wrapper(config) else kind
     named = ", ".join(config.architectures or []) or "no architectures named"
     raise SubjectError(

@@ -122,13 +122,14 @@ def _fp8_blocks(size: Any, original: Callable[..., Tensor], dtype: torch.dtype) 
     def dequantise(self: Any, quantized: Tensor, scales: Tensor, output_dtype: torch.dtype | None = None) -> Tensor:
         output_dtype = output_dtype or dtype  # transformers itself would take the scales' or bfloat16
         rows, columns = quantized.shape[-2:]
-        fits = size is not None and scales.ndim >= 2 and quantized.dtype in FP8
-        if not fits or tuple(scales.shape[-2:]) != (-(-rows // size[0]), -(-columns // size[1])):
+        in_blocks = size is not None and scales.ndim >= 2 and quantized.dtype in FP8
+        height, width = (rows, columns) if size is None else size
+        if not in_blocks or tuple(scales.shape[-2:]) != (-(-rows // height), -(-columns // width)):
             return original(self, quantized, scales, output_dtype=output_dtype)  # other blocks, as experts may have
         if scales.dtype == torch.uint8:
             scales = (scales.float() - 127.0).exp2()
-        factor = scales.float().repeat_interleave(size[0], -2)[..., :rows, :]
-        factor = factor.repeat_interleave(size[1], -1)[..., :columns]
+        factor = scales.float().repeat_interleave(height, -2)[..., :rows, :]
+        factor = factor.repeat_interleave(width, -1)[..., :columns]
         return (quantized.float() * factor).to(output_dtype)
 
     return dequantise

@@ -137,4 +137,5 @@ def _version(package: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first.partition(". Available")[0][:160]  # TransformerLens lists all that it knows

@@ -35,7 +35,7 @@ def build_from(config: Any, *, seed: int, eager: bool = True) -> Any:
 
     torch.manual_seed(seed)
     mappings = (transformers.MODEL_FOR_CAUSAL_LM_MAPPING, transformers.MODEL_FOR_MULTIMODAL_LM_MAPPING)
-    model_class = next(mapping[type(config)] for mapping in mappings if type(config) in mapping)
+    model_class: Any = next(mapping[type(config)] for mapping in mappings if type(config) in mapping)
     model = model_class._from_config(config, attn_implementation="eager" if eager else None)
     for parameter in model.parameters():
         if parameter.ndim == 1:  # norms and biases begin as ones and zeros

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from architecture_twins import build
-from subject_twins import numbered, tiny, tiny_model
+from subject_twins import numbered, save_folder, tiny, tiny_model
 from torch import nn
 
 from neurolocal.errors import SubjectError
@@ -62,8 +62,8 @@ def test_another_module_is_refused(kind: str, out: str, other: dict[str, str], s
 class Scaled(nn.Linear):
     """Divides its input by its length first."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x / x.norm(dim=-1, keepdim=True))
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input / input.norm(dim=-1, keepdim=True))
 
 
 def scaled_inside(mlp: Any) -> None:
@@ -71,9 +71,9 @@ def scaled_inside(mlp: Any) -> None:
 
 
 def gated_behind(mlp: Any) -> None:
+    """As a shared expert is, by a number a token."""
     own = mlp.forward
-    gate = torch.randn(32)
-    mlp.forward = lambda x: own(x) * torch.sigmoid(x @ gate.to(x))[..., None]
+    mlp.forward = lambda x: own(x) * torch.linspace(0.4, 1, x.shape[1]).to(x)[:, None]
 
 
 def squared_behind(mlp: Any) -> None:
@@ -111,6 +111,18 @@ def test_what_happens_around_the_right_module_is_noticed(change, says: str, dtyp
         text = refusal(subject)
     assert says in text
     assert "layers.1.mlp.down_proj is not the out projection of layer 1's MLP" in text
+
+
+def test_every_load_checks_it(tmp_path, own_cache, monkeypatch) -> None:
+    """An adapter that names attention's out projection, as one might after an update."""
+    from neurolocal.subject import load_subject, wrapper
+
+    folder = save_folder(tiny_model("Llama"), tmp_path / "model")
+    right = load_subject(folder, device="cpu").paths
+    wrong = right._replace(out=[path.replace("mlp.down_proj", "self_attn.o_proj") for path in right.out])
+    monkeypatch.setattr(wrapper, "module_paths", lambda config, n_layers: wrong)
+    with pytest.raises(SubjectError, match=r"layers\.0\.self_attn\.o_proj is not the out projection of layer 0's MLP"):
+        load_subject(folder, device="cpu")
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
@@ -188,3 +200,13 @@ def test_layers_without_an_out_projection_are_left_out(own_cache, monkeypatch) -
     refusal(subject)
     monkeypatch.setattr(Subject, "out_projections", property(lambda self: {0: self._out[0]}))
     check_identity(subject)
+
+
+def test_blocks_of_another_kind_are_refused_in_one_line(own_cache) -> None:
+    subject = tiny("Llama")
+    block = subject.model.model.layers[1]
+    own = block.forward
+    block.forward = lambda x, **rest: {"stream": own(x, **rest)}
+    with pytest.raises(SubjectError, match=r"its blocks are not like those of other decoders") as caught:
+        check_identity(subject)
+    assert "\n" not in str(caught.value)

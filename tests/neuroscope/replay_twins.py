@@ -15,7 +15,7 @@ from small_run import TEXT
 
 from neurolocal.cli.main import cli
 from neurolocal.neuroscope.imports.from_pages import import_pages
-from neurolocal.neuroscope.replay.hypothesis import ReplayResult
+from neurolocal.neuroscope.replay.replay_result import ReplayResult
 from neurolocal.neuroscope.replay.job import ReplayJob, run
 from neurolocal.store import Store
 

@@ -186,7 +186,7 @@ def _facts(store: Store, side: Side) -> dict[str, Any]:
     return {
         "site": store.site,
         "side": side,
-        "dtype": config.get("dtype"),
+        "dtype": _source(store.manifest)["own"].get("dtype") if store.imported else config.get("dtype"),
         "bos": config.get("bos"),
         "count_bos": config.get("count_bos"),
         "skip_special": config.get("skip_special"),

@@ -51,7 +51,7 @@ def _left_out(found: ReplayResult) -> str:
         )
     return (
         f"of {total:,} texts {found.left_out:,} are left out, because their peak is behind a token whose id is not "
-        f"known ({name}'s tokenizer lacks {found.absent:,} of the pages' tokens, {found.ambiguous:,} have several ids). "
+        f"known ({name}'s tokenizer lacks {found.absent:,} of the pages' tokens, {found.ambiguous:,} are ambiguous). "
         f"{found.spaces}Give the tokenizer of the pages with --tokenizer."
     )
 

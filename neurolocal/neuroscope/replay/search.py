@@ -93,7 +93,7 @@ def replay(
                 fits, name, best = measure_fit(way, again), measured[0].name, again
                 layers = exact_layers(again)
     rounding = None
-    stated = store.manifest["config"].get("dtype")
+    stated = _stated(store)
     if not little and any(one.why for one in layers):
         for dtype in _rounders(stated, fits.way.dtype):
             judged = _rounded(rows, lambda kind: load(name, kind), usable, fits.way, best, dtype)
@@ -120,6 +120,11 @@ def replay(
         ambiguous=resolver.ambiguous,
         spaces=lost_spaces(resolver.strings, subject.vocabulary, subject.name),
     )
+
+
+def _stated(store: Store) -> str | None:
+    """The dtype that a store states; None for pages that do not, whose config has only a default."""
+    return store.manifest["source"]["own"].get("dtype") if store.imported else store.manifest["config"].get("dtype")
 
 
 def _rounders(stated: str | None, dtype: str) -> list[str]:

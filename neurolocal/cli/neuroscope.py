@@ -153,6 +153,7 @@ def compare(
 @click.option("--subject", help="Model folder, .gguf or cached name.  [default: the one the store names]")
 @device_option
 @click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]")
+@click.option("--neurons", type=Numbers(), help="Neurons of these layers, e.g. 0,10-19.  [default: all]")
 @site_option
 @click.option("--side", type=click.Choice(get_args(Side)), default="largest", show_default=True, help="Which list.")
 @click.option("--texts", type=click.IntRange(1), default=20, show_default=True, help="Texts a page.")
@@ -161,7 +162,8 @@ def compare(
 def export(path: Path, folder: Path, subject: str | None, device: str | None, site: Any, **options: Any) -> None:
     """A store -> a website with Neuroscope's addresses and page form. It needs no network.
 
-    The subject is run over the rows once, since a store keeps windows and a page shows full rows.
+    The subject is run over the rows once, since a store keeps windows and a page shows full rows. A layer's pages are
+    those of its last export.
     """
     from neurolocal.neuroscope.export.website import export_site
     from neurolocal.pipeline.workspace import Workspace

@@ -27,6 +27,7 @@ def inputs(workspace: Workspace, config: PerturbationConfig, layer: int, side: S
         "vectors": workspace.vectors_name if config.method == "notebook" else workspace.centred_name,
         "subject": workspace.store.manifest["subject"]["sha256"],
         **({"similarity": workspace.hash_of("similarity", layer, side)} if screened else {}),
+        **({"reads": "folded post of SoLU, undecoded tokens"} if config.method == "notebook" else {}),
     }
 
 
@@ -38,6 +39,7 @@ def work(workspace: Workspace, config: PerturbationConfig) -> Iterator[Work]:
         StoreError: neurons are to be chosen by similarity, which has not run; or the subject is another one.
     """
     from neurolocal.perturbation import InContextPerturbation, notebook_perturbation
+    from neurolocal.perturbation.notebook_site import notebook_site
     from neurolocal.subject.packed import Packed
 
     in_context: InContextPerturbation | None = None
@@ -48,9 +50,11 @@ def work(workspace: Workspace, config: PerturbationConfig) -> Iterator[Work]:
         lists = dict(zip(store.neurons(layer).tolist(), store.example_lists(layer, side), strict=True))
         neurons = {n: lists[n] for n in screened(workspace, layer, side, config)}
         if config.method == "notebook":
-            subject = Packed(workspace.loaded_subject, site=store.site)
-            table = notebook_perturbation(neurons, subject, workspace.loaded_vectors, layer, progress=workspace.bar)
-            return Result(table)
+            with notebook_site(workspace.loaded_subject, layer, store.site) as site:
+                subject = Packed(workspace.loaded_subject, site=site)
+                return Result(
+                    notebook_perturbation(neurons, subject, workspace.loaded_vectors, layer, progress=workspace.bar)
+                )
         in_context = in_context or InContextPerturbation(
             Packed(workspace.loaded_subject, site=store.site), workspace.centred_vectors,
             rows=lambda i: workspace.store.row(i), row_index=store.row_index, word_counts=workspace.word_counts,

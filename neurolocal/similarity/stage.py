@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 
 def inputs(workspace: Workspace, config: SimilarityConfig, layer: int, side: Side) -> dict[str, Any]:
-    """The word vectors."""
-    return {"vectors": workspace.vectors_name if config.method == "notebook" else workspace.centred_name}
+    """The word vectors; for the notebook's method also how its tokens are read, which was decoded JSON in 0.1.0."""
+    if config.method == "notebook":
+        return {"vectors": workspace.vectors_name, "reads": "undecoded tokens"}
+    return {"vectors": workspace.centred_name}
 
 
 @contextmanager

@@ -232,13 +232,17 @@ def _no_links(path: Path, file: h5py.File, base: str) -> None:
 
 
 def _put(group: h5py.Group, name: str, value: Any) -> None:
-    """A dataset with a checksum for each chunk of about 1 MiB; a scalar is in the object's header, which has one."""
+    """A dataset with a checksum for each chunk of about 1 MiB; a scalar is in the object's header, which has one.
+
+    Many equal entries are deflated: of a list of maxima, windows and histograms are empty, 100 times its size.
+    """
     value = np.asarray(value)
     little = value.astype(value.dtype.newbyteorder("<"), copy=False)
     if little.ndim and little.size:
         rows = max(1, min(len(little), CHUNK * len(little) // little.nbytes))
         chunks = (rows, *little.shape[1:])
-        group.create_dataset(name, data=little, track_times=False, chunks=chunks, fletcher32=True)
+        how = {"compression": "gzip", "compression_opts": 1} if _is_constant(little) else {}
+        group.create_dataset(name, data=little, track_times=False, chunks=chunks, fletcher32=True, **how)
     elif little.ndim:
         group.create_dataset(name, data=little, track_times=False)
     else:
@@ -250,6 +254,14 @@ def _put(group: h5py.Group, name: str, value: Any) -> None:
         kind = h5py.h5t.py_create(little.dtype, logical=True)
         made = h5py.h5d.create(place.id, last.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR), properties)
         made.write(h5py.h5s.ALL, h5py.h5s.ALL, little)
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether an array of 4 KiB or more holds one value, bit for bit."""
+    if value.nbytes < 4096 or value.dtype.itemsize > 8:
+        return False
+    bits = np.ascontiguousarray(value).reshape(-1).view(f"u{value.dtype.itemsize}")
+    return bool((bits[:64] == bits[0]).all() and (bits == bits[0]).all())
 
 
 def _put_blocks(group: h5py.Group, name: str, value: Blocks) -> None:

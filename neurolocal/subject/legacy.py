@@ -53,6 +53,9 @@ def load_legacy(folder: Path, dtype: torch.dtype) -> Any:
     path = _weights_file(folder)
     weights, old = _named(_read(path))
     wanted = expected_shapes(config)
+    if config.normalization != "LN" and not any(name.endswith((".mlp.ln.w", ".mlp.ln.b")) for name in weights):
+        # TransformerLens's LayerNorm between activation and out projection then has no weights either.
+        wanted = {name: shape for name, shape in wanted.items() if ".mlp.ln." not in name}
     if missing := sorted(wanted.keys() - weights.keys()):
         raise SubjectError(
             f"loading the subject {folder}: {path.name} lacks {len(missing)} tensors ({', '.join(missing[:3])}); it "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from small_run import TEXT
 
 from neurolocal.cli.main import cli
 from neurolocal.neuroscope.imports.from_pages import import_pages
-from neurolocal.neuroscope.replay.hypothesis import ReplayResult
 from neurolocal.neuroscope.replay.job import ReplayJob, run
+from neurolocal.neuroscope.replay.replay_result import ReplayResult
 from neurolocal.store import Store
 
 sys.path.append(str(Path(__file__).parents[1] / "subject"))
@@ -123,3 +124,62 @@ def run_command(*arguments: object, cwd: Path) -> str:
         ended = CliRunner().invoke(cli, [str(argument) for argument in arguments])
     assert ended.exit_code == 0, f"{arguments}: {ended.exception!r} {ended.output[-800:]}"
     return ended.stdout
+
+
+def changed_stories(folder: Path, stories: Path, change: Any) -> Path:
+    """A copy of stories260k whose weights were changed in place by `change(weights)`."""
+    from safetensors.torch import load_file, save_file
+
+    folder.mkdir(parents=True)
+    for file in stories.iterdir():
+        if file.suffix == ".json":
+            (folder / file.name).write_bytes(file.read_bytes())
+    weights = load_file(stories / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def noise(share: float, rng: np.random.Generator, *, only: str = "") -> Any:
+    """Multiplies every matrix whose name contains `only` by 1 + noise of this standard deviation."""
+    generator = torch.Generator().manual_seed(seed(rng))
+
+    def change(weights: dict[str, torch.Tensor]) -> None:
+        for name, one in weights.items():
+            if one.ndim == 2 and only in name:
+                one *= 1 + share * torch.randn(one.shape, generator=generator)
+
+    return change
+
+
+def swapped_neurons(layer: int, a: int, b: int) -> Any:
+    """Two neurons of an MLP change places: the model computes the same, its neurons have other numbers."""
+
+    def change(weights: dict[str, torch.Tensor]) -> None:
+        for name, one in weights.items():
+            if f"layers.{layer}.mlp." in name:
+                dim = 1 if "down_proj" in name else 0
+                order = list(range(one.shape[dim]))
+                order[a], order[b] = b, a
+                weights[name] = one.index_select(dim, torch.tensor(order)).contiguous()
+
+    return change
+
+
+@contextlib.contextmanager
+def another_machine() -> Iterator[None]:
+    """Linear layers in bfloat16 add in float64 and round once: what kernels of another machine may do."""
+    own = torch.nn.functional.linear
+
+    def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        if x.dtype != torch.bfloat16 and not torch.is_autocast_enabled("cpu"):
+            return own(x, weight, bias)
+        low = [one.to(torch.bfloat16).double() for one in (x, weight, *([] if bias is None else [bias]))]
+        with torch.autocast("cpu", enabled=False):
+            return (low[0] @ low[1].T + (low[2] if bias is not None else 0)).to(torch.bfloat16)
+
+    torch.nn.functional.linear = linear
+    try:
+        yield
+    finally:
+        torch.nn.functional.linear = own

@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
-import pytest
 from export_twins import HOSTILE, accepted, page_of, texts_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurolocal.neuroscope.export.neuron_page import PageText, numbers
+from neurolocal.neuroscope.export.neuron_page import PageText, quoted
 
 
 @settings(max_examples=60, deadline=None)
@@ -32,26 +32,17 @@ def test_no_token_breaks_a_page_or_a_reader(tokens, data):
     assert not any(re.search("[<>&]", line.partition(" )")[0]) for line in page.split("\n") if line[:7] == "render(")
 
 
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [(1e-7, "0.000000"), (-1e-7, "0.000000"), (-0.0, "0.000000"), (1e6, "1000000.000000"), (-1.5, "-1.500000"),
-     (-10.0, "-10.000000"), (2.0**100, "1267650600228229401496703205376.000000")],
-)  # fmt: skip
-def test_numbers_have_six_decimals_and_no_exponent(value, said):
-    assert numbers(np.array([value, 1.0], np.float32)) == f"{said}, 1.000000"
-
-
-def test_numbers_agree_with_python(rng):
-    values = (rng.normal(size=5000) * 10.0 ** rng.integers(-8, 8, 5000)).astype(np.float32)
-    assert numbers(values).split(", ") == [f"{v:.6f}".replace("-0.000000", "0.000000") for v in values.tolist()]
-
-
 def test_a_neuron_that_is_never_active_has_no_negative_zero(rng):
     texts = [PageText(1, 0, ["a", "b"], np.array([0.0, -0.0], np.float32))] * 20
     page = page_of(texts)
     accepted(page, texts)
     assert "Max Range: <b>0.0000</b>. Min Range: <b>0.0000</b>" in page
     assert "-0.0" not in page.partition("<hr>")[2]
+
+
+def test_tokens_encoded_before_give_the_same_page(rng):
+    texts = texts_of(rng, 20, tokens=HOSTILE)
+    assert page_of(texts) == page_of([replace(t, encoded=[quoted(one) for one in t.tokens]) for t in texts])
 
 
 def test_nothing_on_a_page_refers_to_a_network(made):

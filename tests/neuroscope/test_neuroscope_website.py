@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from export_twins import K, accepted, collected, export
+from export_twins import K, accepted, close, collected, export
 from reader_twins import by_sections
 from small_run import TEXT
 
@@ -146,3 +146,17 @@ def test_a_subject_is_not_loaded_before_the_store_is_known_to_have_examples(made
 
     with Store(path) as store, pytest.raises(StoreError, match="holds largest, smallest"):
         export_site(store, tmp_path / "site", subject=never, side="gate+_in+", bar=False)
+
+
+def test_some_neurons_have_the_pages_of_a_whole_export(made, tmp_path):
+    path, site = made
+    done = export(path, tmp_path / "site", neurons=(171, 5), layers=(3,), model="a/stories", dataset="small <b>")
+    assert (done.pages, done.left_out) == (2, [])
+    pages = sorted((tmp_path / "site" / "stories" / "3").glob("[0-9]*.html"))
+    assert [page.name for page in pages] == ["171.html", "5.html"]
+    for page in pages:
+        mine, whole = (f.read_text("utf-8") for f in (page, site / "stories" / "3" / page.name))
+        assert close(mine.partition("</nav>")[2], whole.partition("</nav>")[2])
+    with pytest.raises(StoreError, match=r"exporting neuron 6 of layer 3: .* holds 5 neurons of it, 0 to 171"):
+        export(path, tmp_path / "other", neurons=(5, 6), layers=(3,))
+    assert not (tmp_path / "other").exists()

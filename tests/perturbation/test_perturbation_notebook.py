@@ -11,14 +11,14 @@ from tables import filled
 from neurolocal.perturbation import notebook_perturbation, notebook_tokens
 from neurolocal.records import PerturbationTable, SubstituteTable
 from neurolocal.subject.packed import Packed
-from neurolocal.words.notebook_examples import notebook_examples
+from neurolocal.words.notebook_examples import as_parsed, notebook_examples
 
 
 @pytest.fixture(scope="session")
 def tokens(small) -> ToyVectors:
     """Vectors of every token as it stands and of its bare word, as FastText would have."""
     rng = np.random.default_rng(3)
-    names = {t for row in small.rows.values() for t in small.subject.vocabulary.str_tokens(row)}
+    names = {t for row in small.rows.values() for t in as_parsed(small.subject.vocabulary.str_tokens(row))}
     return ToyVectors({w: rng.normal(size=6) for w in sorted(names | {n.strip() for n in names} - {""})})
 
 

@@ -1,12 +1,14 @@
 """The notebook's similarity against its own double loop."""
 
+import json
+
 import numpy as np
 import pytest
 
 from neurolocal.config import SimilarityConfig
 from neurolocal.similarity import notebook_similarity
 from neurolocal.similarity.notebook import notebook_score
-from neurolocal.words.notebook_examples import notebook_examples
+from neurolocal.words.notebook_examples import as_parsed, notebook_examples
 
 
 def cosine(a, b):
@@ -14,12 +16,12 @@ def cosine(a, b):
 
 
 def literal_examples(tokens, activations):
-    # original-method.md, stage 1, word by word.
-    tokens, activations = tokens[:-1], [float(np.float32(a)) for a in activations[:-1]]
+    # original-method.md, stage 1, word by word: from the page's line, whose JSON is never decoded.
+    page = json.dumps({"tokens": [str(t) for t in tokens], "values": [float(a) for a in activations]})
+    tokens = page[len('{"tokens": [') : page.index('], "values')].replace('"', "").split(", ")[:-1]
+    activations = [float(np.float32(a)) for a in activations[:-1]]
     n, found = len(tokens), []
-    if n == 0:
-        return found
-    for i in range(n):
+    for i in range(len(activations)):
         if activations[i] == max(activations):
             found.append((tokens[i], activations[i], " ".join(tokens[max(i - 3, 0) : min(i + 3, n - 1)])))
     return found
@@ -40,7 +42,7 @@ def literal_score(tokens, lookup):
 
 def test_notebook_equals_its_literal_transcription(build, make_vectors, rng):
     texts = [" a", "b", " c'd", ",", '"', " é", "\n", "unknown", "unheard"]
-    known = texts[:-2]
+    known = as_parsed(texts[:-2])
     vectors = make_vectors(known, seed=int(rng.integers(1 << 30)))
     lookup = dict(zip(known, vectors.matrix.astype(np.float64), strict=True))
     neurons = []

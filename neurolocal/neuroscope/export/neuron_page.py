@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from neurolocal.neuroscope.export.decimals import Decimals, texts
 from neurolocal.neuroscope.form import AFTER, BEFORE, section_checksum
 from neurolocal.render.page_templates import digest
 from neurolocal.render.visible import LONGEST, visible
@@ -40,6 +41,8 @@ class PageText:
     """The text of each token, without padding."""
     values: Float[np.ndarray, "pos"]
     """The neuron's activation at each; finite, as many as `tokens`."""
+    encoded: Sequence[str] | None = None
+    """The tokens as `quoted` gives them, where the caller has them already."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,11 @@ def page_text(page: NeuronPage) -> str:
     nonce = _nonce(page)
     header = _header(page, nonce)
     sections = [f"{header}\n", "\n"]
+    values = texts([text.values for text in page.texts])
     for i, text in enumerate(page.texts):
-        body = _section(page, i, text, nonce=nonce)
+        body = _section(page, i, text, values[i], nonce=nonce)
         sections.append(f"{body}\n<!-- neurolocal sha256 {section_checksum(header, body)} -->\n")
     return "<hr>\n".join(sections) + "</body>\n</html>\n"
-
-
-def numbers(values: Float[np.ndarray, "pos"]) -> str:
-    """The values with 6 decimals, separated by `, `; without exponents and negative zeros."""
-    return (_form(len(values)) % tuple(values.tolist())).replace("-0.000000", "0.000000")
 
 
 @lru_cache(maxsize=1 << 18)
@@ -98,6 +97,7 @@ def harmless(encoded: str) -> str:
     return encoded.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+@lru_cache(maxsize=256)
 def shown(text: str) -> str:
     """Untrusted text as HTML: on one line, hidden characters made visible, escaped."""
     return escape(visible(text, limit=LONGEST))
@@ -160,12 +160,12 @@ def _link(name: str, neuron: int | None, rel: str) -> str:
     return f'<span class="off">{name}</span>' if neuron is None else f'<a rel="{rel}" href="{neuron}.html">{name}</a>'
 
 
-def _section(page: NeuronPage, i: int, text: PageText, *, nonce: str) -> str:
+def _section(page: NeuronPage, i: int, text: PageText, values: Decimals, *, nonce: str) -> str:
     """One text, up to its checksum."""
     x, at = page.range, text.position
     low, high = max(at - BEFORE, 0), at + AFTER + 1
     tokens, limits = (
-        [quoted(token) for token in text.tokens],
+        text.encoded or [quoted(token) for token in text.tokens],
         f'"minValue": {_fixed(-x, 6)}, "maxValue": {_fixed(x, 6)}',
     )
 
@@ -174,7 +174,7 @@ def _section(page: NeuronPage, i: int, text: PageText, *, nonce: str) -> str:
 <script nonce="{nonce}" type="module">
 import {{ render, ColoredTokens }} from "circuits";
 render( "{name}-{i}", ColoredTokens, {{"tokens": [{", ".join(tokens[first:stop])}], \
-"values": [{numbers(text.values[first:stop])}], {limits}}} )
+"values": [{values.between(first, min(stop, len(tokens)))}], {limits}}} )
 </script>"""
 
     return f"""<h2>Text #{i}</h2>
@@ -213,8 +213,3 @@ def _import_map() -> str:
     """
     script = base64.b64encode(source("circuits.js").encode()).decode()
     return json.dumps({"imports": {"circuits": f"data:text/javascript;charset=utf-8;base64,{script}"}})
-
-
-@lru_cache(maxsize=256)
-def _form(n: int) -> str:
-    return ", ".join(["%.6f"] * n)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 from tqdm import tqdm
 
 from neurolocal.errors import ConfigError, StoreError
@@ -28,8 +29,8 @@ from neurolocal.neuroscope.export.model_folder import (
     put_model,
     ranges,
 )
-from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text
-from neurolocal.neuroscope.export.whole_rows import WholeRows, computed_rows, imported_rows
+from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text, quoted
+from neurolocal.neuroscope.export.whole_rows import Chosen, WholeRows, computed_rows, imported_rows
 from neurolocal.neuroscope.form import TEXTS
 from neurolocal.records import Side
 from neurolocal.store import Store
@@ -54,6 +55,7 @@ def export_site(
     *,
     subject: Callable[[], Subject],
     layers: Sequence[int] | None = None,
+    neurons: Sequence[int] | None = None,
     side: Side = "largest",
     model: str | None = None,
     dataset: str | None = None,
@@ -67,6 +69,7 @@ def export_site(
         out: folder of the website; made, or added to.
         subject: loads the model that the store was collected from; not called for a store of pages.
         layers: which; None is all.
+        neurons: indices within each of these layers; None is all. Pages of other neurons of these layers are removed.
         side: which lists.
         model: its name on the pages; None is the subject's.
         dataset: the same of the corpus.
@@ -75,23 +78,24 @@ def export_site(
 
     Raises:
         ConfigError: fewer than one text.
-        StoreError: no such layer or list; the store and the subject disagree; the folder holds something else, or
-            cannot be written.
+        StoreError: no such layer, neuron or list; the store and the subject disagree; the folder holds something else,
+            or cannot be written.
     """
     if texts < 1:
         raise ConfigError(f"exporting {store.path}: texts is {texts}; expected 1 or more, {TEXTS} as on Neuroscope.")
     _require_complete(store)
     chosen = store.require_layers(None if layers is None else list(layers))
-    _require_examples(store, chosen, side)
+    which = {layer: _indices(store, layer, neurons) for layer in chosen}
+    _require_examples(store, which, side)
     loaded = None if store.imported else subject()
     name, corpus = model or _model(store.manifest), dataset or _dataset(store.manifest)
     folder = open_model(Path(out), name, corpus, _made_from(store, side))
     result = ExportResult()
-    with tqdm(total=sum(len(store.neurons(n)) for n in chosen), unit="page", disable=not bar) as progress:
+    with tqdm(total=sum(map(len, which.values())), unit="page", disable=not bar) as progress:
         if loaded is None:
-            rows = (one for layer in chosen for one in imported_rows(store, layer, texts))
+            rows = (one for layer in chosen for one in imported_rows(store, layer, texts, which))
         else:
-            rows = computed_rows(store, loaded, chosen, side=side, texts=texts, progress=progress.set_postfix_str)
+            rows = computed_rows(store, loaded, which, side=side, texts=texts, progress=progress.set_postfix_str)
         put_model(folder)
         for layer, of_layer in groupby(rows, key=lambda one: one.layer):
             _put_layer(folder, layer, _pages(store, folder, of_layer, side, result, progress), result)
@@ -107,22 +111,42 @@ def _require_complete(store: Store) -> None:
         )
 
 
-def _require_examples(store: Store, layers: Sequence[int], side: Side) -> None:
+def _indices(store: Store, layer: int, neurons: Sequence[int] | None) -> Int64[np.ndarray, "_"]:
+    """Where the requested neurons are in a layer's arrays, ascending.
+
+    Raises:
+        StoreError: the layer lacks one.
+    """
+    there = store.neurons(layer)
+    if neurons is None:
+        return np.arange(len(there), dtype=np.int64)
+    missing = sorted(set(neurons) - set(there.tolist()))
+    if missing:
+        raise StoreError(
+            f"exporting neuron {missing[0]} of layer {layer}: {store.path} holds {len(there):,} neurons of it, "
+            f"{there.min(initial=0)} to {there.max(initial=0)}. Choose other --neurons."
+        )
+    return np.searchsorted(there, np.unique(np.array(neurons, np.int64)))
+
+
+def _require_examples(store: Store, which: Chosen, side: Side) -> None:
     """Check that there are full rows to show, before anything is written.
 
     Raises:
         StoreError: no example at all, or a side that the store does not have, or of which it has no full rows.
     """
-    for layer in layers:
+    for layer in which:
         if side not in store.sides(layer):
             how = "Pages show the largest" if store.imported else "Collect with --sign-cases"
             raise StoreError(
                 f"exporting {side} of layer {layer}: {store.path} holds {', '.join(store.sides(layer))}. "
                 f"{how}; choose another --side."
             )
-    found = [bool((store.top(layer, side).row >= 0).any()) for layer in layers]
+    found = [bool((store.top(layer, side).row[some] >= 0).any()) for layer, some in which.items()]
     if not any(found):
-        raise StoreError(f"exporting {store.path}: its layers hold no example of {side}. Export a store of texts.")
+        raise StoreError(
+            f"exporting {store.path}: what is chosen of its layers holds no example of {side}. Export a store of texts."
+        )
     if store.imported and side != "largest":
         raise StoreError(f"exporting {store.path}: it was imported, with full rows of the side largest only.")
 
@@ -159,14 +183,16 @@ def _pages(
     """The pages of a layer; what cannot be shown is added to `result.left_out`."""
     tokens, length = store.rows_stored
     strings = np.array(store.vocabulary.str_tokens(range(len(store.vocabulary.tokens))), object)
-    index, facts = store.row_index, _facts(store, side)
+    encoded = np.array([quoted(text) for text in strings], object)
+    index, facts, special_ids = store.row_index, _facts(store, side), store.vocabulary.special
     for one in rows:
         progress.update()
         where, kept = f"layer {one.layer} neuron {one.neuron}", list[PageText]()
         for rank, (at, position) in enumerate(zip(one.at.tolist(), one.position.tolist(), strict=True)):
             n = int(length[at])
             if np.isfinite(one.values[rank, :n]).all():
-                kept.append(PageText(int(index[at]), position, strings[tokens[at, :n]].tolist(), one.values[rank, :n]))
+                ids, values = tokens[at, :n], one.values[rank, :n]
+                kept.append(PageText(int(index[at]), position, strings[ids].tolist(), values, encoded[ids].tolist()))
             else:
                 result.left_out.append(
                     f"{where} rank {rank} (row {index[at]}): activations that are NaN, infinite or unknown"
@@ -175,8 +201,8 @@ def _pages(
             reason = "text whose activations are all finite" if len(one.at) else "example"
             result.left_out.append(f"{where}: no {reason}")
             continue
-        ids = np.unique(tokens[one.at])
-        special = [str(strings[i]) for i in ids[store.vocabulary.special[ids]]]
+        ids = tokens[one.at]
+        special = [str(strings[i]) for i in np.unique(ids[special_ids[ids]])]
         yield NeuronPage(folder.model, folder.dataset, one.layer, one.neuron, kept, facts | {"special": special})
 
 
@@ -186,7 +212,7 @@ def _facts(store: Store, side: Side) -> dict[str, Any]:
     return {
         "site": store.site,
         "side": side,
-        "dtype": config.get("dtype"),
+        "dtype": _source(store.manifest)["own"].get("dtype") if store.imported else config.get("dtype"),
         "bos": config.get("bos"),
         "count_bos": config.get("count_bos"),
         "skip_special": config.get("skip_special"),

@@ -7,7 +7,7 @@ Cost: one forward pass over the rows that a group of neurons refers to; a group 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ BATCH = 8
 
 
 class LayerSlice(NamedTuple):
-    """Some neurons of a layer: indices `low` to `high` of its arrays, `high` excluded."""
+    """Some of the chosen neurons of a layer: the `low`th to the `high`th, `high` excluded."""
 
     layer: int
     low: int
@@ -52,10 +52,15 @@ class WholeRows(NamedTuple):
     """The activations; undefined beyond a row's length."""
 
 
-def imported_rows(store: Store, layer: int, texts: int) -> Iterator[WholeRows]:
-    """The rows of every neuron of a layer, as its page shows them."""
-    top = store.top(layer, "largest")
-    for i, neuron in enumerate(store.neurons(layer).tolist()):
+Chosen = Mapping[int, Int64[np.ndarray, "_"]]
+"""By layer, the indices of some neurons in the layer's arrays, ascending."""
+
+
+def imported_rows(store: Store, layer: int, texts: int, chosen: Chosen) -> Iterator[WholeRows]:
+    """The rows of the chosen neurons of a layer, as their pages show them."""
+    top, neurons = store.top(layer, "largest"), store.neurons(layer)
+    for i in chosen[layer].tolist():
+        neuron = int(neurons[i])
         used = np.flatnonzero(top.row[i, :texts] >= 0)
         values = store.page_activations(layer, i)[used]
         position = top.position[i, used].astype(np.int64)
@@ -65,14 +70,14 @@ def imported_rows(store: Store, layer: int, texts: int) -> Iterator[WholeRows]:
 
 
 def computed_rows(
-    store: Store, subject: Subject, layers: Sequence[int], *, side: Side, texts: int, progress: Callable[[str], None]
+    store: Store, subject: Subject, chosen: Chosen, *, side: Side, texts: int, progress: Callable[[str], None]
 ) -> Iterator[WholeRows]:
-    """The rows of every neuron of the layers, layer by layer: the subject's values, and in the windows the store's.
+    """The rows of the chosen neurons, layer by layer: the subject's values, and in the windows the store's.
 
     Args:
         store: open at the site to export.
         subject: the model that the store was collected from.
-        layers: ascending.
+        chosen: layers ascending.
         side: which lists.
         texts: examples of each neuron, at most.
         progress: receives the number of rows done, as text.
@@ -80,13 +85,14 @@ def computed_rows(
     Raises:
         StoreError: the store and the subject disagree.
     """
-    of_row = min(texts, max((store.k(layer, side) for layer in layers), default=0)) * store.rows_stored[0].shape[1] * 4
-    for parts in groups([(layer, len(store.neurons(layer))) for layer in layers], max(MEMORY // max(of_row, 1), 1)):
-        lists = [_slice_of(store.top(part.layer, side), part, texts) for part in parts]
-        at = [_stored_at(store, top.row) for top in lists]
-        values = _computed(store, subject, parts, at, progress=progress)
-        for part, top, where in zip(parts, lists, at, strict=True):
-            yield from _checked(store, part, top, where, values.pop(part.layer), side=side)
+    of_row = min(texts, max((store.k(layer, side) for layer in chosen), default=0)) * store.rows_stored[0].shape[1] * 4
+    for parts in groups([(layer, len(some)) for layer, some in chosen.items()], max(MEMORY // max(of_row, 1), 1)):
+        which = {part.layer: chosen[part.layer][part.low : part.high] for part in parts}
+        lists = {layer: _some_of(store.top(layer, side), some, texts) for layer, some in which.items()}
+        at = {layer: _stored_at(store, top.row) for layer, top in lists.items()}
+        values = _computed(store, subject, which, at, progress=progress)
+        for layer, some in which.items():
+            yield from _checked(store, layer, some, lists[layer], at[layer], values.pop(layer), side=side)
 
 
 def groups(sizes: Sequence[tuple[int, int]], room: int) -> Iterator[list[LayerSlice]]:
@@ -111,8 +117,8 @@ def groups(sizes: Sequence[tuple[int, int]], room: int) -> Iterator[list[LayerSl
         yield group
 
 
-def _slice_of(top: TopK, part: LayerSlice, texts: int) -> TopK:
-    return TopK(*(x[part.low : part.high, :texts] for x in (top.activation, top.row, top.position, top.window)))
+def _some_of(top: TopK, some: Int64[np.ndarray, "_"], texts: int) -> TopK:
+    return TopK(*(x[some, :texts] for x in (top.activation, top.row, top.position, top.window)))
 
 
 def _stored_at(store: Store, rows: Int64[np.ndarray, "*_"]) -> Int64[np.ndarray, "*_"]:
@@ -150,15 +156,12 @@ class _RowSlots:
 
 
 def _computed(
-    store: Store, subject: Subject, parts: Sequence[LayerSlice], at: Sequence[Int64[np.ndarray, "_ _"]],
+    store: Store, subject: Subject, which: Chosen, at: Mapping[int, Int64[np.ndarray, "_ _"]],
     *, progress: Callable[[str], None],
 ) -> dict[int, np.ndarray]:  # fmt: skip
     """The subject's activations (neuron, text, pos) in these rows, by layer; a group has at most one slice a layer."""
     tokens, length = store.rows_stored
-    slots = {
-        part.layer: _RowSlots(store.neurons(part.layer)[part.low : part.high], where, tokens.shape[1])
-        for part, where in zip(parts, at, strict=True)
-    }
+    slots = {layer: _RowSlots(store.neurons(layer)[some], at[layer], tokens.shape[1]) for layer, some in which.items()}
     rows = np.unique(np.concatenate([of_layer.at for of_layer in slots.values()]))
     rows = rows[rows >= 0]
     rows = rows[
@@ -174,19 +177,19 @@ def _computed(
 
 
 def _checked(
-    store: Store, part: LayerSlice, top: TopK, at: Int64[np.ndarray, "neuron text"],
+    store: Store, layer: int, some: Int64[np.ndarray, "neuron"], top: TopK, at: Int64[np.ndarray, "neuron text"],
     values: Float32[np.ndarray, "neuron text pos"], *, side: Side,
 ) -> Iterator[WholeRows]:  # fmt: skip
     """The neurons of a slice, each compared with the store, with the store's values in the windows."""
-    statistics, neurons = store.statistics(part.layer), store.neurons(part.layer)
+    statistics, neurons = store.statistics(layer), store.neurons(layer)
     size = np.maximum(np.abs(statistics.minimum), np.abs(statistics.maximum))
     floor = FLOOR * float(size[np.isfinite(size)].max(initial=0.0))
     tolerance = TOLERANCE.get(store.manifest["config"].get("dtype"), TOLERANCE["float32"])
-    for i in range(part.high - part.low):
+    for i, which in enumerate(some.tolist()):
         used = np.flatnonzero(top.row[i] >= 0)
         where, position = at[i, used], top.position[i, used].astype(np.int64)
-        rows = WholeRows(part.layer, int(neurons[part.low + i]), where, position, values[i, used])
-        own = float(size[part.low + i])
+        rows = WholeRows(layer, int(neurons[which]), where, position, values[i, used])
+        own = float(size[which])
         limit = tolerance * max(own if np.isfinite(own) else 0.0, floor)
         _require_inside(store, rows)
         _put_windows(store, rows, top.activation[i, used], top.window[i, used], limit)

@@ -1,7 +1,7 @@
-"""How a store's pages may have been made, how well that explains them, and the result of a replay.
+"""How a store's pages may have been made, and how well that explains them.
 
-A hypothesis names weights, dtype, BOS, site and shift. Its `Fit` is measured over texts; `level` states within which
-dtype's rounding the subject and the store agree.
+A hypothesis names weights, dtype, BOS, site and shift. Its `Fit` orders hypotheses; whether one agrees is judged layer
+by layer (`layers`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neurolocal.collect.replay import TOLERANCE
-from neurolocal.neuroscope.replay.rerun import FOLDED, TextDifference, by_layer, correlation
-
-ENOUGH = 0.99
-"""Share of the texts that must be within the tolerance of the dtype that was computed in."""
-
-NEARLY = 0.95
-"""The same within bfloat16's tolerance, for pages that were made in bfloat16 on another machine."""
-
-ALIKE = 0.99
-"""Correlation within each layer at or below which nothing agrees, since bfloat16's tolerance is wide."""
+from neurolocal.neuroscope.replay.rerun import TextDifference, by_layer, correlation
 
 
 class Hypothesis(NamedTuple):
@@ -72,74 +63,8 @@ class Fit:
     """Median over the texts of the largest |difference|, as a share of the neuron's largest |activation|."""
     agree: float
     """Share of the texts within the tolerance of its dtype."""
-    near: float
-    """Share of the texts within the tolerance of bfloat16."""
     correlation: float
     """Correlation of all activations compared, in the layer where it is lowest."""
-
-    @property
-    def level(self) -> str:
-        """The dtype within whose rounding it agrees, or `nothing`."""
-        low = "bfloat16" if self.way.dtype == "autocast" else self.way.dtype
-        if self.agree >= ENOUGH and (low == "float32" or self.correlation > ALIKE):
-            return low
-        rounded = self.error <= TOLERANCE["bfloat16"] / 4 and self.near >= NEARLY and self.correlation > ALIKE
-        return "bfloat16" if rounded else "nothing"
-
-
-@dataclass(frozen=True)
-class NeuronDifference:
-    """The texts of one neuron, compared."""
-
-    layer: int
-    neuron: int
-    texts: int
-    same_peak: int
-    """Texts whose strongest token is the same."""
-    largest: float
-    """Largest |difference|."""
-    relative: float
-    """The same, minus the rounding error of the pages' decimals, as a share of the neuron's largest |activation|."""
-    correlation: float
-
-
-@dataclass(frozen=True)
-class ReplayResult:
-    """The result of a replay."""
-
-    asked: Fit
-    """The requested subject as it is, on all texts."""
-    fits: Fit
-    """The hypothesis that fits best, on all texts: `asked` or another."""
-    tried: tuple[Fit, ...]
-    """All hypotheses on some of the rows, best first; only `asked` if it agrees."""
-    neurons: tuple[NeuronDifference, ...]
-    """Of `asked`, worst first."""
-    texts: int
-    activations: int
-    same_peak: int
-    largest: float
-    """Largest |difference|."""
-    relative: float
-    """The same, minus the rounding error of the pages' decimals, as a share of its neuron's largest |activation|."""
-    left_out: int
-    """Texts whose peak is behind a token with no known id, or beyond the subject's context."""
-    absent: int
-    """Tokens that the tokenizer does not have."""
-    ambiguous: int
-    """Tokens whose string belongs to several ids."""
-
-    @property
-    def level(self) -> str:
-        """The dtype within whose rounding `fits` agrees, or `nothing`."""
-        return self.fits.level
-
-    @property
-    def agrees(self) -> bool:
-        """Whether weights and tokenizer are those of the store, read at a site and in a dtype that the subject has."""
-        way = self.fits.way
-        plain = way.bos == "as shown" and not way.shift and way.site != FOLDED
-        return self.level != "nothing" and way.weights == self.asked.way.weights and plain
 
 
 def measure_fit(way: Hypothesis, compared: Sequence[TextDifference]) -> Fit:
@@ -149,20 +74,5 @@ def measure_fit(way: Hypothesis, compared: Sequence[TextDifference]) -> Fit:
     each = [correlation(some) for some in by_layer(compared).values()]
     return Fit(
         way, len(compared), float(np.median(relative)), float(np.mean(relative <= tolerance)),
-        float(np.mean(relative <= TOLERANCE["bfloat16"])), min((r for r in each if r == r), default=float("nan")),
+        min((r for r in each if r == r), default=float("nan")),
     )  # fmt: skip
-
-
-def by_neuron(compared: Sequence[TextDifference]) -> list[NeuronDifference]:
-    """The differences of each neuron, worst first."""
-    of: dict[tuple[int, int], list[TextDifference]] = {}
-    for c in compared:
-        of.setdefault((c.text.layer, c.text.neuron), []).append(c)
-    found = [
-        NeuronDifference(
-            layer, neuron, len(some), sum(c.same_peak for c in some), max(c.largest for c in some),
-            max(c.relative for c in some), correlation(some),
-        )
-        for (layer, neuron), some in of.items()
-    ]  # fmt: skip
-    return sorted(found, key=lambda one: (-one.relative, one.layer, one.neuron))

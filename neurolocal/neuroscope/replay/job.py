@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from neurolocal.errors import StoreError
 from neurolocal.neuroscope.replay.conversion import convert
-from neurolocal.neuroscope.replay.hypothesis import ReplayResult
+from neurolocal.neuroscope.replay.replay_result import ReplayResult
 from neurolocal.neuroscope.replay.search import replay
 from neurolocal.records import Site
 from neurolocal.store import Store

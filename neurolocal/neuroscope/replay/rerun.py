@@ -7,7 +7,7 @@ Cost: the forward pass; memory for the neurons of one batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -29,6 +29,15 @@ SHIFTS = (0, 1, -1)
 
 FOLDED = "post, LayerNorm folded"
 """`post` of a `solu_ln` model whose LayerNorm's weights are folded into the out projection, as TransformerLens does."""
+
+
+class Computed(NamedTuple):
+    """What a subject computes over one row, for one neuron."""
+
+    values: Float32[np.ndarray, "pos"]
+    """0 where it was not run."""
+    run: Bool[np.ndarray, "pos"]
+    """The positions that were run."""
 
 
 class TextDifference(NamedTuple):
@@ -60,28 +69,38 @@ def rerun(
         bos: `as shown`, `put before` or `left out`; see `Hypothesis.bos`.
         bar: whether to show a progress bar.
     """
+    shifts = SHIFTS if bos == "as shown" else (0,)
+    found: dict[tuple[str, int], list[TextDifference]] = {}
+    for text, of_sites in computed(rows, subject, texts, dtype=dtype, bos=bos, bar=bar):
+        for site, (ours, run) in of_sites.items():
+            for shift in shifts:
+                one = _difference(text, shifted(ours, shift), shifted(run, shift), rows)
+                if one is not None:
+                    found.setdefault((site, shift), []).append(one)
+    return found
+
+
+def computed(
+    rows: SubjectRows, subject: Subject, texts: Sequence[StoreText], *, dtype: str, bos: str, bar: bool
+) -> Iterator[tuple[StoreText, dict[str, Computed]]]:
+    """Each text with what the subject computes at its positions, by site; row by row, not in the order of `texts`.
+
+    The arguments are those of `rerun`.
+    """
     of_row: dict[int, list[StoreText]] = {}
     for text in texts:
         of_row.setdefault(text.row, []).append(text)
     order = sorted(of_row, key=lambda row: (len(rows.of(subject, row)), row))
     sites = [*subject.sites, *([FOLDED] if "mid" in subject.sites else [])]
-    shifts = SHIFTS if bos == "as shown" else (0,)
-    found: dict[tuple[str, int], list[TextDifference]] = {(site, shift): [] for site in sites for shift in shifts}
     for low in tqdm(range(0, len(order), BATCH), "replay", unit="batch", disable=not bar):
         some = order[low : low + BATCH]
         batch = [_with_bos(rows.of(subject, row), subject, bos) for row in some]
         around = torch.autocast(subject.device.type, torch.bfloat16) if dtype == "autocast" else nullcontext()
         with around:
-            computed = _computed(subject, [ids for ids, _ in batch], [of_row[row] for row in some], sites)
-        for (_, first), row, of_texts in zip(batch, some, computed, strict=True):
+            of_batch = _computed(subject, [ids for ids, _ in batch], [of_row[row] for row in some], sites)
+        for (_, first), row, of_texts in zip(batch, some, of_batch, strict=True):
             for text, of_sites in zip(of_row[row], of_texts, strict=True):
-                for site in sites:
-                    ours, run = _aligned(of_sites[site], first, len(text.values))
-                    for shift in shifts:
-                        one = _difference(text, _shifted(ours, shift), _shifted(run, shift), rows)
-                        if one is not None:
-                            found[site, shift].append(one)
-    return {key: compared for key, compared in found.items() if compared}
+                yield text, {site: _aligned(of_sites[site], first, len(text.values)) for site in sites}
 
 
 def _with_bos(ids: Int64[np.ndarray, "pos"], subject: Subject, bos: str) -> tuple[Int64[np.ndarray, "run"], int]:
@@ -123,18 +142,16 @@ def _computed(
     return found
 
 
-def _aligned(
-    ours: Float32[np.ndarray, "run"], first: int, length: int
-) -> tuple[Float32[np.ndarray, "pos"], Bool[np.ndarray, "pos"]]:
+def _aligned(ours: Float32[np.ndarray, "run"], first: int, length: int) -> Computed:
     """The computed values at the positions of the row, and which of these were run."""
     found, run = np.zeros(length, np.float32), np.zeros(length, bool)
     ours, start = ours[max(-first, 0) :], max(first, 0)
     n = min(len(ours), length - start)
     found[start : start + n], run[start : start + n] = ours[:n], True
-    return found, run
+    return Computed(found, run)
 
 
-def _shifted(x: np.ndarray, shift: int) -> np.ndarray:
+def shifted(x: np.ndarray, shift: int) -> np.ndarray:
     """Each position's value from `shift` positions before; 0 or False beyond the row."""
     if not shift:
         return x

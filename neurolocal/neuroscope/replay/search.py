@@ -1,12 +1,13 @@
 """Compute a store's examples again: are weights, tokenizer, site, BOS and dtype those that the store was made with?
 
 This is for stores that were imported from pages, which do not state how they were made; no corpus is needed. Each text
-is compared activation by activation (`rerun`). If the requested subject does not agree, common alternatives are tried
-on some of the rows: another site, SoLU's folded LayerNorm, a BOS that was put before or left out, values shifted by
-one, bfloat16, other checkpoints. The best one is run over all texts, and named.
+is compared activation by activation (`rerun`), and each layer is judged by itself (`layers`). If the requested subject
+is not the same, common alternatives are tried on some of the rows: another site, SoLU's folded LayerNorm, a BOS that
+was put before or left out, values shifted by one, bfloat16, other checkpoints. The best one is run over all texts, and
+named. What is still not the same is compared with the rounding of the pages' dtype, if that is lower than float32.
 Invariant: an alternative is named only if it fits much better than the requested subject, on the same texts.
-Cost: one forward pass over the chosen rows; without agreement, some ten passes over at most `TRIAL_ROWS` of them, and
-one more over all.
+Cost: one forward pass over the chosen rows; if it is not the same, some ten passes over at most `TRIAL_ROWS` of them,
+one more over all, and two to four to measure rounding.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from neurolocal.errors import StoreError, SubjectError
-from neurolocal.neuroscope.replay.hypothesis import ENOUGH, Fit, Hypothesis, ReplayResult, by_neuron, measure_fit
-from neurolocal.neuroscope.replay.rerun import rerun
+from neurolocal.neuroscope.replay.hypothesis import Fit, Hypothesis, measure_fit
+from neurolocal.neuroscope.replay.layers import LayerFit, exact_layers, rounded_layers
+from neurolocal.neuroscope.replay.leading_spaces import lost_spaces
+from neurolocal.neuroscope.replay.replay_result import ReplayResult, by_neuron
+from neurolocal.neuroscope.replay.rerun import TextDifference, rerun
+from neurolocal.neuroscope.replay.rounding import measure_rounding
 from neurolocal.neuroscope.replay.texts import StoreText, SubjectRows, texts_of
 from neurolocal.store import Store
 from neurolocal.subject import Subject
@@ -38,8 +43,8 @@ class Alternative(NamedTuple):
 
     fit: Fit
     """On some of the rows."""
-    load: Callable[[], Subject]
-    """Loads its subject."""
+    name: str | None
+    """Name or path of its subject; None is the requested one."""
 
 
 def replay(
@@ -70,8 +75,10 @@ def replay(
     found = rerun(rows, subject, usable, dtype=dtype, bos="as shown", bar=bar)
     compared = found[asked.site, 0]
     base = measure_fit(asked, compared)
-    fits, tried = base, [base]
-    if base.level == "nothing" or base.agree < ENOUGH:
+    fits, tried, name, best = base, [base], None, compared
+    layers = exact_layers(compared)
+    little = left_out > len(compared)
+    if not little and any(one.why for one in layers):
         some = _some_rows(usable)
         measured = _alternatives(rows, load, subject, some, asked, others, say=say)
         measured.sort(key=lambda one: (one.fit.error, len(one.fit.way.unlike(asked))))
@@ -79,15 +86,29 @@ def replay(
         here = measure_fit(asked, [c for c in compared if c.text.row in there])
         tried = sorted([here, *(one.fit for one in measured)], key=lambda t: (t.error, len(t.way.unlike(asked))))
         if measured and measured[0].fit.error < BETTER * here.error:
-            way, one = measured[0].fit.way, measured[0].load()
-            again = rerun(rows, one, usable, dtype=way.dtype, bos=way.bos, bar=bar)
-            best = measure_fit(way, again[way.site, way.shift])
-            fits = best if best.error < BETTER * base.error else base
+            way = measured[0].fit.way
+            one = load(measured[0].name, _loaded(way.dtype))
+            again = rerun(rows, one, usable, dtype=way.dtype, bos=way.bos, bar=bar)[way.site, way.shift]
+            if measure_fit(way, again).error < BETTER * base.error:
+                fits, name, best = measure_fit(way, again), measured[0].name, again
+                layers = exact_layers(again)
+    rounding = None
+    stated = _stated(store)
+    if not little and any(one.why for one in layers):
+        for dtype in _rounders(stated, fits.way.dtype):
+            judged = _rounded(rows, lambda kind: load(name, kind), usable, fits.way, best, dtype)
+            if rounding is None or not any(one.why for one in judged):
+                layers, rounding = judged, dtype
+            if not any(one.why for one in layers):
+                break
     resolver = rows.resolver(subject)
     return ReplayResult(
         asked=base,
         fits=fits,
         tried=tuple(tried),
+        layers=layers,
+        rounding=rounding,
+        stated=stated,
         neurons=tuple(by_neuron(compared)),
         texts=len(compared),
         activations=sum(c.n for c in compared),
@@ -97,7 +118,28 @@ def replay(
         left_out=left_out,
         absent=resolver.absent,
         ambiguous=resolver.ambiguous,
+        spaces=lost_spaces(resolver.strings, subject.vocabulary, subject.name),
     )
+
+
+def _stated(store: Store) -> str | None:
+    """The dtype that a store states; None for pages that do not, whose config has only a default."""
+    return store.manifest["source"]["own"].get("dtype") if store.imported else store.manifest["config"].get("dtype")
+
+
+def _rounders(stated: str | None, dtype: str) -> list[str]:
+    """The dtypes whose rounding may explain the pages: what they state, else what was computed in, and bfloat16."""
+    if stated is not None:
+        return [] if stated == "float32" else [stated]
+    return list(dict.fromkeys([*([] if dtype == "float32" else [dtype]), "autocast", "bfloat16"]))
+
+
+def _rounded(
+    rows: SubjectRows, load: Callable[[str], Subject], texts: Sequence[StoreText], way: Hypothesis,
+    compared: Sequence[TextDifference], dtype: str,
+) -> tuple[LayerFit, ...]:  # fmt: skip
+    """Each layer, judged by what a dtype rounds in the subject."""
+    return rounded_layers(compared, measure_rounding(rows, load, texts, way, dtype), dtype)
 
 
 def _usable(rows: SubjectRows, subject: Subject, texts: int | None, seed: int) -> tuple[list[StoreText], int]:
@@ -117,6 +159,7 @@ def _usable(rows: SubjectRows, subject: Subject, texts: int | None, seed: int) -
         raise StoreError(
             f"replaying {store.path} on {subject.name}: of {left_out:,} texts none can be put into its token ids "
             f"({resolver.absent:,} tokens that it does not have, {resolver.ambiguous:,} ambiguous). "
+            f"{lost_spaces(resolver.strings, subject.vocabulary, subject.name)}"
             "Give the subject with the tokenizer that the pages were made with."
         )
     return usable, left_out
@@ -156,7 +199,7 @@ def _alternatives(
         for (site, shift), compared in rerun(rows, one, texts, dtype=dtype, bos=bos, bar=False).items():
             way = Hypothesis(one.name, one.sha256, dtype, bos, site, shift)
             if way != asked:
-                found.append(Alternative(measure_fit(way, compared), lambda: load(name, _loaded(dtype))))
+                found.append(Alternative(measure_fit(way, compared), name))
 
     say("replay: it does not agree; trying sites, BOS, dtypes and other checkpoints")
     for bos in ("as shown", "put before", "left out"):

@@ -6,6 +6,7 @@ Cost: each row is resolved once a tokenizer; 4 bytes a position of each text.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ class StoreText(NamedTuple):
 
 
 def texts_of(store: Store, seed: int) -> Iterator[StoreText]:
-    """The texts of a store, in a random order."""
+    """The texts of a store in a random order that takes the layers in turn, and each neuron once before any twice."""
     tops = {layer: (store.top(layer, "largest"), store.neurons(layer)) for layer in store.layers}
     places = [
         (layer, at, rank)
@@ -51,8 +52,7 @@ def texts_of(store: Store, seed: int) -> Iterator[StoreText]:
         peaks = np.abs(np.where(top.row >= 0, top.activation, 0)).max(axis=1, initial=0)
         scales[layer] = np.maximum(peaks, FLOOR * peaks.max(initial=0))
     before, width = store.manifest["config"]["before"], store.rows_stored[0].shape[1]
-    for i in np.random.default_rng(seed).permutation(len(places)).tolist():
-        layer, at, rank = places[i]
+    for layer, at, rank in _spread(places, seed):
         top, neurons = tops[layer]
         row, position = int(top.row[at, rank]), int(top.position[at, rank])
         if store.imported:
@@ -63,6 +63,22 @@ def texts_of(store: Store, seed: int) -> Iterator[StoreText]:
             low, high = max(first, 0), min(first + top.window.shape[2], width)
             values[low:high] = top.window[at, rank, low - first : high - first]
         yield StoreText(layer, int(neurons[at]), rank, row, position, values, float(scales[layer][at]) or 1.0)
+
+
+def _spread(places: list[tuple[int, int, int]], seed: int) -> list[tuple[int, int, int]]:
+    """(layer, neuron, rank) in a random order in which every beginning is spread over layers and neurons."""
+    drawn, keyed = Counter[tuple[int, int]](), list[tuple[int, int, tuple[int, int, int]]]()
+    for i in np.random.default_rng(seed).permutation(len(places)).tolist():
+        layer, at, _ = places[i]
+        turn = drawn[layer, at]
+        drawn[layer, at] += 1
+        keyed.append((turn, layer, places[i]))
+    order = list[tuple[int, int, tuple[int, int, int]]]()
+    seen = Counter[int]()
+    for _, layer, place in sorted(keyed, key=lambda one: one[0]):
+        order.append((seen[layer], layer, place))
+        seen[layer] += 1
+    return [place for _, _, place in sorted(order, key=lambda one: one[:2])]
 
 
 class SubjectRows:

@@ -97,7 +97,9 @@ def measure(subject: Subject, bridge: Any, row_length: int, dtype: Any, options:
         forward(subject, batches[0])
         slower = fastest_experts(subject, batches[:4]) if subject.expert_layers else {}
         for name, ratio in slower.items():
-            print(f"\ntransformers' {name} takes {ratio:.2f} of the time of {subject.model.config._experts_implementation}")
+            print(
+                f"\ntransformers' {name} takes {ratio:.2f} of the time of {subject.model.config._experts_implementation}"
+            )
         for i, batch in enumerate(batches[options.warm + 1 :]):
             runs: list[tuple[str, Callable[[], Any]]] = [
                 ("bare", lambda batch=batch: forward(subject, batch)),

@@ -1,4 +1,4 @@
-"""Tiny random models with experts, and a plain reference: the decoder layer by layer, a loop over positions and experts.
+"""Tiny random models with experts, and a plain reference: layer by layer, a loop over positions and experts.
 
 The reference hooks nothing and calls none of the experts modules' code: it computes every gate and product from the
 weights, one position at a time.

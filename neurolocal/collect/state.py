@@ -183,7 +183,7 @@ class LayerState:
     def __init__(
         self, d_mlp: int, config: CollectConfig, *, cases: bool = False, experts: Experts | None = None
     ) -> None:
-        """An empty state; `cases` adds lists and statistics of the four sign cases, `experts` says whose neurons are."""
+        """An empty state; `cases` adds lists and statistics of the sign cases, `experts` says whose the neurons are."""
         self.neurons = None if config.neurons is None else np.array(config.neurons, np.int64)
         self.experts = experts
         self.routed = np.zeros(0 if experts is None else len(experts.count), np.int64)

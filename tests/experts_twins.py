@@ -1,4 +1,4 @@
-"""Tiny random models with experts, and a plain reference: the decoder layer by layer, a loop over positions and experts.
+"""Tiny random models with experts, and a plain reference: layer by layer, a loop over positions and experts.
 
 The reference hooks nothing and calls none of the experts modules' code: it computes every gate and product from the
 weights, one position at a time.
@@ -115,7 +115,9 @@ def plain_layers(model: Any, tokens: torch.Tensor) -> tuple[list[PlainLayer], to
             sees = distance >= 0
             if (getattr(config, "layer_types", None) or [""] * 9)[i] == "sliding_attention":
                 sees &= distance < config.sliding_window
-            mask = torch.where(sees, 0.0, torch.finfo(h.dtype).min).to(h.dtype)[None, None].expand(len(tokens), -1, -1, -1)
+            mask = (
+                torch.where(sees, 0.0, torch.finfo(h.dtype).min).to(h.dtype)[None, None].expand(len(tokens), -1, -1, -1)
+            )
             attended = layer.self_attn(layer.input_layernorm(h), position_embeddings=rotary, attention_mask=mask)
             h = h + attended[0]
             found, added = plain_mlp(layer.mlp, layer.post_attention_layernorm(h), config.model_type)

@@ -157,10 +157,12 @@ def _check_experts(
         if experts is not None:
             faults.add(base, f"{len(experts.count)} experts", "none, as the manifest's subject says")
         return
-    n, width, shared = ([column[layer] for column in columns if isinstance(column, list)])
+    n, width, shared = [column[layer] for column in columns if isinstance(column, list)]
     expected = [*(e * width for e in range(n + 1)), *([n * width + shared] if shared else [])] if n else []
     if (experts.offsets.tolist() if experts else []) != expected:
-        faults.add(f"{base}/offsets", "other neurons", f"{n} experts of {width} neurons, as the manifest's subject says")
+        faults.add(
+            f"{base}/offsets", "other neurons", f"{n} experts of {width} neurons, as the manifest's subject says"
+        )
         return
     if experts is None or statistics is None:
         return

@@ -328,9 +328,7 @@ def expert_layer(mlp: nn.Module, *, name: str) -> ExpertLayer | None:
 
 
 @torch.inference_mode()
-def deviations(
-    body: nn.Module, layers: dict[int, ExpertLayer], tokens: Int64[Tensor, "batch pos"]
-) -> dict[int, float]:
+def deviations(body: nn.Module, layers: dict[int, ExpertLayer], tokens: Int64[Tensor, "batch pos"]) -> dict[int, float]:
     """How far the experts' outputs by our products are from transformers' own, by layer.
 
     One plain pass is run; each experts module's inputs then go through `ExpertLayer.products`. The figure is the

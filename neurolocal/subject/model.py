@@ -92,10 +92,12 @@ class Subject:
     def gated(self) -> bool:
         """Whether the MLPs multiply a gate into the in projection's output."""
         of_experts = (self.expert_layers[i].gated if i in self.expert_layers else None for i in range(self.n_layers))
-        return all(bool(path) if gated is None else gated for path, gated in zip(self.paths.gate, of_experts, strict=True))
+        return all(
+            bool(path) if gated is None else gated for path, gated in zip(self.paths.gate, of_experts, strict=True)
+        )
 
     def experts_of(self, layer: int) -> Experts | None:
-        """Which neurons of a layer belong to which expert, with no position counted; None for a layer without experts."""
+        """Which neurons of a layer belong to which expert, with no position counted; None without experts."""
         return self.expert_layers[layer].layout if layer in self.expert_layers else None
 
     @cached_property

@@ -67,7 +67,9 @@ def sparse_cases(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = (3, n_rows, n_pos, n * d + shared)
     kind = draw(st.sampled_from(["ties", "normal", "hostile"]))
-    values = rng.integers(-2, 3, shape).astype(np.float32) if kind == "ties" else rng.normal(size=shape).astype(np.float32)
+    values = (
+        rng.integers(-2, 3, shape).astype(np.float32) if kind == "ties" else rng.normal(size=shape).astype(np.float32)
+    )
     if kind == "hostile":
         for value in (np.nan, np.inf, -np.inf, -0.0):
             values[rng.random(shape) < 0.1] = value
@@ -126,7 +128,10 @@ def test_the_state_equals_a_plain_loop(drawn):
         assert record.unreadable[j] == (here & case.mask).sum() - good.sum()
         assert statistics.positive[j] == (values > 0).sum()
         assert statistics.above[:, j].tolist() == [(values > np.float32(t)).sum() for t in THRESHOLDS]
-        assert (statistics.maximum[j], statistics.minimum[j]) == (max(values, default=-np.inf), min(values, default=np.inf))
+        assert (statistics.maximum[j], statistics.minimum[j]) == (
+            max(values, default=-np.inf),
+            min(values, default=np.inf),
+        )
         np.testing.assert_allclose(statistics.mean[j], values.mean() if len(values) else np.nan, rtol=1e-5, atol=1e-6)
         drawn_here = np.array([[hash_of(r, p) < 2**60 for p in range(x.shape[1])] for r in case.rows])
         assert statistics.histogram[j].sum() == (good & drawn_here).sum()

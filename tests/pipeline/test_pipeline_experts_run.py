@@ -123,11 +123,11 @@ def test_show_page_and_table_name_the_expert(done, tmp_path) -> None:
 def test_an_expert_or_neuron_that_is_not_there(done) -> None:
     with Store(done.store) as store:
         assert store.neuron_of(2, 5, 39) == 159
-        with pytest.raises(StoreError, match="expert 6 of layer 2 in .*: it has experts 0 to 5"):
+        with pytest.raises(StoreError, match=r"expert 6 of layer 2 in .*: it has experts 0 to 5"):
             store.neuron_of(2, 6, 0)
-        with pytest.raises(StoreError, match="expert 0 of layer 1 in .*: it has no experts"):
+        with pytest.raises(StoreError, match=r"expert 0 of layer 1 in .*: it has no experts"):
             store.neuron_of(1, 0, 0)
-        with pytest.raises(StoreError, match="neuron 24 of expert 0 .*the expert has neurons 0 to 23"):
+        with pytest.raises(StoreError, match=r"neuron 24 of expert 0 .*the expert has neurons 0 to 23"):
             store.neuron_of(2, 0, 24)
 
 
@@ -143,9 +143,9 @@ def test_replay_and_find(done) -> None:
 def test_a_neuron_whose_expert_is_never_asked_is_dead(done, tmp_path) -> None:
     import torch
 
+    from neurolocal.config import VerdictConfig
     from neurolocal.verdict.evidence import Evidence
     from neurolocal.verdict.rules import decide
-    from neurolocal.config import VerdictConfig
 
     subject = done.subject
     bias = subject.model.model.layers[2].mlp.gate.weight.clone()

@@ -246,8 +246,8 @@ class LogitEffects:
 class Experts:
     """The experts of a layer, in the order of their neurons.
 
-    A neuron of such a layer is (expert, index); its number in the layer is `offsets[expert]` + index. At a position
-    that is not routed to its expert it has no activation: the position is in `Statistics.nonfinite` and in nothing else.
+    A neuron of such a layer is (expert, index); its number in the layer is `offsets[expert]` + index. It has no
+    activation at a position that is not routed to its expert: that is in `Statistics.nonfinite` and in nothing else.
     """
 
     offsets: Int64[np.ndarray, "_"]

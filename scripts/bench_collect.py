@@ -69,7 +69,7 @@ def main() -> None:
     for dtype in options.dtypes:
         subject = load_subject(options.subject, dtype=dtype)
         if options.experts:
-            subject = with_experts(options.experts, subject.tokenizer, dtype)
+            subject = with_experts(options.experts, subject, dtype)
         bridge = None if options.no_others or options.experts else boot_bridge(options.subject, dtype)
         for row_length in options.row_lengths:
             measure(subject, bridge, row_length, dtype, options)
@@ -97,9 +97,8 @@ def measure(subject: Subject, bridge: Any, row_length: int, dtype: Any, options:
         forward(subject, batches[0])
         slower = fastest_experts(subject, batches[:4]) if subject.expert_layers else {}
         for name, ratio in slower.items():
-            print(
-                f"\ntransformers' {name} takes {ratio:.2f} of the time of {subject.model.config._experts_implementation}"
-            )
+            fastest = subject.model.config._experts_implementation
+            print(f"\ntransformers' {name} takes {ratio:.2f} of the time of {fastest}")
         for i, batch in enumerate(batches[options.warm + 1 :]):
             runs: list[tuple[str, Callable[[], Any]]] = [
                 ("bare", lambda batch=batch: forward(subject, batch)),
@@ -131,16 +130,16 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 WIDTH = {"hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 8}
 
 
-def with_experts(shape: str, tokenizer: Any, dtype: Any) -> Subject:
+def with_experts(shape: str, other: Subject, dtype: Any) -> Subject:
     """A random model of one of `SHAPES`, with another model's tokenizer."""
     import transformers
 
     kind, settings = SHAPES[shape]
     torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(vocab_size=len(tokenizer), **WIDTH, **settings)
+    config = getattr(transformers, f"{kind}Config")(vocab_size=other.d_vocab, **WIDTH, **settings)
     config.architectures = [f"{kind}ForCausalLM"]
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
-    return Subject(model.requires_grad_(False), tokenizer, name=f"random {shape}")
+    return Subject(model.requires_grad_(False), other.tokenizer, name=f"random {shape}")
 
 
 def fastest_experts(subject: Subject, batches: list[Batch]) -> dict[str, float]:

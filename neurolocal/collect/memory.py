@@ -6,7 +6,10 @@ with torch and transformers). Cost: none.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from neurolocal.collect.rows import SLACK
 from neurolocal.config import CollectConfig
@@ -48,3 +51,33 @@ def expected_bytes(
     tokens = config.batch_size * config.row_length
     batch = tokens * (4 * max(d_mlp) + 8 * d_model) * ELEMENT[config.dtype]
     return weights + state + one_layer + kept + slack + batch
+
+
+def shortage(d_mlp: Sequence[int], config: CollectConfig, *, expected: int, free: int) -> str | None:
+    """What the user should know where a collection may take more memory than there is; None where it fits.
+
+    Args:
+        d_mlp: width of each layer's MLP.
+        config: `resolved`.
+        expected: bytes that it takes, at most, beside the weights.
+        free: bytes that there are.
+    """
+    if expected <= free:
+        return None
+    layers = range(len(d_mlp)) if config.layers is None else config.layers
+    neurons = sum(d_mlp[i] if config.neurons is None else len(config.neurons) for i in layers)
+    return (
+        f"{neurons:,} neurons in {len(layers)} layers at {len(config.sites or ('post',))} sites may take "
+        f"{expected / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} are free. Choose some of them with --layers or "
+        "--neurons, or less of each with --k, --sample, --before"
+    )
+
+
+def free_bytes() -> int | None:
+    """The memory that programs may still take; None where the system does not say."""
+    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None

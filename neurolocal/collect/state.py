@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from neurolocal.collect import plain
+from neurolocal.collect.routes import RoutedRuns, Routes
 from neurolocal.collect.sample import Draw, Sampler
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
@@ -121,23 +122,6 @@ class BatchRuns(NamedTuple):
     """(n, 2) int64: row within the batch, and position, of each position that the histogram counts."""
 
 
-class RoutedRuns(NamedTuple):
-    """The same of one expert, whose neurons have an entry at each position that was routed to it, and at no other."""
-
-    runs: np.ndarray
-    """(batch, run, 2) int64: the counted entries of a row as half-open ranges of that row's entries."""
-    n_runs: np.ndarray
-    """(batch,) int64."""
-    rows: np.ndarray
-    """(batch,) int64."""
-    drawn: np.ndarray
-    """(n,) int64: the entries that the histogram counts."""
-    first: np.ndarray
-    """(batch + 1,) int64: the entries of row b are `first[b]` to `first[b + 1]`."""
-    position: np.ndarray
-    """(entry,) int32: the position of each entry in its row."""
-
-
 class Chunk(NamedTuple):
     """Some neurons of a layer that have activations at the same positions: all, one expert's, or the shared one's."""
 
@@ -183,7 +167,7 @@ class LayerState:
     def __init__(
         self, d_mlp: int, config: CollectConfig, *, cases: bool = False, experts: Experts | None = None
     ) -> None:
-        """An empty state; `cases` adds lists and statistics of the sign cases, `experts` says whose the neurons are."""
+        """An empty state; `cases` adds lists and statistics of the four sign cases, `experts` says whose they are."""
         self.neurons = None if config.neurons is None else np.array(config.neurons, np.int64)
         self.experts = experts
         self.routed = np.zeros(0 if experts is None else len(experts.count), np.int64)
@@ -249,7 +233,7 @@ class LayerState:
         assert self.experts is not None
         tensors = [t for t in (x, *(signs or ())) if isinstance(t, Routed)]
         values = [t.x.contiguous() for t in tensors]
-        routes = _Routes(x, counted)
+        routes = Routes(x, counted.rows, counted.mask, counted.drawn)
         self.routed[: x.n_experts] += routes.counted
         edges = self.experts.offsets.tolist()
         for e, (low, high) in enumerate(itertools.pairwise(edges)):
@@ -354,61 +338,6 @@ class _Arrays(NamedTuple):
         none = np.empty((1,) * x.ndim, bits.dtype)
         gate, linear = (_bits(t.to(values.dtype)) for t in chunk.signs) if chunk.signs is not None else (none, none)
         return cls(floats, bits, gate, linear)
-
-
-class _Routes:
-    """Where the entries of a batch are, expert by expert, and which of them are counted and drawn."""
-
-    def __init__(self, x: Routed, counted: CountedBatch) -> None:
-        n_rows, n_pos = x.shape
-        token = x.token.numpy()
-        self.offsets: list[int] = x.offsets.tolist()
-        self._counted, self._position = counted, (token % n_pos).astype(np.int32)
-        mine = counted.mask.ravel()[token]
-        row = x.expert.numpy() * n_rows + token // n_pos
-        self._first = np.searchsorted(row, np.arange(x.n_experts * n_rows + 1))
-        self.counted = np.bincount(x.expert.numpy()[mine], minlength=x.n_experts)
-        before, after = np.zeros(len(mine), bool), np.zeros(len(mine), bool)  # in the same row and counted
-        same = row[1:] == row[:-1]
-        before[1:], after[:-1] = same & mine[:-1], same & mine[1:]
-        start, stop = np.flatnonzero(mine & ~before), np.flatnonzero(mine & ~after) + 1
-        of = row[start]
-        self._n_runs = np.bincount(of, minlength=x.n_experts * n_rows).reshape(x.n_experts, n_rows)
-        self._runs = np.zeros((x.n_experts * n_rows, max(1, self._n_runs.max(initial=0)), 2), np.int64)
-        number = np.arange(len(of)) - np.searchsorted(of, of)
-        self._runs[of, number] = np.stack([start, stop], axis=1) - self._first[of][:, None]
-        self._runs = self._runs.reshape(x.n_experts, n_rows, -1, 2)
-        self._drawn = np.flatnonzero(_marked(counted.drawn.histogram, x.shape)[token])
-        slot = np.full(n_rows * n_pos, -1)
-        slot[counted.drawn.entering @ [n_pos, 1]] = counted.drawn.slots
-        self._slot = slot[token]
-        self._entering = np.flatnonzero(self._slot >= 0)
-        self._n_rows = n_rows
-
-    def runs(self, e: int) -> RoutedRuns:
-        """What the kernels take of one expert."""
-        a, b = self.offsets[e], self.offsets[e + 1]
-        first = self._first[e * self._n_rows : (e + 1) * self._n_rows + 1] - a
-        drawn = _between(self._drawn, a, b)
-        return RoutedRuns(self._runs[e], self._n_runs[e], self._counted.rows, drawn, first, self._position[a:b])
-
-    def entering(self, e: int) -> tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]:
-        """The entries of one expert that enter the sample, and their slots."""
-        a, b = self.offsets[e], self.offsets[e + 1]
-        own = _between(self._entering, a, b)
-        return own, self._slot[own + a]
-
-
-def _between(ascending: Int64[np.ndarray, "_"], a: int, b: int) -> Int64[np.ndarray, "_"]:
-    """The numbers from a to b, counted from a."""
-    low, high = np.searchsorted(ascending, (a, b))
-    return ascending[low:high] - a
-
-
-def _marked(drawn: Int64[np.ndarray, "drawn 2"], shape: tuple[int, int]) -> Bool[np.ndarray, "_"]:
-    found = np.zeros(shape, bool)
-    found[drawn[:, 0], drawn[:, 1]] = True
-    return found.ravel()
 
 
 def _shares(chunks: list[Chunk], n: int) -> list[tuple[int, int]]:

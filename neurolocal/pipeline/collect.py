@@ -72,6 +72,7 @@ def _collect(
     from neurolocal.corpus import batches
 
     job = dataclasses.replace(job, config=resolved(job.config, job.subject))
+    _say_shortage(job, say)
     progress, cursor = start(job.subject, job.config), None
     if job.store.exists():
         found = _existing(job, files, replace=replace, say=say)
@@ -134,6 +135,19 @@ def _examine(job: Collection, files: list[Path], say: Say) -> None:
         return
     for line in job.subject.examine(texts, control=job.config.control_tokens):
         say(f"collect: {line}")
+
+
+def _say_shortage(job: Collection, say: Say) -> None:
+    """Warn before the lists are made, whose memory is taken at once."""
+    from neurolocal.collect.memory import expected_bytes, free_bytes, shortage
+
+    subject, free = job.subject, free_bytes()
+    if free is None or any(subject.device_of(layer).type != "cpu" for layer in range(subject.n_layers)):
+        return
+    d_model = subject.model.get_input_embeddings().weight.shape[1]
+    expected = expected_bytes(subject.d_mlp, job.config, weights=0, d_model=d_model, d_vocab=subject.d_vocab)
+    if line := shortage(subject.d_mlp, job.config, expected=expected, free=free):
+        say(f"collect: WARNING: {line}")
 
 
 @contextmanager

@@ -97,7 +97,7 @@ class Subject:
         )
 
     def experts_of(self, layer: int) -> Experts | None:
-        """Which neurons of a layer belong to which expert, no position counted; None for a layer without experts."""
+        """Which neurons of a layer belong to which expert, with no position counted; None without experts."""
         return self.expert_layers[layer].layout if layer in self.expert_layers else None
 
     @cached_property

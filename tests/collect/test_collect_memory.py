@@ -1,6 +1,6 @@
 """The memory that is predicted for a collection is FORMAT.md's formula."""
 
-from neurolocal.collect.memory import expected_bytes
+from neurolocal.collect.memory import expected_bytes, free_bytes, shortage
 from neurolocal.config import CollectConfig
 
 
@@ -18,3 +18,21 @@ def test_the_memory_formula():
             expected_bytes(widths, config, weights=weights, d_model=d_model, d_vocab=vocabulary, rows=rows)
             == weights + 2 * 80 * n + 2 * 50 * n + kept + slack + batch
         )
+
+
+def test_what_does_not_fit_is_said_with_what_to_do():
+    """Qwen3-30B-A3B: 48 layers of 128 experts of 768 neurons."""
+    widths = [128 * 768] * 48
+    config = CollectConfig()
+    expected = expected_bytes(widths, config, weights=0, d_model=2048, d_vocab=151_936, rows=10_000)
+    line = shortage(widths, config, expected=expected, free=64 * 2**30)
+    assert line is not None
+    assert line.startswith("4,718,592 neurons in 48 layers at 1 sites may take ")
+    assert "64.0 are free" in line
+    assert "--layers or --neurons" in line
+    assert 65 < expected / 2**30 < 90
+    few = CollectConfig(layers=(0, 24))
+    expected = expected_bytes(widths, few, weights=0, d_model=2048, d_vocab=151_936, rows=10_000)
+    assert shortage(widths, few, expected=expected, free=64 * 2**30) is None
+    free = free_bytes()
+    assert free is None or free > 2**20

@@ -11,6 +11,7 @@ from neurolocal.errors import SubjectError
 from neurolocal.records import Site
 from neurolocal.subject import Subject
 from neurolocal.subject.experts import deviations, expert_layer
+from neurolocal.subject.identity import check_identity
 from neurolocal.subject.model import ModulePaths
 from neurolocal.subject.routed import Routed
 from neurolocal.subject.tokenizers import Tokenizer
@@ -219,3 +220,38 @@ def test_logit_effects_of_experts(kind: str, rng, own_cache) -> None:
         np.testing.assert_allclose(found.promoted_effect[i], effect.topk(5).values, atol=1e-4)
         np.testing.assert_allclose(found.suppressed_effect[i], -(-effect).topk(5).values, atol=1e-4)
         assert found.promoted[i].tolist() == effect.topk(5).indices.tolist()
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+def test_the_identity_holds(kind: str, own_cache) -> None:
+    check_identity(sparse(kind))
+
+
+def test_experts_that_compute_something_else_are_refused(own_cache) -> None:
+    subject = sparse("Mixtral")
+    module = subject.expert_layers[1].experts
+    module.forward = lambda x, index, weights: x + type(module).forward(module, x, index, weights)
+    with pytest.raises(SubjectError, match=r"^checking where .* tiny Mixtral are: the experts of layer 1 return some"):
+        check_identity(subject)
+
+
+def test_offloaded_experts_are_moved_by_accelerate(own_cache, rng) -> None:
+    """accelerate keeps a module's forward under another name, moves its weights in, and calls that."""
+    from accelerate.hooks import ModelHook, add_hook_to_module
+
+    class Moved(ModelHook):
+        calls = 0
+
+        def pre_forward(self, module, *args, **kwargs):
+            Moved.calls += 1
+            return args, kwargs
+
+    subject, tokens = sparse("Qwen3Moe"), tokens_of(rng)
+    plain = subject.activations(tokens, 1)
+    for layer in subject.expert_layers.values():
+        add_hook_to_module(layer.experts, Moved())
+    torch.testing.assert_close(subject.activations(tokens, 1), plain, equal_nan=True)
+    assert Moved.calls == 2  # layers 0 and 1
+    with torch.inference_mode():
+        subject.body(input_ids=tokens)
+    assert Moved.calls == 5

@@ -15,7 +15,8 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,64 @@ def replacing(
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(
+    path: Path, *, doing: str, error: type[NeurolocalError] = NeurolocalError, say: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Hold the right to write a file, which one process has at a time.
+
+    The lock is a file beside it, `.NAME.lock`, which stays. The system frees it when its process ends, however it ends;
+    where the file system has no such locks, `filelock` finds locks of dead processes by their host and number. A
+    process may hold it several times.
+
+    Args:
+        path: the file; it need not exist.
+        doing: how the message begins.
+        error: the type of the error.
+        say: receives one line if another process has the right, which is then waited for; None raises instead.
+
+    Raises:
+        NeurolocalError: another process has the right, or the folder cannot be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    beside = path.resolve().with_name(f".{path.name[:100]}.lock")
+    holder = beside.with_suffix(".holder")
+    lock = FileLock(beside, is_singleton=True, thread_local=False)
+    todo = "Make the folder, or choose a path that can be written to."
+    with _one_line(path, doing, todo, error):
+        if not path.parent.is_dir():  # filelock would make one
+            raise error(f"{doing} {path}: there is no folder {path.parent}. {todo}")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = f"{path} is being written by {_holder(holder)}"
+            if say is None:
+                raise error(f"{doing} {path}: {who}. Wait until it has ended, or give another path.") from None
+            say(f"waiting: {who}")
+            lock.acquire()
+    try:
+        if lock.lock_counter == 1:
+            with contextlib.suppress(OSError):
+                command = " ".join(sys.argv)[:200]
+                holder.write_text(json.dumps({"pid": os.getpid(), "host": platform.node(), "command": command}))
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            with contextlib.suppress(OSError):
+                holder.unlink()
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock, in words."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {found['pid']} on {found['host']} ({found['command']})"
+    except (OSError, ValueError, TypeError, KeyError):
+        return "another process"
 
 
 def write_text(path: Path, text: str, **how: Any) -> None:

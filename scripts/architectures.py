@@ -31,8 +31,25 @@ from subject_twins import numbered, save_folder  # noqa: E402
 
 from neurolocal.subject import load_subject  # noqa: E402
 
-TOKENIZERS: dict[str, str] = {}
-"""The kind of tokenizer that an architecture's models come with, by its name in the table; if any, a column."""
+BYTES, PIECES, UNIGRAM = "byte-level BPE", "SentencePiece BPE", "SentencePiece unigram"
+
+TOKENIZERS: dict[str, str] = {
+    "XGLM": UNIGRAM,
+    "Llama": f"{PIECES} (1, 2), {BYTES} (3)",
+    "Llama (stories260K)": PIECES,
+    "Mistral": f"{PIECES}, {BYTES} (Tekken)",
+    "Phi-3": PIECES,
+    "Phi-3, sliding window": PIECES,
+    "Gemma": PIECES,
+    "Gemma 2": PIECES,
+    "Gemma 3, text": PIECES,
+    "Gemma 3": PIECES,
+    "VaultGemma": PIECES,
+    "LLaVA": PIECES,
+    "ERNIE 4.5": PIECES,
+    "BitNet, unpacked": f"{BYTES} (Llama 3's)",
+}
+"""The kind of tokenizer that an architecture's models come with, by its name in the table, where it is not BYTES."""
 
 COLUMNS = ("architecture", "loaded from", "held against", "activations", "branches")
 
@@ -120,12 +137,12 @@ def from_gguf() -> Iterator[Line]:
 
 def table(found: list[Line]) -> str:
     """The table in Markdown."""
-    columns = [*COLUMNS, *(["tokenizer"] if TOKENIZERS else [])]
+    columns = [*COLUMNS, "tokenizer"]
     text = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for line in found:
         branches = shown(line.branches) if line.packs else "plain batches"
         cells = [line.name, line.source, line.reference, shown(line.activations), branches]
-        text.append(f"| {' | '.join([*cells, *([TOKENIZERS.get(line.name, '')] if TOKENIZERS else [])])} |")
+        text.append(f"| {' | '.join([*cells, TOKENIZERS.get(line.name, BYTES)])} |")
     return "\n".join(text)
 
 

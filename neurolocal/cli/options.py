@@ -137,6 +137,9 @@ method_option = click.option(
     help="Our own ranking, or the original notebook's, step by step.",
 )
 llm_option = click.option("--llm", type=click.Path(), help="A GGUF file that describes and judges.  [default: none]")
+replace_option = click.option(
+    "--replace", is_flag=True, help="Replace what an LLM made, even where no LLM is given now."
+)
 site_option = click.option(
     "--site", type=click.Choice(get_args(Site)), help="Which of the store's sites.  [default: its first]"
 )

@@ -13,6 +13,7 @@ from neurolocal.cli.options import (
     example,
     llm_option,
     place_options,
+    replace_option,
     store_argument,
     subject_option,
     vectors_option,
@@ -27,6 +28,7 @@ from neurolocal.config import ScoreConfig
 @subject_option
 @vectors_option
 @llm_option
+@replace_option
 @device_option
 @config_options(ScoreConfig)
 @click.option("--json", "as_json", is_flag=True, help="The means by layer and side: a JSON list.")

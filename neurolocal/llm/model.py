@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -290,9 +291,21 @@ def load_llm(path: str | os.PathLike[str], *, n_ctx: int = 2048) -> LLM:
         LLMError: llama-cpp-python is not installed; the file is missing or is not a GGUF; or llama.cpp cannot load it
             (truncated, or of an unknown architecture). The message is one line.
     """
+    path = require_llm(path)
+    c = _llama_cpp(path)
+    return LLM(path, n_ctx=n_ctx, c=c)
+
+
+def require_llm(path: str | os.PathLike[str]) -> Path:
+    """The path of a GGUF model that can be tried: it exists, and llama-cpp-python is installed. Nothing is loaded.
+
+    Raises:
+        LLMError: it is no GGUF file, or llama-cpp-python is not installed.
+    """
     path = Path(path)
     if not path.is_file():
-        raise LLMError(f"loading the LLM {path}: there is no such file; expected a GGUF model. Pass --llm FILE.gguf.")
+        what = "it is a folder" if path.is_dir() else "there is no such file"
+        raise LLMError(f"loading the LLM {path}: {what}; expected a GGUF model. Pass --llm FILE.gguf.")
     with path.open("rb") as file:
         magic = file.read(len(MAGIC))
     if magic != MAGIC:
@@ -300,8 +313,11 @@ def load_llm(path: str | os.PathLike[str], *, n_ctx: int = 2048) -> LLM:
             f"loading the LLM {path}: the file begins with {magic!r}, expected {MAGIC!r}: it is not a GGUF."
             " Pass --llm FILE.gguf."
         )
-    c = _llama_cpp(path)
-    return LLM(path, n_ctx=n_ctx, c=c)
+    if importlib.util.find_spec("llama_cpp") is None:
+        raise LLMError(
+            f"loading the LLM {path}: llama-cpp-python is not installed. Run: pip install 'neurolocal[summary]'"
+        )
+    return path
 
 
 def _llama_cpp(path: Path) -> Any:

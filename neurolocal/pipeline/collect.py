@@ -6,6 +6,7 @@ replaced, and the differences are printed. Cost: that of `collect`, and the chec
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import signal
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurolocal.config import differences
 from neurolocal.errors import CorpusError, StoreError
+from neurolocal.files import locked
 from neurolocal.pipeline.checkpoint import AGAIN, cursor_of, restore, write_store
 from neurolocal.pipeline.manifest import Collection as Collection
 from neurolocal.pipeline.manifest import identity, manifest_of, row_stream
@@ -45,13 +47,26 @@ def collect_store(
         bar: whether to show a progress bar.
 
     Raises:
-        StoreError: the path is not a store, or a store of other inputs (without `replace`).
+        StoreError: the path is not a store, or a store of other inputs (without `replace`); another process is
+            collecting into it; it cannot be written.
         CorpusError, ConfigError: see there.
     """
-    from neurolocal.collect import collect, resolved, start
-    from neurolocal.corpus import batches, corpus_files
+    from neurolocal.corpus import corpus_files
 
     files = corpus_files(job.corpus)
+    with contextlib.suppress(OSError):
+        job.store.parent.mkdir(parents=True, exist_ok=True)
+    with locked(job.store, doing="collecting into", error=StoreError):
+        return _collect(job, files, say=say, replace=replace, stop=stop, every=every, every_rows=every_rows, bar=bar)
+
+
+def _collect(
+    job: Collection, files: list[Path], *, say: Say, replace: bool, stop: Callable[[], bool] | None,
+    every: float | None, every_rows: int | None, bar: bool,
+) -> Outcome | None:  # fmt: skip
+    from neurolocal.collect import collect, resolved, start
+    from neurolocal.corpus import batches
+
     job = dataclasses.replace(job, config=resolved(job.config, job.subject))
     progress, cursor = start(job.subject, job.config), None
     if job.store.exists():

@@ -57,4 +57,4 @@ def run_demo(out: Path, *, max_rows: int, limit: int, say: Say) -> None:
             "score": ScoreConfig(limit=SCORED, texts=5, rows=48),
         },
     )
-    run_all(run, limit=limit, say=say)
+    run_all(run, limit=limit, say=say, needs_llm=False)

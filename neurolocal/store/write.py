@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Int64, Integer
 
 from neurolocal.errors import StoreError
-from neurolocal.files import replacing
+from neurolocal.files import locked, replacing
 from neurolocal.records import LayerRecord, PageLists, Place, Sample, Side, Site
 from neurolocal.store.index import Index, IndexBuilder, KeyTable
 from neurolocal.words import Vocabulary
@@ -148,18 +148,35 @@ def _put_record(file: h5py.File, base: str, record: LayerRecord) -> None:
         _put_columns(file, f"{base}/logits", vars(record.effects))
 
 
-def add_evidence(path: Path, tables: Sequence[tuple[str, int, Side, Any, Mapping[str, Any]]], *, site: Site) -> None:
+def add_evidence(
+    path: Path,
+    tables: Sequence[tuple[str, int, Side, Any, Mapping[str, Any]]],
+    *,
+    site: Site,
+    manifest: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
     """Add evidence tables to a store; each replaces an older one of the same stage, layer and side.
+
+    Processes that add to one store take turns: each copies what the others have written.
 
     Args:
         path: the store.
         tables: (stage, layer, side, a table of `records`, what it was made from as plain values).
         site: where the neurons were read.
+        manifest: of the store that the tables were made from; None does not compare.
+        say: receives a line if another process is writing to the store.
 
     Raises:
-        StoreError: the disk is full or the folder cannot be written; the store is unchanged.
+        StoreError: the disk is full or the folder cannot be written, or another store is at the path by now; it is
+            unchanged.
     """
-    with _replacing(path, copy=True) as file:
+    with locked(path, doing="writing", error=StoreError, say=say), _replacing(path, copy=True) as file:
+        if manifest is not None and json.loads(str(file.attrs["manifest"])) != json.loads(json.dumps(dict(manifest))):
+            raise StoreError(
+                f"writing {path}: it was collected anew while {tables[0][0]} was working, so these results are not "
+                "written. Run the same command again."
+            )
         for stage, layer, side, table, inputs in tables:
             base = f"{stage}/{site}/{layer}/{side}"
             _no_links(path, file, base)

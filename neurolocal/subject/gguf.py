@@ -1,30 +1,41 @@
-"""GGUF -> a Hugging Face folder in the cache, dequantised once to float32.
+"""GGUF -> a Hugging Face folder in the cache, dequantised once to float32, and another one with its tokenizer.
 
-Invariant: the folder is named by the GGUF's SHA-256 and appears complete or not at all (made beside, then renamed).
+Invariant: the folders are named by the GGUF's SHA-256 and appear complete or not at all (made beside, then renamed).
+The tokenizer is not the one that transformers makes of a GGUF: that one does not know how the text is to be split.
 Cost: one conversion, and 4 bytes a weight on the disk: float32 holds a dequantised weight exactly, bfloat16 would round
-it. Nothing after the first time.
+it; a model that is split into several files is joined for it. Nothing after the first time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
-import struct
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from neurolocal.errors import SubjectError
 from neurolocal.files import cache_folder
+from neurolocal.subject.gguf_header import MAGIC, read_header, read_tensors
+from neurolocal.subject.gguf_parts import gguf_parts, join_parts
+from neurolocal.subject.tokenizers.gguf_fields import read_vocabulary
+from neurolocal.subject.tokenizers.gguf_judge import (
+    compare_with_llama_cpp,
+    folder_encoder,
+    may_ask_again,
+    read_record,
+    record_line,
+    token_texts,
+    write_record,
+)
+from neurolocal.subject.tokenizers.gguf_write import write_gguf_tokenizer
 from neurolocal.subject.weights import require_tensors
 
-MAGIC = b"GGUF"
-
-SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Bytes of a number by its type; strings and arrays store their length, and arrays of arrays are refused."""
-
-STRING, ARRAY = 8, 9
+TOKENIZER_VERSION = 1
+"""Counts the ways in which a tokenizer was written; those of an older way in the cache are not read."""
 
 SPECIAL_ID = re.compile(r"tokenizer\.ggml\.\w+_token_id")
 """The metadata keys that name special tokens."""
@@ -37,7 +48,7 @@ def is_gguf(path: Path) -> bool:
 
 
 def dequantised(path: Path, sha256: str) -> Path:
-    """The Hugging Face folder of a GGUF file, made if it is not in the cache.
+    """The Hugging Face folder of a GGUF file, made if it is not in the cache. It holds no tokenizer.
 
     Raises:
         SubjectError: the file is no complete GGUF, or its architecture is unknown to transformers.
@@ -45,63 +56,89 @@ def dequantised(path: Path, sha256: str) -> Path:
     folder = cache_folder("subjects") / sha256
     if (folder / "config.json").is_file():
         return folder
-    _check_whole(path)
-    beside = Path(tempfile.mkdtemp(prefix=f".{sha256[:12]}-", dir=folder.parent))
-    try:
-        _convert(path, beside)
-        try:
-            os.rename(beside, folder)  # noqa: PTH104  another process may have been faster: then this raises
-        except OSError:
-            if not (folder / "config.json").is_file():
-                raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with (
+        _appearing(folder, "config.json") as beside,
+        tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as scratch,
+    ):
+        parts = gguf_parts(path)
+        for part in parts:
+            _check_whole(part, without_tensors=len(parts) > 1)
+        whole = path if len(parts) == 1 else _joined(parts, Path(scratch))
+        _convert(_without_unset_ids(whole, Path(scratch)), beside, path)
     return folder
 
 
-def _check_whole(path: Path) -> None:
-    """Compare the file's length with the end of the last tensor according to its header."""
-    from gguf import GGUFReader
-
-    try:
-        _check_lengths(path)
-        reader = GGUFReader(path)
-        end = max((int(t.data_offset) + int(t.n_bytes) for t in reader.tensors), default=0)
-    except Exception as error:  # a truncated file raises index, value, decode or mapping errors
-        raise _broken(path) from error
-    if end == 0 or end > path.stat().st_size:
-        raise _broken(path)
-
-
-def _check_lengths(path: Path) -> None:
-    """Check every length in the metadata. GGUFReader does not, and would loop for ever on an array of 2^60 numbers.
+def gguf_tokenizer(path: Path, sha256: str) -> Path:
+    """The folder with the tokenizer of a GGUF file, made and compared with llama.cpp if it is not in the cache.
 
     Raises:
-        ValueError, struct.error: an impossible length or type.
+        SubjectError: the file is damaged, has no tokenizer, or one that is not known here.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        magic_and_version = file.read(8)
-        order = ">" if magic_and_version[4:6] == b"\0\0" else "<"
+    first = gguf_parts(path)[0]
+    folder = cache_folder("tokenizers") / f"{sha256}-{TOKENIZER_VERSION}"
+    if (folder / "tokenizer_config.json").is_file():
+        if may_ask_again(read_record(folder)):
+            _judge(first, folder)
+        return folder
+    with _appearing(folder, "tokenizer_config.json") as beside:
+        write_gguf_tokenizer(first, beside)
+        _judge(first, beside)
+    return folder
 
-        def number(kind: str) -> int:
-            return struct.unpack(order + kind, file.read(struct.calcsize(order + kind)))[0]
 
-        def skip(n: int) -> None:
-            if n > size - file.tell():
-                raise ValueError("a length beyond the end of the file")
-            file.seek(n, os.SEEK_CUR)
+def gguf_tokenizer_line(folder: Path) -> str:
+    """What the user should know of a folder from `gguf_tokenizer`, in one line; empty where its ids are llama.cpp's."""
+    return record_line(read_record(folder))
 
-        number("Q")  # tensors; each is read by GGUFReader, which fails at the end of the file
-        for _ in range(number("Q")):
-            skip(number("Q"))
-            kind = number("I")
-            inner, n = (number("I"), number("Q")) if kind == ARRAY else (kind, 1)
-            if inner == STRING:
-                for _ in range(n):
-                    skip(number("Q"))
-            else:
-                skip(n * SIZES[inner])
+
+def _judge(path: Path, folder: Path) -> None:
+    write_record(folder, compare_with_llama_cpp(path, folder_encoder(folder), token_texts(read_vocabulary(path))))
+
+
+@contextlib.contextmanager
+def _appearing(folder: Path, last: str) -> Iterator[Path]:
+    """A folder beside `folder` that takes its name at the end; a faster process's, known by its file `last`, stays."""
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:12]}-", dir=folder.parent))
+    try:
+        yield beside
+        try:
+            os.rename(beside, folder)  # noqa: PTH104  another process may have been faster: then this raises
+        except OSError:
+            if not (folder / last).is_file():
+                raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _joined(parts: list[Path], scratch: Path) -> Path:
+    """The parts of a split model as one file."""
+    whole = scratch / "joined.gguf"
+    try:
+        join_parts(parts, whole)
+    except OSError:
+        raise
+    except Exception as error:  # a truncated part raises index, value, struct or decode errors
+        raise _broken(parts[0]) from error
+    return whole
+
+
+def _check_whole(path: Path, *, without_tensors: bool = False) -> None:
+    """Compare the file's length with the end of the last tensor according to its header.
+
+    A part of a split model may be without tensors: usually the first is.
+    """
+    from gguf import GGML_QUANT_SIZES
+
+    try:
+        tensors, data = read_tensors(path, read_header(path))
+        end = 0
+        for one in tensors:
+            block, size = GGML_QUANT_SIZES[one.kind]  # type: ignore[index]  an IntEnum's number is its member
+            end = max(end, data + one.offset + one.elements // block * size)
+    except Exception as error:  # a truncated file raises index, value, decode or mapping errors
+        raise _broken(path) from error
+    if (end == 0 and not without_tensors) or end > path.stat().st_size:
+        raise _broken(path)
 
 
 def _broken(path: Path) -> SubjectError:
@@ -111,21 +148,20 @@ def _broken(path: Path) -> SubjectError:
     )
 
 
-def _convert(path: Path, folder: Path) -> None:
+def _convert(source: Path, folder: Path, path: Path) -> None:
+    """Write the model in the file `source` into a folder; `path` is how the user named it."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     try:
-        with tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as scratch:
-            source = _without_unset_ids(path, Path(scratch))
-            where = {
-                "pretrained_model_name_or_path": str(source.parent),
-                "gguf_file": source.name,
-                "local_files_only": True,
-            }
-            loaded: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, output_loading_info=True)
-            model, info = loaded
-            tokenizer = AutoTokenizer.from_pretrained(**where)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(source.parent),
+            gguf_file=source.name,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        model, info = loaded
     except Exception as error:  # transformers raises many types here
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise SubjectError(
@@ -141,7 +177,6 @@ def _convert(path: Path, folder: Path) -> None:
     lacking = set(info["missing_keys"])
     kept = {name: x for name, x in model.state_dict().items() if name not in lacking} if lacking else None
     model.save_pretrained(folder, state_dict=kept)
-    tokenizer.save_pretrained(folder)
 
 
 def _without_unset_ids(path: Path, scratch: Path) -> Path:
@@ -150,23 +185,20 @@ def _without_unset_ids(path: Path, scratch: Path) -> Path:
     Some converters write 4294967295 for "none"; transformers takes it for an id and fails. A key is removed by changing
     one letter, so that no reader knows it and every offset in the file stays the same.
     """
-    from gguf import GGUFReader
-
-    fields = GGUFReader(path).fields
-    tokens = fields.get("tokenizer.ggml.tokens")
+    header = read_header(path, ("tokenizer.ggml.",))
+    tokens = header.values.get("tokenizer.ggml.tokens")
     unset = [
-        field
-        for name, field in fields.items()
-        if tokens is not None
-        and SPECIAL_ID.fullmatch(name)
-        and not 0 <= int(field.parts[field.data[0]][0]) < len(tokens.data)
+        name
+        for name, value in header.values.items()
+        if tokens is not None and SPECIAL_ID.fullmatch(name) and isinstance(value, int) and not 0 <= value < len(tokens)
     ]
     if not unset:
         return path
     copy = scratch / path.name
-    shutil.copyfile(path, copy)
+    if copy != path:  # a joined one is a copy already
+        shutil.copyfile(path, copy)
     with copy.open("r+b") as file:
-        for field in unset:
-            file.seek(field.offset + 8)  # behind the length of the key
+        for name in unset:
+            file.seek(header.places[name])
             file.write(b"-")
     return copy

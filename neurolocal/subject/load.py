@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject.folder import check_folder, require_plain_file
-from neurolocal.subject.gguf import dequantised, is_gguf
+from neurolocal.subject.gguf import dequantised, gguf_tokenizer, gguf_tokenizer_line, is_gguf
 from neurolocal.subject.identity import check_identity
 from neurolocal.subject.legacy import legacy_config, load_legacy
 from neurolocal.subject.model import Subject
 from neurolocal.subject.names import gguf_in, in_hub_cache, split_file
 from neurolocal.subject.pretrained import load_pretrained
-from neurolocal.subject.tokenizers import find_tokenizer
+from neurolocal.subject.tokenizers import Tokenizer, find_tokenizer
+from neurolocal.subject.tokenizers.find import read_tokenizer
 from neurolocal.subject.weights import weights_sha256
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -63,12 +64,28 @@ def load_subject(
         model, missing = load_legacy(folder, getattr(torch, dtype)), set()
     name = None if config is None else config.get("tokenizer_name")
     d_vocab = model.config.get_text_config().vocab_size
-    words = find_tokenizer(folder, name=name, given=tokenizer, d_vocab=d_vocab)
+    words = _tokenizer(path, digest, folder, name=name, given=tokenizer, d_vocab=d_vocab)
     subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
     subject.tokenizer_path = None if tokenizer is None else str(tokenizer)
     subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # otherwise transformers drew it at random
     check_identity(subject)
     return subject
+
+
+def _tokenizer(
+    path: Path, digest: str, folder: Path, *, name: str | None, given: str | os.PathLike[str] | None, d_vocab: int
+) -> Tokenizer:
+    """The tokenizer of a model: from its folder, out of its GGUF, or the one given."""
+    if path.is_dir():
+        return find_tokenizer(folder, name=name, given=given, d_vocab=d_vocab)
+    if given is None:
+        own = gguf_tokenizer(path, digest)
+        found = find_tokenizer(own, d_vocab=d_vocab)
+        found.notes += [line for line in (gguf_tokenizer_line(own),) if line]
+        return found
+    found = find_tokenizer(folder, given=given, d_vocab=d_vocab)
+    found.judges["the GGUF's own tokenizer"] = lambda: read_tokenizer(gguf_tokenizer(path, digest), d_vocab=d_vocab)
+    return found
 
 
 def locate(spec: str | os.PathLike[str]) -> Path:

@@ -139,9 +139,6 @@ class Subject:
         """Try the tokenizer on some texts: what the user should know, a line each.
 
         The numbers become a part of `tokenizer_facts`.
-
-        Raises:
-            SubjectError: files of the tokenizer that are only compared with are damaged.
         """
         found = examine(self.tokenizer, self.vocabulary, texts, control=control)
         self._examined = {"tried": found.facts()}

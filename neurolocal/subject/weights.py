@@ -14,12 +14,18 @@ from neurolocal.config import sha256
 from neurolocal.errors import SubjectError
 from neurolocal.files import file_sha256
 from neurolocal.subject.folder import weight_files
+from neurolocal.subject.gguf_parts import gguf_parts
 
 
 def weights_sha256(path: Path) -> str:
-    """SHA-256 that names a model: of the GGUF file, or over the config and weight files of a folder."""
+    """SHA-256 that names a model: of the GGUF file, or over its parts, or over config and weight files of a folder.
+
+    Raises:
+        SubjectError: a part of a split GGUF is missing.
+    """
     if path.is_file():
-        return file_sha256(path)
+        parts = gguf_parts(path)
+        return file_sha256(path) if len(parts) == 1 else sha256([file_sha256(part) for part in parts])
     return sha256([[f.name, file_sha256(f)] for f in [path / "config.json", *weight_files(path)]])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from neurolocal.perturbation import InContextPerturbation
 from neurolocal.records import Example
 from neurolocal.subject.model import Subject
 from neurolocal.subject.packed import Packed
+from neurolocal.subject.tokenizers import Tokenizer
 
 TEXT = """Once upon a time there was a little girl named Lily. She loved to play outside in the park with her dog.
 One day she saw a big red ball near the tree and she was very happy. Her mom said, "Lily, you can have the ball."
@@ -57,7 +57,7 @@ def tiny(kind: str, *, seed: int = 0, n_ctx: int = 96, eager: bool = False, **ch
     model = transformers.AutoModelForCausalLM.from_config(
         config, attn_implementation="eager" if eager or kind in {"Gemma2", "Bloom", "GPTNeo"} else "sdpa"
     )
-    return Subject(model.eval().requires_grad_(False), SimpleNamespace(), name=f"tiny {kind}")
+    return Subject(model.eval().requires_grad_(False), Tokenizer.numbered(model.config.vocab_size), name=f"tiny {kind}")
 
 
 def one_by_one(subject: Subject, row, layer: int, branches) -> list[np.ndarray]:

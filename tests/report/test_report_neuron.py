@@ -34,7 +34,7 @@ def test_every_peak_is_marked_once_and_line_breaks_are_visible(small_store):
     assert text.count("[[") == text.count("]]") == 4
     assert not any(unicodedata.category(c) in HIDDEN for c in text.replace("\n", ""))
     for example in store.examples(2, 0):
-        assert f"row {example.row}, position {example.position}\n" in text
+        assert f"row {example.row}, position {example.position}" in text
     color = shown(store, 2, 0, width=100, color=True)
     assert "[[" not in color
     assert re.search(r"\x1b\[1;4;38;2;255;255;255;48;2;", color)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from neurolocal.errors import SubjectError
 from neurolocal.subject.tokenizers.backend import ControlTokens
 from neurolocal.subject.tokenizers.tokenizer import Tokenizer
 from neurolocal.words import Vocabulary
@@ -26,7 +27,7 @@ class Difference(NamedTuple):
     texts: int
     """Texts that differ."""
     first: str
-    """What the first difference is; empty where there is none."""
+    """What the first difference is, or why nothing could be compared; empty where all are equal."""
 
 
 class Examination(NamedTuple):
@@ -46,14 +47,16 @@ class Examination(NamedTuple):
 
     def lines(self, tokenizer: Tokenizer) -> list[str]:
         """What the user should know, a line each; none where all is as promised."""
-        found = []
+        found = list(tokenizer.notes)
         if self.changed.texts:
             what = f"{self.changed.texts:,} of {self.texts:,} documents tried are not what their tokens say"
             why = "" if tokenizer.backend.faithful else f", since the tokenizer ({tokenizer.kind}) changes texts"
             warning = "WARNING: " if tokenizer.backend.faithful else ""
             found.append(f"{warning}{what}{why} (first: {self.changed.first})")
         for name, other in self.judges.items():
-            if other.texts:
+            if other.first and not other.texts:
+                found.append(f"{name} could not be compared: {other.first}")
+            elif other.texts:
                 found.append(
                     f"WARNING: {name} gives other ids for {other.texts:,} of {self.texts:,} documents tried "
                     f"(first: {other.first}); the ids of {tokenizer.path or 'the tokenizer given'} are used"
@@ -71,16 +74,17 @@ def examine(
         vocabulary: of the model, with the bytes of its ids.
         texts: a sample of the corpus; those beyond `SAMPLE` characters are left out.
         control: how control tokens that are written out in them are read.
-
-    Raises:
-        SubjectError: a judge's files are damaged.
     """
     texts = _within(texts)
     ids = tokenizer.encode(texts, control=control)
     changed = [_change(text, vocabulary.text(own)) for text, own in zip(texts, ids, strict=True)]
     others = {}
     for name, judge in tokenizer.judges.items():
-        found = judge().encode(texts, control=control)
+        try:
+            found = judge().encode(texts, control=control)
+        except SubjectError as error:
+            others[name] = Difference(0, str(error))
+            continue
         others[name] = _difference([_other(a, b) for a, b in zip(ids, found, strict=True)])
     return Examination(len(texts), _difference(changed), others)
 

@@ -39,6 +39,8 @@ class Tokenizer:
         self.backend, self.roles, self.path = backend, roles, path
         self.judges: dict[str, Callable[[], Tokenizer]] = {}
         """Other readings of the same files, by what they are, with which a sample is compared."""
+        self.notes: list[str] = []
+        """What the user should know of how it was found, a line each."""
         self.bos: int | None = None if roles.bos is None else backend.id_of(roles.bos)
         """The id that begins a text."""
         self.eos: int | None = None if roles.eos is None else backend.id_of(roles.eos)

@@ -34,14 +34,17 @@ class ModelBackend:
 
         Args:
             processor: loaded.
-            more: added tokens by id: the text, and whether it is a control token. Ids of the model's own are ignored.
+            more: further tokens by id: the text, and whether it is a control token. Own pieces among them are cut out
+                of a text as the control pieces are.
             d_vocab: ids that the language model has; added tokens beyond them are left out.
         """
         self.processor, n = processor, processor.get_piece_size()
         self._added = {i: one for i, one in more.items() if i >= n and (d_vocab is None or i < d_vocab)}
-        own = {i: processor.id_to_piece(i) for i in range(n) if processor.is_control(i) or processor.is_unknown(i)}
-        self._control = set(own) | {i for i, (_, special) in self._added.items() if special}
-        self._written = {text: i for i, text in own.items()} | {text: i for i, (text, _) in self._added.items()}
+        own = {i: (processor.id_to_piece(i), True) for i in range(n) if _is_control(processor, i)}
+        own |= {i: one for i, one in more.items() if i < n and one[0] == processor.id_to_piece(i) and i not in own}
+        own |= self._added
+        self._control = {i for i, (_, control) in own.items() if control}
+        self._written = {text: i for i, (text, _) in own.items()}
         plain = {text: i for text, i in self._written.items() if i not in self._control}
         self._cuts = {"token": _any_of(self._written), "text": _any_of(plain)}
         bytes_too = any(processor.is_byte(i) for i in range(n))
@@ -144,6 +147,10 @@ class ModelBackend:
         """The text cut at the tokens that are written out: every second part is one of them."""
         pattern = self._cuts[control]
         return [text] if pattern is None else pattern.split(text)
+
+
+def _is_control(processor: Any, i: int) -> bool:
+    return processor.is_control(i) or processor.is_unknown(i)
 
 
 def _any_of(texts: Mapping[str, int]) -> re.Pattern[str] | None:

@@ -3,11 +3,11 @@
 A branch replaces a row from one position on: its tokens attend to the row's tokens before that position and to its own
 earlier tokens, to nothing else. The row's keys and values are computed once, up to the deepest layer read, and are used
 by every branch of every neuron; branches with the same tokens at the same position run once.
-Invariant: equal to one plain forward pass a branch, to rounding. `Packed` compares the two whenever a row and its
-branches together are longer than any before. For a model that ignores the mask or the positions (ALiBi, local attention
-inside the layer) it warns and runs plain batches from then on. Where a token is not routed to a neuron's expert, the
-neuron's activation is 0, since an expert that is not asked adds nothing; the extreme of a branch is over the tokens
-that are routed there, if any is.
+Invariant: equal to one plain forward pass a branch, to rounding. `Packed` compares the two on a short row before the
+first, and whenever a row and its branches together are longer than any before. For a model that ignores the mask or the
+positions (ALiBi, local attention inside the layer) it warns and runs plain batches from then on. Where a token is not
+routed to a neuron's expert, the neuron's activation is 0, since an expert that is not asked adds nothing; the extreme of
+a branch is over the tokens that are routed there, if any is.
 Cost: the tokens of prefix and branches, up to the layer read, in passes of at most `budget` tokens (the first has the
 prefix as well); memory for `prefix + budget` keys and values and one layer's activations of as many tokens.
 """
@@ -83,7 +83,7 @@ class Packed:
         self.site: Site = site
         self.packs = True
         """False once the model was found to ignore masks or positions: plain batches are run."""
-        self._compared = 0
+        self._compared, self._tried = 0, False
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -133,8 +133,10 @@ class Packed:
         plans = {layer: _Plan(found) for layer, found in branches.items() if found}
         if self.packs and plans:
             try:
-                self._run_packed(row, plans)
-                self._compare(row, plans)
+                self._try()
+                if self.packs:
+                    self._run_packed(row, plans)
+                    self._compare(row, plans)
             except torch.OutOfMemoryError:
                 raise
             except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
@@ -189,6 +191,31 @@ class Packed:
             self.subject.read(
                 tokens, {layer: lambda x, c=chosen, at=at: plan.take(c, x, at)}, sites=(self.site,), routed=True
             )
+
+    def _try(self) -> None:
+        """Once, before the first row: branches at several positions of a short row, all of them run plainly too.
+
+        A model that ignores positions (MPT adds its ALiBi bias by place) is right for a branch that begins where the
+        row ends, which may be the only one that `_compare` sees.
+        """
+        ids = np.arange(1, 16) * (self.subject.d_vocab // 16)
+        if self._tried or (self.n_ctx is not None and self.n_ctx < len(ids)):
+            return
+        self._tried = True
+        layer = self.subject.n_layers - 1
+        neurons = range(0, self.subject.d_mlp[layer], max(1, self.subject.d_mlp[layer] // 16))
+        places = [(at, [int(ids[-at]), int(ids[-at - 1])]) for at in (2, 7, 12)]
+        branches = [(at, own, neuron) for at, own in places for neuron in neurons]
+        packed, plain = _Plan(branches), _Plan(branches)
+        self._run_packed(ids, {layer: packed})
+        self._run_plain(ids, layer, plain)
+        found, true = packed.result().flat, plain.result().flat
+        known = np.isfinite(true) & np.isfinite(found)
+        difference = float(np.abs(found - true)[known].max(initial=0)) / max(
+            float(np.abs(true)[known].max(initial=0)), 1e-9
+        )
+        if difference > AGREE.get(self.subject.dtype, 1e-3):
+            self._give_up(f"packed and plain passes differ by {difference:.1e} of the largest activation")
 
     def _compare(self, row: Integer[np.ndarray, "pos"], plans: Mapping[int, _Plan]) -> None:
         """Run the last branch of the longest pass plainly, if no pass before was that long."""

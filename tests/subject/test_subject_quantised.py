@@ -169,3 +169,31 @@ def test_a_quantisation_that_is_no_mapping(there: Any, tmp_path, own_cache) -> N
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"quantization_config": there}))
     assert str(folder) in refusal(folder)
+
+
+def test_compressed_tensors_come_out_plain_where_the_package_is_there(tmp_path, own_cache, rng) -> None:
+    from safetensors.torch import load_file, save_file
+
+    pytest.importorskip("compressed_tensors")
+    model = llama(64, 96, seed=int(rng.integers(2**31)))
+    folder = save_folder(model, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    for name, module in model.named_modules():
+        if name.endswith(PROJECTIONS):
+            scale = module.weight.abs().amax(dim=1, keepdim=True) / 127
+            packed = (module.weight / scale).round().to(torch.int8)
+            module.weight.data = packed.float() * scale
+            tensors |= {f"{name}.weight": packed, f"{name}.weight_scale": scale}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    weights = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"}
+    change(
+        folder,
+        quant_method="compressed-tensors",
+        format="int-quantized",
+        quantization_status="compressed",
+        ignore=["lm_head"],
+        config_groups={"group_0": {"targets": ["Linear"], "weights": weights}},
+    )
+    subject = load_subject(folder, device="cpu")
+    assert why_no_logit_effects(subject) is None
+    assert largest_difference(subject, model, rows(rng), LLAMA) < 1e-4

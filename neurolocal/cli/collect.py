@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def collect(
     config = given(CollectConfig, settings, **preset_settings(preset), shard=shard[0], shards=shard[1])
     corpus_files(corpus)  # a wrong path is said before a large model is loaded
     loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer)
+    if (
+        preset is not None
+        and settings["row_length"] is None
+        and (loaded.n_ctx or config.row_length) < config.row_length
+    ):
+        say(
+            f"collect: {loaded.name} has {loaded.n_ctx:,} positions: rows have as many tokens, not the preset's "
+            f"{config.row_length:,} (recorded in the store as row_length)"
+        )
+        config = replace(config, row_length=loaded.n_ctx)
     job = Collection(loaded, corpus, store, config)
     outcome = collect_store(job, say=say, every=checkpoint_seconds, every_rows=checkpoint_rows)
     if outcome is None:

@@ -137,3 +137,19 @@ def test_the_sites_own_rows_as_a_corpus(fixtures, tmp_path) -> None:
     assert_equal_to_six_decimals(tmp_path / "own.h5", tmp_path / "theirs.h5")
     said = json.loads(done("neuroscope", "replay", "theirs.h5", "--subject", stories, "--json", cwd=tmp_path))
     assert said["agrees"], said["conclusion"]
+
+
+def test_the_preset_on_a_model_with_few_positions(fixtures, tmp_path) -> None:
+    """The preset's rows have 1,024 tokens."""
+    model = gpt2_folder(tmp_path / "small", fixtures / "stories260k", seed=1)
+    corpus = write_corpus(tmp_path / "corpus.jsonl", documents=4)
+    arguments = ["collect", "--subject", model, "--corpus", corpus, "--preset", "neuroscope", "--logits", 0,
+                 "--neurons", "0-3", "--layers", 0]  # fmt: skip
+    with contextlib.chdir(tmp_path):
+        ended = CliRunner().invoke(cli, [str(a) for a in [*arguments, "--store", "own.h5"]])
+        refused = CliRunner().invoke(cli, [str(a) for a in [*arguments, "--store", "b.h5", "--row-length", 1024]])
+    assert ended.exit_code == 0, ended.output
+    assert "small has 64 positions: rows have as many tokens, not the preset's 1,024" in ended.output
+    with Store(tmp_path / "own.h5") as own:
+        assert own.manifest["config"]["row_length"] == 64
+    assert refused.exit_code == 1, "who asks for 1,024 is told that there are 64"

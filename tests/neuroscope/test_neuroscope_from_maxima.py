@@ -19,6 +19,7 @@ def test_the_published_lists_of_maxima(fixtures, tmp_path, name, site):
     found = import_any([path], out, say=said.append)
     assert len(found.problems) == len(UNTRUSTED[name])
     faultless(out)
+    assert out.stat().st_size < 4 * path.stat().st_size, "a list of numbers does not need windows and histograms"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5"]
     with Store(out) as store:
         assert (store.sites, store.layers) == ((site,), list(range(len(listed))))

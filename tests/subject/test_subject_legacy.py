@@ -40,6 +40,29 @@ def test_every_layout_equals_the_bridge(layout: str, stories, tmp_path, own_cach
     assert_equals_the_bridge(subject, native_bridge(config, weights), rng)
 
 
+@pytest.mark.parametrize("normalization", ["LNPre", "RMSPre"])
+def test_solu_without_weights_of_its_layer_norm(normalization, stories, tmp_path, own_cache, rng) -> None:
+    """TransformerLens gives the norm behind SoLU weights only where the other norms have some."""
+    config = CONFIG | {"normalization": normalization}
+    weights = random_weights(config, seed=seed(rng))
+    ones = {name: torch.full_like(x, float(name.endswith("w"))) for name, x in weights.items() if ".mlp.ln." in name}
+    bare = {name: x for name, x in weights.items() if name not in ones}
+    subject = load_subject(write_legacy(tmp_path / "m", config, bare, tokenizer_from=stories), device="cpu")
+    whole = load_subject(write_legacy(tmp_path / "w", config, bare | ones, tokenizer_from=stories), device="cpu")
+    assert subject.sites == ("post", "mid", "pre")
+    tokens = torch.from_numpy(rng.integers(0, 512, (2, 9)))
+    for site in ("mid", "post"):
+        assert torch.equal(subject.activations(tokens, 1, site), whole.activations(tokens, 1, site))
+    assert_equals_the_bridge(whole, native_bridge(config, bare | ones), rng)
+
+
+def test_weights_that_should_be_there_are_still_missed(stories, tmp_path, own_cache, rng) -> None:
+    weights = random_weights(CONFIG, seed=seed(rng))
+    bare = {name: x for name, x in weights.items() if ".mlp.ln." not in name}
+    with pytest.raises(SubjectError, match=r"lacks 4 tensors \(blocks.0.mlp.ln.b"):
+        load_subject(write_legacy(tmp_path / "m", CONFIG, bare, tokenizer_from=stories), device="cpu")
+
+
 def test_normalization_type_is_the_same_key(stories, tmp_path, own_cache, rng) -> None:
     config = {name: value for name, value in CONFIG.items() if name != "normalization"} | {"normalization_type": "LN"}
     weights = random_weights(config, seed=seed(rng))

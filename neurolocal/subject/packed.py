@@ -6,8 +6,8 @@ by every branch of every neuron; branches with the same tokens at the same posit
 Invariant: equal to one plain forward pass a branch, to rounding. `Packed` compares the two on a short row before the
 first, and whenever a row and its branches together are longer than any before. For a model that ignores the mask or the
 positions (ALiBi, local attention inside the layer) it warns and runs plain batches from then on. Where a token is not
-routed to a neuron's expert, the neuron's activation is 0, since an expert that is not asked adds nothing; the extreme of
-a branch is over the tokens that are routed there, if any is.
+routed to a neuron's expert, the neuron's activation is 0, since an expert that is not asked adds nothing; the extreme
+of a branch is over the tokens that are routed there, if any is.
 Cost: the tokens of prefix and branches, up to the layer read, in passes of at most `budget` tokens (the first has the
 prefix as well); memory for `prefix + budget` keys and values and one layer's activations of as many tokens.
 """

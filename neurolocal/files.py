@@ -130,7 +130,7 @@ def locked(
 ) -> Iterator[None]:
     """Hold the right to write a file, which one process has at a time.
 
-    The lock is a file beside it, `.NAME.lock`, which stays. The system frees it when its process ends, however it ends;
+    The lock is a file beside it, `.NAME.lock`, which stays as long as the file does. The system frees it when its process ends, however it ends;
     where the file system has no such locks, `filelock` finds locks of dead processes by their host and number. A
     process may hold it several times.
 
@@ -170,6 +170,8 @@ def locked(
         if lock.lock_counter == 1:
             with contextlib.suppress(OSError):
                 holder.unlink()
+                if not path.exists():  # nothing was written, so nothing is left
+                    beside.unlink()
         lock.release()
 
 

@@ -52,10 +52,14 @@ def collect_store(
         CorpusError, ConfigError: see there.
     """
     from neurolocal.corpus import corpus_listing
+    from neurolocal.store import Store
 
     listing = corpus_listing(job.corpus)
     if line := listing.line():
         say(f"collect: {line}")
+    if job.store.exists():
+        with Store(job.store):  # refused before a lock is put beside what is no store
+            pass
     with contextlib.suppress(OSError):
         job.store.parent.mkdir(parents=True, exist_ok=True)
     with locked(job.store, doing="collecting into", error=StoreError):

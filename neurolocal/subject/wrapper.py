@@ -65,7 +65,7 @@ def text_paths(model: Any, n_layers: int) -> ModulePaths:
         """`model.layers.0` of the language model as a path of the wrapper."""
         return f"{inside}.{path.partition('.')[2]}" if path else ""
 
-    every = {
+    every: dict[str, Any] = {
         field: moved(paths) if isinstance(paths, str) else type(paths)(moved(path) for path in paths)
         for field, paths in found._asdict().items()
     }

@@ -571,7 +571,7 @@ def update(x, bits, gate, linear, batch, kept, base, first, last, before, cases,
                     for case in range(4):
                         case_best[case], near[case] = best[case, j], best_at[case, j]
                     _look_closer_at_cases(
-                        xb[:, d], places, gate_b[:, d], linear_b[:, d], mine, row, j, own, case_best, near, odd, kept,
+                        xb[:, d], places, gate_b[:, d], linear_b[:, d], mine, row, j, own, case_best, near, odd, kept,  # pyright: ignore[reportPossiblyUnbound, reportUnboundVariable]
                         case_sums, weakest, before,
                     )  # fmt: skip
         for i in range(4):

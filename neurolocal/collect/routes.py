@@ -71,7 +71,7 @@ class Routes:
         self._runs = self._runs.reshape(x.n_experts, n_rows, -1, 2)
         self._drawn = np.flatnonzero(_marked(drawn.histogram, x.shape)[token])
         slot = np.full(n_rows * n_pos, -1)
-        slot[drawn.entering @ [n_pos, 1]] = drawn.slots
+        slot[n_pos * drawn.entering[:, 0] + drawn.entering[:, 1]] = drawn.slots
         self._slot = slot[token]
         self._entering = np.flatnonzero(self._slot >= 0)
         self._n_rows = n_rows

@@ -206,7 +206,12 @@ class LayerState:
         if isinstance(x, Routed):
             self.sample[counted.drawn.slots] = np.nan
             chunks = list(self._chunks(x, signs, counted))
-            workers.run(lambda first, last: [self._take(c) for c in chunks[first:last]], _shares(chunks, workers.n))
+
+            def work(first: int, last: int) -> None:
+                for chunk in chunks[first:last]:
+                    self._take(chunk)
+
+            workers.run(work, _shares(chunks, workers.n))
             return
         assert signs is None or (isinstance(signs[0], Tensor) and isinstance(signs[1], Tensor))
         chosen = slice(None) if self.neurons is None else torch.from_numpy(self.neurons)

@@ -95,7 +95,12 @@ class ExpertLayer:
 
     def unread(self) -> _Undo:
         """The same for a layer that nobody reads: a layer's bits then don't depend on which others are read."""
-        return _Swapped(self.experts, lambda *args, **named: self.products(*args, *named.values(), _nobody))
+
+        def forward(*args: Tensor, **named: Tensor) -> Tensor:
+            hidden, index, weights = (*args, *named.values())
+            return self.products(hidden, index, weights, _nobody)
+
+        return _Swapped(self.experts, forward)
 
     def products(
         self,
@@ -338,7 +343,8 @@ def deviations(body: nn.Module, layers: dict[int, ExpertLayer], tokens: Int64[Te
 
     def compare(number: int, layer: ExpertLayer) -> Callable[..., None]:
         def see(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
-            ours = layer.products(*args, *named.values(), _nobody)
+            hidden, index, weights = (*args, *named.values())
+            ours = layer.products(hidden, index, weights, _nobody)
             scale = output.float().abs().max().clamp(min=1e-30)
             found[number] = float((ours.float() - output.float()).abs().max() / scale)
 

@@ -31,8 +31,9 @@ class ProbeSubject(Protocol):
     n_layers: int
     d_vocab: int
     model: Any
-    expert_layers: Mapping[int, Any]
 
+    @property
+    def expert_layers(self) -> Mapping[int, Any]: ...  # noqa: D102
     @property
     def dtype(self) -> torch.dtype: ...  # noqa: D102
     def spot(self, layer: int, site: Site) -> Spot: ...  # noqa: D102

@@ -65,8 +65,9 @@ def module_paths(hf_config: Any, n_layers: int) -> ModulePaths:
     """
     length = (len(BLOCK) + 1) * n_layers + len(ENDS)
     found = remembered(hf_config, "module paths", lambda: _translate(hf_config, n_layers), of=(length, str))
-    *each, mlp = [found[i * n_layers : (i + 1) * n_layers] for i in range(len(BLOCK) + 1)]
-    return ModulePaths(*each, *found[-len(ENDS) :], tuple(mlp) if any(mlp) else ())  # pyright: ignore[reportArgumentType]
+    out, in_, gate, ln2_post, mlp = [found[i * n_layers : (i + 1) * n_layers] for i in range(len(BLOCK) + 1)]
+    ln_final, unembed = found[-len(ENDS) :]
+    return ModulePaths(out, in_, gate, ln2_post, ln_final, unembed, tuple(mlp) if any(mlp) else ())
 
 
 def remembered(hf_config: Any, what: str, find: Callable[[], list[T]], *, of: tuple[int, type[T]]) -> list[T]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,8 @@ def test_where_the_experts_are(kind: str, rng, own_cache) -> None:
 def test_a_pass_goes_no_further_than_it_must(kind: str, rng, own_cache) -> None:
     subject, tokens = sparse(kind), tokens_of(rng)
     reached = []
-    handle = subject.body.layers[2].register_forward_pre_hook(lambda *_: reached.append(2))
+    last: Any = subject.model.model.layers[2]
+    handle = last.register_forward_pre_hook(lambda *_: reached.append(2))
     subject.activations(tokens, 0)
     subject.read(tokens, {0: lambda x: None, 1: lambda x: None})
     assert not reached

@@ -130,9 +130,9 @@ def locked(
 ) -> Iterator[None]:
     """Hold the right to write a file, which one process has at a time.
 
-    The lock is a file beside it, `.NAME.lock`, which stays as long as the file does. The system frees it when its process ends, however it ends;
-    where the file system has no such locks, `filelock` finds locks of dead processes by their host and number. A
-    process may hold it several times.
+    The lock is a file beside it, `.NAME.lock`, which stays as long as the file does. The system frees it when its
+    process ends, however it ends; where the file system has no such locks, `filelock` finds locks of dead processes by
+    their host and number. A process may hold it several times.
 
     Args:
         path: the file; it need not exist.

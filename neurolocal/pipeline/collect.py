@@ -60,12 +60,24 @@ def collect_store(
     if job.store.exists():
         with Store(job.store):  # refused before a lock is put beside what is no store
             pass
-    with contextlib.suppress(OSError):
-        job.store.parent.mkdir(parents=True, exist_ok=True)
-    with locked(job.store, doing="collecting into", error=StoreError):
+    with _folder_of(job.store), locked(job.store, doing="collecting into", error=StoreError):
         return _collect(
             job, listing.files, say=say, replace=replace, stop=stop, every=every, every_rows=every_rows, bar=bar
         )
+
+
+@contextmanager
+def _folder_of(path: Path) -> Iterator[None]:
+    """Make a file's folder; it is removed again where nothing was written into it."""
+    there = path.parent.exists()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if not there:
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
 
 
 def _collect(

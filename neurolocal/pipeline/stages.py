@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from neurolocal.config import canonical, differences
+from neurolocal.errors import StoreError
 from neurolocal.literals import Side
 from neurolocal.pipeline.workspace import FACTS, Workspace
 from neurolocal.records import TABLES

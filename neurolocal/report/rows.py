@@ -232,7 +232,7 @@ def layer_verdicts(store: Store, layers: Iterable[int], *, side: Side = "largest
     found = {}
     for layer in layers:
         table = store.evidence("verdict", layer, side)
-        tally = Counter(() if table is None else table.verdict)
+        tally = Counter[str](() if table is None else table.verdict)
         counts = {name: tally[name] for name in VERDICTS if tally[name]}
         found[layer] = LayerVerdicts(len(store.neurons(layer)), counts)
     return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from small_run import neurolocal, write_corpus, write_vectors
 
-from neurolocal.errors import ConfigError
-from neurolocal.pipeline.run import Run, read_run
+from neurolocal.errors import ConfigError, NeurolocalError
+from neurolocal.pipeline.run import Run, read_run, run_all
 
 LEAST = '[run]\nsubject = "smollm2"\ncorpus = "text.jsonl"\nstore = "out/store.h5"\n'
 
@@ -121,20 +122,40 @@ def test_a_whole_number_will_do_for_a_share(write) -> None:
     assert read_run(write(LEAST + "[verdict]\nlevel = 1\n")).configs["verdict"].level == 1
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("llm = 'absent.gguf'\n", "loading the LLM absent.gguf: there is no such file"),
+        ("vectors = 'absent.txt'\n", "cannot read vectors absent.txt: it is missing"),
+        ("sides = ['gate+_in+']\n", "sign cases need sign_cases = true in [collect]"),
+        ("layers = [1, 7]\n[collect]\nlayers = [1, 5]\n", "layers [7] would not be collected"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_starts(more, says, fixtures, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path / "corpus.jsonl")
+    subject = str(fixtures / "stories260k")
+    vectors = "" if "vectors" in more else "vectors = 'corpus'\n"
+    (tmp_path / "RUN.toml").write_text(
+        f"[run]\nsubject = {subject!r}\ncorpus = 'corpus.jsonl'\nstore = 'out/store.h5'\n{vectors}{more}"
+    )
+    with pytest.raises(NeurolocalError, match=re.escape(says)):
+        run_all(read_run(tmp_path / "RUN.toml"), limit=3, say=lambda line: None)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
-def test_a_run_from_one_file_continues_without_its_llm(fixtures, tmp_path) -> None:
+def test_a_run_from_one_file_is_resumed_and_done_again_where_it_changed(fixtures, tmp_path) -> None:
     write_corpus(tmp_path / "corpus.jsonl")
     write_vectors(tmp_path / "vectors.txt")
     (tmp_path / "RUN.toml").write_text(
         f"[run]\nsubject = {str(fixtures / 'stories260k')!r}\ncorpus = 'corpus.jsonl'\nstore = 'out/store.h5'\n"
-        "vectors = 'vectors.txt'\nllm = 'absent.gguf'\nlayers = [3]\ndevice = 'cpu'\n"
+        "vectors = 'vectors.txt'\nlayers = [3]\ndevice = 'cpu'\n"
         "[collect]\nrow_length = 48\nk = 5\nmax_rows = 24\n[similarity]\ndraws = 30\n"
         "[perturbation]\nscreen = 4\nexamples = 2\n[summary]\nlimit = 3\n"
     )
     first = neurolocal("run", "RUN.toml", "--limit", 3, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    assert "absent.gguf: there is no such file" in first.stderr
-    assert "Going on without an LLM" in first.stderr
     assert "layer 3" in first.stdout
     report = json.loads((tmp_path / "out" / "store.json").read_text())
     assert {n["layer"] for n in report["neurons"]} == {3}

@@ -17,6 +17,7 @@ from neurolocal.errors import LLMError, StoreError
 from neurolocal.pipeline.journal import Journal
 from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
+from neurolocal.store import Store, add_evidence
 
 COLLECT = CollectConfig(row_length=48, k=5, max_rows=24, before=6, after=3)
 SIMILARITY = SimilarityConfig(draws=30)
@@ -64,8 +65,6 @@ def talk() -> Talk:
 
 
 def table(here: Path, stage: str, layer: int) -> dict[str, Any]:
-    from neurolocal.store import Store
-
     with Store(here / "store.h5") as store:
         found = store.evidence(stage, layer)
     return dataclasses.asdict(found)
@@ -120,8 +119,6 @@ def test_a_verdict_follows_its_evidence(here: Path, talk: Talk) -> None:
 
 
 def test_both_ends_have_evidence_of_their_own(here: Path, talk: Talk) -> None:
-    from neurolocal.store import Store
-
     config = dataclasses.replace(PERTURBATION, screen=None)
     for sides in (("largest",), ("largest", "smallest")):
         workspace = talk.workspace(here, sides=sides, layers=(1,))
@@ -188,7 +185,8 @@ def test_a_layer_that_is_not_there(stage: str, here: Path, talk: Talk) -> None:
     configs = {"similarity": SIMILARITY, "perturbation": PERTURBATION, "verdict": VerdictConfig(), "summary": SUMMARY}
     with pytest.raises(StoreError, match=r"looking for layer 7 in .*: it holds layers 0-4"):
         run_stage(stage, talk.workspace(here, layers=(1, 7)), configs[stage])
-    assert sorted(p.name for p in here.iterdir()) == ["corpus.jsonl", "store.h5", "vectors.txt"]
+    found = sorted(p.name for p in here.iterdir() if p.suffix != ".lock")
+    assert found == ["corpus.jsonl", "store.h5", "vectors.txt"]
 
 
 def test_an_unfinished_collection_is_not_analysed(here: Path, fixtures, talk: Talk) -> None:
@@ -335,3 +333,20 @@ def test_the_whole_pipeline_by_the_command_line(fixtures, tmp_path) -> None:
     assert shown.returncode == 0
     assert f"neuron {neurons[-1]['neuron']}" in shown.stdout
     assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus.jsonl", "page.html", "s.h5", "vectors.txt"]
+
+
+def test_what_an_llm_made_is_not_replaced_by_what_is_made_without_one(here) -> None:
+    talk = Talk()
+    run_stage("summary", talk.workspace(here, layers=(1,)), SUMMARY)
+    store = here / "store.h5"
+    with Store(store) as read:
+        made, site = read.evidence("summary", 1), read.site
+        inputs = dict(read.inputs("summary", 1) or {}) | {"llm": {"name": "wise.gguf", "sha256": "0" * 64}}
+    add_evidence(store, [("summary", 1, "largest", made, inputs)], site=site)
+    before = store.read_bytes()
+    with pytest.raises(StoreError, match=r"layer 1 was made with the LLM wise\.gguf, and no LLM is given.* Pass --llm"):
+        run_stage("summary", talk.workspace(here, layers=(1,)), SUMMARY)
+    assert store.read_bytes() == before
+    run_stage("summary", talk.workspace(here, layers=(1,), replace=True), SUMMARY)
+    with Store(store) as read:
+        assert (read.inputs("summary", 1) or {})["llm"] is None

@@ -111,13 +111,6 @@ def model_without_neurons(kind: str, folder: Path, fixtures: Path) -> Path:
     heads: dict[str, Any] = {"num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 64}
     model = {
         "Mamba": lambda: t.MambaForCausalLM(t.MambaConfig(**small, state_size=4)),
-        "Mixtral": lambda: t.MixtralForCausalLM(
-            t.MixtralConfig(**small, **heads, num_key_value_heads=2, num_local_experts=2)
-        ),
-        "Qwen2Moe": lambda: t.Qwen2MoeForCausalLM(
-            t.Qwen2MoeConfig(**small, **heads, num_key_value_heads=2, num_experts=2, moe_intermediate_size=16)
-        ),
-        "Olmoe": lambda: t.OlmoeForCausalLM(t.OlmoeConfig(**small, **heads, num_key_value_heads=2, num_experts=2)),
         "Bert": lambda: t.BertForMaskedLM(t.BertConfig(**small, **heads)),
         "T5": lambda: t.T5ForConditionalGeneration(
             t.T5Config(vocab_size=512, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
@@ -130,9 +123,6 @@ def model_without_neurons(kind: str, folder: Path, fixtures: Path) -> Path:
     ("kind", "says"),
     [
         ("Mamba", "state-space"),
-        ("Mixtral", "mixture-of-experts"),
-        ("Qwen2Moe", "mixture-of-experts"),
-        ("Olmoe", "mixture-of-experts"),
         ("Bert", "encoder"),
         ("T5", "causal language model"),
     ],

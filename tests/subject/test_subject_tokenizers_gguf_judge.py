@@ -135,7 +135,7 @@ def test_samples_are_the_same_each_time(made: Path, tmp_path) -> None:
 @pytest.mark.slow
 def test_smollm2_on_the_sample_corpus(smol_gguf: Path, tmp_path, rng) -> None:
     """The demo's model and text: 300 documents drawn from it, and all have llama.cpp's ids."""
-    from neurolocal.corpus.readers import corpus_files, documents
+    from neurolocal.corpus import corpus_files, documents
 
     assert smol_gguf == embedded_gguf()
     files = corpus_files(Path(__file__).parents[2] / "data" / "sample.jsonl.zst")

@@ -31,3 +31,8 @@ class VectorsError(NeurolocalError):
 
 class LLMError(NeurolocalError):
     """A local LLM that is missing, is no GGUF, or cannot be run."""
+
+
+def first_line(error: BaseException, limit: int = 160) -> str:
+    """The first line of what an error says, cut at `limit` characters; the name of its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:limit]

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from neurolocal.errors import NeurolocalError
+from neurolocal.errors import NeurolocalError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ def _one_line(path: Path, doing: str, todo: str, kind: type[NeurolocalError]) ->
         yield
     except (OSError, RuntimeError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        said = getattr(error, "strerror", None) or (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        said = getattr(error, "strerror", None) or first_line(error)
         what = "the disk is full" if full else said
         free = f" {shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free." if path.parent.is_dir() else ""
         raise kind(f"{doing} {path}: {what}.{free} {todo}") from error

@@ -27,31 +27,12 @@ sys.path.insert(0, str(ROOT / "tests" / "subject"))
 from architecture_kinds import ARCHITECTURES, WRAPPERS, Kind  # noqa: E402
 from architecture_twins import build, largest_difference, packed_difference, plain, rows  # noqa: E402
 from legacy_twins import CONFIG, bridge_site, native_bridge, random_weights, write_legacy  # noqa: E402
+from markers import filled  # noqa: E402
 from subject_twins import numbered, save_folder  # noqa: E402
 
 from neurolocal.subject import load_subject  # noqa: E402
 
-BYTES, PIECES, UNIGRAM = "byte-level BPE", "SentencePiece BPE", "SentencePiece unigram"
-
-TOKENIZERS: dict[str, str] = {
-    "XGLM": UNIGRAM,
-    "Llama": f"{PIECES} (1, 2), {BYTES} (3)",
-    "Llama (stories260K)": PIECES,
-    "Mistral": f"{PIECES}, {BYTES} (Tekken)",
-    "Phi-3": PIECES,
-    "Phi-3, sliding window": PIECES,
-    "Gemma": PIECES,
-    "Gemma 2": PIECES,
-    "Gemma 3, text": PIECES,
-    "Gemma 3": PIECES,
-    "VaultGemma": PIECES,
-    "LLaVA": PIECES,
-    "ERNIE 4.5": PIECES,
-    "BitNet, unpacked": f"{BYTES} (Llama 3's)",
-}
-"""The kind of tokenizer that an architecture's models come with, by its name in the table, where it is not BYTES."""
-
-COLUMNS = ("architecture", "loaded from", "held against", "activations", "branches")
+COLUMNS = ("architecture", "loaded from", "tokenizer", "held against", "activations", "branches")
 
 
 class Line(NamedTuple):
@@ -61,6 +42,8 @@ class Line(NamedTuple):
     """Of the architecture."""
     source: str
     """What it was loaded from."""
+    tokenizer: str
+    """The kind of the tokenizer that it was loaded with."""
     reference: str
     """What it was held against."""
     activations: float
@@ -78,7 +61,7 @@ def main() -> None:
         os.environ["NEUROLOCAL_CACHE"] = scratch
         text = table(list(lines(Path(scratch))))
     if "--write" in sys.argv:
-        README.write_text(filled(README.read_text(encoding="utf-8"), text), encoding="utf-8")
+        README.write_text(filled(README.read_text(encoding="utf-8"), BEGIN, END, text), encoding="utf-8")
     else:
         print(text)
 
@@ -100,7 +83,7 @@ def from_folder(name: str, kind: Kind, source: str, folder: Path) -> Line:
     found = largest_difference(subject, model, rows(rng), kind.places)
     branches, packs = packed_difference(subject, model, kind.places, rng)
     how = "eager attention" if kind.eager else "fast attention"
-    return Line(name, source, f"plain hooks, {how}", found, branches, packs)
+    return Line(name, source, subject.tokenizer.kind, f"plain hooks, {how}", found, branches, packs)
 
 
 def from_checkpoint(folder: Path) -> Line:
@@ -116,7 +99,8 @@ def from_checkpoint(folder: Path) -> Line:
         for layer, true in enumerate(bridge_site(bridge, tokens, site)):
             difference = (subject.activations(tokens, layer, site) - true).abs().max()
             worst = max(worst, float(difference / true.abs().max()))
-    return Line("SoLU (TransformerLens)", "checkpoint (.pth)", "TransformerLens's own model", worst)
+    kind, source = subject.tokenizer.kind, "checkpoint (.pth)"
+    return Line("SoLU (TransformerLens)", source, kind, "TransformerLens's own model", worst)
 
 
 def from_gguf() -> Iterator[Line]:
@@ -132,17 +116,17 @@ def from_gguf() -> Iterator[Line]:
         float((subject.activations(tokens, layer, site) - one).abs().max() / one.abs().max())
         for (layer, site), one in true.items()
     )
-    yield Line("Llama (stories260K)", "GGUF", "plain hooks on the folder of the same weights", worst)
+    words = subject.tokenizer.kind
+    yield Line("Llama (stories260K)", "GGUF", words, "plain hooks on the folder of the same weights", worst)
 
 
 def table(found: list[Line]) -> str:
     """The table in Markdown."""
-    columns = [*COLUMNS, "tokenizer"]
-    text = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    text = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
     for line in found:
         branches = shown(line.branches) if line.packs else "plain batches"
-        cells = [line.name, line.source, line.reference, shown(line.activations), branches]
-        text.append(f"| {' | '.join([*cells, TOKENIZERS.get(line.name, BYTES)])} |")
+        cells = [line.name, line.source, line.tokenizer, line.reference, shown(line.activations), branches]
+        text.append(f"| {' | '.join(cells)} |")
     return "\n".join(text)
 
 
@@ -151,18 +135,6 @@ def shown(difference: float | None) -> str:
     if difference is None:
         return "–"
     return f"{difference:.0e}" if difference else "0"
-
-
-def filled(readme: str, text: str) -> str:
-    """A README with the table between its markers.
-
-    Raises:
-        ValueError: the README has no markers.
-    """
-    if BEGIN not in readme or END not in readme:
-        raise ValueError(f"the README of subject lacks the markers {BEGIN} and {END}")
-    before, _, rest = readme.partition(BEGIN)
-    return f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import re
 import sys
 from pathlib import Path
 
+from markers import filled
+
 from neurolocal.config import default_text, described
 from neurolocal.pipeline.run import tables
 
@@ -26,7 +28,7 @@ def main() -> None:
             print(f"[{room}]\n\n{table(config)}\n")
             continue
         path = ROOMS / room / "README.md"
-        path.write_text(filled(path.read_text(encoding="utf-8"), room, config), encoding="utf-8")
+        path.write_text(with_settings(path.read_text(encoding="utf-8"), room, config), encoding="utf-8")
 
 
 def table(config: type) -> str:
@@ -41,17 +43,9 @@ def table(config: type) -> str:
     return "\n".join(lines)
 
 
-def filled(readme: str, room: str, config: type) -> str:
-    """A README with the table between its markers.
-
-    Raises:
-        ValueError: the README has no markers.
-    """
-    begin, end = f"<!-- settings {room} -->", "<!-- end settings -->"
-    if begin not in readme or end not in readme:
-        raise ValueError(f"the README of {room} lacks the markers {begin} and {end}")
-    before, _, rest = readme.partition(begin)
-    return f"{before}{begin}\n{table(config)}\n{end}{rest.partition(end)[2]}"
+def with_settings(readme: str, room: str, config: type) -> str:
+    """A room's README with the table of its settings."""
+    return filled(readme, f"<!-- settings {room} -->", "<!-- end settings -->", table(config))
 
 
 if __name__ == "__main__":

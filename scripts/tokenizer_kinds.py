@@ -25,6 +25,7 @@ BEGIN, END = "<!-- tokenizers -->", "<!-- end tokenizers -->"
 sys.path.insert(0, str(ROOT / "tests" / "subject"))
 
 import gguf_twins  # noqa: E402
+from markers import filled  # noqa: E402
 from sentencepiece import SentencePieceProcessor  # noqa: E402
 from test_subject_tokenizers_kinds import SENTENCEPIECE  # noqa: E402
 from tokenizer_twins import CLASSES, JSON_KINDS, hostile, sentencepiece_model, write_json  # noqa: E402
@@ -65,8 +66,7 @@ def main() -> None:
     if "--write" not in sys.argv:
         print(text)
         return
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    README.write_text(filled(README.read_text(encoding="utf-8"), BEGIN, END, text), encoding="utf-8")
 
 
 def from_json(scratch: Path) -> Iterator[Line]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 from pathlib import Path
 from types import ModuleType
@@ -20,12 +20,9 @@ ROOMS = sorted(path.parent for path in (ROOT / "neurolocal").glob("*/__init__.py
 
 @pytest.fixture(scope="module")
 def settings() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("settings", ROOT / "scripts" / "settings.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        return importlib.import_module("settings")
 
 
 def test_the_readme_is_short() -> None:
@@ -43,7 +40,7 @@ def test_every_room_has_a_readme_that_names_its_files(room: Path) -> None:
 @pytest.mark.parametrize("room", list(tables()))
 def test_every_setting_is_in_its_rooms_readme_as_the_config_says_it(room: str, settings: ModuleType) -> None:
     text = (ROOT / "neurolocal" / room / "README.md").read_text(encoding="utf-8")
-    assert settings.filled(text, room, tables()[room]) == text, "run: python scripts/settings.py --write"
+    assert settings.with_settings(text, room, tables()[room]) == text, "run: python scripts/settings.py --write"
 
 
 def test_every_command_is_in_the_readme() -> None:

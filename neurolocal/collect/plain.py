@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from torch import Tensor
 
 from neurolocal.collect.exact import LIMIT, MASK, SCALE
+from neurolocal.errors import first_line
 from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
 
 Signs = tuple[Tensor, Tensor] | None
@@ -106,7 +107,7 @@ def compiled() -> Reduce:
                 raise
             except Exception as error:  # no compiler, no triton, an old driver: the types vary
                 fast = None
-                said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+                said = first_line(error)
                 warnings.warn(f"collecting without torch.compile, which failed ({said}); it is slower", stacklevel=2)
         return reduced(x, mask, signs)
 

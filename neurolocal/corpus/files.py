@@ -37,7 +37,8 @@ class CorpusListing(NamedTuple):
         parts = []
         for why, names in self.left.items():
             more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-            parts.append(f"{why}: {', '.join(names[:SHOWN])}{more}")
+            shown = [name if name.isprintable() else ascii(name) for name in names[:SHOWN]]
+            parts.append(f"{why}: {', '.join(shown)}{more}")
         return f"{len(self.files):,} files are read; left out are {'; '.join(parts)}" if parts else ""
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from neurolocal.corpus.conversations import FIELDS, Message, Render, RoleSpan, messages_of
-from neurolocal.errors import CorpusError
+from neurolocal.errors import CorpusError, first_line
 
 LONGEST_LINE = 1 << 28
 """Most bytes of a line: 256 MiB; the Pile's longest document has some 40 MiB."""
@@ -76,6 +76,7 @@ def documents(
     strict: bool = False,
     skipped: SkipCounts | None = None,
     render: Render | None = None,
+    most: int | None = None,
 ) -> Iterator[Document]:
     """Every document from a record on.
 
@@ -87,20 +88,24 @@ def documents(
         strict: whether a broken record raises; otherwise it is counted in `skipped`.
         skipped: receives the records skipped, as they are met.
         render: writes a conversation as one text; without it, conversations are skipped.
+        most: records to read at most, of all files together; None is all.
 
     Raises:
         CorpusError: a broken record with `strict`; a file that is truncated or cannot be read.
     """
     skipped = skipped if skipped is not None else SkipCounts()
-    sizes = [_bytes(path) for path in files]
+    sizes, left = [_bytes(path) for path in files], most
     for number in range(file, len(files)):
+        if left == 0:
+            return
         path, before = files[number], sum(sizes[:number])
         reader = _read_saved_dataset if path.is_dir() else reader_of(path) or _read_lines(_open_plain)
         first = record if number == file else 0
         try:
             if path.exists():
                 _require_uncut(path, sizes[number])
-            for i, at, found in reader(path, first, text_field):
+            for i, at, found in itertools.islice(reader(path, first, text_field), left):
+                left = None if left is None else left - 1
                 where = f"{path}, record {i + 1}"
                 if isinstance(found, Conversation):
                     found = _rendered(found, render)
@@ -117,14 +122,14 @@ def documents(
                 yield Document(found[0], found[1], number, i, roles=found[2], read=before + at)
         except (OSError, EOFError, ValueError, MemoryError) as error:
             raise CorpusError(
-                f"reading the corpus {path}: {_first_line(error)}. The file is missing, truncated or damaged; "
+                f"reading the corpus {path}: {first_line(error)}. The file is missing, truncated or damaged; "
                 "what was collected is kept, and the same command resumes when the file is complete."
             ) from error
         except Exception as error:
             if type(error).__module__.split(".")[0] not in {"zstandard", "pyarrow", "zlib", "datasets", "zstd"}:
                 raise
             raise CorpusError(
-                f"reading the corpus {path}: {_first_line(error)}. The file is truncated or damaged; "
+                f"reading the corpus {path}: {first_line(error)}. The file is truncated or damaged; "
                 "what was collected is kept, and the same command resumes when the file is complete."
             ) from error
 
@@ -432,7 +437,7 @@ def _saved_parts(path: Path) -> list[Any]:
         parts = [data[name] for name in sorted(data)] if isinstance(data, DatasetDict) else [data]
         return [part.with_format(None) for part in parts]
     except Exception as error:
-        raise ValueError(f"no whole data set ({_first_line(error)})") from error
+        raise ValueError(f"no whole data set ({first_line(error)})") from error
 
 
 _READERS: dict[str, FileReader] = {
@@ -450,7 +455,3 @@ _READERS: dict[str, FileReader] = {
 def kinds() -> str:
     """The kinds of files that can be read, in words."""
     return ", ".join(_READERS)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -137,19 +136,20 @@ def _collect(
 
 
 TRIED = 200
-"""Documents with which the tokenizer is tried before a collection, at most."""
+"""Records of the corpus with which the tokenizer is tried before a collection, at most."""
 
 
 def _examine(job: Collection, files: list[Path], say: Say) -> None:
     """Try the tokenizer on the first documents, and say what the user should know of it."""
     from neurolocal.corpus import documents
 
-    found = documents(files, text_field=job.config.text_field)
+    chat = job.subject.chat_template
+    render = None if chat is None else chat.render
     try:
-        texts = [document.text for document in itertools.islice(found, TRIED)]
+        found = list(documents(files, text_field=job.config.text_field, render=render, most=TRIED))
     except CorpusError:  # the collection will say it
         return
-    for line in job.subject.examine(texts, control=job.config.control_tokens):
+    for line in job.subject.examine([d.text for d in found], control=job.config.control_tokens):
         say(f"collect: {line}")
 
 
@@ -230,4 +230,5 @@ def _same_rows(job: Collection, files: list[Path], cursor: Cursor) -> bool:
         after = next((b.after for b in batches if b.after.batches >= cursor.batches), None)
     except CorpusError:
         return False
-    return after is not None and after.facts() == cursor.facts()
+    # Checkpoints of 0.1.0 did not count control tokens.
+    return after is not None and after.facts() | {"control": 0} == cursor.facts() | {"control": 0}

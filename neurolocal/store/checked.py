@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from jaxtyping import Int64
 
-from neurolocal.errors import StoreError
+from neurolocal.errors import StoreError, first_line
 from neurolocal.store.write import FORMAT, VERSION
 
 DEFLATE = 1100
@@ -138,7 +138,7 @@ class CheckedFile:
         except StoreError:
             raise
         except Exception as error:
-            said = (str(error).strip().splitlines() or [""])[0][:80]
+            said = first_line(error, 80)
             raise self.bad(f"{what} cannot be read ({type(error).__name__}: {ascii(said)[1:-1]})") from error
 
     def texts(self, base: str, name: str) -> list[str]:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from neurolocal.errors import first_line
+
 OPEN, CLOSE = "\ue3f0", "\ue3f1"
 """Private characters around a message's number, in the rendering that shows where messages stand."""
 
@@ -52,7 +54,7 @@ class ChatTemplate:
             tokens: dict[str, Any] = self._tokens
             found: Any = render_jinja_template([list(messages)], chat_template=self.template, **tokens)
         except Exception as error:  # a template is foreign code: it raises what it likes
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+            first = first_line(error, 120)
             raise ValueError(f"the chat template refuses it: {first}") from error
         return found[0][0].removeprefix(self._tokens["bos_token"])
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from neurolocal.errors import SubjectError
+from neurolocal.errors import SubjectError, first_line
 from neurolocal.files import cache_folder
 from neurolocal.subject.gguf_header import MAGIC, read_header, read_tensors
 from neurolocal.subject.gguf_parts import gguf_parts, join_parts
@@ -163,7 +163,7 @@ def _convert(source: Path, folder: Path, path: Path) -> None:
         )
         model, info = loaded
     except Exception as error:  # transformers raises many types here
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        first = first_line(error, 200)
         raise SubjectError(
             f"dequantising {path}: transformers cannot read it ({type(error).__name__}: {first}). "
             "Give the model as a Hugging Face folder instead."

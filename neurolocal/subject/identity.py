@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neurolocal.errors import SubjectError
+from neurolocal.errors import SubjectError, first_line
 from neurolocal.subject.experts import deviations
 from neurolocal.subject.model import Subject
 
@@ -168,7 +168,7 @@ def _pass(subject: Subject, layers: Iterable[int]) -> dict[int, Seen]:
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        first = (str(error).strip().splitlines() or [""])[0][:160]
+        first = first_line(error)
         raise SubjectError(
             f"checking where the neurons of {subject.name} are: its blocks are not like those of other decoders "
             f"({type(error).__name__}: {first}). Use another model."

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neurolocal.errors import SubjectError
+from neurolocal.errors import SubjectError, first_line
 
 if TYPE_CHECKING:
     from neurolocal.subject.native import NativeConfig
@@ -131,13 +131,13 @@ def _read(path: Path) -> dict[str, Float[Tensor, "..."]]:
         there = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise SubjectError(
-            f"loading the subject {path}: it is damaged, or holds more than tensors ({_first_line(error)}), and code "
-            "in a checkpoint is never run. Save its state_dict alone, or copy the file again."
+            f"loading the subject {path}: it is damaged, or holds more than tensors ({first_line(error, 120)}), and "
+            "code in a checkpoint is never run. Save its state_dict alone, or copy the file again."
         ) from error
     except Exception as error:  # a truncated file raises many types
         raise SubjectError(
             f"loading the subject {path}: the checkpoint is cut short or damaged ({path.stat().st_size:,} bytes; "
-            f"{type(error).__name__}: {_first_line(error)}). Copy the file again."
+            f"{type(error).__name__}: {first_line(error, 120)}). Copy the file again."
         ) from error
     if not isinstance(there, dict) or not there or not all(_is_weight(name, x) for name, x in there.items()):
         raise SubjectError(
@@ -181,7 +181,3 @@ def _facing_right(
         else x
         for name, x in weights.items()
     }
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from neurolocal.errors import SubjectError
+from neurolocal.errors import SubjectError, first_line
 from neurolocal.subject.folder import check_folder, require_plain_file
 from neurolocal.subject.gguf import dequantised, gguf_tokenizer, gguf_tokenizer_line, is_gguf
 from neurolocal.subject.identity import check_identity
@@ -174,6 +174,4 @@ def _placed(model: Any, device: str | None) -> Any:
     try:
         return model.to(device).eval().requires_grad_(False)
     except (RuntimeError, AssertionError) as error:
-        raise SubjectError(
-            f"moving the subject to {device}: {str(error).splitlines()[0]}. Choose another --device."
-        ) from error
+        raise SubjectError(f"moving the subject to {device}: {first_line(error)}. Choose another --device.") from error

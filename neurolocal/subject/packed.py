@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64, Integer
 from torch import Tensor
 
+from neurolocal.errors import first_line
 from neurolocal.records import Site
 from neurolocal.subject.model import Subject
 from neurolocal.subject.routed import Activations, Routed
@@ -142,7 +143,7 @@ class Packed:
             except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
                 if self._compared:
                     raise
-                self._give_up(f"{type(error).__name__}: {str(error).splitlines()[:1]}")
+                self._give_up(f"{type(error).__name__}: {first_line(error)}")
         if not self.packs:
             for layer, plan in plans.items():
                 self._run_plain(row, layer, plan)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from neurolocal.errors import SubjectError
+from neurolocal.errors import SubjectError, first_line
 from neurolocal.subject.folder import check_sizes
 from neurolocal.subject.quantised import DEQUANTISED, cast_rest, dequantising, quantisation
 from neurolocal.subject.weights import require_tensors
@@ -100,7 +100,7 @@ def _model_class(config: Any, folder: Path) -> Any:
 
 
 def _refusal(folder: Path, error: Exception, *, quantised: str | None = None) -> SubjectError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:240]
+    first = first_line(error, 240)
     if quantised is not None:
         return SubjectError(
             f"loading the subject {folder}: its weights are quantised by {quantised}, and transformers cannot read "

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from neurolocal.config import sha256
-from neurolocal.errors import SubjectError
+from neurolocal.errors import SubjectError, first_line
 from neurolocal.files import cache_folder, write_text
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ def _translate(hf_config: Any, n_layers: int) -> list[str]:
     except Exception as error:  # the adapters raise many types for an unknown architecture
         raise SubjectError(
             f"looking for the neurons of a {kind}: TransformerLens {version('transformer-lens')} has no adapter for "
-            f"it ({_first_line(error)}). Use a model from its list of supported architectures."
+            f"it ({_reason(error)}). Use a model from its list of supported architectures."
         ) from error
     block, mlp = BLOCK, [""] * n_layers
     try:
@@ -115,7 +115,7 @@ def _translate(hf_config: Any, n_layers: int) -> list[str]:
         if not all(mlp):
             raise SubjectError(
                 f"looking for the neurons of a {kind}: it has no MLP with one out projection a layer, and no experts "
-                f"({_first_line(error)}). Attention-only and state-space models cannot be read."
+                f"({_reason(error)}). Attention-only and state-space models cannot be read."
             ) from error
     names = [f"blocks.{layer}.{name}" for name in block for layer in range(n_layers)]
     paths = [_path(adapter, name) for name in [*names, *ENDS]]
@@ -137,6 +137,5 @@ def _version(package: str) -> str:
         return "absent"
 
 
-def _first_line(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return first.partition(". Available")[0][:160]  # TransformerLens lists all that it knows
+def _reason(error: Exception) -> str:
+    return first_line(error, 1000).partition(". Available")[0][:160]  # TransformerLens lists all that it knows

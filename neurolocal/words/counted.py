@@ -37,7 +37,8 @@ def counted_positions(
     counted = np.arange(tokens.shape[1])[None] < length[:, None]
     if config.get("skip_special"):
         counted &= ~special[tokens]
-    if config.get("count_roles") is not None and parts is not None:
+    if config.get("count_roles") is not None:
+        assert parts is not None, "count_roles needs the parts of the rows"
         counted &= of_roles(parts, config["count_roles"], tokens.shape[1])
     if config.get("bos") == "prepend":
         counted[:, :1] = bool(config.get("count_bos"))

@@ -113,3 +113,23 @@ def test_a_line_of_another_encoding_is_skipped(tmp_path) -> None:
     assert [d.text for d in documents([path], skipped=skipped)] == ["x"]
     assert skipped.counts == {"not UTF-8": 1}
     assert r"byte 13 of the line is b'\xe9'" in skipped.first["not UTF-8"]
+
+
+@pytest.mark.parametrize("most", [0, 1, 4, 5, 7, 99])
+def test_at_most_so_many_records_are_read(most, tmp_path) -> None:
+    """Broken ones count, so that a corpus without one document is not read to its end."""
+    paths = []
+    for name in ("a", "b", "c"):
+        paths.append(tmp_path / f"{name}.jsonl")
+        paths[-1].write_text("\n".join([line(f"{name}0"), "broken", line(f"{name}2")]))
+    skipped = SkipCounts()
+    found = [d.text for d in documents(paths, skipped=skipped, most=most)]
+    whole = [text for name in "abc" for text in (f"{name}0", None, f"{name}2")][:most]
+    assert found == [text for text in whole if text is not None]
+    assert skipped.counts.total() == whole.count(None)
+
+
+def test_a_name_with_control_characters_is_written_out(tmp_path) -> None:
+    (tmp_path / "a.jsonl").write_text(line("x"))
+    (tmp_path / "b\x1b[31m.pdf").touch()
+    assert "'b\\x1b[31m.pdf'" in corpus_listing(tmp_path).line()

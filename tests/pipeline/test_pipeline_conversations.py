@@ -61,6 +61,10 @@ def test_only_the_assistants_positions_compete(store) -> None:
     assert store.manifest["config"]["count_roles"] == ["assistant"]
 
 
+def test_the_tokenizer_was_tried_on_the_conversations(store) -> None:
+    assert store.manifest["tokenizer"]["tried"]["texts"] == 31
+
+
 def test_the_store_is_whole_to_the_checks_own_rule(store) -> None:
     assert check(store.path, progress=False).faults == ()
 

@@ -41,3 +41,10 @@ def test_no_rows_and_no_positions() -> None:
     for shape in ((0, 5), (3, 0)):
         tokens, length = np.zeros(shape, np.int64), np.zeros(shape[0], np.int64)
         assert counted_positions(tokens, length, special=special, config={"bos": "prepend"}).shape == shape
+
+
+def test_roles_need_the_parts() -> None:
+    """Without them every position would count, and nobody would notice."""
+    tokens, length, special = np.zeros((2, 3), np.int64), np.array([3, 1]), np.array([True])
+    with pytest.raises(AssertionError, match="count_roles needs the parts"):
+        counted_positions(tokens, length, special=special, config={"count_roles": ["user"]})

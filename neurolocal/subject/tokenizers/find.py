@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from neurolocal.errors import SubjectError
+from neurolocal.errors import SubjectError, first_line
 from neurolocal.subject.names import snapshot
 from neurolocal.subject.tokenizers.roles import added_tokens, read_roles
 from neurolocal.subject.tokenizers.tokenizer import Tokenizer
@@ -46,7 +46,7 @@ def find_tokenizer(
     except SubjectError:
         raise
     except Exception as error:  # huggingface_hub and transformers raise OSError, ValueError, KeyError, ImportError …
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        first = first_line(error)
         what = "the local hub cache has no whole" if source == name else "no usable"
         raise SubjectError(
             f"loading the tokenizer of {folder}: {what} tokenizer at {source} ({type(error).__name__}: {first}). "

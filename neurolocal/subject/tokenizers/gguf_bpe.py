@@ -14,8 +14,7 @@ from neurolocal.errors import SubjectError
 from neurolocal.subject.tokenizers.gguf_fields import GGUFVocabulary
 from neurolocal.subject.tokenizers.gguf_pre import AS_OF, DEFAULT, DIGIT, GPT2, PRE_TOKENIZERS, PreTokenizer
 from neurolocal.subject.tokenizers.gguf_special import special_tokens
-
-SPACE = "\u2581"
+from neurolocal.subject.tokenizers.texts import SPACE, byte_letters
 
 DIGITS = {"type": "Digits", "individual_digits": True}
 
@@ -81,13 +80,6 @@ def added_tokens(vocabulary: GGUFVocabulary) -> list[dict[str, Any]]:
         }
         for i in sorted(special.control | special.user)
     ]
-
-
-def byte_letters() -> list[str]:
-    """The letter that stands for each byte in byte-level BPE, from GPT-2's code."""
-    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
-    others = iter(range(256, 512))
-    return [chr(b) if b in printable else chr(next(others)) for b in range(256)]
 
 
 def split(pattern: str, behavior: str = "Isolated") -> dict[str, Any]:

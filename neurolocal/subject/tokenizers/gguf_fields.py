@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from neurolocal.errors import SubjectError
+from neurolocal.errors import SubjectError, first_line
 from neurolocal.subject.gguf_header import read_header
 
 WANTED = ("tokenizer.", "general.name", "general.architecture")
@@ -66,7 +66,7 @@ def read_vocabulary(path: Path) -> GGUFVocabulary:
     try:
         found = read_header(path, WANTED).values
     except Exception as error:  # a hostile file raises index, value, struct, decode, key and mapping errors
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        first = first_line(error, 120)
         raise _wrong(path, f"its metadata is cut short or damaged ({first})", "Copy the file again.") from error
     model, tokens = found.pop("tokenizer.ggml.model", None), found.pop("tokenizer.ggml.tokens", None)
     if not isinstance(model, str) or not isinstance(tokens, list) or model in ("none", "no_vocab"):

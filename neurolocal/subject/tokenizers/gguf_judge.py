@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 from neurolocal.files import write_text
 from neurolocal.subject.tokenizers.find import read_tokenizer
-from neurolocal.subject.tokenizers.gguf_bpe import SPACE, byte_letters
 from neurolocal.subject.tokenizers.gguf_fields import NORMAL, GGUFVocabulary
 from neurolocal.subject.tokenizers.gguf_pre import DEFAULT, PRE_TOKENIZERS
+from neurolocal.subject.tokenizers.texts import SPACE, byte_level
 
 RECORD = "judge.json"
 """The name of the record in the tokenizer's folder."""
@@ -114,8 +114,7 @@ def token_texts(vocabulary: GGUFVocabulary) -> list[str]:
     how = PRE_TOKENIZERS.get(vocabulary.pre or DEFAULT)
     if vocabulary.model != "gpt2" or how is None or not how.byte_level:
         return [text.replace(SPACE, " ") for text in ordinary]
-    byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
-    return [bytes(byte_of.get(letter, 32) for letter in text).decode("utf-8", "ignore") for text in ordinary]
+    return [byte_level(text).decode("utf-8", "ignore") for text in ordinary]
 
 
 def _installed() -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from neurolocal.errors import SubjectError
-from neurolocal.subject.tokenizers.gguf_bpe import OTHERWISE, SPACE
+from neurolocal.subject.tokenizers.gguf_bpe import OTHERWISE
 from neurolocal.subject.tokenizers.gguf_fields import (
     BYTE,
     CONTROL,
@@ -27,6 +27,7 @@ from neurolocal.subject.tokenizers.gguf_fields import (
     GGUFVocabulary,
 )
 from neurolocal.subject.tokenizers.gguf_special import special_tokens
+from neurolocal.subject.tokenizers.texts import SPACE
 
 DEFAULT_IDS = {"llama": {"bos": 1, "eos": 2, "unk": 0}, "t5": {"eos": 1, "unk": 2, "pad": 0}}
 """The special tokens that llama.cpp assumes where a file states none."""

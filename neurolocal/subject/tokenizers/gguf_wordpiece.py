@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from neurolocal.errors import SubjectError
-from neurolocal.subject.tokenizers.gguf_bpe import OTHERWISE, SPACE, added_tokens, split
+from neurolocal.subject.tokenizers.gguf_bpe import OTHERWISE, added_tokens, split
 from neurolocal.subject.tokenizers.gguf_fields import GGUFVocabulary
+from neurolocal.subject.tokenizers.texts import SPACE
 
 LONGEST = 4_000
 """Characters of a word, beyond which it is not looked up; the time to do so grows with their square."""

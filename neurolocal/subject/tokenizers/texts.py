@@ -90,13 +90,11 @@ def _described(part: Any) -> str:
     return "" if part is None else json.dumps(json.loads(part.__getstate__()))
 
 
-def _byte_table() -> dict[str, int]:
-    """GPT-2's table, from its paper's code: printable bytes stand for themselves, the others for U+0100 and up."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    table = {chr(b): b for b in printable}
-    for n, b in enumerate(b for b in range(256) if b not in printable):
-        table[chr(256 + n)] = b
-    return table
+def byte_letters() -> list[str]:
+    """The letter that stands for each byte, from GPT-2's code: itself where it is printable, else U+0100 and up."""
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    others = iter(range(256, 512))
+    return [chr(b) if b in printable else chr(next(others)) for b in range(256)]
 
 
-_BYTE_OF = _byte_table()
+_BYTE_OF = {letter: byte for byte, letter in enumerate(byte_letters())}

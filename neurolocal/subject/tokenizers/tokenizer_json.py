@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from neurolocal.errors import SubjectError
+from neurolocal.errors import SubjectError, first_line
 from neurolocal.subject.tokenizers.backend import ControlTokens
 from neurolocal.subject.tokenizers.texts import token_bytes
 
@@ -59,7 +59,7 @@ class JsonBackend:
             text = path.read_text(encoding="utf-8") if len(kept) == len(added) else _with(stated, kept)
             tokenizer = Tokenizer.from_str(text)
         except (Exception, *_panics()) as error:  # the library raises Exception, and panics on some files
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            first = first_line(error)
             raise SubjectError(
                 f"reading the tokenizer {path}: the file is damaged, or of a newer kind than the package tokenizers "
                 f"knows ({type(error).__name__}: {first}). Copy the file again, or update tokenizers."

@@ -23,7 +23,7 @@ from jaxtyping import Int64
 from neurolocal.errors import SubjectError
 from neurolocal.files import write_text
 from neurolocal.subject.tokenizers.backend import ControlTokens
-from neurolocal.subject.tokenizers.texts import sentencepiece_bytes
+from neurolocal.subject.tokenizers.texts import SPACE, sentencepiece_bytes
 
 
 class ModelBackend:
@@ -50,7 +50,7 @@ class ModelBackend:
         bytes_too = any(processor.is_byte(i) for i in range(n))
         self.kind = "SentencePiece with bytes" if bytes_too else "SentencePiece"
         probe = "a  b\u00a0\ufb01"  # two spaces, a space that does not break, a ligature: what a normaliser changes
-        self.faithful = bytes_too and processor.normalize(probe).replace("\u2581", " ").lstrip(" ") == probe
+        self.faithful = bytes_too and processor.normalize(probe).replace(SPACE, " ").lstrip(" ") == probe
 
     @classmethod
     def read(cls, path: Path, *, d_vocab: int | None, more: Mapping[int, tuple[str, bool]]) -> ModelBackend:

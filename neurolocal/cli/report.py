@@ -46,5 +46,5 @@ def report(
             return click.echo(reports.report_json(store, rows, side=side), nl=False)
         if kind == "csv":
             return click.echo(reports.report_csv(rows), nl=False)
-        verdicts = reports.layer_verdicts(store, chosen, side=side)
+        verdicts = {layer: reports.layer_verdicts(store, layer, side=side) for layer in chosen}
         return reports.print_table(rows, out=sys.stdout, limit=shown, verdicts=verdicts)

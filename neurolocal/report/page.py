@@ -25,7 +25,7 @@ from neurolocal.render.spans import Span, spans
 from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.report.facts import run_facts, subject_name
 from neurolocal.report.layer import Layer, read_layer
-from neurolocal.report.rows import NeuronRow, neuron_row, report_object
+from neurolocal.report.rows import LayerVerdicts, NeuronRow, layer_verdicts, neuron_row, report_object
 from neurolocal.report.sections import WordList, figures, word_lists
 from neurolocal.report.statistics import neuron_statistics
 from neurolocal.store import Store
@@ -44,16 +44,6 @@ class Card:
     statistics: str
     examples: list[tuple[Example, str, list[Span]]]
     """Each with its subset, and its spans; both texts are already made visible."""
-
-
-@dataclass(frozen=True)
-class LayerSummary:
-    """The verdicts of a whole layer, including the neurons that are not in the table."""
-
-    layer: int
-    neurons: int
-    counts: dict[str, int]
-    """Every verdict with its number of neurons, in the order of `VERDICTS`; empty if there is no verdict."""
 
 
 def write_page(
@@ -89,13 +79,13 @@ def page(
     templates = _templates()
     listed: list[NeuronRow] = []
     detailed: list[Card] = []
-    summaries: list[LayerSummary] = []
+    summaries: list[LayerVerdicts] = []
     for layer in store.require_layers(None if layers is None else list(layers)):
         read = read_layer(store, layer, side=side)
         best = [neuron_row(read, neuron) for neuron in read.ranked()[:rows]]
         listed += best
         detailed += [_card(read, row) for row in best[:cards] if row.verdict != "dead"]
-        summaries.append(_summary(read))
+        summaries.append(layer_verdicts(store, layer, side=side))
     style, script = (_source(templates, name) for name in ("page.css", "page.js"))
     return templates.get_template("page.html").render(
         style=markup(style),
@@ -145,12 +135,6 @@ def _joined(pieces: list[Span]) -> list[Span]:
         else:
             joined.append(piece)
     return joined
-
-
-def _summary(read: Layer) -> LayerSummary:
-    table = read.tables["verdict"]
-    counts = Counter() if table is None else Counter(table.verdict)
-    return LayerSummary(read.layer, len(read.index), {name: counts[name] for name in VERDICTS} if counts else {})
 
 
 def _templates() -> Environment:

@@ -221,21 +221,19 @@ def _fields(row: NeuronRow) -> dict[str, Any]:
 class LayerVerdicts(NamedTuple):
     """The verdicts of a whole layer, however many of its neurons are listed."""
 
+    layer: int
     neurons: int
     """Neurons that were collected."""
     counts: dict[str, int]
-    """Verdicts by name, in the order of `VERDICTS`; empty where there are none."""
+    """Every verdict with its number of neurons, in the order of `VERDICTS`; empty where the stage has not run."""
 
 
-def layer_verdicts(store: Store, layers: Iterable[int], *, side: Side = "largest") -> dict[int, LayerVerdicts]:
-    """The verdicts of each layer, from the table alone."""
-    found = {}
-    for layer in layers:
-        table = store.evidence("verdict", layer, side)
-        tally = Counter[str](() if table is None else table.verdict)
-        counts = {name: tally[name] for name in VERDICTS if tally[name]}
-        found[layer] = LayerVerdicts(len(store.neurons(layer)), counts)
-    return found
+def layer_verdicts(store: Store, layer: int, *, side: Side = "largest") -> LayerVerdicts:
+    """The verdicts of a layer, from the table alone."""
+    table = store.evidence("verdict", layer, side)
+    tally = Counter[str](() if table is None else table.verdict)
+    counts = {name: tally[name] for name in VERDICTS} if tally else {}
+    return LayerVerdicts(layer, len(store.neurons(layer)), counts)
 
 
 def verdict_counts(rows: Iterable[NeuronRow]) -> dict[str, int]:

@@ -51,8 +51,9 @@ def print_table(
         screen.print(Text("no neurons to report"))
     for i, (layer, group) in enumerate(layers):
         shown = [row for row in group if not row.score < least][:limit]
-        n, tally = (verdicts or {}).get(layer) or LayerVerdicts(len(group), verdict_counts(group))
-        counts = ", ".join(f"{n:,} {name}" for name, n in tally.items())
+        whole = (verdicts or {}).get(layer)
+        n, tally = (len(group), verdict_counts(group)) if whole is None else (whole.neurons, whole.counts)
+        counts = ", ".join(f"{many:,} {name}" for name, many in tally.items() if many)
         head = f"layer {layer} · {n:,} neurons · {counts or 'no verdict yet'}"
         screen.print(Text(("\n" if i else "") + head, style="bold"), no_wrap=True, overflow="ellipsis")
         screen.print(_table(shown, wide=screen.width >= WIDE))

@@ -64,7 +64,7 @@ def test_the_head_counts_the_whole_layer_and_not_what_is_listed(small_store) -> 
     store = small_store(seed=2)
     rows = report_rows(store, [2], limit=3)
     out = io.StringIO()
-    print_table(rows, out=out, width=100, verdicts=layer_verdicts(store, [2]))
+    print_table(rows, out=out, width=100, verdicts={2: layer_verdicts(store, 2)})
     counts = Counter(store.evidence("verdict", 2).verdict)
     assert out.getvalue().startswith("layer 2 · 12 neurons · ")
     assert all(f"{n} {name}" in out.getvalue() for name, n in counts.items())

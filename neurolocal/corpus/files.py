@@ -1,8 +1,9 @@
 """Which files make a corpus: those of a known kind in a folder and below it, in the order of their paths.
 
 Links are followed, each folder once. Left out, and said: hidden files and folders (`.cache/`, `.ipynb_checkpoints/`),
-files of other kinds, and what stands beside a corpus without being one (`README.txt`, `requirements.txt`).
-Invariant: the list depends on the names in the folder alone. Cost: one walk.
+files of other kinds, `.json` files that are not one object a line, and what stands beside a corpus without being one
+(`README.txt`, `requirements.txt`).
+Invariant: the list depends on the names in the folder, and on the first line of `.json` files. Cost: one walk.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from neurolocal.corpus.readers import is_saved_dataset, kinds, reader_of
+from neurolocal.corpus.readers import is_one_value, is_saved_dataset, kinds, reader_of
 from neurolocal.errors import CorpusError
 
 BESIDE = frozenset(
@@ -57,6 +58,11 @@ def corpus_listing(corpus: str | Path) -> CorpusListing:
     if path.is_file():
         if reader_of(path) is None:
             raise CorpusError(f"reading the corpus {path}: unknown kind of file. Give one of {kinds()}, or a folder.")
+        if is_one_value(path):
+            raise CorpusError(
+                f"reading the corpus {path}: it is JSON, but not one object a line. Convert a list of objects: "
+                f"jq -c '.[]' {path.name} > corpus.jsonl."
+            )
         return CorpusListing([path], {})
     if not path.is_dir():
         raise CorpusError(f"reading the corpus {path}: no such file or folder. Check the path.")
@@ -99,5 +105,7 @@ def _walk(folder: Path, seen: set[str]) -> Iterator[tuple[Path, str]]:
             yield path, "of other kinds"
         elif path.suffix.lower() == ".txt" and path.stem.lower().partition(".")[0] in BESIDE:
             yield path, "about the corpus"
+        elif is_one_value(path):
+            yield path, "JSON, but not one object a line"
         else:
             yield path, ""

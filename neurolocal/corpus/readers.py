@@ -13,6 +13,7 @@ import gzip
 import io
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -189,6 +190,18 @@ def reader_of(path: Path) -> FileReader | None:
     return None
 
 
+def is_one_value(path: Path) -> bool:
+    """Whether a `.json` file is one JSON value, as settings are, and not one object a line; by its first line."""
+    reader = reader_of(path)
+    if reader is None or not re.search(r"\.json(\.gz|\.zst)?$", path.name.lower()):
+        return False
+    try:
+        first = next(reader(path, 0, ""), None)
+    except Exception:  # what is wrong with the file is said when it is read
+        return False
+    return first is not None and isinstance(first[2], Defect) and first[2].reason in NO_OBJECT
+
+
 def _read_lines(unpack: Callable[[io.BufferedReader], io.BufferedReader]) -> FileReader:
     def read(path: Path, first: int, text_field: str) -> Iterator[tuple[int, int, Record]]:
         with path.open("rb") as raw:
@@ -210,15 +223,19 @@ def _read_lines(unpack: Callable[[io.BufferedReader], io.BufferedReader]) -> Fil
     return read
 
 
+NO_OBJECT = ("not JSON", "not a JSON object")
+"""Why a line is no record."""
+
+
 def _parse(line: bytes, text_field: str) -> Record:
     try:
         value = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         return Defect("not UTF-8", f"byte {error.start:,} of the line is {line[error.start : error.start + 1]!r}")
     except (ValueError, RecursionError):
-        return Defect("not JSON", repr(line[:40])[2:-1])
+        return Defect(NO_OBJECT[0], repr(line[:40])[2:-1])
     if not isinstance(value, dict):
-        return Defect("not a JSON object", type(value).__name__)
+        return Defect(NO_OBJECT[1], type(value).__name__)
     return _document(value, text_field)
 
 

@@ -133,3 +133,19 @@ def test_a_name_with_control_characters_is_written_out(tmp_path) -> None:
     (tmp_path / "a.jsonl").write_text(line("x"))
     (tmp_path / "b\x1b[31m.pdf").touch()
     assert "'b\\x1b[31m.pdf'" in corpus_listing(tmp_path).line()
+
+
+@pytest.mark.parametrize("data", ['{\n  "name": 1\n}\n', '[\n{"text": "x"}\n]\n', '[{"text": "x"}]', '"a text"'])
+def test_json_that_is_not_one_object_a_line(data, tmp_path) -> None:
+    """Settings beside a corpus are not thousands of broken records."""
+    (tmp_path / "info.json").write_text(data)
+    (tmp_path / "lines.json").write_text(line("x"))
+    (tmp_path / "odd.json.gz").write_bytes(gzip.compress(data.encode()))
+    (tmp_path / "cut.json.gz").write_bytes(gzip.compress(line("x").encode() * 99)[:-9])
+    listing = corpus_listing(tmp_path)
+    assert [path.name for path in listing.files] == ["cut.json.gz", "lines.json"]
+    assert listing.left == {"JSON, but not one object a line": ["info.json", "odd.json.gz"]}
+    with pytest.raises(
+        CorpusError, match=r"it is JSON, but not one object a line\. Convert .* jq -c '\.\[\]' info\.json"
+    ):
+        corpus_files(tmp_path / "info.json")

@@ -168,7 +168,7 @@ def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -
     if not examples:
         _indented(screen, Text("none"))
     for example in shown:
-        head = Text.assemble((f"{example.rank:>2}", "dim"), f"  {number(example.activation)}")
+        head = Text.assemble((f"{example.rank + 1:>2}", "dim"), f"  {number(example.activation)}")
         subset = visible(read.subset(example), limit=LONGEST)
         origin = f" · {subset}" if subset else ""
         head.append(f"  row {example.row}, position {example.position}{origin}", style="dim")

@@ -142,7 +142,7 @@ def test_its_settings_are_a_table_of_the_run_a_table_of_the_readme_and_flags(vow
     settings = importlib.import_module("settings")
     sys.path.remove(str(ROOT / "scripts"))
     config = tables()["vowels"]
-    readme = settings.filled((vowels / "README.md").read_text(), "vowels", config)
+    readme = settings.with_settings((vowels / "README.md").read_text(), "vowels", config)
     assert "| `letters` | `aeiou` | Letters that are vowels. |" in readme
     done = CliRunner().invoke(cli, ["vowels", "--help"])
     assert "--letters" in done.output

@@ -45,7 +45,7 @@ def test_missing_evidence_is_named(small_store):
     assert "none yet: neither similarity nor perturbation has measured this neuron" in text
     assert "examples · largest activation · 1 of 4" in text
     assert "nan" not in text.lower()
-    assert "examples · smallest activation\n 0  -9.00" in shown(small_store(), 2, 0, width=100, side="smallest")
+    assert "examples · smallest activation\n 1  -9.00" in shown(small_store(), 2, 0, width=100, side="smallest")
 
 
 def test_a_neuron_or_layer_that_is_not_in_the_store(small_store):

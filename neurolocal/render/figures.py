@@ -29,6 +29,8 @@ class Figure:
     """The figure as a number; NaN if unknown."""
     null_number: float = nan
     """The null as a number; NaN if unknown."""
+    meaning: str = ""
+    """What the figure is, in one plain sentence; empty if its name says it."""
 
 
 def number(value: float) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from neurolocal.literals import Side
-from neurolocal.records import TABLES, Example, Experts, Statistics
+from neurolocal.records import TABLES, Example, Experts, LogitEffects, Statistics
 from neurolocal.store import Store
 
 
@@ -84,6 +84,11 @@ class Layer:
             if isfinite(value):
                 found[table.measure[i]] = (value, low, high, control)
         return found
+
+    @cached_property
+    def effects(self) -> LogitEffects | None:
+        """The direct logit effects of the layer; None if the store holds none."""
+        return self.store.logit_effects(self.layer)
 
     @cached_property
     def substitute_rows(self) -> Mapping[int, list[int]]:

@@ -21,7 +21,10 @@ from neurolocal.render.figures import number, percent
 from neurolocal.render.spans import SHADES, Span, spans
 from neurolocal.render.terminal import Out, console, verdict_text
 from neurolocal.render.visible import LONGEST, counted, visible
+from neurolocal.report.histogram import histogram
 from neurolocal.report.layer import Layer, read_layer
+from neurolocal.report.logit_effects import promoted, suppressed
+from neurolocal.report.repeats import repeats
 from neurolocal.report.rows import NeuronRow, neuron_row
 from neurolocal.report.sections import figures, word_lists
 from neurolocal.report.statistics import neuron_statistics
@@ -121,6 +124,9 @@ def _statistics(screen: Console, read: Layer, neuron: int) -> None:
         above = [f"> {level:g} {percent(share)}" for level, share in zip(THRESHOLDS, s.above, strict=True)]
         shape = f"skewness {number(s.skewness)} · kurtosis {number(s.kurtosis)}"
         _indented(screen, Text(f"{' · '.join(above)} · {shape}"))
+    drawn = histogram(read, neuron)
+    if drawn is not None:
+        _indented(screen, Text(f"{drawn.text}\n{drawn.meaning}"))
     cases, at = read.store.cases(read.layer), read.index[neuron]
     if cases is not None:
         for i, case in enumerate(CASES):
@@ -130,20 +136,11 @@ def _statistics(screen: Console, read: Layer, neuron: int) -> None:
 
 def _logits(screen: Console, read: Layer, neuron: int) -> None:
     """The tokens that the neuron's output promotes and suppresses."""
-    effects = read.store.logit_effects(read.layer)
-    if effects is None:
+    if read.effects is None:
         return
-    at, vocabulary = read.index[neuron], read.store.vocabulary
     _heading(screen, "direct logit effect")
-    for name, tokens, values in (
-        ("promotes", effects.promoted[at], effects.promoted_effect[at]),
-        ("suppresses", effects.suppressed[at], effects.suppressed_effect[at]),
-    ):
-        shown = [
-            f"{visible(text, limit=LONGEST)} {number(float(value))}"
-            for text, value in zip(vocabulary.str_tokens(tokens), values, strict=True)
-            if text  # stores of version 0.1.0 list ids of a padded vocabulary
-        ]
+    for name, effects in (("promotes", promoted(read, neuron)), ("suppresses", suppressed(read, neuron))):
+        shown = [f"{visible(e.token, limit=LONGEST)} {number(e.effect)}" for e in effects]
         _indented(screen, Text(f"{name} {', '.join(shown)}"))
 
 
@@ -167,11 +164,13 @@ def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -
     _heading(screen, f"examples · {read.side} activation{more}")
     if not examples:
         _indented(screen, Text("none"))
-    for example in shown:
+    for example, same in zip(shown, repeats(shown), strict=True):
         head = Text.assemble((f"{example.rank + 1:>2}", "dim"), f"  {number(example.activation)}")
         subset = visible(read.subset(example), limit=LONGEST)
         origin = f" · {subset}" if subset else ""
         head.append(f"  row {example.row}, position {example.position}{origin}", style="dim")
+        if same is not None:
+            head.append(f" · nearly the text of {shown[same].rank + 1}", style="dim")
         screen.print(head)
         _indented(screen, _window(example, read, marked=not screen.is_terminal), columns=4)
 

@@ -1,9 +1,9 @@
-"""One self-contained HTML page: the facts of the run, verdicts by layer, the ranked table, and a card for the best.
+"""One self-contained HTML page: facts of the run, verdicts by layer, ranked neurons with excerpts, cards of the best.
 
 Invariant: the page requests nothing from any network; its policy forbids it. All text of the corpus, the subject and
 the LLM is made visible, then escaped by the template. None of it enters the style or the script, and the policy allows
 only these two, by their hashes. The same store gives the same bytes.
-Cost: about 300 bytes a table row and 10 to 30 KB a card.
+Cost: about 1 KB a table row and 10 to 40 KB a card.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from neurolocal.files import write_text
 from neurolocal.literals import VERDICTS, Side
@@ -24,7 +24,9 @@ from neurolocal.render.page_templates import digest, environment, markup
 from neurolocal.render.spans import Span, spans
 from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.report.facts import run_facts, subject_name
+from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.layer import Layer, read_layer
+from neurolocal.report.logit_effects import TokenEffect, promoted, suppressed
 from neurolocal.report.rows import LayerVerdicts, NeuronRow, layer_verdicts, neuron_row, report_object
 from neurolocal.report.sections import WordList, figures, word_lists
 from neurolocal.report.statistics import neuron_statistics
@@ -32,6 +34,26 @@ from neurolocal.store import Store
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+
+EXCERPTS = 3
+"""Examples of a neuron without a card that the page shows, cut short."""
+
+EXCERPT_BEFORE, EXCERPT_AFTER = 12, 5
+"""Tokens around the peak that an excerpt shows."""
+
+TOKENS = 6
+"""Promoted and suppressed tokens that a card shows."""
+
+
+class ShownExample(NamedTuple):
+    """An example as the page shows it; both texts are already made visible."""
+
+    example: Example
+    subset: str
+    pieces: list[Span]
+    repeats: int | None
+    """Number, from 1, of a stronger example with nearly the same text."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +64,21 @@ class Card:
     figures: list[Figure]
     word_lists: list[WordList]
     statistics: str
-    examples: list[tuple[Example, str, list[Span]]]
-    """Each with its subset, and its spans; both texts are already made visible."""
+    histogram: Histogram | None
+    effects: list[tuple[str, list[TokenEffect]]]
+    """`promotes` and `suppresses`; empty without direct logit effects."""
+    examples: list[ShownExample]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A neuron of the ranking."""
+
+    row: NeuronRow
+    excerpts: list[ShownExample]
+    """The strongest examples, cut short; empty where a card shows them whole."""
+    carded: bool
+    """Whether it has a card."""
 
 
 def write_page(
@@ -77,14 +112,17 @@ def page(
 ) -> str:
     """The page as text; see `write_page`."""
     templates = _templates()
-    listed: list[NeuronRow] = []
+    listed: list[Ranked] = []
     detailed: list[Card] = []
     summaries: list[LayerVerdicts] = []
     for layer in store.require_layers(None if layers is None else list(layers)):
         read = read_layer(store, layer, side=side)
-        best = [neuron_row(read, neuron) for neuron in read.ranked()[:rows]]
-        listed += best
-        detailed += [_card(read, row) for row in best[:cards] if row.verdict != "dead"]
+        for i, neuron in enumerate(read.ranked()[:rows]):
+            row = neuron_row(read, neuron)
+            carded = i < cards and row.verdict != "dead"
+            listed.append(Ranked(row, [] if carded else _excerpts(read, row), carded))
+            if carded:
+                detailed.append(_card(read, row))
         summaries.append(layer_verdicts(store, layer, side=side))
     style, script = (_source(templates, name) for name in ("page.css", "page.js"))
     return templates.get_template("page.html").render(
@@ -96,15 +134,22 @@ def page(
         ),
         subject=subject_name(store),
         facts=run_facts(store, [s.layer for s in summaries], side),
-        provenance=json.dumps({**report_object(store, listed, side=side), "neurons": len(listed)}, indent=1),
+        provenance=_provenance(store, [r.row for r in listed], side),
         side=side,
         summaries=summaries,
         verdicts=VERDICTS,
-        rows=listed,
+        ranked=listed,
         cards=detailed,
-        carded={(card.row.layer, card.row.neuron) for card in detailed},
+        excerpts=EXCERPTS,
         left_out=sum(s.neurons for s in summaries) - len(listed),
     )
+
+
+def _provenance(store: Store, rows: list[NeuronRow], side: Side) -> str:
+    """The facts of the JSON report, with the number of its neurons, and without what is the same in every report."""
+    found = report_object(store, rows, side=side)
+    del found["histogram_edges"]
+    return json.dumps({**found, "neurons": len(rows)}, indent=1)
 
 
 def _card(read: Layer, row: NeuronRow) -> Card:
@@ -113,15 +158,40 @@ def _card(read: Layer, row: NeuronRow) -> Card:
     if s.finite:
         line += f", positive at {percent(s.positive)}, mean {number(s.mean)} ± {number(s.deviation)}"
         line += f", {number(s.minimum)} to {number(s.maximum)}"
+    effects = [("promotes", promoted(read, row.neuron)), ("suppresses", suppressed(read, row.neuron))]
     return Card(
         row,
         figures(read, row.neuron),
         [words for words in word_lists(read, row.neuron) if words.on_page],
         line,
-        [
-            (example, visible(read.subset(example), limit=LONGEST), _joined(spans(example, read.store.vocabulary)))
-            for example in read.examples(row.neuron)
-        ],
+        histogram(read, row.neuron),
+        [(name, tokens[:TOKENS]) for name, tokens in effects if tokens],
+        [_shown(read, example, same) for example, same in zip(read.examples(row.neuron), row.repeats, strict=True)],
+    )
+
+
+def _excerpts(read: Layer, row: NeuronRow) -> list[ShownExample]:
+    """The strongest examples cut short; of near-duplicates only the strongest."""
+    distinct = [e for e, same in zip(read.examples(row.neuron), row.repeats, strict=True) if same is None]
+    return [_shown(read, _cut(example), None) for example in distinct[:EXCERPTS]]
+
+
+def _cut(example: Example) -> Example:
+    """An example with a shorter window."""
+    first = max(example.peak - EXCERPT_BEFORE, 0)
+    kept = slice(first, example.peak + 1 + EXCERPT_AFTER)
+    return replace(
+        example,
+        start=example.start + first,
+        tokens=example.tokens[kept],
+        activations=example.activations[kept],
+    )
+
+
+def _shown(read: Layer, example: Example, same: int | None) -> ShownExample:
+    pieces = _joined(spans(example, read.store.vocabulary))
+    return ShownExample(
+        example, visible(read.subset(example), limit=LONGEST), pieces, None if same is None else same + 1
     )
 
 

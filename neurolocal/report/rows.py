@@ -12,17 +12,20 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from neurolocal.files import write_text
 from neurolocal.literals import VERDICTS, Side
-from neurolocal.records import TABLES
+from neurolocal.records import TABLES, histogram_edges
 from neurolocal.render.figures import strict
 from neurolocal.render.visible import plain
+from neurolocal.report.histogram import bins
 from neurolocal.report.layer import Layer, read_layer
+from neurolocal.report.logit_effects import TokenEffect, promoted, suppressed
+from neurolocal.report.repeats import repeats
 from neurolocal.report.replacements import lowering, raising
 from neurolocal.report.sections import SHARES, other_evidence
 from neurolocal.store import Store
@@ -98,6 +101,14 @@ class NeuronRow:
     """Near and new words with less than half of its activation: activation / original, weakest first."""
     scores: dict[str, dict[str, float]]
     """Scores of the description and the pattern: measure -> value, low and high (95 %), control."""
+    promotes: dict[str, float]
+    """Tokens that the neuron's output promotes most: logits for an activation of 1, above the vocabulary's mean."""
+    suppresses: dict[str, float]
+    """The same of the tokens that it suppresses most."""
+    histogram: dict[int, int]
+    """Drawn positions in each bin of the report's `histogram_edges`; empty bins are left out."""
+    repeats: list[int | None]
+    """For each example the index in `tokens` of a stronger one whose text it nearly repeats; null if there is none."""
     evidence: dict[str, dict[str, float | str]]
     """Evidence of the stages that have no field here: stage -> column -> value."""
     expert: int | None = None
@@ -155,16 +166,28 @@ def neuron_row(read: Layer, neuron: int) -> NeuronRow:
         perturbation_q=read.figure("perturbation", "q", neuron),
         form=read.text("similarity", "form", neuron) or "",
         **{c: read.figure("similarity", c, neuron) for c in ("repetition", "form_q", "phrase_z")},
-        **{c: read.figure("perturbation", c, neuron) for c in ("dose", *(c for _, c in SHARES))},
+        **{c: read.figure("perturbation", c, neuron) for c in ("dose", *(share.column for share in SHARES))},
         raises={plain(word.word): word.relative for word in raising(read, neuron)},
         lowers={plain(word.word): word.relative for word in lowering(read, neuron)},
         scores={
             measure: dict(zip(("value", "low", "high", "control"), values, strict=True))
             for measure, values in read.scores(neuron).items()
         },
+        promotes=_by_token(promoted(read, neuron)),
+        suppresses=_by_token(suppressed(read, neuron)),
+        histogram=bins(read, neuron),
+        repeats=repeats(examples),
         evidence=other_evidence(read, neuron),
         **_of_expert(read, neuron),
     )
+
+
+def _by_token(effects: list[TokenEffect]) -> dict[str, float]:
+    """Text -> effect; of several tokens with one text the strongest, which comes first."""
+    found: dict[str, float] = {}
+    for e in effects:
+        found.setdefault(plain(e.token), e.effect)
+    return found
 
 
 def _of_expert(read: Layer, neuron: int) -> dict[str, Any]:
@@ -189,6 +212,7 @@ def report_object(store: Store, rows: Iterable[NeuronRow], *, side: Side = "larg
         "complete": manifest.get("complete"),
         "side": side,
         "layers": layers,
+        "histogram_edges": histogram_edges().tolist(),
         "verdicts": {str(layer): verdict_counts(row for row in rows if row.layer == layer) for layer in layers},
         "stages": {
             stage: {str(n): made for n in layers if (made := store.inputs(stage, n, side)) is not None}
@@ -215,7 +239,7 @@ EXPERT_FIELDS = ("expert", "expert_neuron", "routed", "name")
 
 
 def _fields(row: NeuronRow) -> dict[str, Any]:
-    return {name: value for name, value in asdict(row).items() if row.expert is not None or name not in EXPERT_FIELDS}
+    return {name: value for name, value in vars(row).items() if row.expert is not None or name not in EXPERT_FIELDS}
 
 
 class LayerVerdicts(NamedTuple):
@@ -265,8 +289,7 @@ def report_csv(rows: Iterable[NeuronRow]) -> str:
     names = [field.name for field in fields(NeuronRow) if experts or field.name not in EXPERT_FIELDS]
     writer.writerow(names)
     for row in rows:
-        values = asdict(row)
-        writer.writerow(_cell(values[name]) for name in names)
+        writer.writerow(_cell(getattr(row, name)) for name in names)
     return text.getvalue()
 
 

@@ -69,15 +69,16 @@ def similarity(read: Layer, neuron: int) -> list[Figure]:
         read.figure("similarity", column, neuron) for column in ("score", "null_mean", "null_sd", "z", "p", "q")
     )
     null = f"random words {fixed(mean)} ± {fixed(sd)}" if isfinite(mean) else ""
-    made = [Figure("coherence", fixed(score), null, significance(z=z, p=p, q=q), score, mean)]
+    made = [Figure("coherence", fixed(score), null, significance(z=z, p=p, q=q), score, mean, COHERENCE)]
     form = read.text("similarity", "form", neuron)
     share, p, q = (read.figure("similarity", f"form_{column}", neuron) for column in ("share", "p", "q"))
     if form:
-        made.append(Figure(f"spelling: {form}", percent(share), test=significance(p=p, q=q), number=share))
+        test = significance(p=p, q=q)
+        made.append(Figure(f"spelling: {form}", percent(share), test=test, number=share, meaning=SPELLING))
     for name, stem in (("contexts alike", "phrase"), ("texts alike (Doc2Vec)", "document")):
         score, z, p = (read.figure("similarity", f"{stem}_{column}", neuron) for column in ("score", "z", "p"))
         if isfinite(score):
-            made.append(Figure(name, fixed(score), test=significance(z=z, p=p), number=score))
+            made.append(Figure(name, fixed(score), test=significance(z=z, p=p), number=score, meaning=CONTEXTS))
     return made
 
 
@@ -90,20 +91,22 @@ def perturbation(read: Layer, neuron: int) -> list[Figure]:
         return read.figure("perturbation", column, neuron)
 
     made = []
-    for name, column in (("keep half", "half"), ("keep all", "held"), ("mean activation", "relative")):
+    for name, column, meaning in NEIGHBOURS:
         value, null = figure(column), figure(f"control_{column}")
         null_text = f"controls {percent(null)}" if isfinite(null) else ""
         test = significance(p=figure("p"), q=figure("q")) if column == "half" else ""
-        made.append(Figure(f"neighbours {name}", percent(value), null_text, test, value, null))
+        made.append(Figure(f"neighbours {name}", percent(value), null_text, test, value, null, meaning))
     auc, dose = figure("auc"), figure("dose")
-    made.append(Figure("neighbour above control", fixed(auc), "chance 0.50", number=auc, null_number=0.5))
+    made.append(Figure("neighbour above control", fixed(auc), "chance 0.50", number=auc, null_number=0.5, meaning=AUC))
     if isfinite(dose):
         curve = " → ".join(percent(figure(column)) for column in CURVE)
-        made.append(Figure("nearer words, more activation", fixed(dose), curve, number=dose, null_number=0.0))
-    for name, column in SHARES:
+        made.append(
+            Figure("nearer words, more activation", fixed(dose), curve, number=dose, null_number=0.0, meaning=DOSE)
+        )
+    for name, column, meaning in SHARES:
         value = figure(column)
         if isfinite(value):
-            made.append(Figure(name, percent(value), number=value))
+            made.append(Figure(name, percent(value), number=value, meaning=meaning))
     return made
 
 
@@ -125,34 +128,103 @@ def score(read: Layer, neuron: int) -> list[Figure]:
     made = []
     for measure, (value, low, high, control) in read.scores(neuron).items():
         if measure in SCORES:
-            name, other = SCORES[measure]
+            name, other, meaning = SCORES[measure]
             null = f"{other} {fixed(control)}" if isfinite(control) else ""
             interval = f"95 %: {fixed(low)} to {fixed(high)}" if isfinite(low) else ""
-            made.append(Figure(name, fixed(value), null, interval, value, control))
+            made.append(Figure(name, fixed(value), null, interval, value, control, meaning))
     return made
 
 
 CURVE = ("relative", "grade1", "grade2", "grade3", "control_relative")
 """The dose-response curve: columns of mean activation / original, from near words to random ones."""
 
-SHARES = (
-    ("spelling variants keep half", "variant_half"),
-    ("other capitals and spacings keep half", "form_half"),
-    ("random words spelled alike keep half", "spelled_half"),
-    ("new words of this kind keep half", "reach_half"),
-    ("other contexts keep half", "elsewhere_half"),
-    ("word alone, mean activation", "alone"),
+COHERENCE = "Mean similarity of the peak words, two by two; random words of the same frequency beside it."
+SPELLING = "Share of the peak words that have this spelling in common."
+CONTEXTS = "Similarity of the texts around the peaks, the peak words left out, against random windows of the corpus."
+AUC = "How often a near word gives more activation than a random word does."
+DOSE = (
+    "Rank correlation of a substitute's similarity and its activation, then the activation from near to random words."
 )
-"""Names and columns of the other kinds of substitutes."""
+
+NEIGHBOURS = (
+    ("keep half", "half", "Share of near words that keep at least half of the activation in the word's place."),
+    ("keep all", "held", "Share of near words that give at least as much activation as the word itself."),
+    ("mean activation", "relative", "Mean activation with a near word in the word's place, of the original."),
+)
+"""Names, columns and meanings of what near words do; each has a column of random controls beside it."""
+
+
+class Share(NamedTuple):
+    """A figure of the perturbation stage that has no null of its own."""
+
+    name: str
+    column: str
+    """Column of its table."""
+    meaning: str
+    """What it is, in one plain sentence."""
+
+
+SHARES = (
+    Share(
+        "spelling variants keep half",
+        "variant_half",
+        "Share of other spellings of the word that keep at least half of the activation.",
+    ),
+    Share(
+        "other capitals and spacings keep half",
+        "form_half",
+        "Share of its other capitals and spacings that keep at least half.",
+    ),
+    Share(
+        "random words spelled alike keep half",
+        "spelled_half",
+        "Share of random words with the shared spelling that keep at least half.",
+    ),
+    Share(
+        "new words of this kind keep half",
+        "reach_half",
+        "Share of words near to all of the neuron's words that keep at least half.",
+    ),
+    Share(
+        "other contexts keep half",
+        "elsewhere_half",
+        "Share of other places in the corpus where the neuron's words keep at least half.",
+    ),
+    Share("word alone, mean activation", "alone", "Activation of the word alone after BOS, of the original."),
+)
+"""The other kinds of substitutes."""
+
+
+class Measure(NamedTuple):
+    """A measure of the score stage that is shown."""
+
+    name: str
+    control: str
+    """Name of its control; empty if it has none."""
+    meaning: str
+    """What it is, in one plain sentence."""
+
+
+_AUC = "AUC: 1 is always right, 0.5 is chance."
 
 SCORES = {
-    "detection_auc": ("description: texts told apart", "another's"),
-    "fuzzing_auc": ("description: words told apart", "another's"),
-    "embedding_auc": ("description: texts, by vectors", "another's"),
-    "firing_f1": ("pattern: firing predicted, F1", "another's"),
-    "token_f1": ("token look-up: firing predicted, F1", ""),
+    "detection_auc": Measure(
+        "description: texts told apart", "another's", f"Which texts activate it, by the description. {_AUC}"
+    ),
+    "fuzzing_auc": Measure(
+        "description: words told apart", "another's", f"Which word activates it, by the description. {_AUC}"
+    ),
+    "embedding_auc": Measure(
+        "description: texts, by vectors", "another's", f"Texts ordered by the word vectors of the description. {_AUC}"
+    ),
+    "firing_f1": Measure(
+        "pattern: firing predicted, F1", "another's", "A pattern of words predicts where it fires, on unseen rows."
+    ),
+    "token_f1": Measure(
+        "token look-up: firing predicted, F1", "", "A list of its peak tokens does: what the pattern has to beat."
+    ),
 }
-"""Measure -> its name and the name of its control, of the measures that are shown; AUC unless the name says F1."""
+"""The measures that are shown; AUC unless the name says F1."""
 
 SECTIONS: dict[str, Section] = {
     "similarity": Section(similarity),

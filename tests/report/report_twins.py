@@ -32,6 +32,7 @@ from neurolocal.records import (
     SubstituteTable,
     SummaryTable,
     TopK,
+    histogram_edges,
 )
 from neurolocal.store import StoreContent, StoredRows, add_evidence, write_collected
 from neurolocal.verdict.table import verdict_table
@@ -198,9 +199,18 @@ class SmallStore:
             positive=np.array(above[0], np.int64),
             above=np.array(above[1:], np.int64).reshape(len(THRESHOLDS), n),
             nonfinite=np.zeros(n, np.int64),
-            sampled=0,
-            histogram=np.zeros((n, BINS), np.int64),
+            sampled=count,
+            histogram=np.array([self._histogram(v) for v in values], np.int64).reshape(n, BINS),
         )
+
+    def _histogram(self, values: np.ndarray) -> list[int]:
+        """Values a bin, one by one; a bin holds its edge that is nearer to 0."""
+        edges, counts = histogram_edges(), [0] * BINS
+        for v in values:
+            low, high = (edges[:-1] <= v, v < edges[1:]) if v >= 0 else (edges[:-1] < v, v <= edges[1:])
+            counts[int(np.flatnonzero(low & high)[0])] += 1
+        counts[BINS // 2] += self._count() - len(values)  # the neuron is silent in the rows of the others
+        return counts
 
     def _count(self) -> int:
         return sum(len(row) for row, _, _ in self.rows)

@@ -12,7 +12,7 @@ import pytest
 
 from neurolocal.errors import NeurolocalError, StoreError
 from neurolocal.render.visible import HIDDEN
-from neurolocal.report.page import page, write_page
+from neurolocal.report.page import EXCERPTS, page, write_page
 from neurolocal.report.rows import report_rows
 from neurolocal.store import Store, add_evidence
 
@@ -110,7 +110,7 @@ def test_every_neuron_is_a_row_and_the_best_have_cards(small_store):
     assert set(ids) <= links <= {a["id"] for _, a in read.tags if "id" in a}
     every = [a["id"] for _, a in read.tags if "id" in a]
     assert len(every) == len(set(every))
-    assert sum(tag == "mark" for tag, _ in read.tags) == 4 * len(ids)
+    assert sum(tag == "mark" for tag, _ in read.tags) == 4 * len(ids) + EXCERPTS * (len(rows) - len(ids))
 
 
 def test_the_number_of_neurons_left_out_is_shown(small_store):

@@ -22,6 +22,7 @@ from neurolocal.records import (
     TopK,
 )
 from neurolocal.report import page, print_table, report_json, report_rows, show
+from neurolocal.report.page import EXCERPTS
 from neurolocal.store import Store, check
 from neurolocal.verdict.table import verdict_table
 from neurolocal.words import Vocabulary
@@ -169,4 +170,5 @@ def test_views_of_a_real_store(store):
         assert out.getvalue().count("[[") == K
     text = page(store, cards=5)
     assert text.count("<article") == 5
-    assert text.count("<mark") == 5 * K
+    excerpts = [min(row.repeats.count(None), EXCERPTS) for row in report_rows(store)[5:]]
+    assert text.count("<mark") == 5 * K + sum(excerpts)

@@ -61,6 +61,8 @@ class Stage:
     """The layers and sides to look at, of those that the workspace asks for."""
     wanted: Callable[[Workspace, Any], bool] = field(default=lambda workspace, config: True)
     """Whether a whole run includes the stage with these settings."""
+    llm: bool = False
+    """Whether it asks the LLM. A whole run writes its reports before the first such stage, as well as at the end."""
 
 
 def with_indices(table: Any, neurons: Int64[np.ndarray, "neuron"]) -> Any:

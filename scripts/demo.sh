@@ -1,5 +1,12 @@
 #!/usr/bin/env bash
 # The whole job on the embedded default: SmolLM2-135M on the sample corpus. Arguments go to `neurolocal demo`.
+# llama-cpp-python, which takes longest to install, is needed by the descriptions only: everything else is done first.
 set -euo pipefail
-bash "$(dirname "${BASH_SOURCE[0]}")/install.sh" all
-exec "$(dirname "${BASH_SOURCE[0]}")/../.venv/bin/neurolocal" demo "$@"
+install="$(dirname "${BASH_SOURCE[0]}")/install.sh"
+neurolocal="$(dirname "${BASH_SOURCE[0]}")/../.venv/bin/neurolocal"
+if ! bash "$install" all --check && ! bash "$install" dev --check; then
+  bash "$install" similarity,site,glove
+  "$neurolocal" demo --until verdict "$@"
+  bash "$install" all
+fi
+exec "$neurolocal" demo "$@"

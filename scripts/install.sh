@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes or reuses .venv and installs neurolocal with the extras named in $1, pinned by constraints.txt.
 # Runs again only when pyproject.toml, constraints.txt or the extras have changed. $PYTHON chooses the interpreter.
+# With --check it installs nothing, and fails where something is to be installed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,9 +13,17 @@ python=${PYTHON:-$(command -v python3.11 || command -v python3)}
 }
 stamp=.venv/.neurolocal-$extras
 want=$(cat pyproject.toml constraints.txt | cksum)
+if [ "${2:-}" = --check ]; then
+  [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]
+  exit
+fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
-  echo "installing neurolocal[$extras] into .venv (llama-cpp-python is compiled once, some 5 to 7 minutes)"
+  case $extras in
+    all | dev | *summary*) note=" (llama-cpp-python is compiled once, some 5 to 10 minutes)" ;;
+    *) note="" ;;
+  esac
+  echo "installing neurolocal[$extras] into .venv$note"
   # Some virtual machines announce AMX and cannot run it: llama.cpp built for it dies of an illegal instruction.
   if [ -z "${CMAKE_ARGS:-}" ] && grep -qs amx_tile /proc/cpuinfo; then
     no_amx="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"

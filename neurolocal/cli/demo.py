@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from neurolocal.cli.options import example, say
+from neurolocal.cli.options import example, say, until_option
 
 
 @click.command(epilog=example("neurolocal demo --out demo"))
@@ -17,12 +17,13 @@ from neurolocal.cli.options import example, say
     "--max-rows", type=click.IntRange(1), default=600, show_default=True, help="Rows of 256 tokens to collect."
 )
 @click.option("--limit", type=click.IntRange(0), default=12, show_default=True, help="Neurons a layer to print.")
-def demo(out: Path, max_rows: int, limit: int) -> None:
+@until_option
+def demo(out: Path, max_rows: int, limit: int, until: str | None) -> None:
     """Everything, on SmolLM2-135M and the sample corpus.
 
-    Collects all 30 layers, analyses three of them, and lets the same model describe what was found. A second run
-    resumes, or says that nothing is left to do.
+    Collects all 30 layers, analyses three of them, and lets the same model describe what was found. The page can be
+    opened before the descriptions. A second run resumes, or says that nothing is left to do.
     """
     from neurolocal.pipeline.demo import run_demo
 
-    run_demo(out, max_rows=max_rows, limit=limit, say=say)
+    run_demo(out, max_rows=max_rows, limit=limit, say=say, until=until)

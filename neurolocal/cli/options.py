@@ -18,6 +18,9 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Context settings of every group."""
 
 
+until_option = click.option("--until", metavar="STAGE", help="Stop after this stage, e.g. verdict.  [default: do all]")
+
+
 class Ordered(click.Group):
     """Commands in the order in which they were added, not of the alphabet."""
 

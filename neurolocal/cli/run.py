@@ -6,17 +6,18 @@ from pathlib import Path
 
 import click
 
-from neurolocal.cli.options import example, say
+from neurolocal.cli.options import example, say, until_option
 
 
 @click.command(epilog=example("neurolocal run RUN.toml"))
 @click.argument("run_toml", type=click.Path(path_type=Path))
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Neurons a layer to print.")
-def run(run_toml: Path, limit: int) -> None:
+@until_option
+def run(run_toml: Path, limit: int, until: str | None) -> None:
     """Everything, from one file; an interrupted run resumes.
 
     The file has a table [run] (subject, corpus, store, layers, vectors, llm) and one for each stage's settings.
     """
     from neurolocal.pipeline.run import read_run, run_all
 
-    run_all(read_run(run_toml), limit=limit, say=say)
+    run_all(read_run(run_toml), limit=limit, say=say, until=until)

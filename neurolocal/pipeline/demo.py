@@ -38,8 +38,8 @@ def sample_corpus() -> Path:
     raise CorpusError(f"looking for the sample corpus: it is not in {here / 'data'}. Install the package again.")
 
 
-def run_demo(out: Path, *, max_rows: int, limit: int, say: Say) -> None:
-    """Run everything on the embedded default, results in the folder `out`."""
+def run_demo(out: Path, *, max_rows: int, limit: int, say: Say, until: str | None = None) -> None:
+    """Run everything, or up to a stage, on the embedded default; results in the folder `out`."""
     from neurolocal.subject.load import EMBEDDED, embedded_gguf
 
     say(f"neurolocal demo: SmolLM2-135M-Instruct, {max_rows} rows of 256 tokens of the sample corpus, layers {LAYERS}")
@@ -57,4 +57,4 @@ def run_demo(out: Path, *, max_rows: int, limit: int, say: Say) -> None:
             "score": ScoreConfig(limit=SCORED, texts=5, rows=48),
         },
     )
-    run_all(run, limit=limit, say=say, needs_llm=False)
+    run_all(run, limit=limit, say=say, needs_llm=False, until=until)

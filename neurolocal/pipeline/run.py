@@ -113,32 +113,42 @@ def read_run(path: Path) -> Run:
     return Run(**run)
 
 
-def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True) -> None:
+def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: str | None = None) -> None:
     """Do every stage, then print the ranked table, the paths and the times.
+
+    What an LLM makes comes last and takes longest, so the reports are also written before it is asked.
 
     Args:
         run: what to do.
         limit: neurons a layer to print.
         say: receives a line for the user at a time.
         needs_llm: whether an LLM that cannot be used ends the run; otherwise the run does without.
+        until: the last stage to do; None does all.
 
     Raises:
         NeurolocalError: a path or name of the run is wrong, which is found before anything is computed; the collection
             was stopped; or as the stages say.
     """
-    require_inputs(run, needs_llm=needs_llm)
+    stages = _stages(until)
+    require_inputs(run, needs_llm=needs_llm and any(stage.llm for stage in stages))
     times: dict[str, float] = {}
     workspace = _workspace(run, say)
     with _timed(times, "collect"):
         if not _collect(run, say):
             raise NeurolocalError("stopped while collecting; the same command resumes it")
-    for stage in all_stages():
+    reported = False
+    for stage in stages:
+        if not stage.wanted(workspace, run.config(stage)):
+            continue
+        if stage.llm and not reported and _has_not_run(stage, workspace) and not _page_is_current(run):
+            reported = True
+            with _timed(times, "first report"):
+                _report(run, limit, say)
+            say(f"the page can be opened now; {stage.name} follows")
         with _timed(times, stage.name):
-            if stage.wanted(workspace, run.config(stage)):
-                workspace = _run_with_or_without_llm(stage, workspace, run.config(stage), needs_llm=needs_llm)
+            workspace = _run_with_or_without_llm(stage, workspace, run.config(stage), needs_llm=needs_llm)
     with _timed(times, "report"):
-        _report(run, limit)
-    say(f"\nstore   {run.store}\nreport  {run.json}\npage    {run.page}")
+        _report(run, limit, say)
     say("seconds " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in times.items()))
     say(f"look at one neuron: neurolocal show {run.store} LAYER NEURON")
 
@@ -199,7 +209,28 @@ def _run_with_or_without_llm(stage: Stage, workspace: Workspace, config: Any, *,
     return workspace
 
 
-def _report(run: Run, limit: int) -> None:
+def _stages(until: str | None) -> list[Stage]:
+    """The stages up to the one of that name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    stages = all_stages()
+    names = [stage.name for stage in stages]
+    if until is not None and until not in names:
+        raise ConfigError(f"running until {until}: there is no such stage; they are {', '.join(names)}")
+    return stages if until is None else stages[: names.index(until) + 1]
+
+
+def _has_not_run(stage: Stage, workspace: Workspace) -> bool:
+    return any(workspace.inputs(stage.name, layer, side) is None for layer, side in stage.places(workspace))
+
+
+def _page_is_current(run: Run) -> bool:
+    return run.page.is_file() and run.page.stat().st_mtime >= run.store.stat().st_mtime
+
+
+def _report(run: Run, limit: int, say: Say) -> None:
     from neurolocal import report
     from neurolocal.store import Store
 
@@ -211,6 +242,7 @@ def _report(run: Run, limit: int) -> None:
         sys.stderr.flush()
         report.print_table(rows, out=sys.stdout, limit=limit)
         sys.stdout.flush()
+    say(f"\nstore   {run.store}\nreport  {run.json}\npage    {run.page}")
 
 
 @contextmanager

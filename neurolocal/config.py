@@ -80,6 +80,8 @@ class CollectConfig:
     """Runs that share the corpus."""
     seed: int = 0
     """Seed of the random sample and of the histogram's positions."""
+    dedupe: bool = False
+    """Whether a list keeps each text once: of examples with the same 16 tokens up to the peak, the strongest."""
 
     def __post_init__(self) -> None:
         _at_least(self, row_length=2, k=1, before=0, after=0, batch_size=1, shards=1, shard=0, sample=0, logits=0)

@@ -103,6 +103,8 @@ class TopK:
     """Position in the row; unused -1."""
     window: Float32[np.ndarray, "neuron k window"]
     """Activations around the peak; NaN beyond the row's ends and in unused slots."""
+    text: Int64[np.ndarray, "neuron k"] | None = None
+    """Hash of the text up to the peak, in collections that keep each text once (`dedupe`); unused 0."""
 
 
 @dataclass(frozen=True)

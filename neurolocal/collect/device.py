@@ -58,9 +58,12 @@ class DeviceState:
             torch.from_numpy(a).to(self._device, non_blocking=True)
             for a in (counted.mask, counted.rows, counted.drawn.histogram, counted.drawn.entering, counted.drawn.slots)
         )
+        text = None
+        if counted.text is not None:
+            text = torch.from_numpy(counted.text).to(self._device, non_blocking=True)
         plain.update(
-            self._tensors, x, mask, rows, drawn, signs, before=self._config.before, reduce=self._reduce
-        )  # fmt: skip
+            self._tensors, x, mask, rows, drawn, signs, before=self._config.before, text=text, reduce=self._reduce
+        )
         self._count += counted.total
         self._sampled += len(counted.drawn.histogram)
         if len(slots):

@@ -362,16 +362,29 @@ def _add(whole, fraction, value):
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _enter(kept, side, d, s, row, x, places, at, before):
-    """Insert an example into one list, in order; the last entry drops out and its window is overwritten."""
+def _enter(kept, side, d, s, row, x, places, at, before, text):
+    """Insert an example into one list, in order; the last entry drops out and its window is overwritten.
+
+    Where the list keeps each text once, the entry of the same text drops out instead, or it stays if it is as strong.
+    """
     strength, rows = kept.strength[side, d], kept.row[side, d]
-    position, slot = kept.position[side, d], kept.slot[side, d]
-    place = slot[-1]
+    position, slot, texts = kept.position[side, d], kept.slot[side, d], kept.text[side, d]
     i = len(strength) - 1
+    for same in range(len(texts)):
+        if rows[same] >= 0 and texts[same] == text[_position(places, at)]:
+            if s <= strength[same]:
+                return
+            i = same
+            break
+    place = slot[i]
     while i > 0 and s > strength[i - 1]:
         strength[i], rows[i], position[i], slot[i] = strength[i - 1], rows[i - 1], position[i - 1], slot[i - 1]
+        if len(texts):
+            texts[i] = texts[i - 1]
         i -= 1
     strength[i], rows[i], position[i], slot[i] = s, row, _position(places, at), place
+    if len(texts):
+        texts[i] = text[_position(places, at)]
     _cut(kept.window[side, d, place], x, places, at, before)
 
 
@@ -444,7 +457,7 @@ def _add_case_row(best, count, row_sums, powers, positions, low, n, kept, sums, 
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _look_closer(x, places, runs, row, j, low, extremes, near, odd, kept, sums, weakest, before):
+def _look_closer(x, places, runs, row, j, low, extremes, near, odd, kept, sums, weakest, before, text):
     """One neuron of one row that may enter a list, or that has activations which must not be counted.
 
     `x` is the row of this neuron alone; `near` is where the pieces begin that hold its extremes. `odd` states that the
@@ -465,12 +478,14 @@ def _look_closer(x, places, runs, row, j, low, extremes, near, odd, kept, sums, 
     for side in range(2):
         s = extremes[0] if side == 0 else -extremes[1]
         if s > weakest[side, j]:
-            _enter(kept, side, d, s, row, x, places, _first(x, runs, extremes[side], near[side]), before)
+            _enter(kept, side, d, s, row, x, places, _first(x, runs, extremes[side], near[side]), before, text)
             weakest[side, j] = kept.strength[side, d, -1]
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _look_closer_at_cases(x, places, gate, linear, runs, row, j, low, best, near, odd, kept, sums, weakest, before):
+def _look_closer_at_cases(
+    x, places, gate, linear, runs, row, j, low, best, near, odd, kept, sums, weakest, before, text
+):  # fmt: skip
     """The same for the sign cases."""
     d = low + j
     if odd:
@@ -484,7 +499,7 @@ def _look_closer_at_cases(x, places, gate, linear, runs, row, j, low, best, near
         s = best[case]
         if s > weakest[2 + case, j]:
             at = _first_of_case(x, gate, linear, runs, s, case, near[case])
-            _enter(kept, 2 + case, d, s, row, x, places, at, before)
+            _enter(kept, 2 + case, d, s, row, x, places, at, before, text)
             weakest[2 + case, j] = kept.strength[2 + case, d, -1]
 
 
@@ -566,13 +581,15 @@ def update(x, bits, gate, linear, batch, kept, base, first, last, before, cases,
                     continue
                 d, odd = low + j, not np.isfinite(powers[3, j])
                 extremes[0], extremes[1], near[0], near[1] = most[j], least[j], most_at[j], least_at[j]
-                _look_closer(xb[:, d], places, mine, row, j, own, extremes, near, odd, kept, sums, weakest, before)
+                _look_closer(
+                    xb[:, d], places, mine, row, j, own, extremes, near, odd, kept, sums, weakest, before, batch.text[b]
+                )
                 if cases:
                     for case in range(4):
                         case_best[case], near[case] = best[case, j], best_at[case, j]
                     _look_closer_at_cases(
                         xb[:, d], places, gate_b[:, d], linear_b[:, d], mine, row, j, own, case_best, near, odd, kept,  # pyright: ignore[reportPossiblyUnbound, reportUnboundVariable]
-                        case_sums, weakest, before,
+                        case_sums, weakest, before, batch.text[b],
                     )  # fmt: skip
         for i in range(4):
             unit = FOURTH if i == 3 else 1.0

@@ -32,6 +32,7 @@ from neurolocal.errors import ConfigError, CorpusError
 from neurolocal.provenance import Parts
 from neurolocal.records import Experts, LayerRecord, Place, Site
 from neurolocal.words.counted import counted_positions
+from neurolocal.words.repeated import text_hashes
 
 CHECKPOINT_SECONDS = 300.0
 """Seconds between checkpoints, which a kill may cost; more where writing one takes over 1.5 s (SHARE)."""
@@ -289,7 +290,8 @@ def take(
     own = config.sites or ()
     special = subject.vocabulary.special
     mask = counted_positions(batch.tokens, batch.length, special=special, config=vars(config), parts=batch.parts)
-    counted = CountedBatch.of(batch.rows, mask, progress.sampler)
+    text = text_hashes(batch.tokens) if config.dedupe else None
+    counted = CountedBatch.of(batch.rows, mask, progress.sampler, text=text)
     sites = tuple(dict.fromkeys((*own, *(SIGN_SITES if config.sign_cases else ()))))
     signs = tuple(sites.index(site) for site in SIGN_SITES) if config.sign_cases else None
 

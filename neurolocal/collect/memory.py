@@ -23,6 +23,7 @@ def neuron_bytes(config: CollectConfig) -> int:
     sides = len(SIDES) + (len(CASES) if config.sign_cases else 0)
     example = 4 * (config.before + 1 + config.after) + 4 + 8 + 4 + 4  # window, strength, row, position, slot
     sums = 2 * 4 * 8 + 2 * 4 + 8 * (2 + len(THRESHOLDS)) + (3 * len(CASES) * 8 if config.sign_cases else 0)
+    example += 8 if config.dedupe else 0  # what names the text
     return sides * config.k * example + sums + 4 * BINS + 4 * config.sample
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from neurolocal.collect import exact
 from neurolocal.records import CASES, CaseStatistics, LayerRecord, Side, Statistics, TopK
@@ -35,20 +35,46 @@ def merge(a: LayerRecord, b: LayerRecord, *, sample: Int64[np.ndarray, "sample"]
 
 
 def merge_lists(a: TopK, b: TopK, side: Side) -> TopK:
-    """The k strongest examples of each neuron's two lists."""
+    """The k strongest examples of each neuron's two lists; of the same text the strongest, where lists keep it once."""
     k = a.activation.shape[1]
-    both = [np.concatenate(pair, axis=1) for pair in (
-        (a.activation, b.activation), (a.row, b.row), (a.position, b.position), (a.window, b.window)
-    )]  # fmt: skip
-    activation, row, position, window = both
+    both = {
+        name: np.concatenate([value, getattr(b, name)], axis=1) for name, value in vars(a).items() if value is not None
+    }
+    activation, row = both["activation"], both["row"]
     strength = np.abs(activation) if side in CASES else -activation if side == "smallest" else activation
     strength = np.where(row < 0, -np.inf, strength)
-    order = np.lexsort((position, row, -strength), axis=1)[:, :k]
+    order = np.lexsort((both["position"], row, -strength), axis=1)
+    if "text" in both:
+        again = _repeated(_take(both["text"], order)) & (_take(row, order) >= 0)
+        first = np.argsort(again, axis=1, kind="stable")
+        order = _take(order, first)
+        for name, none in UNUSED.items():
+            both[name][_unordered(order, _take(again, first))] = none
+    return TopK(**{name: _take(x, order[:, :k]) for name, x in both.items()})
 
-    def take(x: np.ndarray) -> np.ndarray:
-        return np.take_along_axis(x, order if x.ndim == 2 else order[:, :, None], axis=1)
 
-    return TopK(take(activation), take(row), take(position), take(window))
+UNUSED = {"activation": np.nan, "row": -1, "position": -1, "window": np.nan, "text": 0}
+"""What an unused slot holds."""
+
+
+def _take(x: np.ndarray, order: Int64[np.ndarray, "neuron k"]) -> np.ndarray:
+    return np.take_along_axis(x, order if x.ndim == 2 else order[:, :, None], axis=1)
+
+
+def _repeated(text: Int64[np.ndarray, "neuron k"]) -> Bool[np.ndarray, "neuron k"]:
+    """Whether an earlier entry of the same neuron has the same text."""
+    order = np.argsort(text, axis=1, kind="stable")
+    ordered = _take(text, order)
+    same = np.zeros(text.shape, bool)
+    same[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    return _unordered(order, same)
+
+
+def _unordered(order: Int64[np.ndarray, "neuron k"], values: np.ndarray) -> np.ndarray:
+    """The inverse of `_take`."""
+    found = np.empty_like(values)
+    np.put_along_axis(found, order, values, axis=1)
+    return found
 
 
 def merge_statistics(a: Statistics, b: Statistics) -> Statistics:

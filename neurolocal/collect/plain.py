@@ -34,6 +34,7 @@ class StateTensors:
     row: Int64[Tensor, "side neuron k"]
     position: Int32[Tensor, "side neuron k"]
     window: Float32[Tensor, "side neuron k width"]
+    text: Int64[Tensor, "side neuron texts"]
     whole: Int64[Tensor, "4 neuron"]
     fraction: Int64[Tensor, "4 neuron"]
     minimum: Float32[Tensor, "neuron"]
@@ -123,6 +124,7 @@ def update(
     signs: Signs = None,
     *,
     before: int,
+    text: Int64[Tensor, "batch pos"] | None = None,
     reduce: Reduce = reduced,
 ) -> None:
     """Add one batch to the state, in place.
@@ -135,6 +137,7 @@ def update(
         drawn: row within the batch, and position, of each position that the histogram counts.
         signs: see `Signs`.
         before: positions of a window before its peak.
+        text: what names the text up to each position, where lists keep each text once.
         reduce: `reduced`, or the same compiled.
     """
     found = reduce(x, mask, signs)
@@ -144,7 +147,7 @@ def update(
     state.maximum = torch.maximum(state.maximum, found.strength[0].amax(0))
     state.minimum = torch.minimum(state.minimum, -found.strength[1].amax(0))
     for side in range(len(found.strength)):
-        _merge(state, side, x, found.strength[side], found.at[side], rows, before)
+        _merge(state, side, x, found.strength[side], found.at[side], rows, before, text)
     units = torch.tensor([2.0**-unit for unit in MOMENT_UNITS], dtype=torch.float64, device=x.device)
     _add_exactly(state.whole, state.fraction, found.sums.double().sum(1) * units[:, None])
     if signs is not None:
@@ -161,10 +164,14 @@ def _merge(
     at: Int64[Tensor, "batch neuron"],
     rows: Int64[Tensor, "batch"],
     before: int,
+    text: Int64[Tensor, "batch pos"] | None,
 ) -> None:
-    """The k strongest of a list and a batch's rows."""
+    """The k strongest of a list and a batch's rows; of the same text the strongest, where lists keep it once."""
     k, width = state.window.shape[2:]
     both = torch.cat([state.strength[side], strength.T], dim=1)
+    if text is not None:
+        texts = torch.cat([state.text[side], text[torch.arange(len(at), device=at.device)[:, None], at].T], dim=1)
+        both = torch.where(_repeated(both, texts), -torch.inf, both)
     order = both.sort(dim=1, descending=True, stable=True).indices[:, :k]
     state.strength[side] = both.gather(1, order)
     new = (order >= k) & (state.strength[side] > -torch.inf)
@@ -182,6 +189,23 @@ def _merge(
     cut = torch.where(inside, cut, torch.nan)
     kept = state.window[side].gather(1, old[:, :, None].expand(-1, -1, width))
     state.window[side] = torch.where(new[:, :, None], cut, kept)
+    if text is not None:
+        gone = state.strength[side] == -torch.inf
+        state.text[side] = torch.where(gone, 0, texts.gather(1, order))  # pyright: ignore[reportPossiblyUnbound]
+        state.row[side].masked_fill_(gone, -1)
+        state.position[side].masked_fill_(gone, -1)
+        state.window[side].masked_fill_(gone[:, :, None], torch.nan)
+
+
+def _repeated(
+    strength: Float32[Tensor, "neuron entry"], text: Int64[Tensor, "neuron entry"]
+) -> Bool[Tensor, "neuron entry"]:
+    """Whether another entry of the same text comes before, in the order of the list."""
+    order = strength.sort(dim=1, descending=True, stable=True).indices
+    by_text = text.gather(1, order).sort(dim=1, stable=True)
+    same = torch.zeros_like(by_text.values, dtype=torch.bool)
+    same[:, 1:] = by_text.values[:, 1:] == by_text.values[:, :-1]
+    return torch.zeros_like(same).scatter_(1, order.gather(1, by_text.indices), same)
 
 
 def _add_exactly(

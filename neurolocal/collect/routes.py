@@ -33,13 +33,20 @@ class RoutedRuns(NamedTuple):
     """(batch + 1,) int64: the entries of row b are `first[b]` to `first[b + 1]`."""
     position: np.ndarray
     """(entry,) int32: the position of each entry in its row."""
+    text: np.ndarray
+    """(batch, pos) int64: what names the text up to each position; (batch, 0) without `dedupe`."""
 
 
 class Routes:
     """Where the entries of a batch are, expert by expert, and which of them are counted and drawn."""
 
     def __init__(
-        self, x: Routed, rows: Int64[np.ndarray, "batch"], mask: Bool[np.ndarray, "batch pos"], drawn: Draw
+        self,
+        x: Routed,
+        rows: Int64[np.ndarray, "batch"],
+        mask: Bool[np.ndarray, "batch pos"],
+        drawn: Draw,
+        text: Int64[np.ndarray, "batch _"],
     ) -> None:
         """Look at the entries of a batch.
 
@@ -48,12 +55,13 @@ class Routes:
             rows: row indices, ascending.
             mask: whether each position is counted.
             drawn: the positions for the histogram and the sample.
+            text: see `RoutedRuns`.
         """
         n_rows, n_pos = x.shape
         token = x.token.numpy()
         self.offsets: list[int] = x.offsets.tolist()
         """The entries of expert e are `offsets[e]` to `offsets[e + 1]`."""
-        self._rows, self._position = rows, (token % n_pos).astype(np.int32)
+        self._rows, self._text, self._position = rows, text, (token % n_pos).astype(np.int32)
         mine = mask.ravel()[token]
         row = x.expert.numpy() * n_rows + token // n_pos
         self._first = np.searchsorted(row, np.arange(x.n_experts * n_rows + 1))
@@ -81,7 +89,7 @@ class Routes:
         a, b = self.offsets[e], self.offsets[e + 1]
         first = self._first[e * self._n_rows : (e + 1) * self._n_rows + 1] - a
         drawn = _between(self._drawn, a, b)
-        return RoutedRuns(self._runs[e], self._n_runs[e], self._rows, drawn, first, self._position[a:b])
+        return RoutedRuns(self._runs[e], self._n_runs[e], self._rows, drawn, first, self._position[a:b], self._text)
 
     def entering(self, e: int) -> tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]:
         """The entries of one expert that enter the sample, and their slots."""

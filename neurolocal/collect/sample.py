@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64, UInt64
 
 from neurolocal.records import HISTOGRAM_EVERY, Sample
+from neurolocal.words.repeated import splitmix64
 
 
 class Draw(NamedTuple):
@@ -93,13 +94,5 @@ def merge_samples(a: Sample, b: Sample, *, size: int, seed: int) -> tuple[Sample
 
 def hashes(row: Int64[np.ndarray, "n"], position: Int32[np.ndarray, "n"], *, seed: int) -> UInt64[np.ndarray, "n"]:
     """splitmix64(splitmix64(splitmix64(seed) xor row) xor position), as FORMAT.md says."""
-    first = _splitmix64(np.array([seed % 2**64], np.uint64))
-    return _splitmix64(_splitmix64(first ^ row.astype(np.uint64)) ^ position.astype(np.uint64))
-
-
-def _splitmix64(z: UInt64[np.ndarray, "*shape"]) -> UInt64[np.ndarray, "*shape"]:
-    """Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators"."""
-    z = z + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    first = splitmix64(np.array([seed % 2**64], np.uint64))
+    return splitmix64(splitmix64(first ^ row.astype(np.uint64)) ^ position.astype(np.uint64))

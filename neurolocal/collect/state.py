@@ -54,10 +54,17 @@ class CountedBatch(NamedTuple):
     """Counted positions of the batch."""
     drawn: Draw
     """The positions for the histogram and the sample."""
+    text: Int64[np.ndarray, "batch pos"] | None
+    """What names the text up to each position; None where lists may hold a text several times."""
 
     @classmethod
     def of(
-        cls, rows: Int64[np.ndarray, "batch"], mask: Bool[np.ndarray, "batch pos"], sampler: Sampler
+        cls,
+        rows: Int64[np.ndarray, "batch"],
+        mask: Bool[np.ndarray, "batch pos"],
+        sampler: Sampler,
+        *,
+        text: Int64[np.ndarray, "batch pos"] | None = None,
     ) -> CountedBatch:
         """The ranges of a mask; the sampler takes in the batch."""
         edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
@@ -66,7 +73,7 @@ class CountedBatch(NamedTuple):
         for b in range(len(mask)):
             runs[b, : n_runs[b], 0] = np.flatnonzero(edges[b] == 1)
             runs[b, : n_runs[b], 1] = np.flatnonzero(edges[b] == -1)
-        return cls(rows, mask, runs, n_runs.astype(np.int64), int(mask.sum()), sampler.draw(rows, mask))
+        return cls(rows, mask, runs, n_runs.astype(np.int64), int(mask.sum()), sampler.draw(rows, mask), text)
 
 
 class StateArrays(NamedTuple):
@@ -85,6 +92,8 @@ class StateArrays(NamedTuple):
     """(side, neuron, k) int32: where in `window` an entry's window lies."""
     window: np.ndarray
     """(side, neuron, k, width) float32."""
+    text: np.ndarray
+    """(side, neuron, k) int64: what names the text up to the peak, unused 0; (side, neuron, 0) without `dedupe`."""
     whole: np.ndarray
     """(4, neuron) int64: sums of powers 1 to 4, see `exact`."""
     fraction: np.ndarray
@@ -120,6 +129,8 @@ class BatchRuns(NamedTuple):
     """(batch,) int64: row indices, ascending."""
     drawn: np.ndarray
     """(n, 2) int64: row within the batch, and position, of each position that the histogram counts."""
+    text: np.ndarray
+    """(batch, pos) int64: what names the text up to each position; (batch, 0) without `dedupe`."""
 
 
 class Chunk(NamedTuple):
@@ -181,6 +192,7 @@ class LayerState:
             position=np.full((sides, n, k), -1, np.int32),
             slot=np.tile(np.arange(k, dtype=np.int32), (sides, n, 1)),
             window=np.full((sides, n, k, width), np.nan, np.float32),
+            text=np.zeros((sides, n, k if config.dedupe else 0), np.int64),
             whole=np.zeros((4, n), np.int64),
             fraction=np.zeros((4, n), np.int64),
             minimum=np.full(n, np.inf, np.float32),
@@ -227,7 +239,8 @@ class LayerState:
 
     def _dense(self, base: int, x: Tensor, signs: plain.Signs, chosen: slice | Tensor, counted: CountedBatch) -> Chunk:
         """Neurons that run at every position; `chosen` are the columns that are collected."""
-        batch = BatchRuns(counted.runs, counted.n_runs, counted.rows, counted.drawn.histogram)
+        text = _text(counted)
+        batch = BatchRuns(counted.runs, counted.n_runs, counted.rows, counted.drawn.histogram, text)
         own = [t[:, :, chosen].contiguous() for t in (x, *(signs or ()))]
         return Chunk(base, own[0], tuple(own[1:]) or None, batch, counted.drawn.entering, counted.drawn.slots)  # pyright: ignore[reportArgumentType]
 
@@ -238,7 +251,7 @@ class LayerState:
         assert self.experts is not None
         tensors = [t for t in (x, *(signs or ())) if isinstance(t, Routed)]
         values = [t.x.contiguous() for t in tensors]
-        routes = Routes(x, counted.rows, counted.mask, counted.drawn)
+        routes = Routes(x, counted.rows, counted.mask, counted.drawn, _text(counted))
         self.routed[: x.n_experts] += routes.counted
         edges = self.experts.offsets.tolist()
         for e, (low, high) in enumerate(itertools.pairwise(edges)):
@@ -294,7 +307,8 @@ class LayerState:
             # The list of a sign case is ordered by |activation|; the signed activation is the middle of its window.
             activation = window[:, :, self.before].copy() if side in CASES else kept.strength[i] * _sign(side)
             activation[unused] = np.nan
-            lists[side] = TopK(activation, kept.row[i].copy(), kept.position[i].copy(), window)
+            text = kept.text[i].copy() if kept.text.size else None
+            lists[side] = TopK(activation, kept.row[i].copy(), kept.position[i].copy(), window, text)
         columns = {name: getattr(kept, name).copy() for name in _STATISTICS}
         columns["histogram"] = kept.histogram.astype(np.int64)
         cases = (kept.case_count, kept.case_whole, kept.case_fraction)
@@ -315,6 +329,8 @@ class LayerState:
             kept.strength[i] = np.where(top.row < 0, -np.inf, strength)
             kept.row[i], kept.position[i], kept.window[i] = top.row, top.position, top.window
             kept.slot[i] = np.arange(kept.slot.shape[2])
+            if top.text is not None:
+                kept.text[i] = top.text
         self.count, self.sampled = statistics.count, statistics.sampled
         for name in _STATISTICS:
             getattr(kept, name)[:] = getattr(statistics, name)
@@ -343,6 +359,10 @@ class _Arrays(NamedTuple):
         none = np.empty((1,) * x.ndim, bits.dtype)
         gate, linear = (_bits(t.to(values.dtype)) for t in chunk.signs) if chunk.signs is not None else (none, none)
         return cls(floats, bits, gate, linear)
+
+
+def _text(counted: CountedBatch) -> Int64[np.ndarray, "batch _"]:
+    return np.zeros((len(counted.rows), 0), np.int64) if counted.text is None else counted.text
 
 
 def _shares(chunks: list[Chunk], n: int) -> list[tuple[int, int]]:

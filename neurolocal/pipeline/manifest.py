@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from neurolocal.subject import Subject
 
 
-LATER = {"control_tokens": "token", "count_roles": None}
+LATER = {"control_tokens": "token", "count_roles": None, "dedupe": False}
 """Settings that stores of version 0.1.0 do not state, with the values that they had."""
 
 

@@ -21,6 +21,7 @@ from neurolocal.records import CASES, SIDES, TABLES, Site
 from neurolocal.store.check_layer import RowLookup, check_layer
 from neurolocal.store.faults import Fault, Faults
 from neurolocal.store.read import Store
+from neurolocal.words.repeated import text_hashes
 
 SLAB = 1 << 26
 """Bytes of a dataset that are read at a time."""
@@ -120,7 +121,8 @@ def _rows(store: Store, faults: Faults) -> RowLookup | None:
         if len(stored) > store.manifest["rows"]:
             faults.add("rows/index", f"{len(stored):,} rows", f"at most the manifest's {store.manifest['rows']:,}")
         counted = _counted(stored, length, config, store.vocabulary.special, store.parts)
-        rows = RowLookup(store.row_index, counted, np.empty(0, np.int64))
+        text = text_hashes(stored) if config.get("dedupe") else None
+        rows = RowLookup(store.row_index, counted, np.empty(0, np.int64), text)
         with faults.reading("sample"):
             sample = store.sample
             at, there = rows.find(sample.row)

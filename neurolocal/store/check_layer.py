@@ -30,6 +30,8 @@ class RowLookup:
     """Whether each position of them is counted."""
     sample: Int64[np.ndarray, "sample"]
     """The sampled positions as keys, ascending."""
+    text: Int64[np.ndarray, "row pos"] | None = None
+    """What names the text up to each position, where lists keep each text once."""
 
     def find(self, rows: Int64[np.ndarray, "*n"]) -> tuple[Int64[np.ndarray, "*n"], Bool[np.ndarray, "*n"]]:
         """Where rows are stored (0 for those that are not), and whether they are."""
@@ -95,6 +97,8 @@ def check_layer(store: Store, layer: int, rows: RowLookup | None, faults: Faults
             _check_order(f"{base}/{side}", top, side, faults)
             if statistics is not None and side in SIDES:
                 _check_extremes(f"{base}/{side}", top, side, statistics, faults)
+            if store.manifest["config"].get("dedupe") or top.text is not None:
+                _check_texts(f"{base}/{side}", top, rows, faults)
             if rows is not None:
                 _check_windows(f"{base}/{side}", top, side, store=store, rows=rows, faults=faults)
                 if sampled is not None:
@@ -295,6 +299,25 @@ def _check_windows(place: str, top: TopK, side: Side, *, store: Store, rows: Row
     faults.where(f"{place}/window", outside & ~out, "NaN beyond the row", what="windows with values there", axes=LIST)
     faults.where(f"{place}/window", stronger & ~other & ~out, "the strongest of its row, of equals the first",
                  what="examples with a stronger neighbour", axes=LIST)  # fmt: skip
+
+
+def _check_texts(place: str, top: TopK, rows: RowLookup | None, faults: Faults) -> None:
+    """A list that keeps each text once says which text each example is, and has none twice."""
+    if top.text is None:
+        faults.add(f"{place}/text", "no such dataset", "what names each text, since config.dedupe is true")
+        return
+    used = top.row >= 0
+    unused = top.text[~used] != 0
+    faults.where(f"{place}/text", unused, "0", what="unused slots with content", axes=("slot",))
+    texts = np.sort(np.where(used, top.text, -1 - np.arange(top.text.shape[1])), axis=1)
+    twice = (texts[:, 1:] == texts[:, :-1]).any(axis=1)
+    faults.where(f"{place}/text", twice, "each text once", what="neurons with a text twice", axes=("neuron",))
+    if rows is None or rows.text is None or not rows.text.size:
+        return
+    at, there = rows.find(top.row)
+    position = np.clip(top.position, 0, rows.text.shape[1] - 1)
+    other = used & there & (rows.text[at, position] != top.text)
+    faults.where(f"{place}/text", other, "the hash of its tokens", what="texts that differ", axes=LIST)
 
 
 def _check_against_sample(place: str, top: TopK, sampled: np.ndarray, rows: RowLookup, faults: Faults) -> None:

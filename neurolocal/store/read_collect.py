@@ -63,8 +63,17 @@ def read_lists(file: CheckedFile, base: str, neurons: slice, *, width: int) -> T
         raise file.bad(f"the lists in {base} differ in shape")
     if window.shape[2] != width:
         raise file.bad(f"the windows in {base} are not as long as the manifest says")
+    text = file.dataset(f"{base}/text", "i8", 2) if file.has(f"{base}/text") else None
+    if text is not None and text.shape != row.shape:
+        raise file.bad(f"the lists in {base} differ in shape")
     with file.reading(base):
-        top = TopK(activation[neurons], row[neurons], position[neurons], window[neurons])
+        top = TopK(
+            activation[neurons],
+            row[neurons],
+            position[neurons],
+            window[neurons],
+            None if text is None else text[neurons],
+        )
     used = top.row >= 0
     if (used[:, 1:] > used[:, :-1]).any() or not np.array_equal(np.isfinite(top.activation), used):
         raise file.bad(f"the lists in {base} have holes")

@@ -135,7 +135,7 @@ def _put_record(file: h5py.File, base: str, record: LayerRecord) -> None:
     """Everything of one layer."""
     statistics = record.statistics
     for side, top in record.lists.items():
-        _put_columns(file, f"{base}/{side}", vars(top))
+        _put_columns(file, f"{base}/{side}", {name: value for name, value in vars(top).items() if value is not None})
     derived = {name: getattr(statistics, name) for name in ("mean", "variance", "skewness", "kurtosis")}
     _put_columns(file, f"{base}/statistics", vars(statistics) | derived)
     _put(file, f"{base}/sample", record.sample)

@@ -40,8 +40,8 @@ def hash_of(row: int, position: int) -> int:
 class Case:
     """Activations with their gate and in projection's outputs, what counts, and row numbers."""
 
-    def __init__(self, x, gate, linear, mask, rows):
-        self.x, self.gate, self.linear, self.mask, self.rows = x, gate, linear, mask, rows
+    def __init__(self, x, gate, linear, mask, rows, text=None):
+        self.x, self.gate, self.linear, self.mask, self.rows, self.text = x, gate, linear, mask, rows, text
 
     @property
     def values(self) -> np.ndarray:
@@ -57,7 +57,8 @@ def run(state, case: Case, batch: int, sampler: Sampler | None = None, rows=None
     sampler = Sampler(7, seed=SEED) if sampler is None else sampler
     for i in range(0, len(case.x), batch) if rows is None else rows:
         part = slice(i, i + batch)
-        counted = CountedBatch.of(case.rows[part], case.mask[part], sampler)
+        text = None if case.text is None else case.text[part]
+        counted = CountedBatch.of(case.rows[part], case.mask[part], sampler, text=text)
         state.update(case.x[part], (case.gate[part], case.linear[part]), counted, POOL)
     return state.snapshot(sampler.order())
 

@@ -28,6 +28,13 @@ def collect(folder: Path, corpus: Path, *options: str) -> list[str]:
     return ["collect", "--subject", "model", "--corpus", str(corpus), "--store", "store.h5", *rows, *options]
 
 
+def good_corpus(folder: Path) -> list[str]:
+    """A corpus without a fault."""
+    path = folder / "corpus.jsonl"
+    path.write_text((json.dumps({"text": "The cat sat on the mat. " * 20}) + "\n") * 4)
+    return collect(folder, path)
+
+
 def deep_json(folder: Path) -> list[str]:
     """A line of 100,000 brackets among good ones."""
     path = folder / "corpus.jsonl"

@@ -22,6 +22,15 @@ from typing import Any, Literal
 from neurolocal.errors import ConfigError
 from neurolocal.literals import Site
 
+MOST = 10_000_000
+"""Most that a setting which counts something may be; memory and time end long before."""
+
+UNBOUNDED = {"max_rows", "limit", "screen", "shard", "shards", "seed"}
+"""Whole numbers that may be larger, up to `LARGEST`: they cost nothing."""
+
+LARGEST = 2**62
+"""The largest of these."""
+
 Method = Literal["default", "notebook"]
 """`notebook` follows the original notebook step by step, including its weak points."""
 
@@ -84,6 +93,7 @@ class CollectConfig:
     """Whether a list keeps each text once: of examples with the same 16 tokens up to the peak, the strongest."""
 
     def __post_init__(self) -> None:
+        _require_sane(self)
         _at_least(self, row_length=2, k=1, before=0, after=0, batch_size=1, shards=1, shard=0, sample=0, logits=0)
         for name in ("sites", "neurons", "layers"):
             given = getattr(self, name)
@@ -123,6 +133,7 @@ class SimilarityConfig:
     """Seed of the null's draws."""
 
     def __post_init__(self) -> None:
+        _require_sane(self)
         _at_least(self, draws=19, bins=1)
         _within(self, 0.0, 1.0, "level")
         _within(self, -1.0, 1.0, "threshold")
@@ -160,6 +171,7 @@ class PerturbationConfig:
     """Seed of controls and swaps."""
 
     def __post_init__(self) -> None:
+        _require_sane(self)
         _at_least(self, examples=1, neighbours=1, controls=1, permutations=19)
         _at_least(self, grades=0, variants=0, forms=0, spelled=0, reach=0, contexts=0)
         if self.screen is not None:
@@ -186,7 +198,9 @@ class SummaryConfig:
     """Seed of the sampling."""
 
     def __post_init__(self) -> None:
+        _require_sane(self)
         _at_least(self, samples=1, max_tokens=1, n_ctx=64)
+        _within(self, 0.0, math.inf, "temperature")
         if self.limit is not None:
             _at_least(self, limit=0)
 
@@ -209,6 +223,7 @@ class ScoreConfig:
     """Seed of the texts, the other description and the intervals."""
 
     def __post_init__(self) -> None:
+        _require_sane(self)
         _at_least(self, texts=1, rows=1, draws=20, n_ctx=64)
         if self.limit is not None:
             _at_least(self, limit=0)
@@ -240,6 +255,7 @@ class VerdictConfig:
     """Share of the layer's largest average score from which the notebook's method reports a neuron."""
 
     def __post_init__(self) -> None:
+        _require_sane(self)
         _within(self, 0.0, 1.0, "level", "repetition", "near", "half", "shared", "elsewhere", "floor")
         _within(self, 0.0, math.inf, "strong", "dead", "halfway")
 
@@ -322,10 +338,29 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:12]}…"
 
 
+def _require_sane(config: Any) -> None:
+    """Refuse numbers that no run can mean: NaN and infinity, counts of billions, seeds below 0."""
+    for field in dataclasses.fields(config):
+        name, value = field.name, getattr(config, field.name)
+        if type(value) is float and not math.isfinite(value):
+            raise ConfigError(f"{name} = {value}: it must be a number")
+        most = LARGEST if name in UNBOUNDED else MOST
+        for one in value if isinstance(value, tuple) else (value,):
+            if type(one) is int and one > most:
+                raise ConfigError(f"{name} = {_digits(one)}: it must be {most:,} or less")
+    if config.__dict__.get("seed", 0) < 0:
+        raise ConfigError(f"seed = {_digits(config.seed)}: it must be 0 or more")
+
+
+def _digits(number: int) -> str:
+    """A number for a message; one that is too long is given by its size."""
+    return str(number) if abs(number) < 10**30 else f"a number of {int(math.log10(abs(number))) + 1:,} digits"
+
+
 def _at_least(config: Any, **least: int) -> None:
     for name, low in least.items():
         if getattr(config, name) < low:
-            raise ConfigError(f"{name} = {getattr(config, name)}: it must be {low} or more")
+            raise ConfigError(f"{name} = {_digits(getattr(config, name))}: it must be {low} or more")
 
 
 def _within(config: Any, low: float, high: float, *names: str) -> None:

@@ -114,7 +114,7 @@ def replacing(
                 _remove_leftovers(path, host)
             yield beside
             if durable:
-                with beside.open("rb") as file:
+                with beside.open("r+b") as file:  # Windows flushes only what may be written
                     os.fsync(file.fileno())
             beside.replace(path)
         if durable:
@@ -122,6 +122,47 @@ def replacing(
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def require_place(path: Path, *, doing: str, error: type[NeurolocalError] = NeurolocalError) -> None:
+    """Refuse a path at which no file can be written, before the work whose result it is to hold; nothing is left there.
+
+    Folders on the way that do not exist are made later, so they need not exist now.
+
+    Args:
+        path: the file to write or replace.
+        doing: how the message begins.
+        error: the type of the error.
+
+    Raises:
+        NeurolocalError: a part of the path is no folder, cannot be written, or is too long; or the path is a folder.
+    """
+    todo = "Choose a path that can be written to."
+    with _one_line(path, doing, todo, error):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file")
+        there = path.absolute().parent
+        while not there.exists():
+            there = there.parent
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file, not a folder")
+        with tempfile.NamedTemporaryFile(dir=there, prefix=f".{path.name[:100]}."):
+            pass
+
+
+def readable_path(text: str | os.PathLike[str], *, error: type[NeurolocalError] = NeurolocalError) -> Path:
+    """A path that the system can look at, whether or not anything is there.
+
+    Raises:
+        NeurolocalError: it is too long, holds a null character, or lies in a folder without permission.
+    """
+    path = Path(text)
+    try:
+        path.exists()
+    except (OSError, ValueError) as problem:
+        said = getattr(problem, "strerror", None) or first_line(problem)
+        raise error(f"looking at the path {str(path)[:80]}…: {said}. Give another path.") from problem
+    return path
 
 
 @contextlib.contextmanager
@@ -203,7 +244,7 @@ def _one_line(path: Path, doing: str, todo: str, kind: type[NeurolocalError]) ->
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         said = getattr(error, "strerror", None) or first_line(error)
         what = "the disk is full" if full else said
-        free = f" {shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free." if path.parent.is_dir() else ""
+        free = f" {shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free." if full else ""
         raise kind(f"{doing} {path}: {what}.{free} {todo}") from error
 
 
@@ -217,7 +258,9 @@ def _remove_leftovers(path: Path, host: str) -> None:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process of that number exists on this machine."""
+    """Whether a process of that number exists on this machine; perhaps, where asking would end it (Windows)."""
+    if os.name == "nt":
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

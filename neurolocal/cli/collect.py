@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from neurolocal.cli.options import Names, Numbers, Shard, Sites, device_option, example, say
+from neurolocal.cli.options import FilePath, Names, Numbers, Shard, Sites, device_option, example, say
 from neurolocal.cli.stage_command import config_options, given
 from neurolocal.config import PRESETS, CollectConfig, preset_settings
 
@@ -18,10 +18,10 @@ from neurolocal.config import PRESETS, CollectConfig, preset_settings
 @click.option(
     "--corpus",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help=".jsonl[.gz|.zst], .parquet, .txt, a folder, a saved data set.",
 )
-@click.option("--store", required=True, type=click.Path(path_type=Path), help="The HDF5 file to write.")
+@click.option("--store", required=True, type=FilePath(), help="The HDF5 file to write.")
 @click.option("--tokenizer", help="Tokenizer folder or file, where the model brings none.")
 @device_option
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="Every convention of neuroscope.io.")
@@ -46,11 +46,14 @@ def collect(
     A run that was stopped resumes at its last checkpoint.
     """
     from neurolocal.corpus import corpus_files
+    from neurolocal.errors import StoreError
+    from neurolocal.files import require_place
     from neurolocal.pipeline.collect import Collection, collect_store
     from neurolocal.subject import load_subject
 
     config = given(CollectConfig, settings, **preset_settings(preset), shard=shard[0], shards=shard[1])
     corpus_files(corpus)  # a wrong path is said before a large model is loaded
+    require_place(store, doing="collecting into", error=StoreError)
     loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer)
     if (
         preset is not None

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import click
 
-from neurolocal.cli.options import example, say, until_option
+from neurolocal.cli.options import FilePath, example, say, until_option
 
 
 @click.command(epilog=example("neurolocal demo --out demo"))
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results."
-)
+@click.option("--out", type=FilePath(), default=Path("demo"), show_default=True, help="Folder for the results.")
 @click.option(
     "--max-rows", type=click.IntRange(1), default=600, show_default=True, help="Rows of 256 tokens to collect."
 )

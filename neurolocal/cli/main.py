@@ -1,4 +1,8 @@
-"""The group of all commands, and what happens around each: signals, exit codes, errors in one line."""
+"""The group of all commands, and what happens around each: signals, exit codes, errors in one line.
+
+Invariant: whatever a command raises ends in one line and exit code 1. An error that is no `NeurolocalError` is a
+mistake of this program: its traceback goes to a file that the line names.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,14 @@ import importlib
 import os
 import signal
 import sys
+import tempfile
+import traceback
+from typing import NoReturn
 
 import click
 
 from neurolocal.cli.options import CONTEXT
-from neurolocal.errors import NeurolocalError
+from neurolocal.errors import NeurolocalError, first_line
 
 COMMANDS = {
     "demo": "Everything, on SmolLM2-135M and the sample corpus.",
@@ -83,16 +90,63 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's SIGTERM ends as Ctrl-C does
+    encodable(sys.stdout)
     try:
         cli.main(prog_name="neurolocal", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except NeurolocalError as error:
-        click.echo(f"error: {' '.join(str(error).split())}", err=True)
-        sys.exit(1)
+        _end(str(error))
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped; what was written before is kept, and the same command resumes it", err=True)
         sys.exit(1)
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MemoryError as error:
+        _end(
+            f"out of memory ({first_line(error)}). Choose smaller settings (such as k, row_length, batch_size), fewer "
+            f"layers, or a machine with more memory; the traceback is in {_kept_traceback()}."
+        )
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic of a Rust library is no Exception
+        _end(
+            f"unexpected {type(error).__name__}: {first_line(error)}. This is a mistake of neurolocal, or of a package "
+            f"it uses; the traceback is in {_kept_traceback()}. What was written before is kept. Please report it."
+        )
+
+
+def encodable(out: object) -> None:
+    """Let an output print any text: characters that its encoding lacks (cp1252, ascii) become question marks."""
+    reconfigure = getattr(out, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+
+
+LONGEST_MESSAGE = 2_000
+"""Characters of an error's line; names and paths in it may be longer."""
+
+
+def _end(message: str) -> NoReturn:
+    """Print an error in one line, and exit with 1."""
+    from neurolocal.render.visible import visible
+
+    click.echo(f"error: {visible(' '.join(message.split()), limit=LONGEST_MESSAGE)}", err=True)
+    sys.exit(1)
+
+
+def _kept_traceback() -> str:
+    """Write the traceback of the error at hand to a temporary file; gives its path."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="neurolocal-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
+    except OSError as error:
+        return f"no file ({error.strerror})"
+    return file.name

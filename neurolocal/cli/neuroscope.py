@@ -10,6 +10,7 @@ import click
 
 from neurolocal.cli.options import (
     CONTEXT,
+    FilePath,
     Numbers,
     Ordered,
     device_option,
@@ -39,8 +40,8 @@ def neuroscope() -> None:
 
 
 @neuroscope.command("import", epilog=example("neurolocal neuroscope import pages/solu-8l-pile --out theirs.h5"))
-@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The store to write.")
+@click.argument("paths", type=FilePath(), nargs=-1, required=True)
+@click.option("--out", "-o", required=True, type=FilePath(), help="The store to write.")
 @click.option("--model", help="Import only the pages of this model, as they name it; for JSON files, its name.")
 @click.option(
     "--site",
@@ -71,9 +72,7 @@ def import_(paths: tuple[Path, ...], out: Path, model: str | None, site: Any, as
 @click.option("--also", multiple=True, metavar="SUBJECT", help="Another checkpoint to try if this one does not fit.")
 @click.option("--texts", type=click.IntRange(1), default=200, show_default=True, help="Texts, drawn at random.")
 @click.option("--all", "everything", is_flag=True, help="All texts.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="If it agrees, write the store in the subject's token ids there."
-)
+@click.option("--out", type=FilePath(), help="If it agrees, write the store in the subject's token ids there.")
 @click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="Neurons to print, worst first.")
 @site_option
 @device_option
@@ -110,14 +109,14 @@ def replay(
 
 
 @neuroscope.command(epilog=example("neurolocal neuroscope compare own.h5 theirs.h5 --html compare.html"))
-@click.argument("own", type=click.Path(path_type=Path))
-@click.argument("theirs", type=click.Path(path_type=Path))
+@click.argument("own", type=FilePath())
+@click.argument("theirs", type=FilePath())
 @click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: those of both]")
 @site_option
 @click.option("--their-site", type=click.Choice(get_args(Site)), help="Of THEIRS.  [default: the same]")
 @click.option("--their-rows", type=click.IntRange(1), help="Rows of their corpus, if THEIRS does not state it.")
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Neurons to print.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page with plots there.")
+@click.option("--html", type=FilePath(), help="Write a self-contained page with plots there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def compare(
     own: Path, theirs: Path, layers: tuple[int, ...] | None, site: Any, their_site: Any, their_rows: int | None,
@@ -149,7 +148,7 @@ def compare(
 
 @neuroscope.command(epilog=example("neurolocal neuroscope export smol.h5 site/ --layers 14"))
 @store_argument
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FilePath())
 @click.option("--subject", help="Model folder, .gguf or cached name.  [default: the one the store names]")
 @device_option
 @click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]")

@@ -21,6 +21,20 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 until_option = click.option("--until", metavar="STAGE", help="Stop after this stage, e.g. verdict.  [default: do all]")
 
 
+class FilePath(click.Path):
+    """A path of this machine, as a `Path`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """As click wants it.
+
+        Raises:
+            NeurolocalError: no path that the system can look at: too long, or in a folder without permission.
+        """
+        from neurolocal.files import readable_path
+
+        return readable_path(super().convert(value, param, ctx))
+
+
 class Ordered(click.Group):
     """Commands in the order in which they were added, not of the alphabet."""
 
@@ -30,8 +44,10 @@ class Ordered(click.Group):
 
 
 def say(line: str) -> None:
-    """Print one line for a person; results that a program reads go to standard output."""
-    click.echo(line, err=True)
+    """Print one line for a person, nothing in it hidden; results that a program reads go to standard output."""
+    from neurolocal.render.visible import visible
+
+    click.echo("\n".join(map(visible, line.split("\n"))), err=True)
 
 
 def example(text: str) -> str:
@@ -117,7 +133,7 @@ class Shard(click.ParamType):
         return int(match[1]), int(match[2])
 
 
-store_argument = click.argument("path", metavar="STORE", type=click.Path(path_type=Path))
+store_argument = click.argument("path", metavar="STORE", type=FilePath())
 
 
 def place_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from neurolocal.cli.options import Numbers, example, say, side_option, site_option, store_argument
+from neurolocal.cli.options import FilePath, Numbers, example, say, side_option, site_option, store_argument
 
 
 @click.command(epilog=example("neurolocal report smol.h5 --layer 14 --json > layer14.json"))
@@ -21,7 +21,7 @@ from neurolocal.cli.options import Numbers, example, say, side_option, site_opti
 )
 @click.option("--json", "kind", flag_value="json", help="One JSON object with the list `neurons`.")
 @click.option("--csv", "kind", flag_value="csv", help="One line a neuron.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page there.")
+@click.option("--html", type=FilePath(), help="Write a self-contained page there.")
 @site_option
 @side_option
 def report(
@@ -45,6 +45,6 @@ def report(
         if kind == "json":
             return click.echo(reports.report_json(store, rows, side=side), nl=False)
         if kind == "csv":
-            return click.echo(reports.report_csv(rows), nl=False)
+            return click.echo(reports.report_csv(rows).encode(), nl=False)  # UTF-8 wherever it goes
         verdicts = {layer: reports.layer_verdicts(store, layer, side=side) for layer in chosen}
         return reports.print_table(rows, out=sys.stdout, limit=shown, verdicts=verdicts)

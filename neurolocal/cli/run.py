@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from neurolocal.cli.options import example, say, until_option
+from neurolocal.cli.options import FilePath, example, say, until_option
 
 
 @click.command(epilog=example("neurolocal run RUN.toml"))
-@click.argument("run_toml", type=click.Path(path_type=Path))
+@click.argument("run_toml", type=FilePath())
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Neurons a layer to print.")
 @until_option
 def run(run_toml: Path, limit: int, until: str | None) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from neurolocal.collect.rows import SLACK
 from neurolocal.config import CollectConfig
+from neurolocal.errors import ConfigError
 from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS
 
 ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -54,6 +55,30 @@ def expected_bytes(
     return weights + state + one_layer + kept + slack + batch
 
 
+def require_memory(d_mlp: Sequence[int], config: CollectConfig, *, total: int) -> None:
+    """Refuse settings whose lists and batches alone, which are made at once, are larger than the machine's memory.
+
+    Args:
+        d_mlp: width of each layer's MLP.
+        config: `resolved`.
+        total: bytes of memory that the machine has.
+
+    Raises:
+        ConfigError: they are.
+    """
+    layers = range(len(d_mlp)) if config.layers is None else [i for i in config.layers if i < len(d_mlp)]
+    neurons = sum(d_mlp[i] if config.neurons is None else len(config.neurons) for i in layers)
+    lists = len(config.sites or ("post",)) * neurons * neuron_bytes(config)
+    rows = config.batch_size * config.row_length * 8
+    if lists + rows > total:
+        raise ConfigError(
+            f"k = {config.k:,}, before = {config.before:,}, after = {config.after:,}, sample = {config.sample:,}, "
+            f"batch_size = {config.batch_size:,}, row_length = {config.row_length:,}: the lists of {neurons:,} neurons "
+            f"need {lists / 2**30:,.1f} GiB and a batch {rows / 2**30:,.1f}; the machine has {total / 2**30:,.1f}. "
+            "Choose smaller ones, or fewer neurons with --layers or --neurons."
+        )
+
+
 def shortage(d_mlp: Sequence[int], config: CollectConfig, *, expected: int, free: int) -> str | None:
     """What the user should know where a collection may take more memory than there is; None where it fits.
 
@@ -74,11 +99,16 @@ def shortage(d_mlp: Sequence[int], config: CollectConfig, *, expected: int, free
     )
 
 
+def total_bytes() -> int | None:
+    """The machine's memory; None where the system does not say (Windows)."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
 def free_bytes() -> int | None:
     """The memory that programs may still take; None where the system does not say."""
     with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
+    return total_bytes()

@@ -25,7 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from neurolocal.bounded import Bounded, LimitError
 from neurolocal.errors import LLMError
+from neurolocal.files import readable_path
 
 MAGIC = b"GGUF"
 
@@ -40,6 +42,9 @@ BRANCHES = 32
 
 SENTINEL = "\ue000"
 """Stands for the message while a chat template is rendered: a private character, so no template contains it."""
+
+TEMPLATE_SECONDS = 5.0
+"""Seconds that a chat template may take."""
 
 CHAT_FROM = 1e9
 """Parameters from which a model is asked in its own words; smaller ones ramble (seen at 135M)."""
@@ -129,19 +134,19 @@ class LLM:
     def chat_parts(self) -> tuple[list[int], list[int]] | None:
         """The tokens that the chat template puts before and after a user's message.
 
-        None where there is no template or it fails. Only the template's own control tokens become control tokens, never
-        those that a message spells out.
+        None where there is no template, or it fails, or it takes too long: it is foreign code, and runs in a process of
+        its own. Only the template's own control tokens become control tokens, never those that a message spells out.
         """
         if not self.chat_template:
             return None
-        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
-
         bos, eos = (self._token_text(f(self.vocab)) for f in (self.c.llama_vocab_bos, self.c.llama_vocab_eos))
+        process = Bounded(Path(__file__).with_name("chat_child.py"), seconds=TEMPLATE_SECONDS)
         try:
-            formatter = Jinja2ChatFormatter(self.chat_template, eos_token=eos, bos_token=bos)
-            before, after = formatter(messages=[{"role": "user", "content": SENTINEL}]).prompt.split(SENTINEL)
-        except Exception:  # a template is foreign code: whatever it raises, completion still works
+            before, after = process.ask([self.chat_template, bos, eos, SENTINEL]).split(SENTINEL)
+        except (ValueError, LimitError):  # a template is foreign code: whatever it does, completion still works
             return None
+        finally:
+            process.close()
         starts_with_bos = bool(bos) and before.startswith(bos)
         return self._tokenize(before, True, first=not starts_with_bos), self._tokenize(after, True, first=False)
 
@@ -302,10 +307,10 @@ def require_llm(path: str | os.PathLike[str]) -> Path:
     Raises:
         LLMError: it is no GGUF file, or llama-cpp-python is not installed.
     """
-    path = Path(path)
+    path = readable_path(path, error=LLMError)
     if not path.is_file():
         what = "it is a folder" if path.is_dir() else "there is no such file"
-        raise LLMError(f"loading the LLM {path}: {what}; expected a GGUF model. Pass --llm FILE.gguf.")
+        raise LLMError(f"loading the LLM {path}: {what}; expected a GGUF model. Pass --llm FILE.gguf, or omit it.")
     with path.open("rb") as file:
         magic = file.read(len(MAGIC))
     if magic != MAGIC:
@@ -363,12 +368,17 @@ def _open(c: Any, path: Path, *, n_ctx: int, gpu: bool) -> tuple[Any, Any]:
     options = c.llama_context_default_params()
     options.n_ctx, options.n_batch, options.n_ubatch = n_ctx, BATCH, BATCH
     options.n_seq_max, options.kv_unified = HEADS + 1 + BRANCHES, True
-    options.n_threads = options.n_threads_batch = len(os.sched_getaffinity(0))
+    options.n_threads = options.n_threads_batch = _cores()
     context = c.llama_init_from_model(model, options)
     if not context:
         c.llama_model_free(model)
         raise LLMError(f"loading the LLM {path}: no memory for a context of {n_ctx} tokens. Lower n_ctx.")
     return model, context
+
+
+def _cores() -> int:
+    """Cores that this process may use; macOS and Windows do not say, and have them all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _sha256(path: Path) -> str:

@@ -154,12 +154,21 @@ def _examine(job: Collection, files: list[Path], say: Say) -> None:
 
 
 def _say_shortage(job: Collection, say: Say) -> None:
-    """Warn before the lists are made, whose memory is taken at once."""
-    from neurolocal.collect.memory import expected_bytes, free_bytes, shortage
+    """Warn before the lists are made, whose memory is taken at once; refuse what the machine cannot hold.
 
-    subject, free = job.subject, free_bytes()
+    Raises:
+        ConfigError: the lists or a batch are larger than all of its memory.
+        SubjectError: the rows are longer than the subject can read.
+    """
+    from neurolocal.collect.memory import expected_bytes, free_bytes, require_memory, shortage, total_bytes
+
+    subject, free, total = job.subject, free_bytes(), total_bytes()
+    if job.config.packing == "concat":  # documents may be shorter than a row
+        subject.require_row_length(job.config.row_length)
     if free is None or any(subject.device_of(layer).type != "cpu" for layer in range(subject.n_layers)):
         return
+    if total is not None:
+        require_memory(subject.d_mlp, job.config, total=total)
     d_model = subject.model.get_input_embeddings().weight.shape[1]
     expected = expected_bytes(subject.d_mlp, job.config, weights=0, d_model=d_model, d_vocab=subject.d_vocab)
     if line := shortage(subject.d_mlp, job.config, expected=expected, free=free):

@@ -19,7 +19,8 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from neurolocal.config import CollectConfig, Method
-from neurolocal.errors import ConfigError, LLMError, NeurolocalError
+from neurolocal.errors import ConfigError, LLMError, NeurolocalError, StoreError, first_line
+from neurolocal.files import readable_path, require_place
 from neurolocal.literals import CASES, SIDES, Side
 from neurolocal.pipeline.stages import all_stages, run_stage
 from neurolocal.pipeline.workspace import Workspace
@@ -91,10 +92,13 @@ def read_run(path: Path) -> Run:
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"reading the run {path}: no such file. See the README for an example.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"reading the run {path}: {error}. It must be a TOML file.") from error
+    except OSError as error:
+        what = "it is a folder" if path.is_dir() else (error.strerror or str(error)).lower()
+        raise ConfigError(f"reading the run {path}: {what}. Give a TOML file; the README has an example.") from error
+    except RecursionError as error:
+        raise ConfigError(f"reading the run {path}: it is nested too deep. It must be a TOML file.") from error
+    except ValueError as error:  # no UTF-8, no TOML, a number of thousands of digits
+        raise ConfigError(f"reading the run {path}: {first_line(error)}. It must be a TOML file.") from error
     kinds = tables()
     _require_known(found, {"run", *kinds}, f"{path}: tables")
     run = found.get("run", {})
@@ -105,12 +109,15 @@ def read_run(path: Path) -> Run:
         raise ConfigError(f"reading the run {path}: [run] lacks {', '.join(missing)}")
     configs = {name: _config(kinds[name], found[name], f"{path}: [{name}]") for name in kinds if name in found}
     run = _typed(run, get_type_hints(Run), f"{path}: [run]")
+    for name in ("sides", "layers"):
+        if run.get(name) == ():
+            raise ConfigError(f"{path}: [run]: {name} = []: give one or more, or omit it")
     here = path.parent
     for name in ("subject", "tokenizer", "vectors", "llm"):
-        if name in run and (here / str(run[name])).exists():
+        if name in run and readable_path(here / str(run[name]), error=ConfigError).exists():
             run[name] = str(here / str(run[name]))
-    run |= {"corpus": here / run["corpus"], "store": here / run["store"], "configs": configs}
-    return Run(**run)
+    places = {name: readable_path(here / run[name], error=ConfigError) for name in ("corpus", "store")}
+    return Run(**run | places | {"configs": configs})
 
 
 def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: str | None = None) -> None:
@@ -157,7 +164,8 @@ def require_inputs(run: Run, *, needs_llm: bool) -> None:
     """Check every path and name of a run, and what its tables ask of each other.
 
     Raises:
-        NeurolocalError: something is missing, or the analysis asks for what the collection will not hold.
+        NeurolocalError: something is missing, the store or a report cannot be written, or the analysis asks for what
+            the collection will not hold.
     """
     from neurolocal.corpus import corpus_files
     from neurolocal.llm import require_llm
@@ -174,6 +182,8 @@ def require_inputs(run: Run, *, needs_llm: bool) -> None:
         raise ConfigError(f"[run] sides = {cases}: sign cases need sign_cases = true in [collect]")
     locate(run.subject)
     corpus_files(run.corpus)
+    for place in (run.store, run.json, run.page):
+        require_place(place, doing="writing", error=StoreError)
     require_vectors(run.vectors)
     if run.llm is not None and needs_llm:
         require_llm(run.llm)

@@ -16,6 +16,7 @@ from typing import Any
 
 from neurolocal.config import canonical, differences
 from neurolocal.errors import StoreError
+from neurolocal.files import require_place
 from neurolocal.literals import Side
 from neurolocal.pipeline.workspace import FACTS, Workspace
 from neurolocal.records import TABLES
@@ -51,8 +52,10 @@ def run_stage(chosen: str | Stage, workspace: Workspace, config: Any = None) -> 
     one = stage(chosen) if isinstance(chosen, str) else chosen
     config = one.config() if config is None else config
     finished: list[tuple[str, int, Side, Any, dict[str, Any]]] = []
-    reused, last = list[int](), time.monotonic()
+    reused, done, began = list[int](), list[int](), time.monotonic()
+    last = began
     places = one.places(workspace)
+    require_place(workspace.path, doing=f"running {one.name} on", error=StoreError)
     _require_llm(one, workspace, config, places)
     with one.work(workspace, config) as work:
         try:
@@ -65,15 +68,22 @@ def run_stage(chosen: str | Stage, workspace: Workspace, config: Any = None) -> 
                     where = f"layer {layer}" if side == "largest" else f"layer {layer}, {side},"
                     workspace.say(f"{one.name}: {where} again, since {'; '.join(differences(old, new)[:3])}")
                 table, facts = work(layer, side)
+                done.append(layer)
                 finished.append((one.name, layer, side, table, new if facts is None else new | {FACTS: dict(facts)}))
                 if time.monotonic() - last > FLUSH:
                     _write(workspace, finished)
                     last = time.monotonic()
         finally:
             _write(workspace, finished)
+    if done:
+        seconds = time.monotonic() - began
+        workspace.say(f"{one.name}: layers {_numbers(done)} are in {workspace.path}, {seconds:.0f} s")
     if reused:
-        numbers = ", ".join(map(str, dict.fromkeys(reused)))
-        workspace.say(f"{one.name}: layers {numbers} are there and their inputs are unchanged; not done again")
+        workspace.say(f"{one.name}: layers {_numbers(reused)} are there and their inputs are unchanged; not done again")
+
+
+def _numbers(layers: list[int]) -> str:
+    return ", ".join(map(str, dict.fromkeys(layers)))
 
 
 def _require_llm(one: Stage, workspace: Workspace, config: Any, places: Iterable[tuple[int, Side]]) -> None:
@@ -105,7 +115,7 @@ def _write(workspace: Workspace, finished: list[tuple[str, int, Side, Any, dict[
     from neurolocal.store import add_evidence
 
     if finished:
-        store = workspace.store
-        add_evidence(workspace.path, finished, site=store.site, manifest=store.manifest, say=workspace.say)
+        site, manifest = workspace.store.site, workspace.store.manifest
+        workspace.reload()  # Windows replaces no file that is open
+        add_evidence(workspace.path, finished, site=site, manifest=manifest, say=workspace.say)
         finished.clear()
-        workspace.reload()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurolocal.config import Method, sha256
-from neurolocal.errors import LLMError, StoreError
+from neurolocal.errors import StoreError
 from neurolocal.files import file_sha256
 from neurolocal.pipeline.journal import Journal
 from neurolocal.records import SIDES, Neuron, Side, Site
@@ -228,11 +228,11 @@ class Workspace:
         """What names the LLM, without loading it; None where there is none.
 
         Raises:
-            LLMError: no such file.
+            LLMError: it is no GGUF file that can be read.
         """
         if self.llm is None:
             return None
-        path = Path(self.llm)
-        if not path.is_file():
-            raise LLMError(f"loading the LLM {path}: there is no such file. Pass --llm FILE.gguf, or omit it.")
+        from neurolocal.llm import require_llm
+
+        path = require_llm(self.llm)
         return {"name": path.name, "sha256": file_sha256(path)}

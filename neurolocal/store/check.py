@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from neurolocal.provenance import Parts
 from neurolocal.records import CASES, SIDES, TABLES, Site
+from neurolocal.store.check_evidence import check_evidence
 from neurolocal.store.check_layer import RowLookup, check_layer
 from neurolocal.store.faults import Fault, Faults
 from neurolocal.store.read import Store
@@ -159,17 +160,23 @@ def _counted(
     return counted
 
 
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
 def _check_site(
     path: Path, site: Site, rows: RowLookup | None, faults: Faults, notes: list[str], looked: dict[str, int]
 ) -> None:
     """The layers of one site, and their evidence."""
     base = f"collect/{site}"
     with Store(path, site=site) as store, faults.reading(base):
-        subject, wanted = store.manifest["subject"], store.manifest["config"].get("layers")
-        if wanted is None and isinstance(subject.get("n_layers"), int):
-            wanted = list(range(subject["n_layers"]))
-        if wanted is not None and store.layers != wanted:
-            faults.add(base, f"layers {store.layers}", f"{wanted}, as the manifest says")
+        n_layers, wanted = store.manifest["subject"].get("n_layers"), store.manifest["config"].get("layers")
+        if wanted is None and isinstance(n_layers, int):
+            if store.layers != list(range(len(store.layers))) or len(store.layers) != n_layers:
+                faults.add(base, f"layers {_short(store.layers)}", f"{_short(n_layers)} layers, as the manifest says")
+        elif wanted is not None and store.layers != wanted:
+            faults.add(base, f"layers {_short(store.layers)}", f"{_short(wanted)}, as the manifest says")
         for layer in store.layers:
             with faults.reading(f"{base}/{layer}"):
                 check_layer(store, layer, rows, faults, looked)
@@ -180,6 +187,7 @@ def _check_site(
                     with faults.reading(place):
                         table = store.evidence(stage, layer, side)
                         if table is not None:
+                            check_evidence(place, table, faults)
                             store.inputs(stage, layer, side)
                             looked["evidence tables"] += 1
         for stage in TABLES:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,26 @@ import numpy as np
 from jaxtyping import Int64
 
 from neurolocal.errors import StoreError, first_line
+from neurolocal.files import readable_path
 from neurolocal.store.write import FORMAT, VERSION
 
 DEFLATE = 1100
 """Most bytes that one stored byte may expand to: deflate reaches 1,032."""
+
+LARGEST_CHUNK = 64 << 20
+"""Most bytes of a chunk, which HDF5 unfolds whole however little of it is asked for. Ours have about 1 MiB, or one row
+of the array where that is larger."""
+
+
+def _what_is_there(path: Path) -> str:
+    """Why a path is no file, and what to do."""
+    if path.is_dir():
+        return "it is a folder, not a file. Give the .h5 file in it"
+    if path.exists():
+        return "it is a pipe, socket or device, not a file. Copy the store into a file"
+    if path.is_symlink():
+        return f"it is a link to {path.readlink()}, which is not there. Give the file itself"
+    return "no such file. Make it with `neurolocal collect`"
 
 
 class DamagedError(StoreError):
@@ -42,8 +59,10 @@ class CheckedFile:
             StoreError: no such file, no HDF5, or another format or version.
         """
         self.path = path
-        if not path.is_file():
-            raise StoreError(f"opening the store {path}: no such file. Make it with `neurolocal collect`.")
+        if not readable_path(path, error=StoreError).is_file():
+            raise StoreError(f"opening the store {path}: {_what_is_there(path)}.")
+        if not os.access(path, os.R_OK):
+            raise StoreError(f"opening the store {path}: no permission to read it. Change the file's permissions.")
         try:
             self.root = h5py.File(path, "r")
         except Exception as error:  # h5py raises a dozen types for a damaged file
@@ -79,6 +98,7 @@ class CheckedFile:
         if not isinstance(found, h5py.Dataset):
             raise self.bad(f"{name} is no dataset")
         with self.reading(name):
+            chunk = int(np.prod(found.chunks, dtype=object)) * found.dtype.itemsize if found.chunks else 0
             outside = bool(found.external or found.is_virtual)
             dtype, dims, size, held = found.dtype, found.ndim, found.size or 0, found.id.get_storage_size()
             unfiltered = found.id.get_create_plist().get_nfilters() == 0
@@ -87,6 +107,8 @@ class CheckedFile:
         numeric = dtype.kind in "iuf" and dtype.byteorder in "<=|"
         if not numeric or (kind is not None and dtype.str[1:] != kind):
             raise self.bad(f"{name} is of type {dtype}, expected {kind or 'little-endian numbers'}")
+        if chunk > LARGEST_CHUNK:
+            raise self.bad(f"{name} has chunks of {chunk:,} bytes, expected at most {LARGEST_CHUNK:,}")
         if ndim is not None and dims != ndim:
             raise self.bad(f"{name} has {dims} dimensions, expected {ndim}")
         # Without this, an array that claims terabytes and stores none would be allocated and filled with fill values.

@@ -48,6 +48,12 @@ if TYPE_CHECKING:
 else:
     from functools import cached_property
 
+LARGEST = 2**62
+"""The largest number of rows or tokens that the manifest may state: arithmetic with it fits into int64."""
+
+LARGEST_WINDOW = 2**31 - 1
+"""The largest number of positions before or after a peak: positions are int32."""
+
 LAYER = re.compile("0|[1-9][0-9]{0,8}")
 
 
@@ -114,6 +120,8 @@ class Store:
         missing = [key for key, kind in wanted.items() if type(manifest.get(key)) is not kind]
         if missing:
             raise self._file.bad(f"the manifest lacks {', '.join(missing)}, or has a value of another type there")
+        if not (0 <= manifest["rows"] <= LARGEST and 0 <= manifest["tokens"] <= LARGEST):
+            raise self._file.bad("the manifest's rows or tokens cannot be: below 0, or beyond 2^62")
         return manifest
 
     @property
@@ -171,8 +179,10 @@ class Store:
         """Positions of a window before and after the peak."""
         config = self.manifest["config"]
         before, after = config.get("before"), config.get("after")
-        if type(before) is not int or type(after) is not int or before < 0 or after < 0:
+        if type(before) is not int or type(after) is not int or not min(before, after) >= 0:
             raise self._file.bad("the manifest's config lacks before or after")
+        if max(before, after) > LARGEST_WINDOW:
+            raise self._file.bad(f"the manifest's config has windows of more than {LARGEST_WINDOW:,} positions")
         return before, after
 
     # Rows and tokens

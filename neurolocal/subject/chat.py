@@ -1,22 +1,27 @@
 """Conversations -> text, by the subject's own chat template, and where each message stands in it.
 
 Invariant: the text is that of transformers's `apply_chat_template`, without a BOS at its beginning, which the row has.
-The template is foreign code; it runs in transformers's sandbox.
-Cost: one rendering for each conversation, and one for each order of roles.
+The template is foreign code; it runs in transformers's sandbox, in a process of its own under limits.
+Cost: one rendering for each conversation, and one for each order of roles; the process starts once, in about a second.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from neurolocal.errors import first_line
+from neurolocal.bounded import Bounded, LimitError
+from neurolocal.errors import SubjectError
 
 OPEN, CLOSE = "\ue3f0", "\ue3f1"
 """Private characters around a message's number, in the rendering that shows where messages stand."""
 
 NUMBER = re.compile(f"{OPEN}([0-9]+){CLOSE}")
+
+SECONDS = 5.0
+"""Seconds that a template may take for a conversation; real ones take milliseconds."""
 
 
 class MessagePlace(NamedTuple):
@@ -37,26 +42,29 @@ class ChatTemplate:
         """Wrap a Jinja template."""
         self.template, self._tokens = template, {"bos_token": bos or "", "eos_token": eos or ""}
         self._frames: dict[tuple[str, ...], list[str] | None] = {}
+        self._process = Bounded(Path(__file__).with_name("chat_child.py"), seconds=SECONDS)
 
     def render(self, messages: Sequence[dict[str, Any]]) -> tuple[str, list[MessagePlace]]:
         """The text of a conversation, and the places of its messages, ascending; one that the template omits has none.
 
         Raises:
             ValueError: the template refuses the conversation; with its reason.
+            SubjectError: the template takes too much time or memory, or writes too much.
         """
         text = self._text(messages)
         return text, list(_places(text, messages, self._frame(messages)))
 
     def _text(self, messages: Sequence[dict[str, Any]]) -> str:
-        from transformers.utils.chat_template_utils import render_jinja_template
-
         try:
-            tokens: dict[str, Any] = self._tokens
-            found: Any = render_jinja_template([list(messages)], chat_template=self.template, **tokens)
-        except Exception as error:  # a template is foreign code: it raises what it likes
-            first = first_line(error, 120)
-            raise ValueError(f"the chat template refuses it: {first}") from error
-        return found[0][0].removeprefix(self._tokens["bos_token"])
+            found = self._process.ask([self.template, self._tokens, list(messages)])
+        except ValueError as error:
+            raise ValueError(f"the chat template refuses it: {error}") from error
+        except LimitError as error:
+            raise SubjectError(
+                f"writing a conversation by the subject's chat template: {error}, and was stopped. A template that "
+                "loops or multiplies text is broken or hostile: put the model's own chat_template.jinja beside it."
+            ) from error
+        return found.removeprefix(self._tokens["bos_token"])
 
     def _frame(self, messages: Sequence[dict[str, Any]]) -> list[str] | None:
         """What the template writes before, between and behind the messages; None unless each comes once, in order."""

@@ -1,8 +1,9 @@
 """A model folder before anything in it is believed: plain readable files, an index that stays inside, sane sizes.
 
 Invariant: nothing is hashed, and nothing reaches transformers, before these checks; a pipe, a device or a dangling link
-cannot hang or crash what follows, and a config cannot ask for more layers or weights than its files hold.
-Cost: one stat and one open a weight file, one parse of config.json and of the index of the shards.
+cannot hang or crash what follows, and a config cannot ask for more layers or weights than its files hold. Every weight
+file that is read lies in the folder itself, so that the SHA-256 names it; there it may be a link, as in a hub cache.
+Cost: one stat and one open a file, one parse of config.json and of the index of the shards.
 """
 
 from __future__ import annotations
@@ -18,8 +19,17 @@ from neurolocal.errors import SubjectError
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth"}
 """The ends of the names of weight files."""
 
+TEXTS = {".json", ".jinja", ".model", ".txt", ".tiktoken"}
+"""The ends of the names of the other files that are read: configs, indices, tokenizers, templates."""
+
 LARGEST_JSON = 64 << 20
 """Bytes of a config or an index; the index of a model of a million tensors has about this many."""
+
+LARGEST_TEXT = 512 << 20
+"""Bytes of any other file that is no weights; the largest tokenizers have 40 MB."""
+
+ADAPTER = "adapter_config.json"
+"""With this file beside them, transformers would take the weights from wherever it says."""
 
 DEEPEST = 32
 """Levels of a config; those of the largest multimodal models have 6."""
@@ -44,11 +54,18 @@ def check_folder(folder: Path) -> None:
 
     Raises:
         SubjectError: a file that is no plain readable file, a damaged or oversized config, an index that names files
-            that are outside the folder or missing.
+            that are outside the folder or missing, or an adapter for a model that is elsewhere.
     """
+    doing = f"loading the subject {folder}"
+    for path in [folder / "config.json", *weight_files(folder)]:
+        require_plain_file(path, doing=doing)
+    check_texts(folder, doing=doing)
+    if (folder / ADAPTER).exists():
+        raise SubjectError(
+            f"{doing}: it has an {ADAPTER}, so it holds an adapter (LoRA) and not a whole model. Merge it into its "
+            "model and give the merged folder, or remove the file if the weights are whole."
+        )
     indices = sorted(folder.glob("*.index.json"))
-    for path in [folder / "config.json", *weight_files(folder), *indices]:
-        require_plain_file(path, doing=f"loading the subject {folder}")
     config = _parsed(folder / "config.json", folder)
     for key, value in _settings(config, folder):
         if key in LAYERS and (not isinstance(value, int) or value > MOST_LAYERS):
@@ -58,6 +75,23 @@ def check_folder(folder: Path) -> None:
             )
     for index in indices:
         _check_index(index, folder)
+
+
+def check_texts(folder: Path, *, doing: str) -> None:
+    """Check the files of a folder that may be read as configs, tokenizers or templates: plain, readable, not too large.
+
+    Raises:
+        SubjectError: says which is not.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.suffix in TEXTS:
+            require_plain_file(path, doing=doing)
+            size = path.stat().st_size
+            if size > LARGEST_TEXT:
+                raise SubjectError(
+                    f"{doing}: {path.name} has {size:,} bytes; expected at most {LARGEST_TEXT:,}. Get the file from "
+                    "its source again."
+                )
 
 
 def check_sizes(config: Any, folder: Path) -> None:
@@ -167,6 +201,12 @@ def _check_index(index: Path, folder: Path) -> None:
             raise SubjectError(
                 f"loading the subject {folder}: {index.name} names {name[:80]!r}, which is outside the folder. Only "
                 "files inside it are read; get the folder from its source again."
+            )
+        if len(path.parts) != 1 or path.suffix not in WEIGHTS:
+            raise SubjectError(
+                f"loading the subject {folder}: {index.name} names {name[:80]!r}, which is no weight file in the "
+                "folder itself, so the model's SHA-256 would not name it. Put the weight files beside config.json, as "
+                "*.safetensors or *.bin, and name them so in the index."
             )
         if not (folder / path).exists() and not (folder / path).is_symlink():
             raise SubjectError(

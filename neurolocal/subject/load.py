@@ -172,6 +172,8 @@ def _placed(model: Any, device: str | None) -> Any:
     if device in (None, "auto"):  # TransformerLens's own models fit on one GPU
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("it holds no values")
         return model.to(device).eval().requires_grad_(False)
     except (RuntimeError, AssertionError) as error:
         raise SubjectError(f"moving the subject to {device}: {first_line(error)}. Choose another --device.") from error

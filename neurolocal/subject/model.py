@@ -221,16 +221,25 @@ class Subject:
         if not readers:
             raise ValueError("reading a forward pass: no layers to read; expected a reader for one or more")
         shape = tokens.shape
-        if self.n_ctx is not None and shape[-1] > self.n_ctx and not body:  # with `body` the caller sets the positions
-            raise SubjectError(
-                f"running {self.name} on rows of {shape[-1]:,} tokens: it has {self.n_ctx:,} positions. "
-                "Pass a smaller --row-length."
-            )
+        if not body:  # with it the caller sets the positions
+            self.require_row_length(shape[-1])
         if tuple(sites) != ("post",):
             self._require(sites)
         if not routed:
             readers = {i: _all_neurons(reader) if i in self.expert_layers else reader for i, reader in readers.items()}
         self.run(tokens, {i: (reader, [self.spot(i, site) for site in sites]) for i, reader in readers.items()}, body)
+
+    def require_row_length(self, n: int) -> None:
+        """Refuse rows that are longer than the context.
+
+        Raises:
+            SubjectError: they are.
+        """
+        if self.n_ctx is not None and n > self.n_ctx:
+            raise SubjectError(
+                f"running {self.name} on rows of {n:,} tokens: it has {self.n_ctx:,} positions. "
+                "Pass a smaller --row-length."
+            )
 
     def activations(
         self, tokens: Int[Tensor, "batch pos"], layer: int, site: Site = "post"

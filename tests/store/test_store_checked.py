@@ -1,15 +1,18 @@
 """Other headers, hashes, links out of the file and claims of size are refused."""
 
 import hashlib
+import os
 
 import h5py
 import numpy as np
 import pytest
+from check_twins import settings
 from content_twins import EVIDENCE, LIST, everything
 from store_twins import evidence, made_up
 
 from neurolocal.errors import StoreError
 from neurolocal.store import Store, add_evidence, write_collected
+from neurolocal.store.check import check
 
 
 @pytest.mark.parametrize(
@@ -120,3 +123,51 @@ def test_an_index_beyond_the_strings_is_refused(tmp_path):
         file["perturbation/post/2/largest/substitutes/kind/index"][1] = 2
     with Store(path) as store, pytest.raises(StoreError, match=r"kind/index names a string that .*kind does not have"):
         store.evidence("perturbation", 2)
+
+
+def test_a_chunk_that_would_take_gigabytes(store_path) -> None:
+    """HDF5 unfolds a chunk whole, however small the array in it is."""
+    with h5py.File(store_path, "r+") as file:
+        values = np.asarray(file["corpus/token_count"])
+        del file["corpus/token_count"]
+        file.create_dataset(
+            "corpus/token_count", data=values, chunks=(1 << 28,), maxshape=(None,), compression="gzip"
+        )  # fmt: skip
+    with Store(store_path) as store, pytest.raises(StoreError, match="has chunks of 2,147,483,648 bytes"):
+        _ = store.token_count
+    assert any("has chunks of" in fault.found for fault in check(store_path, progress=False).faults)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path.mkdir(), "it is a folder, not a file"),
+        (os.mkfifo, "it is a pipe, socket or device"),
+        (lambda path: path.symlink_to("/no/such"), "it is a link to /no/such, which is not there"),
+        (lambda path: None, "no such file. Make it with"),
+    ],
+)
+def test_what_is_no_file_is_said_as_what_it_is(make, says, tmp_path) -> None:
+    make(tmp_path / "a.h5")
+    with pytest.raises(StoreError, match=says):
+        Store(tmp_path / "a.h5")
+
+
+def test_a_path_that_is_too_long(tmp_path) -> None:
+    with pytest.raises(StoreError, match="File name too long") as caught:
+        Store(tmp_path / ("a/" * 2500))
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("change", [{"rows": 2**63}, {"tokens": 10**4000}, {"rows": -1}])
+def test_numbers_in_the_manifest_that_cannot_be(change, store_path) -> None:
+    with h5py.File(store_path, "r+") as file:
+        settings(file, "", **change)
+    with Store(store_path) as store, pytest.raises(StoreError, match="rows or tokens cannot be"):
+        _ = store.manifest
+
+
+def test_a_manifest_of_more_layers_than_memory_holds(store_path) -> None:
+    with h5py.File(store_path, "r+") as file:
+        settings(file, "subject", n_layers=10**12)
+    assert any("1000000000000 layers" in fault.expected for fault in check(store_path, progress=False).faults)

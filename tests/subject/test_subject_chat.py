@@ -6,6 +6,8 @@ import pytest
 from tokenizer_twins import PIECES, byte_level
 from transformers import PreTrainedTokenizerFast
 
+from neurolocal.errors import SubjectError
+from neurolocal.subject import chat
 from neurolocal.subject.chat import ChatTemplate
 
 CHATML = """{% for m in messages %}<|im_start|>{{ m.role }}
@@ -64,3 +66,17 @@ def test_a_template_that_refuses_or_fails() -> None:
         ChatTemplate("{{ messages.nothing.at.all }}").render([{"role": "user", "content": "x"}])
     with pytest.raises(ValueError, match="the chat template refuses it"):
         ChatTemplate("{% for %}").render([{"role": "user", "content": "x"}])
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "it took more than"),
+        ("{{ 'a' * 9999999999 }}", "it took more than 512 MiB of memory"),
+        ("{{ 'a'.ljust(99999999) }}", "it wrote 100,000,0"),
+    ],
+)
+def test_a_template_that_runs_on_is_refused(template, says, monkeypatch) -> None:
+    monkeypatch.setattr(chat, "SECONDS", 1.0)
+    with pytest.raises(SubjectError, match=f"chat template: {says}"):
+        ChatTemplate(template).render([{"role": "user", "content": "x"}])

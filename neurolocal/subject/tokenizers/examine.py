@@ -1,7 +1,8 @@
 """A tokenizer tried on a sample of the corpus, before a model runs on millions of its ids.
 
-Invariant: what is found is said and recorded, and changes nothing. Cost: encoding and decoding the sample once, and
-encoding it once more with each judge; `SAMPLE` characters at most.
+Invariant: what is found is said and recorded, and changes nothing; a tokenizer that fails on the sample, or takes more
+than `SECONDS`, is refused. Cost: encoding and decoding the sample once, and encoding it once more with each judge;
+`SAMPLE` characters at most.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from typing import Any, NamedTuple
 from neurolocal.errors import SubjectError
 from neurolocal.subject.tokenizers.backend import ControlTokens
 from neurolocal.subject.tokenizers.tokenizer import Tokenizer
+from neurolocal.subject.tokenizers.tokenizer_json import JsonBackend, quiet
 from neurolocal.words import Vocabulary
 
 SAMPLE = 200_000
 """Characters of the corpus that are tried, at most."""
+
+SECONDS = 10.0
+"""Seconds that the sample may take; tokenizers need less than one."""
 
 SHOWN = 20
 """Characters shown around a difference."""
@@ -74,19 +79,35 @@ def examine(
         vocabulary: of the model, with the bytes of its ids.
         texts: a sample of the corpus; those beyond `SAMPLE` characters are left out.
         control: how control tokens that are written out in them are read.
+
+    Raises:
+        SubjectError: the tokenizer fails on the texts, or takes too long.
     """
     texts = _within(texts)
-    ids = tokenizer.encode(texts, control=control)
+    ids = _encoded(tokenizer, texts, control)
     changed = [_change(text, vocabulary.text(own)) for text, own in zip(texts, ids, strict=True)]
     others = {}
     for name, judge in tokenizer.judges.items():
         try:
-            found = judge().encode(texts, control=control)
+            found = _encoded(judge(), texts, control)
         except SubjectError as error:
             others[name] = Difference(0, str(error))
             continue
         others[name] = _difference([_other(a, b) for a, b in zip(ids, found, strict=True)])
     return Examination(len(texts), _difference(changed), others)
+
+
+def _encoded(tokenizer: Tokenizer, texts: list[str], control: ControlTokens) -> list[list[int]]:
+    """The ids of the sample, within `SECONDS`; what the library writes to the terminal when it fails is dropped."""
+    backend = tokenizer.backend
+    if not isinstance(backend, JsonBackend):
+        return tokenizer.encode(texts, control=control)
+    backend.limit = SECONDS
+    try:
+        with quiet():
+            return tokenizer.encode(texts, control=control)
+    finally:
+        backend.limit = None
 
 
 def _within(texts: Sequence[str]) -> list[str]:

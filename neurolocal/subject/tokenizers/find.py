@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from neurolocal.errors import SubjectError, first_line
+from neurolocal.subject.folder import check_texts
 from neurolocal.subject.names import snapshot
 from neurolocal.subject.tokenizers.roles import added_tokens, read_roles
 from neurolocal.subject.tokenizers.tokenizer import Tokenizer
@@ -42,7 +43,9 @@ def find_tokenizer(
     source = str(given if given is not None else folder if beside or name is None else name)
     try:
         where = Path(source) if Path(source).exists() else snapshot(source)
-        found = read_tokenizer(where.parent if where.is_file() else where, d_vocab=d_vocab)
+        where = where.parent if where.is_file() else where
+        check_texts(where, doing=f"loading the tokenizer {where}")
+        found = read_tokenizer(where, d_vocab=d_vocab)
     except SubjectError:
         raise
     except Exception as error:  # huggingface_hub and transformers raise OSError, ValueError, KeyError, ImportError …

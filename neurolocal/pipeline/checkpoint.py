@@ -6,15 +6,13 @@ bit for bit. Cost: a checkpoint writes the whole state, one layer at a time.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurolocal.errors import StoreError, SubjectError
+from neurolocal.errors import StoreError
 from neurolocal.pipeline.manifest import Collection, manifest_of
-from neurolocal.records import LayerRecord, LogitEffects, Place
-from neurolocal.stage import Say
+from neurolocal.records import LayerRecord, Place
 
 if TYPE_CHECKING:
     from neurolocal.collect import Progress
@@ -25,7 +23,7 @@ AGAIN = "Delete the file to collect again, or give another --store."
 
 
 def write_store(
-    job: Collection, files: list[Path], skipped: Mapping[str, int], progress: Progress, *, complete: bool, say: Say
+    job: Collection, files: list[Path], skipped: Mapping[str, int], progress: Progress, *, complete: bool
 ) -> dict[Place, int]:
     """Write the store; returns the NaN and infinite activations of each layer that has some."""
     from neurolocal.corpus import Cursor, rest_arrays
@@ -45,11 +43,10 @@ def write_store(
     bad: dict[Place, int] = {}
 
     def layers() -> Iterator[tuple[Place, LayerRecord]]:
-        effects = _effects(job, say) if complete else (lambda place: None)
         for place, record in progress.records():
             if n := int(record.unreadable.sum()):
                 bad[place] = n
-            yield place, dataclasses.replace(record, effects=effects(place))
+            yield place, record
 
     write_collected(
         job.store,
@@ -64,28 +61,6 @@ def write_store(
         ),
     )
     return bad
-
-
-def _effects(job: Collection, say: Say) -> Callable[[Place], LogitEffects | None]:
-    """Gives a layer's direct logit effects, if asked for and possible; of several shards, only the first has them."""
-    if job.config.logits == 0 or job.config.shard:
-        return lambda place: None
-    from neurolocal.subject.logits import logit_effects
-
-    said: list[str] = []
-
-    def effects(place: Place) -> LogitEffects | None:
-        site, layer = place
-        if said or site not in ("post", "mid"):
-            return None
-        try:
-            return logit_effects(job.subject, layer, k=job.config.logits, site=site, neurons=job.config.neurons)
-        except SubjectError as error:
-            said.append(str(error))
-            say(f"collect: no direct logit effects: {error}")
-            return None
-
-    return effects
 
 
 def restore(job: Collection, progress: Progress) -> Cursor:

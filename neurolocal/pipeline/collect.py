@@ -1,7 +1,8 @@
 """The collection: subject and corpus -> a store, resumed where an earlier run stopped.
 
 Invariant: a store is kept with what it was made from. Unchanged, it is not collected again; changed, it is refused or
-replaced, and the differences are printed. Cost: that of `collect`, and the checkpoints.
+replaced, and the differences are printed. Direct logit effects are added when the store is complete.
+Cost: that of `collect`, the checkpoints, and the effects.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from neurolocal.config import differences
 from neurolocal.errors import CorpusError, StoreError
 from neurolocal.files import locked
 from neurolocal.pipeline.checkpoint import AGAIN, cursor_of, restore, write_store
+from neurolocal.pipeline.effects import add_effects
 from neurolocal.pipeline.manifest import Collection as Collection
 from neurolocal.pipeline.manifest import identity, manifest_of, row_stream
 from neurolocal.pipeline.overflow import overflow_lines
@@ -93,7 +95,9 @@ def _collect(
         found = _existing(job, files, replace=replace, say=say)
         if found == "complete":
             say(f"collect: {job.store} is complete and its inputs are unchanged; nothing to do")
-            return None
+            with _signals(say) as signalled:
+                whole = add_effects(job, say=say, stop=stop or signalled, bar=bar)
+            return None if whole else _without_effects(job)
         if isinstance(found, list):
             say(f"collect: again, since {'; '.join(found)}")
         elif found is not None:
@@ -103,7 +107,7 @@ def _collect(
     stream = row_stream(job, files)
 
     def checkpoint(progress: Progress, *, complete: bool) -> dict[Place, int]:
-        return write_store(job, files, stream.skipped.counts, progress, complete=complete, say=say)
+        return write_store(job, files, stream.skipped.counts, progress, complete=complete)
 
     with _signals(say) as signalled:
         outcome = collect(
@@ -118,6 +122,8 @@ def _collect(
             stop=stop or signalled,
             bar=bar,
         )
+        if outcome.complete and not add_effects(job, say=say, stop=stop or signalled, bar=bar):
+            outcome = dataclasses.replace(outcome, complete=False)
     control = getattr(progress.cursor, "control", 0)
     if control:
         how = job.config.control_tokens
@@ -133,6 +139,16 @@ def _collect(
     for line in overflow_lines(outcome.nonfinite, dtype=job.config.dtype):
         say(f"collect: WARNING: {line}")
     return outcome
+
+
+def _without_effects(job: Collection) -> Outcome:
+    """How a run ended that had only effects to add, and was stopped before all were."""
+    from neurolocal.collect import Outcome
+    from neurolocal.store import Store
+
+    with Store(job.store) as store:
+        rows, n = store.manifest["rows"], store.manifest["tokens"]
+    return Outcome(rows, n, complete=False, seconds=0.0, checkpoints=0, nonfinite={})
 
 
 TRIED = 200

@@ -51,7 +51,7 @@ def run_demo(out: Path, *, max_rows: int, limit: int, say: Say, until: str | Non
         sides=("largest",),
         llm=str(embedded_gguf()),
         configs={
-            "collect": CollectConfig(dtype="bfloat16", max_rows=max_rows, logits=0),  # slow on a CPU
+            "collect": CollectConfig(dtype="bfloat16", max_rows=max_rows),
             "perturbation": PerturbationConfig(screen=SCREEN),
             "summary": SummaryConfig(limit=DESCRIBED),
             "score": ScoreConfig(limit=SCORED, texts=5, rows=48),

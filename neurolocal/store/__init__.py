@@ -3,7 +3,7 @@
 from neurolocal.store.check import Report, check
 from neurolocal.store.find import Match, find
 from neurolocal.store.read import Store
-from neurolocal.store.write import Blocks, StoreContent, StoredRows, add_evidence, write_collected
+from neurolocal.store.write import Blocks, StoreContent, StoredRows, add_evidence, write_collected, write_effects
 
 __all__ = [
     "Blocks",
@@ -16,4 +16,5 @@ __all__ = [
     "check",
     "find",
     "write_collected",
+    "write_effects",
 ]

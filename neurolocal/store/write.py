@@ -25,7 +25,7 @@ from jaxtyping import Int64, Integer
 
 from neurolocal.errors import StoreError
 from neurolocal.files import locked, replacing
-from neurolocal.records import LayerRecord, PageLists, Place, Sample, Side, Site
+from neurolocal.records import LayerRecord, LogitEffects, PageLists, Place, Sample, Side, Site
 from neurolocal.store.index import Index, IndexBuilder, KeyTable
 from neurolocal.words import Vocabulary
 
@@ -187,6 +187,21 @@ def add_evidence(
             group = file.create_group(base)
             put_json(group, "inputs", inputs)
             _put_table(group, table)
+
+
+def write_effects(path: Path, effects: Mapping[Place, LogitEffects]) -> None:
+    """Add direct logit effects to a store, by site and layer; what else it holds stays as it is.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written; the store is unchanged.
+    """
+    with locked(path, doing="writing", error=StoreError), _replacing(path, copy=True) as file:
+        for (site, layer), one in effects.items():
+            base = f"collect/{site}/{layer}/logits"
+            _no_links(path, file, base)
+            if base in file:
+                del file[base]
+            _put_columns(file, base, vars(one))
 
 
 def _put_table(group: h5py.Group, table: Any) -> None:

@@ -5,14 +5,13 @@ mean over the vocabulary is subtracted. Ids without a text (padding of the vocab
 linear map without its scale, which depends on the position.
 Invariant: what a norm does is measured, not looked up by name; a norm that is no such map is refused.
 The weight that a router gives an expert depends on the position, too, and is left out like the scale of a norm.
-Cost: one matrix product of (d_mlp, d_model) and (d_model, d_vocab) a layer, float32 on the subject's device, and memory
-for `block` * d_vocab floats besides the unembedding and the layer's output directions in float32.
+Cost: that of `strongest`, and memory for a layer's output directions in float32.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,6 +22,7 @@ from neurolocal.errors import SubjectError
 from neurolocal.records import LogitEffects, Site
 from neurolocal.subject.identity import plain_weight
 from neurolocal.subject.model import Subject
+from neurolocal.subject.strongest import Unembedding
 
 AGREE = 1e-3
 """Largest allowed difference of a norm from scale * weight * (x or x - mean), relative to its largest output."""
@@ -57,55 +57,65 @@ def why_no_logit_effects(subject: Subject) -> str | None:
     return None
 
 
-@torch.inference_mode()
-def logit_effects(
-    subject: Subject,
-    layer: int,
-    *,
-    k: int,
-    block: int = 256,
-    site: Site = "post",
-    neurons: Sequence[int] | None = None,
-) -> LogitEffects:
-    """The k tokens that each neuron of a layer promotes and suppresses most, alone and directly.
+class LogitLens:
+    """Direct logit effects of a model's layers; the unembedding is made ready once."""
 
-    Args:
-        subject: the model.
-        layer: whose neurons.
-        k: tokens a side; at most the ids that have a text.
-        block: neurons at a time.
-        site: `mid` counts an activation before the norm that follows it; every other site means the neuron's output.
-        neurons: which of the layer; None is all.
+    def __init__(self, subject: Subject, k: int) -> None:
+        """Make the unembedding ready.
 
-    Raises:
-        SubjectError: the model has none (`why_no_logit_effects`), or a norm is no linear map up to its scale.
-    """
-    if reason := why_no_logit_effects(subject):
-        raise SubjectError(f"computing direct logit effects of {subject.name}: {reason}. Run without them.")
-    there = torch.tensor([i for i, token in enumerate(subject.vocabulary.tokens[: subject.d_vocab]) if token])
-    unembedding = _weight(_module(subject, subject.paths.unembed))
-    there = there.to(unembedding.device)
-    unembedding = unembedding[there].float()
-    if not 1 <= k <= len(unembedding):
-        raise SubjectError(
-            f"computing direct logit effects of {subject.name}: {k} tokens a side, it has {len(unembedding):,}. "
-            f"Choose 1 to {len(unembedding):,}."
+        Args:
+            subject: the model.
+            k: tokens a side; at most the ids that have a text.
+
+        Raises:
+            SubjectError: the model has no such effects (`why_no_logit_effects`), the final norm is no linear map up to
+                its scale, or the unembedding is not finite.
+        """
+        self._subject, self._k, self._doing = subject, k, f"computing direct logit effects of {subject.name}"
+        if reason := why_no_logit_effects(subject):
+            raise SubjectError(f"{self._doing}: {reason}. Run without them.")
+        tokens = [i for i, token in enumerate(subject.vocabulary.tokens[: subject.d_vocab]) if token]
+        if not 1 <= k <= len(tokens):
+            raise SubjectError(
+                f"{self._doing}: {k} tokens a side, it has {len(tokens):,}. Choose 1 to {len(tokens):,}."
+            )
+        with torch.inference_mode():
+            weight = _weight(_module(subject, subject.paths.unembed)).detach()
+            self._final = norm_map(subject, subject.paths.ln_final, device=weight.device)
+            try:
+                self._unembedding = Unembedding(weight, torch.tensor(tokens))
+            except ValueError as error:
+                raise SubjectError(f"{self._doing}: {error}. Run without them.") from error
+
+    @torch.inference_mode()
+    def effects(
+        self, layer: int, *, site: Site = "post", neurons: Sequence[int] | None = None, block: int | None = None,
+        progress: Callable[[int], object] = lambda n: None,
+    ) -> LogitEffects:  # fmt: skip
+        """The k tokens that each neuron of a layer promotes and suppresses most, alone and directly.
+
+        Args:
+            layer: whose neurons.
+            site: `mid` counts an activation before the norm that follows it; every other site means the neuron's
+                output.
+            neurons: which of the layer; None is all.
+            block: neurons at a time; None chooses.
+            progress: called with the number of neurons that were done.
+
+        Raises:
+            SubjectError: a norm is no linear map up to its scale, or a direction is not finite.
+        """
+        directions = output_directions(self._subject, layer, site=site)
+        directions = directions if neurons is None else directions[list(neurons)]
+        folded = self._final(directions.to(self._final.weight.device))
+        try:
+            found = self._unembedding.strongest(folded, self._k, block=block, progress=progress)
+        except ValueError as error:
+            raise SubjectError(f"{self._doing}, layer {layer}: {error}. Run without them.") from error
+        promoted, promoted_effect, suppressed, suppressed_effect = (part.cpu() for part in found)
+        return LogitEffects(
+            promoted.int().numpy(), promoted_effect.numpy(), suppressed.int().numpy(), suppressed_effect.numpy()
         )
-    device = unembedding.device
-    directions = output_directions(subject, layer, site=site).to(device)
-    directions = directions if neurons is None else directions[list(neurons)]
-    final = norm_map(subject, subject.paths.ln_final, device=device)
-    mean = unembedding.mean(0)
-    sides: list[list[Tensor]] = [[], [], [], []]
-    room = torch.empty((min(block, len(directions)), len(unembedding)), device=device)
-    for start in range(0, len(directions), block):
-        folded = final(directions[start : start + block])
-        effect = torch.mm(folded, unembedding.T, out=room[: len(folded)])
-        for i, largest in enumerate((True, False)):
-            values, tokens = effect.topk(k, dim=1, largest=largest)
-            sides[2 * i].append(there[tokens].int().cpu())
-            sides[2 * i + 1].append((values - (folded @ mean)[:, None]).cpu())
-    return LogitEffects(*(torch.cat(side).numpy() for side in sides))
 
 
 @torch.inference_mode()

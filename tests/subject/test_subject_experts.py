@@ -204,13 +204,13 @@ def test_branches_side_by_side_equal_plain_passes(kind: str, rng, own_cache) -> 
 @pytest.mark.parametrize("kind", ["Mixtral", "GptOss", "DeepseekV3"])
 def test_logit_effects_of_experts(kind: str, rng, own_cache) -> None:
     """A neuron's row of its expert's down projection through final norm and unembedding."""
-    from neurolocal.subject.logits import logit_effects
+    from neurolocal.subject.logits import LogitLens
 
     subject = sparse(kind, seed=int(rng.integers(2**31)))
     torch.nn.init.normal_(subject.model.model.norm.weight)
     mlp, d = subject.model.model.layers[2].mlp, subject.facts()["d_expert"][2]
     chosen = sorted(rng.choice(subject.d_mlp[2], 12, replace=False).tolist())
-    found = logit_effects(subject, 2, k=5, block=7, neurons=chosen)
+    found = LogitLens(subject, 5).effects(2, block=7, neurons=chosen)
     n = mlp.experts.down_proj.shape[0]
     for i, neuron in enumerate(chosen):
         if neuron >= n * d:

@@ -11,9 +11,13 @@ from legacy_twins import CONFIG, random_weights, write_legacy
 from subject_twins import D_MLP, SETTINGS, VOCAB, numbered, save_folder, tiny, tiny_model
 
 from neurolocal.errors import SubjectError
-from neurolocal.records import Site
+from neurolocal.records import LogitEffects, Site
 from neurolocal.subject import Subject, load_subject
-from neurolocal.subject.logits import logit_effects, why_no_logit_effects
+from neurolocal.subject.logits import LogitLens, why_no_logit_effects
+
+
+def logit_effects(subject: Subject, layer: int, *, k: int, **how: Any) -> LogitEffects:
+    return LogitLens(subject, k).effects(layer, **how)
 
 
 def randomised(subject: Subject, rng) -> Subject:

@@ -56,7 +56,7 @@ def load_subject(
     if path.is_dir():
         check_folder(path)
     digest = weights_sha256(path)
-    folder = path if path.is_dir() else dequantised(path, digest)
+    folder = path if path.is_dir() else dequantised(path, digest, dtype=dtype)
     config = legacy_config(folder)
     if config is None:
         model, missing = load_pretrained(folder, dtype, spread=device == "auto")

@@ -198,10 +198,10 @@ def _dtype_to_convert_in(source: Path, config: Any, dtype: Any) -> Any:
     """
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.integrations.gguf import is_gguf_arch_supported
+    from transformers.integrations.gguf.utils import is_gguf_arch_supported
 
     name = read_header(source, ("general.architecture",)).values.get("general.architecture")
-    if dtype == torch.float32 or is_gguf_arch_supported(name):
+    if dtype == torch.float32 or is_gguf_arch_supported(str(name)):
         return torch.float32
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)

@@ -96,7 +96,8 @@ def _reader() -> Any:
         def _end_of_texts(self, place: Any, n: int) -> int:
             swapped = self.byte_order == "S"
             long = struct.Struct((">" if swapped else "<") + "Q").unpack_from
-            data = memoryview(self.data)
+            data: Any = self.data
+            data = memoryview(data)
             for _ in range(n):
                 place += 8 + long(data, place)[0]
             return place

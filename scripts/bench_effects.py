@@ -1,9 +1,9 @@
 """How long the direct logit effects of a layer take: as in 0.1.0, and now, in turn, on random weights.
 
 Run: python scripts/bench_effects.py [PAIRS]. Shapes are those of SmolLM2-135M and Gemma 3 270M, weights in bfloat16 and
-float32. Prints seconds a layer of each (median of the pairs), their ratio, the processor seconds, which other work on the
-machine changes less, and of how many neurons the tokens are the same. 0.1.0's own way is kept here: float32 products of
-256 neurons at a time, and one `topk` a side over them.
+float32. Prints seconds a layer of each (median of the pairs), their ratio, the processor seconds (other work on the
+machine changes them less), and of how many neurons the tokens are the same. 0.1.0's own way is kept here: float32
+products of 256 neurons at a time, and one `topk` a side over them.
 """
 
 from __future__ import annotations

@@ -23,9 +23,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from neurolocal.errors import NeurolocalError, first_line
 
 log = logging.getLogger(__name__)
+
+HASHING: dict[str, Any] = {"desc": "hashing", "unit": "B", "unit_scale": True, "delay": 2, "leave": False}
+"""How the bar of a SHA-256 looks; it shows itself after two seconds."""
 
 CACHE_TODO = "Set NEUROLOCAL_CACHE to a folder that can be written."
 
@@ -290,7 +295,10 @@ def file_sha256(path: Path) -> str:
     kept = cache_folder("sha256") / hashlib.sha256(identity.encode()).hexdigest()
     with contextlib.suppress(FileNotFoundError):
         return kept.read_text()
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    write_text(kept, digest)
-    return digest
+    digest = hashlib.sha256()
+    with path.open("rb") as file, tqdm(total=facts.st_size, **HASHING) as bar:
+        while some := file.read(1 << 24):
+            digest.update(some)
+            bar.update(len(some))
+    write_text(kept, digest.hexdigest())
+    return digest.hexdigest()

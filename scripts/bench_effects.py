@@ -1,8 +1,9 @@
 """How long the direct logit effects of a layer take: as in 0.1.0, and now, in turn, on random weights.
 
 Run: python scripts/bench_effects.py [PAIRS]. Shapes are those of SmolLM2-135M and Gemma 3 270M, weights in bfloat16 and
-float32. Prints seconds a layer of each (median of the pairs), their ratio, and of how many neurons the tokens are the
-same. 0.1.0's own way is kept here: float32 products of 256 neurons at a time, and one `topk` a side over them.
+float32. Prints seconds a layer of each (median of the pairs), their ratio, the processor seconds (other work on the
+machine changes them less), and of how many neurons the tokens are the same. 0.1.0's own way is kept here: float32
+products of 256 neurons at a time, and one `topk` a side over them.
 """
 
 from __future__ import annotations
@@ -49,21 +50,24 @@ def main() -> None:
             began = time.perf_counter()
             ready = Unembedding(weight, torch.arange(d_vocab))
             once = time.perf_counter() - began
-            old, new = [], []
+            old, new, cpu, same = [], [], [0.0, 0.0], 0
             for _ in range(pairs):
-                began = time.perf_counter()
+                began, busy = time.perf_counter(), time.process_time()
                 before = earlier(weight, directions, K)
                 old.append(time.perf_counter() - began)
-                began = time.perf_counter()
+                cpu[0] += (time.process_time() - busy) / pairs
+                began, busy = time.perf_counter(), time.process_time()
                 found = ready.strongest(directions, K)
                 new.append(time.perf_counter() - began)
-            same = sum(bool((a == b).all()) for a, b in zip(before[0], found.promoted, strict=True))
+                cpu[1] += (time.process_time() - busy) / pairs
+                same = sum(bool((a == b).all()) for a, b in zip(before[0], found.promoted, strict=True))
             a, b = statistics.median(old), statistics.median(new)
             print(
                 f"{name}, {str(dtype).removeprefix('torch.')}, rough products in "
                 f"{str(ready.rough).removeprefix('torch.')}: {a:.2f} s a layer before, {b:.2f} now ({a / b:.1f} "
                 f"times as fast; pairs {min(x / y for x, y in zip(old, new, strict=True)):.1f} to "
-                f"{max(x / y for x, y in zip(old, new, strict=True)):.1f}); {layers} layers {a * layers:.0f} s and "
+                f"{max(x / y for x, y in zip(old, new, strict=True)):.1f}; "
+                f"processor {cpu[0]:.2f} and {cpu[1]:.2f} s); {layers} layers {a * layers:.0f} s and "
                 f"{b * layers + once:.0f} s, {once:.2f} s once; same tokens for {same:,} of {d_mlp:,} neurons",
                 flush=True,
             )

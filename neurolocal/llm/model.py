@@ -28,6 +28,7 @@ from jaxtyping import Float64
 from neurolocal.bounded import Bounded, LimitError
 from neurolocal.errors import LLMError
 from neurolocal.files import readable_path
+from neurolocal.progress import waiting
 
 MAGIC = b"GGUF"
 
@@ -356,7 +357,8 @@ def _open(c: Any, path: Path, *, n_ctx: int, gpu: bool) -> tuple[Any, Any]:
     c.llama_log_set(_silence, ctypes.c_void_p(0))
     options = c.llama_model_default_params()
     options.n_gpu_layers = 0x7FFFFFFF if gpu else 0
-    model = c.llama_model_load_from_file(os.fsencode(path), options)
+    with waiting(f"loading the LLM {path.name}"):
+        model = c.llama_model_load_from_file(os.fsencode(path), options)
     if not model:
         raise LLMError(
             f"loading the LLM {path}: llama.cpp cannot read its {path.stat().st_size:,} bytes; expected a complete GGUF"

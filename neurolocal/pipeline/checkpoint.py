@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurolocal.errors import StoreError
 from neurolocal.pipeline.manifest import Collection, manifest_of
+from neurolocal.progress import waiting
 from neurolocal.records import LayerRecord, Place
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ AGAIN = "Delete the file to collect again, or give another --store."
 
 
 def write_store(
-    job: Collection, files: list[Path], skipped: Mapping[str, int], progress: Progress, *, complete: bool
+    job: Collection, files: list[Path], skipped: Mapping[str, int], progress: Progress, *, complete: bool, bar: bool
 ) -> dict[Place, int]:
     """Write the store; returns the NaN and infinite activations of each layer that has some."""
     from neurolocal.corpus import Cursor, rest_arrays
@@ -48,18 +49,17 @@ def write_store(
                 bad[place] = n
             yield place, record
 
-    write_collected(
-        job.store,
-        StoreContent(
-            manifest=manifest,
-            layers=layers(),
-            sample=progress.sampler.snapshot(),
-            rows=lambda: StoredRows(kept.tokens, kept.length, kept.index, kept.parts.columns()),
-            token_count=progress.token_count,
-            vocabulary=job.subject.vocabulary,
-            rest={} if complete else rest_arrays(cursor.rest),
-        ),
+    content = StoreContent(
+        manifest=manifest,
+        layers=layers(),
+        sample=progress.sampler.snapshot(),
+        rows=lambda: StoredRows(kept.tokens, kept.length, kept.index, kept.parts.columns()),
+        token_count=progress.token_count,
+        vocabulary=job.subject.vocabulary,
+        rest={} if complete else rest_arrays(cursor.rest),
     )
+    with waiting(f"writing {job.store}", bar=bar and complete):
+        write_collected(job.store, content)
     return bad
 
 

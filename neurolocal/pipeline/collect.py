@@ -24,6 +24,7 @@ from neurolocal.pipeline.effects import add_effects
 from neurolocal.pipeline.manifest import Collection as Collection
 from neurolocal.pipeline.manifest import identity, manifest_of, row_stream
 from neurolocal.pipeline.overflow import overflow_lines
+from neurolocal.progress import waiting
 from neurolocal.records import Place
 from neurolocal.stage import Say
 
@@ -103,11 +104,12 @@ def _collect(
         elif found is not None:
             cursor = restore(job, progress)
             say(f"collect: resuming at row {progress.rows:,} of {job.store}")
-    _examine(job, files, say)
+    with waiting(f"trying the tokenizer of {job.subject.name}", bar=bar):
+        _examine(job, files, say)
     stream = row_stream(job, files)
 
     def checkpoint(progress: Progress, *, complete: bool) -> dict[Place, int]:
-        return write_store(job, files, stream.skipped.counts, progress, complete=complete)
+        return write_store(job, files, stream.skipped.counts, progress, complete=complete, bar=bar)
 
     with _signals(say) as signalled:
         outcome = collect(

@@ -64,11 +64,13 @@ def _missing(job: Collection) -> list[tuple[Place, int]]:
     """The layers without effects that should have them, each with its number of neurons."""
     from neurolocal.store import Store
 
-    config, found = job.config, list[tuple[Place, int]]()
+    config = job.config
+    found: list[tuple[Place, int]] = []
     if config.logits == 0 or config.shard:
         return []
     for site in config.sites or ():
         if site in ("post", "mid"):  # elsewhere an activation is not what the neuron writes
             with Store(job.store, site=site) as store:
-                found += [((site, i), len(store.neurons(i))) for i in store.layers if store.logit_effects(i) is None]
+                missing = [layer for layer in store.layers if store.logit_effects(layer) is None]
+                found.extend(((site, layer), len(store.neurons(layer))) for layer in missing)
     return found

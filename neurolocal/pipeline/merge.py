@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
+from tqdm import tqdm
 
 from neurolocal.collect.merge import merge
 from neurolocal.collect.sample import merge_samples
@@ -117,7 +118,7 @@ def _layers(
     for site in sites:
         with ExitStack() as stack:
             stores = [stack.enter_context(Store(path, site=site)) for path in parts]
-            for layer in stores[0].layers:
+            for layer in tqdm(stores[0].layers, desc=f"merge: {site}", unit="layer", delay=2):
                 merged = stores[0].record(layer)
                 for store, best in zip(stores[1:], order, strict=True):
                     merged = merge(merged, store.record(layer), sample=best)

@@ -22,6 +22,7 @@ from jaxtyping import Float32
 from neurolocal.config import canonical
 from neurolocal.errors import VectorsError
 from neurolocal.files import readable_path
+from neurolocal.progress import waiting
 from neurolocal.similarity.formats import read_vectors
 from neurolocal.words import WORD
 
@@ -274,7 +275,8 @@ def load_vectors(
     if spec == "corpus":
         if texts is None:
             raise VectorsError("vectors 'corpus' are trained on texts, and none were given. Pass a store or a file.")
-        return train(texts, seed=seed)
+        with waiting("training word vectors on the corpus", bar=progress):
+            return train(texts, seed=seed)
     path = Path(spec)
     require_vectors(path)
     raw = read_vectors(path, progress=progress)

@@ -1,9 +1,11 @@
-"""GGUF -> a Hugging Face folder in the cache, dequantised once to float32, and another one with its tokenizer.
+"""GGUF -> a Hugging Face folder in the cache, dequantised once, and another one with its tokenizer.
 
 Invariant: the folders are named by the GGUF's SHA-256 and appear complete or not at all (made beside, then renamed).
+The weights are in the dtype of the run, which is what loading a float32 folder in that dtype gives: each weight is
+dequantised in float32 and rounded once.
 The tokenizer is not the one that transformers makes of a GGUF: that one does not know how the text is to be split.
-Cost: one conversion, and 4 bytes a weight on the disk: float32 holds a dequantised weight exactly, bfloat16 would round
-it; a model that is split into several files is joined for it. Nothing after the first time.
+Cost: one conversion a dtype, in memory and on the disk 2 bytes a weight in bfloat16 and float16, 4 in float32; a model
+that is split into several files is joined for it. Nothing after the first time.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from neurolocal.errors import SubjectError, first_line
 from neurolocal.files import cache_folder
 from neurolocal.subject.gguf_header import MAGIC, read_header, read_tensors
 from neurolocal.subject.gguf_parts import gguf_parts, join_parts
+from neurolocal.subject.gguf_reading import quick_reading
 from neurolocal.subject.tokenizers.gguf_fields import read_vocabulary
 from neurolocal.subject.tokenizers.gguf_judge import (
     compare_with_llama_cpp,
@@ -47,15 +50,22 @@ def is_gguf(path: Path) -> bool:
         return file.read(4) == MAGIC
 
 
-def dequantised(path: Path, sha256: str) -> Path:
+def dequantised(path: Path, sha256: str, *, dtype: str = "float32") -> Path:
     """The Hugging Face folder of a GGUF file, made if it is not in the cache. It holds no tokenizer.
+
+    Args:
+        path: the file, or any part of a split one.
+        sha256: what names the model.
+        dtype: what the model will be loaded in; its float32 folder is used for every dtype, if it is there.
 
     Raises:
         SubjectError: the file is no complete GGUF, or its architecture is unknown to transformers.
     """
-    folder = cache_folder("subjects") / sha256
-    if (folder / "config.json").is_file():
-        return folder
+    whole = cache_folder("subjects") / sha256
+    folder = whole if dtype == "float32" else whole.with_name(f"{sha256}-{dtype}")
+    for there in (folder, whole):
+        if (there / "config.json").is_file():
+            return there
     with (
         _appearing(folder, "config.json") as beside,
         tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as scratch,
@@ -63,8 +73,8 @@ def dequantised(path: Path, sha256: str) -> Path:
         parts = gguf_parts(path)
         for part in parts:
             _check_whole(part, without_tensors=len(parts) > 1)
-        whole = path if len(parts) == 1 else _joined(parts, Path(scratch))
-        _convert(_without_unset_ids(whole, Path(scratch)), beside, path)
+        joined = path if len(parts) == 1 else _joined(parts, Path(scratch))
+        _convert(_without_unset_ids(joined, Path(scratch)), beside, path, dtype=dtype)
     return folder
 
 
@@ -148,19 +158,21 @@ def _broken(path: Path) -> SubjectError:
     )
 
 
-def _convert(source: Path, folder: Path, path: Path) -> None:
+def _convert(source: Path, folder: Path, path: Path, *, dtype: str) -> None:
     """Write the model in the file `source` into a folder; `path` is how the user named it."""
     import torch
-    from transformers import AutoModelForCausalLM
+    import transformers
 
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    where: dict[str, Any] = {"gguf_file": source.name, "local_files_only": True}
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(source.parent),
-            gguf_file=source.name,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with quick_reading():
+            config = transformers.AutoConfig.from_pretrained(str(source.parent), **where)
+            exact = _dtype_to_convert_in(source, config, getattr(torch, dtype))
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                str(source.parent), config=config, dtype=exact, output_loading_info=True, **where
+            )
         model, info = loaded
     except Exception as error:  # transformers raises many types here
         first = first_line(error, 200)
@@ -169,7 +181,7 @@ def _convert(source: Path, folder: Path, path: Path) -> None:
             "Give the model as a Hugging Face folder instead."
         ) from error
     require_tensors(model, info["missing_keys"], path)
-    # The weights are plain float32 now; with the attributes of quantisation transformers would refuse to save them.
+    # The weights are plain numbers now; with the attributes of quantisation transformers would refuse to save them.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -177,6 +189,24 @@ def _convert(source: Path, folder: Path, path: Path) -> None:
     lacking = set(info["missing_keys"])
     kept = {name: x for name, x in model.state_dict().items() if name not in lacking} if lacking else None
     model.save_pretrained(folder, state_dict=kept)
+
+
+def _dtype_to_convert_in(source: Path, config: Any, dtype: Any) -> Any:
+    """The dtype, where transformers rounds every weight to it once, from float32; otherwise float32.
+
+    Some architectures are dequantised in the dtype itself, and some models keep a few of their weights in float32.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.integrations.gguf.utils import is_gguf_arch_supported
+
+    name = read_header(source, ("general.architecture",)).values.get("general.architecture")
+    if dtype == torch.float32 or is_gguf_arch_supported(str(name)):
+        return torch.float32
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    kept = {*(model._keep_in_fp32_modules or ()), *(model._keep_in_fp32_modules_strict or ())}
+    return torch.float32 if kept else dtype
 
 
 def _without_unset_ids(path: Path, scratch: Path) -> Path:

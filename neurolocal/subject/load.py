@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neurolocal.errors import SubjectError, first_line
+from neurolocal.progress import waiting
 from neurolocal.subject.folder import check_folder, require_plain_file
 from neurolocal.subject.gguf import dequantised, gguf_tokenizer, gguf_tokenizer_line, is_gguf
 from neurolocal.subject.identity import check_identity
@@ -56,19 +57,23 @@ def load_subject(
     if path.is_dir():
         check_folder(path)
     digest = weights_sha256(path)
-    folder = path if path.is_dir() else dequantised(path, digest)
+    folder = path if path.is_dir() else dequantised(path, digest, dtype=dtype)
     config = legacy_config(folder)
-    if config is None:
-        model, missing = load_pretrained(folder, dtype, spread=device == "auto")
-    else:
-        model, missing = load_legacy(folder, getattr(torch, dtype)), set()
+    with waiting(f"loading {_name(spec, path)}"):
+        if config is None:
+            model, missing = load_pretrained(folder, dtype, spread=device == "auto")
+        else:
+            model, missing = load_legacy(folder, getattr(torch, dtype)), set()
     name = None if config is None else config.get("tokenizer_name")
     d_vocab = model.config.get_text_config().vocab_size
-    words = _tokenizer(path, digest, folder, name=name, given=tokenizer, d_vocab=d_vocab)
-    subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
+    with waiting(f"reading the tokenizer of {_name(spec, path)}"):
+        words = _tokenizer(path, digest, folder, name=name, given=tokenizer, d_vocab=d_vocab)
+    with waiting(f"locating the neurons of {_name(spec, path)}"):
+        subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
     subject.tokenizer_path = None if tokenizer is None else str(tokenizer)
     subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # otherwise transformers drew it at random
-    check_identity(subject)
+    with waiting(f"checking the neurons of {subject.name}"):
+        check_identity(subject)
     return subject
 
 

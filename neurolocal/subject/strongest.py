@@ -4,15 +4,15 @@ Invariant: exact. A product is the one of the float32 direction and the row as i
 mean over the tokens, rounded to float32 once; ties go to the lower token id. The result depends neither on the machine
 nor on the blocks.
 How: all products are computed roughly, in the CPU's fastest number format (bfloat16 where it is faster), and only the
-largest and smallest of each group of GROUP tokens are kept at hand. By Cauchy-Schwarz the true product differs from the
-rough one by at most |direction - its rounding| |row| + |direction| |row - its rounding|, the rounding of the sum and that
-of the result (`_bounds`). k groups whose largest rough product, less its bound, is L or more hold k tokens of at least L.
-So no token is lost whose rough product, plus its bound, is below L; the others, some 20 a direction, are computed
-exactly. A direction with more than MOST of them is multiplied exactly with all tokens.
-On a CPU each thread has a block of directions of its own: threads that share every product wait for each other, most of
-all on a machine that others use too.
-Cost: one rough product of (directions, d) and (d, tokens), and ROOM bytes for the rough products of the blocks; besides,
-a bfloat16 copy of the unembedding where it is in another format and bfloat16 is used.
+largest and smallest of each group of GROUP tokens are looked at. By Cauchy-Schwarz the true product differs from the
+rough one by at most |direction - its rounding| |row| + |direction| |row - its rounding|, and the roundings of the sum
+and of the result (`_bounds`). k groups whose largest rough product, less its bound, is L or more hold k tokens of at
+least L. So no token is lost whose rough product, plus its bound, is below L. The others, some 20 a direction, are
+computed exactly. A direction with more than MOST of them is multiplied exactly with all tokens.
+On a CPU each thread has a block of directions of its own: threads that share every product wait for each other, most
+of all on a machine that others use too.
+Cost: one rough product of (directions, d) and (d, tokens), and ROOM bytes for the rough products of the blocks; also a
+bfloat16 copy of the unembedding where it is in another format and bfloat16 is used.
 """
 
 from __future__ import annotations

@@ -55,6 +55,22 @@ def test_near_ties_at_the_end_of_the_list(rough: torch.dtype, rng) -> None:
     assert_same(weight, torch.arange(3000), torch.randn(9, 40, generator=draw), 10, rough=rough, block=4)
 
 
+def test_a_token_that_the_rounding_of_the_direction_hides(rng) -> None:
+    """Its row points where rounding moved the direction: roughly it is last by far, in truth the first."""
+    draw = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    unit = torch.nn.functional.normalize(torch.randn(1000, generator=draw), dim=0)
+    rounded = unit.bfloat16().float()
+    moved = unit - rounded
+    hidden = moved / moved.norm()
+    weight = unit * (rounded @ hidden + moved.norm() * torch.linspace(0.4, 0.5, 500)[:, None])
+    at = int(rng.integers(500))
+    weight[at] = hidden
+    assert (weight.bfloat16() @ unit.bfloat16()).argsort(descending=True)[0] != at
+    assert_same(weight, torch.arange(500), unit[None], 1, rough=torch.bfloat16, block=1)
+    found = Unembedding(weight, torch.arange(500), rough=torch.bfloat16).strongest(unit[None], 1)
+    assert found.promoted.tolist() == [[at]]
+
+
 def test_more_candidates_than_are_computed_one_by_one(rng, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strongest, "MOST", 30)
     test_near_ties_at_the_end_of_the_list(torch.bfloat16, rng)

@@ -90,7 +90,7 @@ def test_metaspace(scheme, rng, monkeypatch) -> None:
     trainer = trainers.BpeTrainer(
         vocab_size=150, special_tokens=["<unk>", "<|end|>"], initial_alphabet=alphabet, show_progress=False
     )
-    library.train_from_iterator(["the cat sat on the mat\nx don't a b c\nHello"] * 20, trainer)
+    library.train_from_iterator(["the cat sat on the mat", "x don't a b c", "Hello"] * 20, trainer)
     tokenizer = Tokenizer(JsonBackend(library), Roles(None, None, ()))
     assert tokenizer.cuttable
     assert same_ids(tokenizer, rng, monkeypatch) > 100

@@ -135,6 +135,11 @@ def _collect(
         )
     for file, n in stream.skipped.replaced.items():
         say(f"collect: {n:,} characters of {file} are U+FFFD: bytes that are no UTF-8, or were replaced before")
+    for file, n in stream.skipped.cut.items():
+        say(
+            f"collect: documents of {file} were cut {n:,} times at white space: they are longer than longest_text "
+            f"({job.config.longest_text:,} characters), and this tokenizer may give other ids on a cut text"
+        )
     for reason, n in stream.skipped.counts.items():
         first = stream.skipped.first.get(reason, "in an earlier run")
         say(f"collect: {n:,} records skipped: {reason} (first: {first})")
@@ -156,18 +161,28 @@ def _without_effects(job: Collection) -> Outcome:
 TRIED = 200
 """Records of the corpus with which the tokenizer is tried before a collection, at most."""
 
+TRIED_BYTES = 1 << 26
+"""Longest record that is read for it: a longer one takes seconds, and is read once more afterwards."""
+
 
 def _examine(job: Collection, files: list[Path], say: Say) -> None:
     """Try the tokenizer on the first documents, and say what the user should know of it."""
     from neurolocal.corpus import documents
+    from neurolocal.subject.tokenizers.examine import SAMPLE
 
     chat = job.subject.chat_template
     render = None if chat is None else chat.render
+    texts, room = list[str](), SAMPLE
+    longest = min(TRIED_BYTES, job.config.longest_record)
     try:
-        found = list(documents(files, text_field=job.config.text_field, render=render, most=TRIED))
+        for document in documents(files, text_field=job.config.text_field, render=render, most=TRIED, longest=longest):
+            texts.append(document.text[:room])  # no more: a document may have 250 MB
+            room -= len(texts[-1])
+            if room <= 0:
+                break
     except CorpusError:  # the collection will say it
         return
-    for line in job.subject.examine([d.text for d in found], control=job.config.control_tokens):
+    for line in job.subject.examine(texts, control=job.config.control_tokens):
         say(f"collect: {line}")
 
 

@@ -138,6 +138,7 @@ def require_place(path: Path, *, doing: str, error: type[NeurolocalError] = Neur
         NeurolocalError: a part of the path is no folder, cannot be written, or is too long; or the path is a folder.
     """
     todo = "Choose a path that can be written to."
+    readable_path(path, error=error)
     with _one_line(path, doing, todo, error):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file")
@@ -158,7 +159,9 @@ def readable_path(text: str | os.PathLike[str], *, error: type[NeurolocalError] 
     """
     path = Path(text)
     try:
-        path.exists()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
     except (OSError, ValueError) as problem:
         said = getattr(problem, "strerror", None) or first_line(problem)
         raise error(f"looking at the path {str(path)[:80]}…: {said}. Give another path.") from problem

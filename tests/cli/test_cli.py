@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import click
 import pytest
-from small_run import neurolocal, write_corpus, write_vectors
+from small_run import neurolocal
 
 from neurolocal.cli.main import COMMANDS, cli, main
 from neurolocal.cli.options import Numbers, Shard
@@ -146,24 +146,6 @@ def test_shard(text: str, shard: tuple[int, int]) -> None:
 def test_a_shard_that_cannot_be(text: str) -> None:
     with pytest.raises(click.BadParameter, match=r"give I/N with I from 0 to N-1"):
         Shard().convert(text, None, None)
-
-
-@pytest.fixture(scope="module")
-def made(fixtures, tmp_path_factory) -> Path:
-    from neurolocal.config import CollectConfig
-    from neurolocal.pipeline.collect import Collection, collect_store
-    from neurolocal.subject import load_subject
-
-    folder = tmp_path_factory.mktemp("made")
-    job = Collection(
-        load_subject(fixtures / "stories260k", device="cpu"),
-        write_corpus(folder / "corpus.jsonl", 12),
-        folder / "store.h5",
-        CollectConfig(row_length=32, k=3, max_rows=8, before=4, after=2),
-    )
-    collect_store(job, say=lambda line: None, bar=False)
-    write_vectors(folder / "vectors.txt")
-    return folder
 
 
 @pytest.fixture

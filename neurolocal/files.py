@@ -151,8 +151,13 @@ def require_place(path: Path, *, doing: str, error: type[NeurolocalError] = Neur
             pass
 
 
-def readable_path(text: str | os.PathLike[str], *, error: type[NeurolocalError] = NeurolocalError) -> Path:
-    """A path that the system can look at, whether or not anything is there.
+def readable_path(
+    text: str | os.PathLike[str],
+    *,
+    doing: str = "looking at the path",
+    error: type[NeurolocalError] = NeurolocalError,
+) -> Path:
+    """A path that the system can look at, whether or not anything is there; `doing` begins the message.
 
     Raises:
         NeurolocalError: it is too long, holds a null character, or lies in a folder without permission.
@@ -164,7 +169,7 @@ def readable_path(text: str | os.PathLike[str], *, error: type[NeurolocalError] 
         pass
     except (OSError, ValueError) as problem:
         said = getattr(problem, "strerror", None) or first_line(problem)
-        raise error(f"looking at the path {str(path)[:80]}…: {said}. Give another path.") from problem
+        raise error(f"{doing} {str(path)[:80]}…: {said}. Give another path.") from problem
     return path
 
 

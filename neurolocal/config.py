@@ -81,6 +81,11 @@ class CollectConfig:
     TransformerLens, or `text`."""
     text_field: str = "text"
     """The field of a JSON line or table that holds the document."""
+    longest_record: int = 1 << 28
+    """Most bytes of a record; a longer one is broken."""
+    longest_text: int = 1 << 22
+    """Most characters tokenised at once, of a document that cannot be tokenised in parts with the
+    same ids; a longer one is cut at white space, and this is said."""
     strict: bool = False
     """Whether a broken record stops the run; otherwise it is skipped and counted."""
     shard: int = 0
@@ -93,6 +98,7 @@ class CollectConfig:
     def __post_init__(self) -> None:
         _require_sane(self)
         _at_least(self, row_length=2, k=1, before=0, after=0, batch_size=1, shards=1, shard=0, sample=0, logits=0)
+        _at_least(self, longest_record=1, longest_text=1)
         for name in ("sites", "neurons", "layers"):
             given = getattr(self, name)
             if given is not None and (not given or list(given) != sorted(set(given), key=given.index)):

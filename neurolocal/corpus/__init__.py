@@ -2,7 +2,8 @@
 
 from neurolocal.corpus.cursor import Cursor, Piece, rest_arrays, rest_from
 from neurolocal.corpus.files import CorpusListing, corpus_files, corpus_listing
-from neurolocal.corpus.packing import Batch, Encode, Encoding, RowStream, batches
+from neurolocal.corpus.packing import Batch, RowStream, batches
+from neurolocal.corpus.parts import Encode, Encoding
 from neurolocal.corpus.readers import Document, documents
 
 __all__ = [

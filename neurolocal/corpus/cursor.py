@@ -1,14 +1,14 @@
 """The position in the corpus after a batch, and the text that was read by then and is in no row yet.
 
 Invariant: a run that resumes at a cursor makes the same batches as an uninterrupted one, provenance included.
-Cost: a few numbers, and the rest: the end of the last document that was begun, of any length.
+Cost: a few numbers, and the rest: the end of the last document or part that was begun.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +42,8 @@ class Cursor:
     """Number of the next document's file."""
     record: int = 0
     """Number of the next document's record in it."""
+    character: int = 0
+    """Characters of that document that were read already, as it is a long one; 0: it is not begun."""
     rows: int = 0
     """Rows made so far: the next row's index."""
     batches: int = 0
@@ -65,8 +67,7 @@ class Cursor:
 
     def facts(self) -> dict[str, Any]:
         """All fields but `rest` and `share`, as plain values."""
-        names = ("file", "record", "rows", "batches", "documents", "tokens", "digest", "skipped", "subsets", "control")
-        return {name: getattr(self, name) for name in names}
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("rest", "share")}
 
 
 def rest_arrays(rest: Iterable[Piece]) -> dict[str, np.ndarray | list[str]]:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from neurolocal.corpus.readers import is_one_value, is_saved_dataset, kinds, reader_of
+from neurolocal.corpus.columns import is_saved_dataset
+from neurolocal.corpus.readers import is_one_value, kinds, reader_of
 from neurolocal.errors import CorpusError
 
 BESIDE = frozenset(

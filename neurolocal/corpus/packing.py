@@ -6,7 +6,8 @@ incomplete row at its end is dropped. `document`: no row holds two documents; a 
 shorter one is padded at its end.
 Invariant: rows, their indices and the cursor depend on the corpus, the tokenizer and the config alone, so every shard
 sees the same batches and keeps its own.
-Cost: a rolling buffer of one group of documents; tokenising runs in a thread, `AHEAD` batches ahead of the model.
+Cost: a rolling buffer of one group of documents, or of one part of a long one; tokenising runs in a thread, `AHEAD`
+batches ahead of the model.
 """
 
 from __future__ import annotations
@@ -17,25 +18,22 @@ import itertools
 import queue
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64
+from jaxtyping import Bool, Int64
 
 from neurolocal.config import CollectConfig
 from neurolocal.corpus.conversations import TEMPLATE, Render
 from neurolocal.corpus.cursor import Cursor, Piece
-from neurolocal.corpus.readers import Document, SkipCounts, corpus_bytes, documents
+from neurolocal.corpus.parts import PART, Encode, Encoding, encode_part, parts
+from neurolocal.corpus.readers import Document, SkipCounts, documents
+from neurolocal.corpus.sizes import corpus_bytes
 from neurolocal.errors import ConfigError, CorpusError
 from neurolocal.provenance import Parts, labelled
-
-Encoding = tuple[Int32[np.ndarray, "n"], Int64[np.ndarray, "n"] | None]
-"""A text's token ids, without special tokens, and the offset of each in the text, in code points; None if unknown."""
-
-Encode = Callable[[list[str]], Sequence[Encoding]]
-"""Texts -> token ids and offsets of each."""
 
 GROUP = 1 << 18
 """Characters tokenised in one call: enough for the tokenizer's threads, and little to repeat after an interruption."""
@@ -68,6 +66,19 @@ class Batch:
     """Where to resume after this batch."""
 
 
+class _Encoded(NamedTuple):
+    """A document, or a part of one, with its tokens."""
+
+    document: Document
+    encoding: Encoding
+    skipped: dict[str, int]
+    """Records skipped before the document, by reason."""
+    begin: int
+    """Its first character in the document."""
+    end: int
+    """The character behind its last."""
+
+
 @dataclass
 class RowStream:
     """The source of rows: files, tokenizer and conventions."""
@@ -83,6 +94,8 @@ class RowStream:
     """Encodes what `render` wrote, whose control tokens are control tokens; None is `encode`."""
     special: Bool[np.ndarray, "d_vocab"] | None = None
     """Control tokens; those that documents write out are counted."""
+    cuttable: bool = False
+    """Whether a long text may be tokenised in parts with the same ids."""
     skipped: SkipCounts = field(default_factory=SkipCounts)
     """Records skipped so far."""
     end: Cursor | None = field(default=None, init=False)
@@ -110,7 +123,7 @@ class RowStream:
         while limit is None or here.rows < limit:
             wanted = self.config.batch_size if limit is None else min(self.config.batch_size, limit - here.rows)
             while not (full := making.cut(wanted)) and (item := next(found, None)):
-                making.read(*item, size=size)
+                making.read(item, size=size)
             if not full and not making.rows:
                 break
             batch = making.batch(here)
@@ -120,14 +133,15 @@ class RowStream:
             raise CorpusError(self._nothing(making.cursor.documents, making.held))
         self.end = here
 
-    def _encoded(self, cursor: Cursor) -> Iterator[tuple[Document, Encoding, dict[str, int]]]:
-        """Documents with their encoding and the skip counts before them, tokenised a group at a time."""
+    def _encoded(self, cursor: Cursor) -> Iterator[_Encoded]:
+        """Documents with their encoding, tokenised a group at a time; long ones in parts."""
         group: list[Document] = []
         skips: list[dict[str, int]] = [dict(self.skipped.counts)]
-        size, broken = 0, None
+        size, broken, begin, most = 0, None, cursor.character, min(PART, self.config.longest_text)
 
-        def flush() -> Iterator[tuple[Document, Encoding, dict[str, int]]]:
-            yield from zip(group, self._encoded_group(group), skips[1:], strict=True)
+        def flush() -> Iterator[_Encoded]:
+            for one, encoding, skipped in zip(group, self._encoded_group(group), skips[1:], strict=True):
+                yield _Encoded(one, encoding, skipped, 0, len(one.text))
 
         found = documents(
             self.files,
@@ -137,11 +151,19 @@ class RowStream:
             strict=self.config.strict,
             skipped=self.skipped,
             render=self.render,
+            longest=self.config.longest_record,
         )
         try:
             for document in found:
                 same = sum(skips[-1].values()) == self.skipped.counts.total()
-                skips.append(skips[-1] if same else dict(self.skipped.counts))
+                skipped = skips[-1] if same else dict(self.skipped.counts)
+                if begin or len(document.text) > most:
+                    yield from flush()
+                    group, skips, size = [], [skipped], 0
+                    yield from self._encoded_parts(document, skipped, begin)
+                    begin = 0
+                    continue
+                skips.append(skipped)
                 group.append(document)
                 size += len(document.text)
                 if size >= GROUP:
@@ -152,6 +174,15 @@ class RowStream:
         yield from flush()
         if broken is not None:
             raise broken
+
+    def _encoded_parts(self, document: Document, skipped: dict[str, int], begin: int) -> Iterator[_Encoded]:
+        """A long document from a character on."""
+        encode = self.encode_chat if document.roles and self.encode_chat is not None else self.encode
+        text = document.text
+        for part in parts(text, min(begin, len(text)), cuttable=self.cuttable, longest=self.config.longest_text):
+            if not part.exact:
+                self.skipped.cut[str(self.files[document.file])] += 1
+            yield _Encoded(document, encode_part(text, part, encode), skipped, part.begin, part.end)
 
     def _encoded_group(self, group: list[Document]) -> list[Encoding]:
         chats = [i for i, d in enumerate(group) if d.roles]
@@ -245,12 +276,13 @@ class _BatchBuilder:
         """Rows of the batch so far."""
         return len(self._length)
 
-    def read(self, document: Document, encoded: Encoding, skipped: dict[str, int], *, size: int) -> None:
-        """Add the next document; `size` is the size of the corpus in bytes."""
+    def read(self, item: _Encoded, *, size: int) -> None:
+        """Add the next document or part of one; `size` is the size of the corpus in bytes."""
+        document, encoded, cursor = item.document, item.encoding, self.cursor
         tokens = np.asarray(encoded[0], dtype=np.int32)
         control = 0 if self._special is None or document.roles else int(self._special[tokens].sum())
         character = np.full(len(tokens), -1) if encoded[1] is None else np.asarray(encoded[1], dtype=np.int64)
-        if self._whole and self.cursor.documents:
+        if self._whole and cursor.documents and not item.begin:
             tokens = np.concatenate([self._joint, tokens])
             character = np.concatenate([np.full(1, -1 if encoded[1] is None else 0), character])
         for subset, begin, end in _by_role(document, character):
@@ -260,21 +292,27 @@ class _BatchBuilder:
             part = slice(begin, end)
             self._rest.append(Piece(tokens[part], character[part], document.file, document.record, subset))
         self.held += len(tokens)
+        whole, n = item.end == len(document.text), max(1, len(document.text))
+        read = min(1.0, document.read / size)
         self.cursor = replace(
-            self.cursor,
+            cursor,
             file=document.file,
-            record=document.record + 1,
-            documents=self.cursor.documents + 1,
-            skipped=skipped,
-            control=self.cursor.control + control,
-            share=min(1.0, document.read / size),
+            record=document.record + whole,
+            character=0 if whole else item.end,
+            documents=cursor.documents + (not item.begin),
+            skipped=item.skipped,
+            control=cursor.control + control,
+            share=read if whole else cursor.share + (read - cursor.share) * (item.end - item.begin) / (n - item.begin),
         )
 
     def cut(self, wanted: int) -> bool:
         """Cut rows until the batch has as many as wanted; returns whether it has."""
         fill, before = self.config.row_length - self._head, self.rows
-        while self.rows < wanted and (self.held >= fill or (self.held and not self._whole)):
-            self._row(min(fill, self.held if self._whole else self._next_document()))
+        while self.rows < wanted and self.held:
+            n = min(fill, self.held if self._whole else self._next_document())
+            if n < fill and (self._whole or self._goes_on()):
+                break
+            self._row(n)
         if self.rows > before:
             self._behind = replace(self.cursor, rest=tuple(self._rest))
         return self.rows == wanted
@@ -284,6 +322,11 @@ class _BatchBuilder:
         first = self._rest[0]
         same = itertools.takewhile(lambda p: (p.file, p.record) == (first.file, first.record), self._rest)
         return sum(len(piece.tokens) for piece in same)
+
+    def _goes_on(self) -> bool:
+        """Whether the next document is one of which a part is still to come."""
+        cursor, first = self.cursor, self._rest[0]
+        return cursor.character > 0 and (first.file, first.record) == (cursor.file, cursor.record)
 
     def _row(self, n: int) -> None:
         row, at, begin = self._tokens[self.rows], self._head, 0

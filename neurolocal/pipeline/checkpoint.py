@@ -141,6 +141,7 @@ def cursor_of(store: Store) -> Cursor:
         numbers = (
             cursor.file,
             cursor.record,
+            cursor.character,
             cursor.rows,
             cursor.batches,
             cursor.documents,

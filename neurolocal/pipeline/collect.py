@@ -127,6 +127,11 @@ def _collect(
         )
     for file, n in stream.skipped.replaced.items():
         say(f"collect: {n:,} characters of {file} are U+FFFD: bytes that are no UTF-8, or were replaced before")
+    for file, n in stream.skipped.cut.items():
+        say(
+            f"collect: documents of {file} were cut {n:,} times at white space: they are longer than longest_text "
+            f"({job.config.longest_text:,} characters), and this tokenizer may give other ids on a cut text"
+        )
     for reason, n in stream.skipped.counts.items():
         first = stream.skipped.first.get(reason, "in an earlier run")
         say(f"collect: {n:,} records skipped: {reason} (first: {first})")
@@ -142,14 +147,22 @@ TRIED = 200
 def _examine(job: Collection, files: list[Path], say: Say) -> None:
     """Try the tokenizer on the first documents, and say what the user should know of it."""
     from neurolocal.corpus import documents
+    from neurolocal.subject.tokenizers.examine import SAMPLE
 
     chat = job.subject.chat_template
     render = None if chat is None else chat.render
+    texts, room = list[str](), SAMPLE
     try:
-        found = list(documents(files, text_field=job.config.text_field, render=render, most=TRIED))
+        for document in documents(
+            files, text_field=job.config.text_field, render=render, most=TRIED, longest=job.config.longest_record
+        ):
+            texts.append(document.text[:room])  # no more: a document may have 250 MB
+            room -= len(texts[-1])
+            if room <= 0:
+                break
     except CorpusError:  # the collection will say it
         return
-    for line in job.subject.examine([d.text for d in found], control=job.config.control_tokens):
+    for line in job.subject.examine(texts, control=job.config.control_tokens):
         say(f"collect: {line}")
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from neurolocal.subject import Subject
 
 
-LATER = {"control_tokens": "token", "count_roles": None}
+LATER = {"control_tokens": "token", "count_roles": None, "longest_record": 1 << 28, "longest_text": 1 << 22}
 """Settings that stores of version 0.1.0 do not state, with the values that they had."""
 
 
@@ -58,6 +58,7 @@ def row_stream(job: Collection, files: list[Path]) -> RowStream:
         render=None if chat is None else chat.render,
         encode_chat=subject.encode_documents,
         special=subject.vocabulary.special,
+        cuttable=subject.tokenizer.cuttable,
     )
 
 

@@ -9,7 +9,8 @@ import os
 import pytest
 
 from neurolocal.corpus import corpus_files, corpus_listing, documents
-from neurolocal.corpus.readers import BROKEN_SHARE, SkipCounts
+from neurolocal.corpus.encodings import BROKEN_SHARE
+from neurolocal.corpus.readers import SkipCounts
 from neurolocal.errors import CorpusError
 
 

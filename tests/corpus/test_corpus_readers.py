@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from corpus_twins import KINDS, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurolocal.corpus import corpus_files, documents, readers
-from neurolocal.corpus.readers import SkipCounts, corpus_bytes
+from neurolocal.corpus import corpus_files, documents, encodings
+from neurolocal.corpus.lines import ENDLESS
+from neurolocal.corpus.readers import SkipCounts
+from neurolocal.corpus.sizes import corpus_bytes
 from neurolocal.errors import CorpusError
 
 TEXTS = ["Once upon a time", "", "é ünïcode\n日本", "x" * 300, "last\x00one", "\r\n", "seventh"]
@@ -108,9 +111,9 @@ def test_an_empty_file_holds_nothing(tmp_path, name):
 @settings(max_examples=40, deadline=None)
 @given(text=st.text(st.sampled_from("ab \né日"), max_size=200), piece=st.integers(4, 40))
 def test_a_text_file_in_pieces(tmp_path_factory, text, piece):
-    path, before = tmp_path_factory.mktemp("t") / "a.txt", readers.TEXT_PIECE
+    path, before = tmp_path_factory.mktemp("t") / "a.txt", encodings.TEXT_PIECE
     path.write_bytes(text.encode())
-    readers.TEXT_PIECE = piece
+    encodings.TEXT_PIECE = piece
     try:
         found = list(documents([path]))
         assert "".join(d.text for d in found).rstrip() == text.rstrip()
@@ -119,7 +122,7 @@ def test_a_text_file_in_pieces(tmp_path_factory, text, piece):
             assert i + 1 == len(found) or document.text[-1] in " \n" or not set(document.text) & set(" \n")
             assert list(documents([path], record=document.record)) == found[i:]
     finally:
-        readers.TEXT_PIECE = before
+        encodings.TEXT_PIECE = before
 
 
 HOSTILE = [
@@ -173,16 +176,23 @@ def test_a_table_without_the_column(tmp_path, kind):
     assert '"text", "meta"' in skipped.first['no column "body"']
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "jsonl.zst"])
-def test_an_endless_line_is_refused(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(readers, "LONGEST_LINE", 400)
-    path = write(tmp_path, TEXTS, kind)
-    assert texts_of(path) == TEXTS
-    monkeypatch.setattr(readers, "LONGEST_LINE", 200)
-    got = []
-    with pytest.raises(CorpusError, match=r"record 4: a line of over 200 bytes.*one JSON object a line"):
-        got.extend(d.text for d in documents([path]))
-    assert got == TEXTS[:3]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_record_that_is_too_long_is_skipped(tmp_path, kind):
+    texts, skipped = ["a" * 100, "b" * 3000, "c" * 100], SkipCounts()
+    (path,) = corpus_files(write(tmp_path, texts, kind))
+    found = [(d.text, d.record) for d in documents([path], longest=200, skipped=skipped)]
+    assert found == [(texts[0], 0), (texts[2], 2)]
+    assert skipped.counts == {"longer than longest_record": 1}
+    assert re.search(r"record 2: 3,\d{3} bytes; the limit is 200$", skipped.first["longer than longest_record"])
+    with pytest.raises(CorpusError, match=r"longer than longest_record .*omit --strict"):
+        list(documents([path], longest=200, strict=True))
+
+
+def test_an_endless_line_ends_the_run(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "x"}\n' + b"a" * (ENDLESS * 200 + 1) + b"\n")
+    with pytest.raises(CorpusError, match=r"record 2: a line of over 3,200 bytes\. Check that .* leave the file out"):
+        list(documents([path], longest=200))
 
 
 def test_what_is_no_corpus(tmp_path):

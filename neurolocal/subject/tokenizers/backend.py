@@ -49,6 +49,10 @@ class Backend(Protocol):
         """The ids that it marks as control tokens itself."""
         ...
 
+    def cuttable(self) -> bool:
+        """Whether a long text may be tokenised in parts; see `cuts.py`."""
+        ...
+
     def save(self, folder: Path) -> None:
         """Write the library's own file into a folder."""
         ...

@@ -98,6 +98,11 @@ class Tokenizer:
         named = (self.backend.id_of(text) for text in self.roles.control)
         return frozenset(self.backend.control_ids() | {i for i in named if i is not None})
 
+    @cached_property
+    def cuttable(self) -> bool:
+        """Whether a long text may be tokenised in parts with the same ids; see `cuts.py`."""
+        return self.backend.cuttable()
+
     def vocabulary(self, d_vocab: int) -> Vocabulary:
         """The bytes of every id of the model; those that the tokenizer does not have (padding) are empty."""
         size = max(d_vocab, self.size)

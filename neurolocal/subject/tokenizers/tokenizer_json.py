@@ -22,6 +22,7 @@ from jaxtyping import Int64
 
 from neurolocal.errors import SubjectError, first_line
 from neurolocal.subject.tokenizers.backend import ControlTokens
+from neurolocal.subject.tokenizers.cuts import json_is_cuttable
 from neurolocal.subject.tokenizers.texts import token_bytes
 
 KINDS = {"BPE": "BPE", "Unigram": "unigram", "WordPiece": "WordPiece", "WordLevel": "word-level"}
@@ -111,6 +112,12 @@ class JsonBackend:
     def control_ids(self) -> set[int]:
         """The added tokens that are marked special."""
         return {i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
+
+    def cuttable(self) -> bool:
+        """Whether a long text may be tokenised in parts."""
+        added = {token.content for token in self.tokenizer.get_added_tokens_decoder().values()}
+        tokens = self.tokenizer.get_vocab(with_added_tokens=True).keys() | added
+        return json_is_cuttable(json.loads(self.tokenizer.to_str()), tokens)
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json`."""

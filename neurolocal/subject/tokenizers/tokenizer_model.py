@@ -23,6 +23,7 @@ from jaxtyping import Int64
 from neurolocal.errors import SubjectError
 from neurolocal.files import write_text
 from neurolocal.subject.tokenizers.backend import ControlTokens
+from neurolocal.subject.tokenizers.cuts import sentencepiece_is_cuttable
 from neurolocal.subject.tokenizers.texts import SPACE, sentencepiece_bytes
 
 
@@ -128,6 +129,11 @@ class ModelBackend:
     def control_ids(self) -> set[int]:
         """Control pieces, the unknown piece, and added control tokens."""
         return set(self._control)
+
+    def cuttable(self) -> bool:
+        """Whether a long text may be tokenised in parts."""
+        tokens = {self.processor.id_to_piece(i) for i in range(self.processor.get_piece_size())} | self._written.keys()
+        return sentencepiece_is_cuttable(self.processor.serialized_model_proto(), tokens)
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.model`, and the added tokens beside it."""

@@ -81,7 +81,12 @@ def _config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(str(folder), **LOCAL)
     except Exception as error:
-        raise _refusal(folder, error) from error
+        if isinstance(kind, str):
+            raise _refusal(folder, error) from error
+        raise SubjectError(
+            f"loading the subject {folder}: its config.json states no model_type ({first_line(error)}). Check that the "
+            "folder is whole and holds a causal language model; copy config.json again."
+        ) from error
 
 
 def _model_class(config: Any, folder: Path) -> Any:

@@ -143,6 +143,9 @@ def _collect(
 TRIED = 200
 """Records of the corpus with which the tokenizer is tried before a collection, at most."""
 
+TRIED_BYTES = 1 << 26
+"""Longest record that is read for it: a longer one takes seconds, and is read once more afterwards."""
+
 
 def _examine(job: Collection, files: list[Path], say: Say) -> None:
     """Try the tokenizer on the first documents, and say what the user should know of it."""
@@ -152,10 +155,9 @@ def _examine(job: Collection, files: list[Path], say: Say) -> None:
     chat = job.subject.chat_template
     render = None if chat is None else chat.render
     texts, room = list[str](), SAMPLE
+    longest = min(TRIED_BYTES, job.config.longest_record)
     try:
-        for document in documents(
-            files, text_field=job.config.text_field, render=render, most=TRIED, longest=job.config.longest_record
-        ):
+        for document in documents(files, text_field=job.config.text_field, render=render, most=TRIED, longest=longest):
             texts.append(document.text[:room])  # no more: a document may have 250 MB
             room -= len(texts[-1])
             if room <= 0:

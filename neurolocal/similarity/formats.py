@@ -9,9 +9,12 @@ files twice that.
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import itertools
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from io import BufferedIOBase
 from pathlib import Path
@@ -26,7 +29,11 @@ from neurolocal.errors import VectorsError
 FASTTEXT_MAGIC = struct.pack("<i", 793712314)
 LINE = 1 << 22
 """Most bytes of a line (300,000 numbers). It limits memory for files without line ends, such as compressed zeros."""
+COMPARED = 100
+"""Lines whose numbers are counted to tell how many dimensions a text file has."""
 FOREIGN = {
+    codecs.BOM_UTF16_LE: "UTF-16 text: convert it (iconv -f UTF-16 -t UTF-8)",
+    codecs.BOM_UTF16_BE: "UTF-16 text: convert it (iconv -f UTF-16 -t UTF-8)",
     b"PK\x03\x04": "a zip archive: unpack it first",
     b"BZh": "a bzip2 file: unpack it first",
     b"\xfd7zXZ": "an xz file: unpack it first",
@@ -112,10 +119,12 @@ def _binary(start: bytes, path: Path) -> bool:
 
 
 def _text(stream: BufferedIOBase, path: Path, *, progress: bool) -> RawVectors:
+    marked = len(codecs.BOM_UTF8) if stream.read(3) == codecs.BOM_UTF8 else 0
+    stream.seek(marked)
     first = stream.readline(LINE)
     claimed, dim = _header(first) or (None, len(first.split()) - 1)
-    if claimed is None:
-        stream.seek(0)
+    dim = _dimensions(first, [line for line in itertools.islice(_lines(stream), COMPARED) if line.strip()], dim, path)
+    stream.seek(marked + (0 if claimed is None else len(first)))
     if not 1 <= dim <= LINE:
         raise _broken(path, "line 1 contains no vector (expected a word and numbers, or a header: words dimensions)")
     words: list[str | None] = []
@@ -146,18 +155,46 @@ def _text(stream: BufferedIOBase, path: Path, *, progress: bool) -> RawVectors:
     return RawVectors(words, np.stack(rows), None, 0, 0, cut)
 
 
+def _dimensions(first: bytes, others: list[bytes], dim: int, path: Path) -> int:
+    """The dimensions of a text file whose first line states `dim`: a word may hold spaces, so it may be fewer.
+
+    Raises:
+        VectorsError: the lines after it hold other numbers of numbers, most of them more.
+    """
+    counts = Counter(sum(1 for _ in itertools.takewhile(_is_number, line.split()[:0:-1])) for line in others)
+    most, n = counts.most_common(1)[0] if counts else (dim, 0)
+    if most in (0, dim) or 2 * n <= len(others):
+        return dim
+    shown, after = first[:40].decode("utf-8", "replace").strip(), f"the lines after it hold {most} numbers each"
+    if _header(first):
+        raise _broken(path, f"line 1 ({shown!r}) states {dim} dimensions, and {after}")
+    if all(map(_is_number, first.split())):
+        raise _broken(
+            path,
+            f"line 1 ({shown!r}) is {dim + 1} numbers, and {after}; expected a header of two numbers (words "
+            "dimensions), or none",
+        )
+    if dim < most:
+        raise _broken(path, f"line 1 ({shown!r}) holds {dim} numbers, and {after}: it is cut")
+    return most
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
 def _lines(stream: BufferedIOBase) -> Iterator[bytes]:
     while line := stream.readline(LINE):
         yield line
 
 
 def _shown(fields: list[bytes], error: ValueError) -> str:
-    for field in fields:
-        try:
-            float(field)
-        except ValueError:
-            return repr(field[:20].decode("utf-8", "replace"))
-    return str(error)
+    wrong = next((field for field in fields if not _is_number(field)), None)
+    return str(error) if wrong is None else repr(wrong[:20].decode("utf-8", "replace"))
 
 
 def _word2vec_binary(stream: BufferedIOBase, path: Path, *, progress: bool) -> RawVectors:

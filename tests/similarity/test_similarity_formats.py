@@ -117,6 +117,14 @@ BROKEN = {
     "short": (b"3 2\na 1 2\nb 3 4\n", "header states 3 words and it has 2"),
     "more": (b"1 2\na 1 2\nb 3 4\n", "header states 1 words and it has 2"),
     "header": (b"3 2\n", "header states 3 words and it has 0"),
+    "three": (b"2 3 1\na 1 2 3\nb 1 2 3\n", "line 1 \\('2 3 1'\\) is 3 numbers, and the lines after it hold 3 numbers"),
+    "five": (b"9 5 1\na 1 2 3 4 5\nb 1 2 3 4 5\n", "is 3 numbers, .* hold 5 numbers each; expected a header of two"),
+    "first": (
+        b"e 0.1\na 1 2 3\nb 1 2 3\n",
+        "line 1 \\('e 0.1'\\) holds 1 numbers, and the lines .* 3 .*cut",
+    ),
+    "stated": (b"2 2\na 1 2 3\nb 1 2 3\n", "line 1 \\('2 2'\\) states 2 dimensions, and the lines after it hold 3"),
+    "utf16": ("a 1 2\nb 3 4\n".encode("utf-16"), "it is UTF-16 text: convert it"),
     "one": (b"word\n", "line 1 contains no vector"),
     "all zero": (b"a 0 0\nb 0 0\n", "none of its 2 entries has a word and a direction"),
     "pickle": (b"\x80\x04\x95rest", "it is a pickle .*save_word2vec_format"),
@@ -141,6 +149,19 @@ def test_a_broken_file_is_one_line_that_names_it(tmp_path, name):
         load_vectors(path)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("header", [b"", b"2 3\n"])
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path, header):
+    (tmp_path / "v.txt").write_bytes(b"\xef\xbb\xbf" + header + b"a 1 2 3\nnew york 1 2 4\n")
+    vectors = load_vectors(tmp_path / "v.txt")
+    assert vectors.words == ["a", "new york"]
+    assert vectors.matrix.shape == (2, 3)
+
+
+def test_a_first_word_with_a_space(tmp_path):
+    (tmp_path / "v.txt").write_bytes(b"new york 1 2 4\na 1 2 3\nb 1 2 3\n")
+    assert load_vectors(tmp_path / "v.txt").words == ["new york", "a", "b"]
 
 
 def test_every_cut_of_a_fasttext_file_is_an_error_and_ends(tmp_path):

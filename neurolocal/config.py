@@ -25,8 +25,8 @@ from neurolocal.literals import Site
 MOST = 10_000_000
 """Most that a setting which counts something may be; memory and time end long before."""
 
-UNBOUNDED = {"max_rows", "limit", "screen", "shard", "shards", "seed"}
-"""Whole numbers that may be larger, up to `LARGEST`: they cost nothing."""
+UNBOUNDED = {"max_rows", "limit", "screen", "shard", "shards", "seed", "longest_record", "longest_text"}
+"""Whole numbers that may be larger, up to `LARGEST`: by themselves they take no memory."""
 
 LARGEST = 2**62
 """The largest of these."""

@@ -143,6 +143,7 @@ def require_place(path: Path, *, doing: str, error: type[NeurolocalError] = Neur
         NeurolocalError: a part of the path is no folder, cannot be written, or is too long; or the path is a folder.
     """
     todo = "Choose a path that can be written to."
+    readable_path(path, error=error)
     with _one_line(path, doing, todo, error):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file")
@@ -155,18 +156,25 @@ def require_place(path: Path, *, doing: str, error: type[NeurolocalError] = Neur
             pass
 
 
-def readable_path(text: str | os.PathLike[str], *, error: type[NeurolocalError] = NeurolocalError) -> Path:
-    """A path that the system can look at, whether or not anything is there.
+def readable_path(
+    text: str | os.PathLike[str],
+    *,
+    doing: str = "looking at the path",
+    error: type[NeurolocalError] = NeurolocalError,
+) -> Path:
+    """A path that the system can look at, whether or not anything is there; `doing` begins the message.
 
     Raises:
         NeurolocalError: it is too long, holds a null character, or lies in a folder without permission.
     """
     path = Path(text)
     try:
-        path.exists()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
     except (OSError, ValueError) as problem:
         said = getattr(problem, "strerror", None) or first_line(problem)
-        raise error(f"looking at the path {str(path)[:80]}…: {said}. Give another path.") from problem
+        raise error(f"{doing} {str(path)[:80]}…: {said}. Give another path.") from problem
     return path
 
 

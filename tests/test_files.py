@@ -14,7 +14,7 @@ import pytest
 
 from neurolocal import files
 from neurolocal.errors import NeurolocalError, StoreError
-from neurolocal.files import cache_folder, file_sha256, replacing, write_text
+from neurolocal.files import cache_folder, file_sha256, readable_path, replacing, require_place, write_text
 
 
 def test_text_is_written_and_replaced(tmp_path: Path) -> None:
@@ -134,3 +134,54 @@ def test_a_cache_that_was_asked_for_and_cannot_be_is_an_error(tmp_path, monkeypa
     monkeypatch.setenv("NEUROLOCAL_CACHE", str(tmp_path / "file" / "x"))
     with pytest.raises(NeurolocalError, match=r"making the cache folder .*: Not a directory.* Set NEUROLOCAL_CACHE"):
         cache_folder("a")
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("file/a.h5", "is a file, not a folder"),
+        ("file/b/c/a.h5", "is a file, not a folder"),
+        ("folder", "it is a folder, not a file"),
+        ("a/" * 2500 + "a.h5", "File name too long"),
+        ("a" * 300, "File name too long"),
+        ("\0", "null"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written(place: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match=says) as caught:
+        require_place(tmp_path / place, doing="collecting into", error=StoreError)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="Permission denied") as caught:
+        require_place(tmp_path / "a.h5", doing="collecting into", error=StoreError)
+    assert "MiB are free" not in str(caught.value)
+
+
+def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "old.h5").write_text("old")
+    for place in ("old.h5", "new.h5", "no/such/folder/new.h5"):
+        require_place(tmp_path / place, doing="collecting into")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old.h5", "old")]
+
+
+@pytest.mark.parametrize("text", ["a/" * 2500, "\0"])
+def test_a_path_that_the_system_cannot_look_at(text: str) -> None:
+    with pytest.raises(StoreError, match="Give another path"):
+        readable_path(text, error=StoreError)
+
+
+def test_processes_are_not_asked_for_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, signal 0 is Ctrl-C."""
+
+    def asked(*_: object) -> None:
+        raise AssertionError("a signal was sent")
+
+    monkeypatch.setattr(files.os, "kill", asked)
+    monkeypatch.setattr(files.os, "name", "nt")
+    assert files._runs(1)

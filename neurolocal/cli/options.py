@@ -5,6 +5,7 @@ Invariant: imports click alone, so that help answers at once.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,7 @@ class FilePath(click.Path):
         """
         from neurolocal.files import readable_path
 
-        return readable_path(super().convert(value, param, ctx))
+        return readable_path(os.fsdecode(super().convert(value, param, ctx)))
 
 
 class Ordered(click.Group):

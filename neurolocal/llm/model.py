@@ -44,7 +44,7 @@ BRANCHES = 32
 SENTINEL = "\ue000"
 """Stands for the message while a chat template is rendered: a private character, so no template contains it."""
 
-TEMPLATE_SECONDS = 5.0
+TEMPLATE_SECONDS = 3.0
 """Seconds that a chat template may take."""
 
 CHAT_FROM = 1e9

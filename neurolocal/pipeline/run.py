@@ -114,10 +114,15 @@ def read_run(path: Path) -> Run:
             raise ConfigError(f"{path}: [run]: {name} = []: give one or more, or omit it")
     here = path.parent
     for name in ("subject", "tokenizer", "vectors", "llm"):
-        if name in run and readable_path(here / str(run[name]), error=ConfigError).exists():
+        if name in run and _there(here / str(run[name]), f"{path}: [run]: {name} =").exists():
             run[name] = str(here / str(run[name]))
-    places = {name: readable_path(here / run[name], error=ConfigError) for name in ("corpus", "store")}
-    return Run(**run | places | {"configs": configs})
+    for name in ("corpus", "store"):
+        run[name] = _there(here / run[name], f"{path}: [run]: {name} =")
+    return Run(**run, configs=configs)
+
+
+def _there(path: Path, doing: str) -> Path:
+    return readable_path(path, doing=doing, error=ConfigError)
 
 
 def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: str | None = None) -> None:

@@ -26,8 +26,12 @@ def visible(text: str, *, limit: int | None = None) -> str:
     A text longer than `limit` characters is cut, and ends with the number of characters that were cut.
     """
     cut = text if limit is None or len(text) <= limit else text[:limit]
-    shown = "".join(SYMBOLS.get(c) or (_code(c) if unicodedata.category(c) in HIDDEN else c) for c in cut)
+    shown = cut if cut.isprintable() else _shown(cut)  # printable text has none of the HIDDEN categories
     return shown if cut is text else f"{shown}…(+{len(text) - len(cut):,})"
+
+
+def _shown(text: str) -> str:
+    return "".join(SYMBOLS.get(c) or (_code(c) if unicodedata.category(c) in HIDDEN else c) for c in text)
 
 
 def spaced(text: str, *, limit: int = 24) -> str:

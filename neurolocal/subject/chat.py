@@ -20,7 +20,7 @@ OPEN, CLOSE = "\ue3f0", "\ue3f1"
 
 NUMBER = re.compile(f"{OPEN}([0-9]+){CLOSE}")
 
-SECONDS = 5.0
+SECONDS = 3.0
 """Seconds that a template may take for a conversation; real ones take milliseconds."""
 
 

@@ -18,6 +18,10 @@ from neurolocal.subject.wrapper import is_wrapper, text_only
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
+DAMAGE = {"SafetensorError", "UnpicklingError", "EOFError", "BadZipFile", "UnicodeDecodeError"}
+"""What is raised for damaged files, beside OSError."""
+
+
 def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set[str]]:
     """The model of a folder, and the names of tensors outside the decoder body that its files lack.
 
@@ -77,7 +81,12 @@ def _config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(str(folder), **LOCAL)
     except Exception as error:
-        raise _refusal(folder, error) from error
+        if isinstance(kind, str):
+            raise _refusal(folder, error) from error
+        raise SubjectError(
+            f"loading the subject {folder}: its config.json states no model_type ({first_line(error)}). Check that the "
+            "folder is whole and holds a causal language model; copy config.json again."
+        ) from error
 
 
 def _model_class(config: Any, folder: Path) -> Any:
@@ -107,7 +116,10 @@ def _refusal(folder: Path, error: Exception, *, quantised: str | None = None) ->
             f"them here ({type(error).__name__}: {first}). Check that the folder is whole, or give the model "
             "unquantised or as a GGUF."
         )
-    return SubjectError(
-        f"loading the subject {folder}: transformers cannot ({type(error).__name__}: {first}). "
-        "Check that the folder is whole and holds a causal language model with its tokenizer."
-    )
+    if isinstance(error, ImportError):
+        todo = "Install the package that it needs."
+    elif isinstance(error, OSError) or type(error).__name__ in DAMAGE:
+        todo = "Check that the folder is whole; copy it again."
+    else:
+        todo = "Either this kind of model is not supported, or its config.json is not that of its weights."
+    return SubjectError(f"loading the subject {folder}: transformers cannot ({type(error).__name__}: {first}). {todo}")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import click
 import pytest
-from small_run import neurolocal, write_corpus, write_vectors
+from small_run import neurolocal
 
 from neurolocal.cli.main import COMMANDS, cli, main
 from neurolocal.cli.options import Numbers, Shard
@@ -148,24 +148,6 @@ def test_a_shard_that_cannot_be(text: str) -> None:
         Shard().convert(text, None, None)
 
 
-@pytest.fixture(scope="module")
-def made(fixtures, tmp_path_factory) -> Path:
-    from neurolocal.config import CollectConfig
-    from neurolocal.pipeline.collect import Collection, collect_store
-    from neurolocal.subject import load_subject
-
-    folder = tmp_path_factory.mktemp("made")
-    job = Collection(
-        load_subject(fixtures / "stories260k", device="cpu"),
-        write_corpus(folder / "corpus.jsonl", 12),
-        folder / "store.h5",
-        CollectConfig(row_length=32, k=3, max_rows=8, before=4, after=2),
-    )
-    collect_store(job, say=lambda line: None, bar=False)
-    write_vectors(folder / "vectors.txt")
-    return folder
-
-
 @pytest.fixture
 def here(made: Path, tmp_path, monkeypatch) -> Path:
     folder = Path(shutil.copytree(made, tmp_path / "here"))
@@ -272,6 +254,37 @@ def test_a_collection_that_cannot_be(option: str, value: str, says, here: Path, 
     given = {"--subject": fixtures / "stories260k", "--corpus": "corpus.jsonl", "--store": "new.h5", "--device": "cpu"}
     given[option] = value
     assert_refused(run("collect", *(part for pair in given.items() for part in pair)), here, before, *says)
+
+
+def test_a_cache_that_cannot_be_made(here: Path, fixtures, run, monkeypatch) -> None:
+    (here / "file").touch()
+    monkeypatch.setenv("NEUROLOCAL_CACHE", str(here / "file" / "cache"))
+    before = listing(here)
+    ended = run("collect", "--subject", fixtures / "stories260k", "--corpus", "corpus.jsonl", "--store", "new.h5")
+    assert_refused(ended, here, before, "making the cache folder", "Set NEUROLOCAL_CACHE to a folder")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--device", "meta"], "moving the subject to meta: it holds no values"),
+        (["--k", 10**9], "k = 1000000000: it must be 10,000,000 or less"),
+        (["--k", 10**7, "--before", 10**6], "the machine has"),
+        (["--row-length", 10**12], "row_length = 1000000000000"),
+        (["--store", "corpus.jsonl/new.h5"], "corpus.jsonl is a file, not a folder"),
+        (["--store", "a/" * 2500 + "new.h5"], "File name too long"),
+        (["--corpus", "a/" * 2500], "File name too long"),
+    ],
+)
+def test_settings_that_no_machine_can_mean(more, says, here: Path, fixtures, run) -> None:
+    before = listing(here)
+    given = ["--subject", fixtures / "stories260k", "--corpus", "corpus.jsonl", "--store", "new.h5", "--device", "cpu"]
+    assert_refused(run("collect", *given, *more), here, before, says)
+
+
+def test_a_folder_where_a_store_is_expected(here: Path, run) -> None:
+    before = listing(here)
+    assert_refused(run("check", "."), here, before, "it is a folder, not a file")
 
 
 def test_other_weights_are_refused(here: Path, fixtures, run) -> None:

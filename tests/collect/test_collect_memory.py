@@ -1,7 +1,10 @@
 """The memory that is predicted for a collection is FORMAT.md's formula."""
 
-from neurolocal.collect.memory import expected_bytes, free_bytes, shortage
+import pytest
+
+from neurolocal.collect.memory import expected_bytes, free_bytes, require_memory, shortage, total_bytes
 from neurolocal.config import CollectConfig
+from neurolocal.errors import ConfigError
 
 
 def test_the_memory_formula():
@@ -36,3 +39,14 @@ def test_what_does_not_fit_is_said_with_what_to_do():
     assert shortage(widths, few, expected=expected, free=64 * 2**30) is None
     free = free_bytes()
     assert free is None or free > 2**20
+
+
+@pytest.mark.parametrize("more", [{"k": 10**7}, {"before": 10**7}, {"sample": 10**7}, {"batch_size": 10**7}])
+def test_what_no_memory_holds_is_refused(more):
+    config = CollectConfig(row_length=1024, **more)
+    with pytest.raises(ConfigError, match=r"the machine has 64\.0\. Choose smaller ones") as caught:
+        require_memory([3072] * 12, config, total=64 * 2**30)
+    (name,) = more
+    assert f"{name} = 10,000,000" in str(caught.value)
+    require_memory([3072] * 12, CollectConfig(row_length=1024), total=8 * 2**30)
+    assert (total_bytes() or 2**30) > 2**20

@@ -13,7 +13,7 @@ import pytest
 from llm_twins import HEAD, random_text
 
 from neurolocal.errors import LLMError
-from neurolocal.llm import LLM, complete, load_llm, log_probabilities
+from neurolocal.llm import LLM, complete, load_llm, log_probabilities, model
 from neurolocal.llm.model import MAGIC
 
 
@@ -116,3 +116,28 @@ except Exception as error:
     plain = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=plain)
     assert (done.returncode, done.stdout, done.stderr) == (0, "LLMError\n", "")
+
+
+def test_a_system_that_does_not_say_which_cores_there_are(stories_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS and Windows have no `sched_getaffinity`."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    with load_llm(stories_gguf, n_ctx=64) as llm:
+        assert llm.tokenize("Once")
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "{{ 'a' * 9999999999 }}"],
+)
+def test_a_template_that_runs_on_is_no_template(stories: LLM, monkeypatch: pytest.MonkeyPatch, template: str) -> None:
+    monkeypatch.setattr(stories, "chat_template", template)
+    monkeypatch.setattr(model, "TEMPLATE_SECONDS", 1.0)
+    assert stories.chat_parts() is None
+
+
+def test_a_template_puts_its_parts_around_the_message(stories: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stories, "chat_template", "Once {{ messages[0].content }} upon")
+    parts = stories.chat_parts()
+    assert parts is not None
+    assert [stories.text(part).strip() for part in parts] == ["Once", "upon"]

@@ -99,6 +99,14 @@ def test_a_name_that_is_no_path_here_stays_a_name(write) -> None:
         (LEAST.replace('"smollm2"', "3"), "[run]: subject = 3"),
         (LEAST.replace('"text.jsonl"', "3"), "[run]: corpus = 3"),
         (LEAST + "llm = false\n", "[run]: llm = false"),
+        (LEAST + "sides = []\n", "[run]: sides = []: give one or more, or omit it"),
+        (LEAST + "layers = []\n", "[run]: layers = []: give one or more, or omit it"),
+        (LEAST + "[verdict]\nlevel = nan\n", "[verdict]: level = nan"),
+        (LEAST + "[collect]\nk = " + "9" * 5000, "Exceeds the limit"),
+        (LEAST.replace("store.h5", "a/" * 2500 + "store.h5"), "File name too long"),
+        (LEAST + f"llm = '{'a/' * 2500}'\n", "File name too long"),
+        (LEAST + f"vectors = '{'a/' * 2500}'\n", "File name too long"),
+        ("a = " + "[" * 5000 + "]" * 5000, "nested too deep"),
         ("[run\n", "It must be a TOML file."),
         ("[run]\nsubject = 'a'\nsubject = 'b'\n", "It must be a TOML file."),
     ],
@@ -109,7 +117,7 @@ def test_a_mistake_is_one_line_with_file_and_field(text: str, says: str, write) 
 
 def test_no_file(tmp_path) -> None:
     assert "no such file" in refusal(tmp_path / "absent.toml")
-    assert "It must be a TOML file." in refusal(tmp_path)
+    assert "it is a folder. Give a TOML file" in refusal(tmp_path)
 
 
 def test_bytes_that_are_no_text(tmp_path) -> None:
@@ -126,6 +134,8 @@ def test_a_whole_number_will_do_for_a_share(write) -> None:
     ("more", "says"),
     [
         ("llm = 'absent.gguf'\n", "loading the LLM absent.gguf: there is no such file"),
+        ("llm = '.'\n", "it is a folder"),
+        ("vectors = '.'\n", "it is a directory"),
         ("vectors = 'absent.txt'\n", "cannot read vectors absent.txt: it is missing"),
         ("sides = ['gate+_in+']\n", "sign cases need sign_cases = true in [collect]"),
         ("layers = [1, 7]\n[collect]\nlayers = [1, 5]\n", "layers [7] would not be collected"),
@@ -142,6 +152,21 @@ def test_what_cannot_be_is_said_before_anything_starts(more, says, fixtures, tmp
     with pytest.raises(NeurolocalError, match=re.escape(says)):
         run_all(read_run(tmp_path / "RUN.toml"), limit=3, say=lambda line: None)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["corpus.jsonl/store.h5", "folder", "folder.h5"])
+def test_a_store_or_report_that_cannot_be_written_is_said_before_anything_starts(place, fixtures, tmp_path) -> None:
+    write_corpus(tmp_path / "corpus.jsonl")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.json").mkdir()
+    subject = str(fixtures / "stories260k")
+    (tmp_path / "RUN.toml").write_text(
+        f"[run]\nsubject = {subject!r}\ncorpus = 'corpus.jsonl'\nstore = {place!r}\nvectors = 'corpus'\n"
+    )
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(NeurolocalError, match=r"is a file, not a folder|it is a folder, not a file"):
+        run_all(read_run(tmp_path / "RUN.toml"), limit=3, say=lambda line: None)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.slow

@@ -47,6 +47,9 @@ def here(made: Path, tmp_path) -> Path:
 
 
 class Talk(list[str]):
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+
     def workspace(self, here: Path, **more: Any) -> Workspace:
         self.clear()
         given = {"layers": LAYERS, "vectors": str(here / "vectors.txt"), "device": "cpu", "bar": False} | more
@@ -54,8 +57,10 @@ class Talk(list[str]):
         return Workspace(here / "store.h5", say=self.hear, **given)
 
     def hear(self, line: str) -> None:
-        """Everything but what is said of the vectors each time."""
-        if not line.startswith("vectors: vectors.txt, centred: Spearman"):
+        """Everything but what is said each time: of the vectors, and the end of a stage."""
+        if " are in " in line and line.endswith(" s"):
+            self.ends.append(line)
+        elif not line.startswith("vectors: vectors.txt, centred: Spearman"):
             self.append(line)
 
 
@@ -355,3 +360,44 @@ def test_what_an_llm_made_is_not_replaced_by_what_is_made_without_one(here) -> N
     run_stage("summary", talk.workspace(here, layers=(1,), replace=True), SUMMARY)
     with Store(store) as read:
         assert (read.inputs("summary", 1) or {})["llm"] is None
+
+
+def test_a_stage_ends_with_a_line(here: Path, talk: Talk) -> None:
+    run_stage("similarity", talk.workspace(here), SIMILARITY)
+    (line,) = talk.ends
+    assert line.startswith(f"similarity: layers 1, 3 are in {here / 'store.h5'}, ")
+    run_stage("similarity", talk.workspace(here), SIMILARITY)
+    assert talk.ends == [line]
+
+
+def test_a_stage_whose_store_cannot_be_written_does_no_work(here: Path, talk: Talk, monkeypatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise StoreError("no permission")
+
+    monkeypatch.setattr("neurolocal.pipeline.stages.require_place", refuse)
+    monkeypatch.setattr("neurolocal.similarity.load_vectors", refuse_work)
+    with pytest.raises(StoreError, match="no permission"):
+        run_stage("similarity", talk.workspace(here), SIMILARITY)
+
+
+def refuse_work(*_: Any, **__: Any) -> None:
+    raise AssertionError("the work began")
+
+
+def test_the_store_is_not_open_while_it_is_replaced(here: Path, talk: Talk, monkeypatch) -> None:
+    """Windows replaces no file that is open."""
+    import os
+
+    seen: list[list[str]] = []
+    rename = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        seen.append([os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")])  # noqa: PTH208
+        return rename(self, target)
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("the system does not list open files")
+    monkeypatch.setattr(Path, "replace", replace)
+    run_stage("similarity", talk.workspace(here), SIMILARITY)
+    assert seen
+    assert not any(str((here / "store.h5").resolve()) in names for names in seen)

@@ -53,3 +53,10 @@ def test_without_jinja2_the_error_names_the_task_and_what_to_install(monkeypatch
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(NeurolocalError, match=r"^exporting: jinja2 is not .* pip install 'neurolocal\[site\]'"):
         environment([tmp_path], doing="exporting")
+
+
+def test_values_are_made_visible_and_line_breaks_stay(rendered):
+    assert rendered("<pre>{{ x }}</pre>", x="a\x1b[31m\u202e\nb\u2066") == (
+        "<pre>a⟨U+001B⟩[31m⟨U+202E⟩\nb⟨U+2066⟩</pre>"
+    )
+    assert rendered("{{ x }}{{ 3 }}{{ 2.5 }}", x="é 日本") == "é 日本32.5"

@@ -44,3 +44,13 @@ def test_spaced_shows_the_spaces_at_the_edges():
 
 def test_plain_replaces_lone_surrogates_only():
     assert plain("a\ud800\n\u202e😀") == "a\ufffd\n\u202e😀"
+
+
+def test_printable_text_has_nothing_to_hide():
+    """The shortcut of `visible` for texts that Python calls printable."""
+    import sys
+
+    from neurolocal.render.visible import HIDDEN
+
+    printable = (chr(i) for i in range(sys.maxunicode + 1) if chr(i).isprintable())
+    assert not any(unicodedata.category(c) in HIDDEN for c in printable)

@@ -58,7 +58,7 @@ def similarity(**columns) -> SimilarityTable:
         ({"score": [0.5, np.nan], "null_mean": [0.1, np.nan], "null_sd": [0.2, np.nan], "z": [2.0, np.nan]}, None),
         ({"score": [0.5, 0.5], "null_mean": [0.5, 0.1], "null_sd": [0, 0], "z": [np.nan, np.inf]}, None),
         ({"score": [0.5, 0.1], "null_mean": [0.1, 0.1], "null_sd": [0.2, 0.1], "z": [np.inf, 0.0]}, "z"),
-        ({"score": [0.5, 0.1], "null_mean": [0.1, 0.1], "null_sd": [0.2, 0.1], "z": [2.1, 0.0]}, "z"),
+        ({"null_sd": [0.2, 0.1], "z": [-np.inf, 0.0]}, "z"),
         ({"z": [np.inf, np.nan]}, "z"),
         ({"p": [1.5, 0.2]}, "p"),
         ({"q": [-1.0, 0.2]}, "q"),

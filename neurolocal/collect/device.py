@@ -1,4 +1,4 @@
-"""The state of one layer on the device that the model is on: `LayerState` in torch tensors.
+"""The state of one layer on a device without Triton's kernels (mps and others): `LayerState` in torch tensors.
 
 Invariant: equal to `LayerState` on the same batches, sums to rounding; between snapshots nothing is copied to the host.
 Cost: the same bytes a neuron as `LayerState`, on the device; a snapshot holds one layer on the host as well. A layer
@@ -33,10 +33,9 @@ class DeviceState:
         cases: bool = False,
         experts: Experts | None = None,
         device: torch.device,
-        reduce: plain.Reduce,
     ) -> None:
-        """An empty state on a device; `reduce` is `plain.reduced`, or the same compiled."""
-        self._reduce, self._device, self._experts = reduce, device, experts
+        """An empty state on a device."""
+        self._device, self._experts = device, experts
         self._config, self._d_mlp, self._cases = config, d_mlp, cases
         self._load(self._empty())
 
@@ -45,7 +44,7 @@ class DeviceState:
     ) -> None:
         """Add one batch of activations."""
         if isinstance(x, Routed):
-            counts = torch.from_numpy(counted.mask).to(self._device, non_blocking=True).flatten()[x.token]
+            counts = counted.on(self._device).mask.flatten()[x.token]
             self._routed[: x.n_experts].scatter_add_(0, x.expert, counts.long())
             self._routed[x.n_experts :] += counted.total
         every = [t.dense() if isinstance(t, Routed) else t for t in (x, *(signs or ()))]
@@ -54,20 +53,21 @@ class DeviceState:
     def _update(self, x: Tensor, signs: plain.Signs, counted: CountedBatch) -> None:
         if self._chosen is not None:
             x, signs = x[:, :, self._chosen], signs and (signs[0][:, :, self._chosen], signs[1][:, :, self._chosen])
-        mask, rows, drawn, entering, slots = (
-            torch.from_numpy(a).to(self._device, non_blocking=True)
-            for a in (counted.mask, counted.rows, counted.drawn.histogram, counted.drawn.entering, counted.drawn.slots)
-        )
-        text = None
-        if counted.text is not None:
-            text = torch.from_numpy(counted.text).to(self._device, non_blocking=True)
+        batch = counted.on(self._device)
         plain.update(
-            self._tensors, x, mask, rows, drawn, signs, before=self._config.before, text=text, reduce=self._reduce
+            self._tensors,
+            x,
+            batch.mask,
+            batch.rows,
+            batch.drawn,
+            signs,
+            before=self._config.before,
+            text=batch.text if self._config.dedupe else None,
         )
         self._count += counted.total
         self._sampled += len(counted.drawn.histogram)
-        if len(slots):
-            self._sample[slots] = x[entering[:, 0], entering[:, 1]].float()
+        if len(batch.slots):
+            self._sample[batch.slots] = x[batch.entering[:, 0], batch.entering[:, 1]].float()
 
     def rows(self) -> Int64[np.ndarray, "_"]:
         """Row indices that the lists refer to; -1 for unused slots."""
@@ -82,6 +82,10 @@ class DeviceState:
         host.routed[:] = self._routed.cpu().numpy()
         host.count, host.sampled = self._count, self._sampled
         return host.snapshot(order)
+
+    def frozen(self) -> None:
+        """Without streams of its own a device waits for its checkpoints."""
+        return
 
     def restore(self, record: LayerRecord) -> None:
         """Replace the state by a snapshot."""

@@ -9,9 +9,11 @@ to, whatever the size of the corpus. README.md of this folder has the figures.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,11 +23,11 @@ from jaxtyping import Int64
 from torch import Tensor
 from tqdm import tqdm
 
-from neurolocal.collect import plain
 from neurolocal.collect.device import DeviceState
 from neurolocal.collect.rows import RowBuffer
 from neurolocal.collect.sample import Sampler
-from neurolocal.collect.state import Activations, CountedBatch, LayerState, State
+from neurolocal.collect.state import Activations, CountedBatch, Frozen, LayerState, State
+from neurolocal.collect.triton_state import TritonState, has_kernels
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, CorpusError
@@ -103,6 +105,41 @@ class Progress:
         """Drop the rows that no list and no sampled position refers to."""
         self.kept.prune([*(state.rows() for state in self.states.values()), self.sampler.row[: self.sampler.used]])
 
+    def contents(self) -> Contents:
+        """What a checkpoint writes while the run waits."""
+        return Contents(
+            dict(self.states), self.sampler, self.token_count, self.kept, self.cursor, self.rows, self.n_tokens
+        )
+
+    def frozen(self) -> Contents | None:
+        """A copy for a checkpoint that is written beside the run; None where the run has to wait for it."""
+        states: dict[Place, Frozen] = {}
+        for place, state in self.states.items():
+            one = state.frozen()
+            if one is None:
+                return None
+            states[place] = one
+        return dataclasses.replace(
+            self.contents(),
+            states=states,
+            sampler=copy.deepcopy(self.sampler),
+            token_count=self.token_count.copy(),
+            kept=self.kept.copy(),
+        )
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A collection at one moment, as a checkpoint writes it; fields as in `Progress`."""
+
+    states: Mapping[Place, Frozen]
+    sampler: Sampler
+    token_count: Int64[np.ndarray, "d_vocab"]
+    kept: RowBuffer
+    cursor: Any
+    rows: int
+    n_tokens: int
+
     def records(self) -> Iterator[tuple[Place, LayerRecord]]:
         """Each layer as the store holds it, one at a time, since a copy of the whole state would double the memory."""
         order = self.sampler.order()
@@ -132,7 +169,7 @@ class Outcome:
 class Checkpoint(Protocol):
     """Writes the store; returns the number of NaN and infinite activations of each layer that has any."""
 
-    def __call__(self, progress: Progress, *, complete: bool) -> dict[Place, int]: ...  # noqa: D102
+    def __call__(self, contents: Contents, *, complete: bool) -> dict[Place, int]: ...  # noqa: D102
 
 
 def resolved(config: CollectConfig, subject: CollectSubject) -> CollectConfig:
@@ -169,19 +206,11 @@ def start(subject: CollectSubject, config: CollectConfig) -> Progress:
     """An empty collection, by a `resolved` config."""
     assert config.sites is not None
     states: dict[Place, State] = {}
-    reduce = plain.reduced
     for site in config.sites:
         for layer in range(subject.n_layers) if config.layers is None else config.layers:
             device, cases = subject.device_of(layer), config.sign_cases and site == "post"
             experts = subject.experts_of(layer)
-            if device.type == "cpu":
-                states[site, layer] = LayerState(subject.d_mlp[layer], config, cases=cases, experts=experts)
-            else:
-                if device.type == "cuda" and reduce is plain.reduced:
-                    reduce = plain.compiled()
-                states[site, layer] = DeviceState(
-                    subject.d_mlp[layer], config, cases=cases, experts=experts, device=device, reduce=reduce
-                )
+            states[site, layer] = empty_state(subject.d_mlp[layer], config, cases=cases, experts=experts, device=device)
     d_vocab = len(subject.vocabulary.tokens)
     return Progress(
         states,
@@ -191,8 +220,24 @@ def start(subject: CollectSubject, config: CollectConfig) -> Progress:
     )
 
 
+def empty_state(
+    d_mlp: int, config: CollectConfig, *, cases: bool, experts: Experts | None, device: torch.device
+) -> State:
+    """The state of a layer where its activations are: compiled kernels on a CPU or a GPU, else plain torch."""
+    if device.type == "cpu":
+        return LayerState(d_mlp, config, cases=cases, experts=experts)
+    if has_kernels(device):
+        return TritonState(d_mlp, config, cases=cases, experts=experts, device=device)
+    return DeviceState(d_mlp, config, cases=cases, experts=experts, device=device)
+
+
 class _Checkpoints:
-    """When a checkpoint is due, and how many were written."""
+    """When a checkpoint is due, how many were written, and the one that is being written beside the run.
+
+    A state on the CPU is written while the run waits. A state on a GPU is copied to the host, and another thread writes
+    it while the next batches run; at most one at a time. The store's file is replaced as a whole, so a kill leaves the
+    one before.
+    """
 
     def __init__(
         self, progress: Progress, write: Checkpoint, *, every: float | None, every_rows: int | None
@@ -200,18 +245,48 @@ class _Checkpoints:
         self._progress, self._write, self._every, self._every_rows = progress, write, every, every_rows
         self._last, self._took = time.monotonic(), 0.0
         self.written, self.written_rows, self.nonfinite = 0, progress.rows, dict[Place, int]()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._running: Future[dict[Place, int]] | None = None
+
+    def __enter__(self) -> _Checkpoints:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.shutdown(wait=True)
+
+    def begin(self) -> None:
+        """Write one, beside the run where that is possible."""
+        self._one(self._progress.frozen, complete=False)
 
     def write(self, *, complete: bool) -> None:
-        """Write one now."""
+        """Write one now, and wait for it."""
+        self._one(lambda: None, complete=complete)
+
+    def _one(self, copied: Callable[[], Contents | None], *, complete: bool) -> None:
+        self.wait()
         began = time.monotonic()
         self._progress.prune()
-        self.nonfinite = self._write(self._progress, complete=complete)
+        contents = copied()
+        if contents is None:
+            self.nonfinite = self._write(self._progress.contents(), complete=complete)
+        else:
+            self._running = self._writer.submit(self._write, contents, complete=complete)
         self._last, self.written, self.written_rows = time.monotonic(), self.written + 1, self._progress.rows
         self._took = self._last - began
 
+    def wait(self) -> None:
+        """Wait for the one that is being written; raises what it raised."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            self.nonfinite = running.result()
+
     @property
     def due(self) -> bool:
-        """Whether one is to be written after this batch."""
+        """Whether one is to be written after this batch; raises what the last one raised."""
+        if self._running is not None:
+            if not self._running.done():
+                return False
+            self.wait()
         if self._every_rows is not None and self._progress.rows - self.written_rows >= self._every_rows:
             return True
         seconds = max(CHECKPOINT_SECONDS, SHARE * self._took) if self._every is None else self._every
@@ -251,28 +326,29 @@ def collect(
         CorpusError: the corpus cannot be read further; the results so far were written first.
     """
     began, stopped = time.monotonic(), False
-    checkpoints = _Checkpoints(progress, checkpoint, every=every, every_rows=every_rows)
     shown = tqdm(
         total=config.max_rows, initial=progress.rows, unit="row", desc="collect", disable=not bar, smoothing=0.1
     )
-    try:
-        with Workers(torch.get_num_threads()) as workers, shown:
-            for batch in batches:
-                take(subject, batch, progress, config=config, workers=workers)
-                shown.update(len(batch.rows))
-                shown.total = _expected(progress, config) or shown.total
-                shown.set_postfix_str(f"{progress.n_tokens:,} tokens", refresh=False)
-                if stopped := stop():
-                    break
-                if checkpoints.due:
-                    checkpoints.write(complete=False)
-    except CorpusError:  # raised between batches: every layer has seen the same rows
-        if progress.rows > checkpoints.written_rows:
-            checkpoints.write(complete=False)
-        raise
-    if not stopped:
-        progress.cursor = end() or progress.cursor
-    checkpoints.write(complete=not stopped)
+    with _Checkpoints(progress, checkpoint, every=every, every_rows=every_rows) as checkpoints:
+        try:
+            with Workers(torch.get_num_threads()) as workers, shown:
+                for batch in batches:
+                    take(subject, batch, progress, config=config, workers=workers)
+                    shown.update(len(batch.rows))
+                    shown.total = _expected(progress, config) or shown.total
+                    shown.set_postfix_str(f"{progress.n_tokens:,} tokens", refresh=False)
+                    if stopped := stop():
+                        break
+                    if checkpoints.due:
+                        checkpoints.begin()
+        except CorpusError:  # raised between batches: every layer has seen the same rows
+            if progress.rows > checkpoints.written_rows:
+                checkpoints.write(complete=False)
+            checkpoints.wait()
+            raise
+        if not stopped:
+            progress.cursor = end() or progress.cursor
+        checkpoints.write(complete=not stopped)
     return Outcome(
         progress.rows,
         progress.n_tokens,

@@ -28,6 +28,23 @@ def neuron_bytes(config: CollectConfig) -> int:
     return sides * config.k * example + sums + 4 * BINS + 4 * config.sample
 
 
+def device_bytes(neurons: Sequence[int], config: CollectConfig) -> int:
+    """Bytes that the states of a collection take on a GPU: windows and sample in the subject's own dtype.
+
+    Args:
+        neurons: collected neurons of each layer on the device.
+        config: `resolved`.
+    """
+    sides = len(SIDES) + (len(CASES) if config.sign_cases else 0)
+    own = ELEMENT[config.dtype]
+    example = own * (config.before + 1 + config.after) + 4 + 8 + 4 + (8 if config.dedupe else 0)
+    sums = 2 * 4 * 8 + 2 * 4 + 8 * (2 + len(THRESHOLDS)) + (3 * len(CASES) * 8 if config.sign_cases else 0)
+    neuron = sides * config.k * example + sums + 4 * BINS + own * config.sample
+    # What `scan` leaves for `merge`, of one layer at a time: extremes with positions, and sums, of each row.
+    row = sides * 8 + 16 + (16 if config.sign_cases else 0)
+    return len(config.sites or ("post",)) * sum(neurons) * neuron + config.batch_size * max(neurons) * row
+
+
 def expected_bytes(
     d_mlp: Sequence[int], config: CollectConfig, *, weights: int, d_model: int, d_vocab: int, rows: int | None = None
 ) -> int:

@@ -1,16 +1,13 @@
 """One batch of a layer's activations -> lists, sums and counts, in plain torch, on any device.
 
-The path for a GPU, and the reference that tests compare the CPU's kernels with. Invariant: see `kernels`. Ties are
-resolved by stable sorts: the entries of the list come first, then the batch's rows in order. `reduced` contains every
-operation that reads all activations and no other, so that torch.compile can fuse it into one read.
-Cost: a few passes over the activations (one where it is compiled) and a sort of k + batch entries a neuron; no
-synchronisation with the host.
+The path for devices without Triton (mps and others), and the reference that tests compare both kinds of kernels with.
+Invariant: see `kernels`. Ties are resolved by stable sorts: the entries of the list come first, then the batch's rows
+in order. `reduced` contains every operation that reads all activations and no other.
+Cost: a few passes over the activations and a sort of k + batch entries a neuron; no synchronisation with the host.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +16,6 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from torch import Tensor
 
 from neurolocal.collect.exact import LIMIT, MASK, SCALE
-from neurolocal.errors import first_line
 from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
 
 Signs = tuple[Tensor, Tensor] | None
@@ -64,9 +60,6 @@ class Reduction(NamedTuple):
     case_sums: Float32[Tensor, "4 batch case_neuron"]
 
 
-Reduce = Callable[[Tensor, Tensor, Signs], Reduction]
-
-
 def reduced(x: Float[Tensor, "batch pos neuron"], mask: Bool[Tensor, "batch pos"], signs: Signs) -> Reduction:
     """The part of an update that reads every activation of a batch."""
     x = x.float()
@@ -95,26 +88,6 @@ def reduced(x: Float[Tensor, "batch pos neuron"], mask: Bool[Tensor, "batch pos"
     )
 
 
-def compiled() -> Reduce:
-    """`reduced` compiled by torch.compile; where compilation fails, a warning and then the uncompiled `reduced`."""
-    fast: Reduce | None = torch.compile(reduced, dynamic=False)
-
-    def reduce(x: Tensor, mask: Tensor, signs: Signs) -> Reduction:
-        nonlocal fast
-        if fast is not None:
-            try:
-                return fast(x, mask, signs)
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:  # no compiler, no triton, an old driver: the types vary
-                fast = None
-                said = first_line(error)
-                warnings.warn(f"collecting without torch.compile, which failed ({said}); it is slower", stacklevel=2)
-        return reduced(x, mask, signs)
-
-    return reduce
-
-
 def update(
     state: StateTensors,
     x: Float[Tensor, "batch pos neuron"],
@@ -125,7 +98,6 @@ def update(
     *,
     before: int,
     text: Int64[Tensor, "batch pos"] | None = None,
-    reduce: Reduce = reduced,
 ) -> None:
     """Add one batch to the state, in place.
 
@@ -138,9 +110,8 @@ def update(
         signs: see `Signs`.
         before: positions of a window before its peak.
         text: what names the text up to each position, where lists keep each text once.
-        reduce: `reduced`, or the same compiled.
     """
-    found = reduce(x, mask, signs)
+    found = reduced(x, mask, signs)
     state.nonfinite += found.nonfinite
     state.positive += found.positive
     state.above += found.above

@@ -7,6 +7,7 @@ Cost: 2 bytes a token (4 where the vocabulary has over 65,536 entries).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -39,6 +40,12 @@ class RowBuffer:
         """Hold the rows of a batch until the next pruning."""
         self._fresh.append((tokens.astype(self.tokens.dtype), length, index, parts))
         self._fresh_tokens += tokens.size
+
+    def copy(self) -> RowBuffer:
+        """The rows now; neither shares later ones."""
+        made = copy.copy(self)  # arrays are replaced, never changed
+        made._fresh = list(self._fresh)
+        return made
 
     @property
     def due(self) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor
 from neurolocal.collect import plain
 from neurolocal.collect.routes import RoutedRuns, Routes
 from neurolocal.collect.sample import Draw, Sampler
+from neurolocal.collect.uploaded import Uploaded, upload
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.files import numba_cache
@@ -56,6 +57,22 @@ class CountedBatch(NamedTuple):
     """The positions for the histogram and the sample."""
     text: Int64[np.ndarray, "batch pos"] | None
     """What names the text up to each position; None where lists may hold a text several times."""
+    uploads: dict[torch.device, Uploaded]
+    """The batch on each device that has asked for it."""
+
+    def on(self, device: torch.device) -> Uploaded:
+        """The batch on a device, where it stays for all layers."""
+        if device not in self.uploads:
+            self.uploads[device] = upload(
+                device,
+                rows=self.rows,
+                runs=self.runs,
+                n_runs=self.n_runs,
+                drawn=self.drawn,
+                text=_text(self),
+                mask=self.mask,
+            )
+        return self.uploads[device]
 
     @classmethod
     def of(
@@ -73,7 +90,7 @@ class CountedBatch(NamedTuple):
         for b in range(len(mask)):
             runs[b, : n_runs[b], 0] = np.flatnonzero(edges[b] == 1)
             runs[b, : n_runs[b], 1] = np.flatnonzero(edges[b] == -1)
-        return cls(rows, mask, runs, n_runs.astype(np.int64), int(mask.sum()), sampler.draw(rows, mask), text)
+        return cls(rows, mask, runs, n_runs.astype(np.int64), int(mask.sum()), sampler.draw(rows, mask), text, {})
 
 
 class StateArrays(NamedTuple):
@@ -150,6 +167,15 @@ class Chunk(NamedTuple):
 
 
 @runtime_checkable
+class Frozen(Protocol):
+    """What a checkpoint needs of a layer's state."""
+
+    def snapshot(self, order: Int64[np.ndarray, "sample"]) -> LayerRecord:
+        """The state as the store holds it; the sample in the order of these slots."""
+        ...
+
+
+@runtime_checkable
 class State(Protocol):
     """What the loop needs of a layer's state, on the CPU or on a device."""
 
@@ -169,6 +195,13 @@ class State(Protocol):
 
     def restore(self, record: LayerRecord) -> None:
         """Replace the state by a snapshot."""
+        ...
+
+    def frozen(self) -> Frozen | None:
+        """A copy for a checkpoint that is written beside the run.
+
+        None where the run has to wait for its checkpoints.
+        """
         ...
 
 
@@ -320,6 +353,10 @@ class LayerState:
             neurons=self.neurons,
             experts=self.experts and dataclasses.replace(self.experts, count=self.routed.copy()),
         )
+
+    def frozen(self) -> None:
+        """A checkpoint would take the processor from the forward pass, whenever it is written."""
+        return
 
     def restore(self, record: LayerRecord) -> None:
         """Replace the state by a snapshot."""

@@ -16,7 +16,7 @@ from neurolocal.progress import waiting
 from neurolocal.records import LayerRecord, Place
 
 if TYPE_CHECKING:
-    from neurolocal.collect import Progress
+    from neurolocal.collect import Contents, Progress
     from neurolocal.corpus import Cursor
     from neurolocal.store import Store
 
@@ -24,13 +24,13 @@ AGAIN = "Delete the file to collect again, or give another --store."
 
 
 def write_store(
-    job: Collection, files: list[Path], skipped: Mapping[str, int], progress: Progress, *, complete: bool, bar: bool
+    job: Collection, files: list[Path], skipped: Mapping[str, int], contents: Contents, *, complete: bool, bar: bool
 ) -> dict[Place, int]:
     """Write the store; returns the NaN and infinite activations of each layer that has some."""
     from neurolocal.corpus import Cursor, rest_arrays
     from neurolocal.store import StoreContent, StoredRows, write_collected
 
-    kept, cursor = progress.kept, progress.cursor or Cursor()  # a shard may hold no batch
+    kept, cursor = contents.kept, contents.cursor or Cursor()  # a shard may hold no batch
     whole = complete and job.config.max_rows is None
     manifest = manifest_of(job, files if whole else files[: cursor.file + 1], files)
     manifest["corpus"] |= {
@@ -40,11 +40,11 @@ def write_store(
         "skipped": dict(skipped) if whole else cursor.skipped,
         "control_tokens": cursor.control,
     }
-    manifest |= {"rows": progress.rows, "tokens": progress.n_tokens, "complete": complete, "cursor": cursor.facts()}
+    manifest |= {"rows": contents.rows, "tokens": contents.n_tokens, "complete": complete, "cursor": cursor.facts()}
     bad: dict[Place, int] = {}
 
     def layers() -> Iterator[tuple[Place, LayerRecord]]:
-        for place, record in progress.records():
+        for place, record in contents.records():
             if n := int(record.unreadable.sum()):
                 bad[place] = n
             yield place, record
@@ -52,9 +52,9 @@ def write_store(
     content = StoreContent(
         manifest=manifest,
         layers=layers(),
-        sample=progress.sampler.snapshot(),
+        sample=contents.sampler.snapshot(),
         rows=lambda: StoredRows(kept.tokens, kept.length, kept.index, kept.parts.columns()),
-        token_count=progress.token_count,
+        token_count=contents.token_count,
         vocabulary=job.subject.vocabulary,
         rest={} if complete else rest_arrays(cursor.rest),
     )

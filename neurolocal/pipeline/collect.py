@@ -29,7 +29,7 @@ from neurolocal.records import Place
 from neurolocal.stage import Say
 
 if TYPE_CHECKING:
-    from neurolocal.collect import Outcome, Progress
+    from neurolocal.collect import Contents, Outcome
     from neurolocal.corpus import Cursor
 
 
@@ -108,8 +108,8 @@ def _collect(
         _examine(job, files, say)
     stream = row_stream(job, files)
 
-    def checkpoint(progress: Progress, *, complete: bool) -> dict[Place, int]:
-        return write_store(job, files, stream.skipped.counts, progress, complete=complete, bar=bar)
+    def checkpoint(contents: Contents, *, complete: bool) -> dict[Place, int]:
+        return write_store(job, files, stream.skipped.counts, contents, complete=complete, bar=bar)
 
     with _signals(say) as signalled:
         outcome = collect(

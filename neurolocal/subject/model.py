@@ -262,12 +262,18 @@ class Subject:
                 else:
                     handles += attach(self._out[layer], spots, reader=reader, shape=tokens.shape, last=last)
             handles += [one.unread() for i, one in self.expert_layers.items() if i < max(wanted) and i not in wanted]
-            self.body(input_ids=tokens.to(self.device), **({"use_cache": False} | body))
+            self.body(input_ids=self._there(tokens), **({"use_cache": False} | body))
         except PassEnd:
             pass
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _there(self, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
+        """Tokens on the subject's device; the host does not wait for a GPU."""
+        if self.device.type == "cuda" and tokens.device.type == "cpu":
+            return tokens.pin_memory().to(self.device, non_blocking=True)
+        return tokens.to(self.device)
 
     def _require(self, sites: Sequence[Site]) -> None:
         lacking = [site for site in sites if site not in self.sites]

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from neurolocal.collect import plain
 from neurolocal.collect.device import DeviceState
 from neurolocal.collect.sample import Sampler
 from neurolocal.collect.state import CountedBatch, LayerState
@@ -109,4 +108,4 @@ def on_cpu(case: Case, k: int, **more) -> LayerState:
 
 
 def on_device(case: Case, k: int, **more) -> DeviceState:
-    return DeviceState(case.x.shape[2], config(k, **more), cases=True, device=torch.device("cpu"), reduce=plain.reduced)
+    return DeviceState(case.x.shape[2], config(k, **more), cases=True, device=torch.device("cpu"))

@@ -8,7 +8,6 @@ from collect_twins import AFTER, BEFORE, POOL, SEED, config, hash_of, identical
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurolocal.collect import plain
 from neurolocal.collect.device import DeviceState
 from neurolocal.collect.merge import merge
 from neurolocal.collect.sample import Sampler, merge_samples
@@ -97,8 +96,7 @@ def on_cpu(case: Sparse, k: int, **more) -> LayerState:
 
 def on_device(case: Sparse, k: int, **more) -> DeviceState:
     return DeviceState(
-        case.values.shape[3], config(k, **more), cases=True, experts=case.experts, device=torch.device("cpu"),
-        reduce=plain.reduced,
+        case.values.shape[3], config(k, **more), cases=True, experts=case.experts, device=torch.device("cpu")
     )  # fmt: skip
 
 

@@ -1,5 +1,8 @@
 """Settings that a subject cannot meet are refused; checkpoints are written when due, at a stop and at an error."""
 
+import copy
+import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +12,9 @@ import pytest
 import torch
 
 from neurolocal.collect import CHECKPOINT_SECONDS, collect, resolved, start
+from neurolocal.collect.state import LayerState
 from neurolocal.config import CollectConfig
-from neurolocal.errors import ConfigError, CorpusError
+from neurolocal.errors import ConfigError, CorpusError, StoreError
 from neurolocal.provenance import Parts
 from neurolocal.words import Vocabulary
 
@@ -49,8 +53,8 @@ def run(source: Iterator[Any], **options: Any) -> tuple[Any, list[tuple[int, boo
     toy, written = Toy(), list[tuple[int, bool]]()
     config = resolved(CONFIG, toy)
 
-    def checkpoint(progress: Any, *, complete: bool) -> dict[Any, int]:
-        written.append((progress.rows, complete))
+    def checkpoint(contents: Any, *, complete: bool) -> dict[Any, int]:
+        written.append((contents.rows, complete))
         return {("post", 1): 7}
 
     try:
@@ -103,3 +107,58 @@ def test_an_error_of_the_corpus_writes_what_came_before():
     error, written = run(broken())
     assert "gone" in str(error)
     assert written == [(4, False)]
+
+
+class OnDevice(LayerState):
+    """A state that can be copied, as one on a GPU."""
+
+    def frozen(self):
+        return copy.deepcopy(self)
+
+
+def beside(checkpoint: Any, source: Iterator[Any], **options: Any) -> Any:
+    """A collection whose checkpoints are written by another thread."""
+    toy = Toy()
+    config = resolved(CONFIG, toy)
+    progress = start(toy, config)
+    for place in progress.states:
+        progress.states[place] = OnDevice(3, config)
+    return collect(toy, source, progress, config=config, checkpoint=checkpoint, bar=False, **options)
+
+
+def test_a_checkpoint_of_a_device_is_written_while_the_run_goes_on():
+    """The first one ends only after three more batches; until then no second one begins."""
+    release, written = threading.Event(), []
+
+    def source() -> Iterator[Any]:
+        for i, batch in enumerate(batches(6)):
+            if i == 4:
+                release.set()
+                while len(written) < 1:
+                    time.sleep(0.01)
+            yield batch
+
+    def checkpoint(contents: Any, *, complete: bool) -> dict[Any, int]:
+        if not written:
+            assert release.wait(60)
+        records = dict(contents.records())
+        written.append((contents.rows, complete, {place: r.lists["largest"].row.max() for place, r in records.items()}))
+        assert contents.token_count.sum() == contents.n_tokens == 4 * contents.rows
+        return {}
+
+    outcome = beside(checkpoint, source(), every_rows=2)
+    assert (outcome.rows, outcome.complete) == (12, True)
+    assert written[0][:2] == (2, False)
+    assert written[-1][:2] == (12, True)
+    assert (4, False) not in [entry[:2] for entry in written]  # the first one was not done yet
+    for rows, _, highest in written:
+        assert set(highest.values()) <= set(range(rows))  # nothing of a later batch
+    assert set(written[0][2].values()) == {1}
+
+
+def test_what_a_checkpoint_beside_the_run_raises_ends_the_run():
+    def checkpoint(contents: Any, *, complete: bool) -> dict[Any, int]:
+        raise StoreError("writing out.h5: the disk is full")
+
+    with pytest.raises(StoreError, match="the disk is full"):
+        beside(checkpoint, batches(50), every_rows=2)

@@ -1,8 +1,10 @@
 """The memory that is predicted for a collection is FORMAT.md's formula."""
 
 import pytest
+import torch
 
-from neurolocal.collect.memory import expected_bytes, free_bytes, require_memory, shortage, total_bytes
+from neurolocal.collect.memory import device_bytes, expected_bytes, free_bytes, require_memory, shortage, total_bytes
+from neurolocal.collect.triton_state import COPIED, TritonState
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError
 
@@ -50,3 +52,15 @@ def test_what_no_memory_holds_is_refused(more):
     assert f"{name} = 10,000,000" in str(caught.value)
     require_memory([3072] * 12, CollectConfig(row_length=1024), total=8 * 2**30)
     assert (total_bytes() or 2**30) > 2**20
+
+
+@pytest.mark.parametrize("more", [{}, {"sign_cases": True}, {"dedupe": True, "k": 3, "before": 9}])
+def test_the_state_on_a_gpu_is_as_large_as_said(more):
+    dtype = "bfloat16"
+    config = CollectConfig(dtype=dtype, batch_size=4, sample=50, **more)
+    state = TritonState(24, config, cases=config.sign_cases, device=torch.device("cpu"))
+    state._fit(torch.bfloat16)
+    held = sum(getattr(state, f"_{name}").nbytes for name in COPIED)
+    sides = 6 if config.sign_cases else 2
+    scratch = 4 * 24 * (sides * 8 + 16 + (16 if config.sign_cases else 0))
+    assert device_bytes([24], config) == held + scratch

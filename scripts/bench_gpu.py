@@ -6,6 +6,7 @@ begin empty. Everything stays on the device between checkpoints; what a checkpoi
 
     python scripts/bench_gpu.py                                  all shapes, rows of 256 and 1024, bfloat16
     python scripts/bench_gpu.py --shapes pythia-1.4b --pairs 60 --batch-tokens 65536
+    python scripts/bench_gpu.py --perturb                        instead: substitutes packed, and one call each
     python scripts/bench_gpu.py --device cpu --shapes tiny       a try without a GPU: says nothing about speed
 """
 
@@ -96,6 +97,9 @@ def main() -> None:
     for shape in options.shapes:
         subject = random_subject(shape, getattr(torch, options.dtype), device)
         for row_length in options.row_lengths:
+            if options.perturb:
+                perturb(subject, shape, row_length, options)
+                continue
             measure(subject, shape, row_length, options)
         del subject
         if device.type == "cuda":
@@ -263,9 +267,35 @@ def said(ratios: NDArray[Any], *, draws: int = 2000) -> str:
     return f"{np.median(ratios):10.3f} of bare  (95 % {low:.3f} to {high:.3f})"
 
 
+def perturb(subject: Subject, shape: str, row_length: int, options: argparse.Namespace) -> None:
+    """Substitutes of one example and of many, packed, against one call a substitute and plain batches."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from perturb_ways import one_place, whole_layer
+
+    from neurolocal.subject.packed import Packed
+
+    n, rounds = subject.n_layers, max(1, options.pairs // 6)
+    settings = argparse.Namespace(
+        substitutes=10, rounds=rounds, sharing=26, sample=8, layers=sorted({n // 4, n // 2, n - 1}),
+        prefixes=[row_length // 4, row_length * 7 // 8],
+    )  # fmt: skip
+    for budget in options.budgets:
+        rng, packed = np.random.default_rng(0), Packed(subject, budget=budget)
+        rows = rng.integers(0, subject.d_vocab, (rounds + 1, row_length))
+        print(f"\n{shape}, rows of {row_length}, {options.dtype}, at most {packed.budget} branch tokens a pass")
+        one_place(packed, rows, rng, settings)
+        whole_layer(packed, rows, rng, settings)
+        if not packed.packs:
+            print("  this model cannot run side by side: plain batches were used")
+    if subject.device.type == "cuda":
+        print(f"  most memory on the device {torch.cuda.max_memory_allocated(subject.device) / 2**30:10.2f} GiB")
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="What does collecting cost over the bare forward pass on a GPU?")
+    parser.add_argument("--perturb", action="store_true", help="substitutes instead of collection")
+    parser.add_argument("--budgets", type=int, nargs="+", default=[256, 1024, 4096], help="of --perturb")
     parser.add_argument("--device", default="cuda")
     parser.add_argument(
         "--shapes", nargs="+", default=[name for name in SHAPES if name != "tiny"], choices=list(SHAPES)

@@ -17,6 +17,7 @@ from typing import NoReturn
 import click
 
 from neurolocal.cli.options import CONTEXT
+from neurolocal.clock import begin_command
 from neurolocal.errors import NeurolocalError, first_line
 
 COMMANDS = {
@@ -85,6 +86,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    begin_command()
     # libgomp's threads spin for milliseconds when they have nothing to do, and take the cores from our own threads and
     # from other programs; asleep at once, they wake too late for small layers. It is read when torch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -108,17 +110,24 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except MemoryError as error:
-        _end(
-            f"out of memory ({first_line(error)}). Choose smaller settings (such as k, row_length, batch_size), fewer "
-            f"layers, or a machine with more memory; the traceback is in {_kept_traceback()}."
-        )
+        _out_of_memory(error)
     except (SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # a panic of a Rust library is no Exception
+        if type(error).__name__ == "OutOfMemoryError":  # torch's; importing torch to ask would take seconds
+            _out_of_memory(error)
         _end(
             f"unexpected {type(error).__name__}: {first_line(error)}. This is a mistake of neurolocal, or of a package "
             f"it uses; the traceback is in {_kept_traceback()}. What was written before is kept. Please report it."
         )
+
+
+def _out_of_memory(error: BaseException) -> NoReturn:
+    """Say that the memory of the machine or of a GPU did not suffice."""
+    _end(
+        f"out of memory ({first_line(error)}). Choose smaller settings (such as k, row_length, batch_size), fewer "
+        f"layers, or a machine with more memory; the traceback is in {_kept_traceback()}."
+    )
 
 
 def encodable(out: object) -> None:

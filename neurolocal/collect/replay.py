@@ -2,7 +2,8 @@
 
 Invariant: an example is reported only where it differs by more than rounding explains; other batch sizes make kernels
 add in another order. The subject must have the store's weights, tokenizer and dtype.
-Cost: the lists of every site, layer and side, one at a time, and a forward pass over at most n rows.
+Cost: the row indices of every site, layer and side, one at a time; the lists of the chosen neurons; a forward pass over
+at most n rows.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 from torch import Tensor
 
 from neurolocal.errors import StoreError
-from neurolocal.records import Side, Site
+from neurolocal.records import Side, Site, TopK
+from neurolocal.subject.batches import Gathered, in_batches
 
 if TYPE_CHECKING:
     from neurolocal.store import Store
@@ -33,7 +35,10 @@ FLOOR = 1e-2
 """A neuron's scale is at least this share of its layer's: rounding depends on the layer's inputs, not on the result."""
 
 BATCH = 8
-"""Rows a forward pass."""
+"""Rows a forward pass on a CPU, and in the first on a GPU."""
+
+WHOLE = 20
+"""The lists of a layer are read whole where more than one neuron in so many is chosen."""
 
 
 @runtime_checkable
@@ -46,6 +51,8 @@ class ReplaySubject(Protocol):
     def sha256(self) -> str: ...  # noqa: D102
     @property
     def dtype(self) -> torch.dtype: ...  # noqa: D102
+    @property
+    def devices(self) -> Sequence[torch.device]: ...  # noqa: D102
     def tokenizer_facts(self) -> dict[str, Any]: ...  # noqa: D102
     def has_tokenizer(self, name: str | None) -> bool: ...  # noqa: D102
     def read(self, tokens: Tensor, readers: Mapping[int, Any], *, sites: Sequence[Site]) -> None: ...  # noqa: D102
@@ -116,8 +123,9 @@ class _Target(NamedTuple):
 
 
 def replay(
-    store: Store, subject: ReplaySubject, *, n: int, seed: int = 0, tolerance: float | None = None
-) -> ReplayReport:
+    store: Store, subject: ReplaySubject, *, n: int, seed: int = 0, tolerance: float | None = None,
+    say: Callable[[str], object] | None = None,
+) -> ReplayReport:  # fmt: skip
     """Compute random examples of a store again.
 
     Args:
@@ -126,23 +134,31 @@ def replay(
         n: examples, spread evenly over sites, layers and sides, in distinct rows where there are enough.
         seed: of the choice.
         tolerance: share of a neuron's largest |activation|; None is `TOLERANCE` of the dtype.
+        say: receives a line where memory ran out and the batches become smaller.
 
     Raises:
         StoreError: the store was made with other weights, another tokenizer or another dtype, or is damaged.
+        SubjectError: not even one row fits into memory.
     """
     dtype = _require_same(store, subject)
     limit = TOLERANCE[dtype] if tolerance is None else tolerance
     chosen = _choose(store, n, np.random.default_rng(seed))
     tokens, length = store.rows_stored
     found = list[tuple[ExampleReplay, float]]()
-    rows = sorted({c.row for c in chosen})
-    for low in range(0, len(rows), BATCH):
-        some = rows[low : low + BATCH]
-        at = np.searchsorted(store.row_index, some)
-        mine = [c for c in chosen if c.row in some]
-        values = _computed(subject, tokens[at].astype(np.int64), [(some.index(c.row), c) for c in mine])
-        ends = dict(zip(some, length[at].tolist(), strict=True))
-        found += [_compared(c, values[i], ends[c.row], store) for i, c in enumerate(mine)]
+    of_row: dict[int, list[_Target]] = {}
+    for c in chosen:
+        of_row.setdefault(c.row, []).append(c)
+    at = dict(zip(rows := sorted(of_row), np.searchsorted(store.row_index, rows).tolist(), strict=True))
+
+    def run(some: Sequence[int]) -> list[tuple[_Target, Float32[np.ndarray, "pos"]]]:
+        ids = torch.from_numpy(tokens[[at[row] for row in some]].astype(np.int64))
+        return _computed(subject, ids, [of_row[row] for row in some])
+
+    batches = in_batches(
+        subject, rows, run, size=BATCH, tokens=tokens.shape[1], doing=f"replaying {store.path}", say=say
+    )
+    for _, computed in batches:
+        found += [_compared(c, values, int(length[at[c.row]]), store) for c, values in computed]
     stored, now = (np.array([getattr(one, name) for one, _ in found]) for name in ("stored", "now"))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = float(np.corrcoef(stored, now)[0, 1]) if len(found) > 1 else float("nan")
@@ -190,61 +206,91 @@ def _choose(store: Store, n: int, rng: np.random.Generator) -> list[_Target]:
         ]
         each = np.bincount(rng.permutation(max(1, len(places)))[np.arange(n) % max(1, len(places))])
         found, taken = list[_Target](), set[int]()
+        scales = _Scales()
         for (site, layer, side), wanted in zip(places, each.tolist(), strict=False):
             if wanted:
-                found += _choose_at(opened[site], layer, side, wanted=wanted, taken=taken, rng=rng)
+                scale = scales.of(opened[site], layer)
+                found += _choose_at(opened[site], layer, side, scale, wanted=wanted, taken=taken, rng=rng)
         return found
     finally:
         for one in opened.values():
             one.close()
 
 
+class _Scales:
+    """The largest |activation| of each neuron; the statistics of a layer are read once for all of its sides."""
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[Site, int], Float32[np.ndarray, "neuron"]] | None = None
+
+    def of(self, store: Store, layer: int) -> Float32[np.ndarray, "neuron"]:
+        if self._last is None or self._last[0] != (store.site, layer):
+            statistics = store.statistics(layer)
+            size = np.maximum(np.abs(statistics.minimum), np.abs(statistics.maximum))
+            self._last = (store.site, layer), size
+        return self._last[1]
+
+
 def _choose_at(
-    store: Store, layer: int, side: Side, *, wanted: int, taken: set[int], rng: np.random.Generator
-) -> list[_Target]:
+    store: Store, layer: int, side: Side, size: Float32[np.ndarray, "neuron"], *, wanted: int, taken: set[int],
+    rng: np.random.Generator,
+) -> list[_Target]:  # fmt: skip
     """Random examples of one layer and side; their rows are added to `taken`."""
-    top, neurons, statistics = store.top(layer, side), store.neurons(layer), store.statistics(layer)
-    size = np.maximum(np.abs(statistics.minimum), np.abs(statistics.maximum))
+    rows, neurons = store.example_rows(layer, side), store.neurons(layer)
     most = float(size[np.isfinite(size)].max(initial=0.0))
-    at, rank = np.nonzero(top.row >= 0)
+    at, rank = np.nonzero(rows >= 0)
     order = rng.permutation(len(at))
     fresh: list[int] = []
     for i in order.tolist():
-        row = int(top.row[at[i], rank[i]])
+        row = int(rows[at[i], rank[i]])
         if row not in taken:
             taken.add(row)
             fresh.append(i)
             if len(fresh) == wanted:
                 break
     used = set(fresh)
-    fresh += [i for i in order.tolist() if i not in used][: wanted - len(fresh)]
-    return [
-        _Target(
-            store.site, layer, side, int(at[i]), int(neurons[at[i]]), int(rank[i]), int(top.row[at[i], rank[i]]),
-            int(top.position[at[i], rank[i]]), float(top.activation[at[i], rank[i]]), top.window[at[i], rank[i]],
-            max(float(size[at[i]]), FLOOR * most), most,
-        )
-        for i in fresh
-    ]  # fmt: skip
+    fresh += [i for i in order.tolist() if i not in used][: wanted - len(fresh)] if len(fresh) < wanted else []
+    lists = _lists_of(store, layer, side, {int(at[i]) for i in fresh}, of=len(rows))
+    found: list[_Target] = []
+    for i in fresh:
+        (top, own), r = lists[int(at[i])], int(rank[i])
+        found.append(
+            _Target(
+                store.site, layer, side, int(at[i]), int(neurons[at[i]]), r, int(top.row[own, r]),
+                int(top.position[own, r]), float(top.activation[own, r]), top.window[own, r],
+                max(float(size[at[i]]), FLOOR * most), most,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _lists_of(store: Store, layer: int, side: Side, wanted: set[int], *, of: int) -> dict[int, tuple[TopK, int]]:
+    """The lists that hold each wanted neuron, and where in them: read neuron by neuron, or whole where most are."""
+    if WHOLE * len(wanted) >= of:
+        top = store.top(layer, side)
+        return {at: (top, at) for at in wanted}
+    return {at: (store.top(layer, side, slice(at, at + 1)), 0) for at in wanted}
 
 
 def _computed(
-    subject: ReplaySubject, tokens: Int64[np.ndarray, "batch pos"], chosen: list[tuple[int, _Target]]
-) -> list[Float32[np.ndarray, "pos"]]:
-    """The activations of each example's neuron over its whole row."""
+    subject: ReplaySubject, tokens: Tensor, of_rows: Sequence[Sequence[_Target]]
+) -> list[tuple[_Target, Float32[np.ndarray, "pos"]]]:
+    """The examples of each row of a batch, with the activations of the example's neuron over its whole row."""
+    chosen = [(b, c) for b, some in enumerate(of_rows) for c in some]
     sites: tuple[Site, ...] = tuple(dict[Site, None].fromkeys(c.site for _, c in chosen))
-    found: dict[int, np.ndarray] = {}
+    gathered = Gathered()
 
     def reader(layer: int) -> Callable[..., None]:
         def see(*x: Tensor) -> None:
-            for i, (b, c) in enumerate(chosen):
-                if c.layer == layer:
-                    found[i] = x[sites.index(c.site)][b, :, c.neuron].float().cpu().numpy()
+            gathered.add(
+                [(i, x[sites.index(c.site)][b, :, c.neuron]) for i, (b, c) in enumerate(chosen) if c.layer == layer]
+            )
 
         return see
 
-    subject.read(torch.from_numpy(tokens), {c.layer: reader(c.layer) for _, c in chosen}, sites=sites)
-    return [found[i] for i in range(len(chosen))]
+    subject.read(tokens, {c.layer: reader(c.layer) for _, c in chosen}, sites=sites)
+    values = gathered.arrays()
+    return [(c, values[i]) for i, (_, c) in enumerate(chosen)]
 
 
 def _compared(c: _Target, values: Float32[np.ndarray, "pos"], length: int, store: Store) -> tuple[ExampleReplay, float]:

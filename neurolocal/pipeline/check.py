@@ -1,25 +1,33 @@
 """Is a store whole, and does the subject still give its activations? The checks of `store.check` and `collect.replay`.
 
-Cost: see there.
+Cost: see there. With a replay, and where there are CORES, the store is checked in another process while this one
+imports torch and transformers and loads the subject; each takes several seconds. `collect/README.md` has the figures.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurolocal.collect.replay import ReplayReport, replay
+from neurolocal.errors import NeurolocalError
 from neurolocal.pipeline.workspace import Workspace
+from neurolocal.progress import waiting
 from neurolocal.render.figures import strict
 from neurolocal.store import Report, check
+from neurolocal.store.check_apart import CheckApart
 
 if TYPE_CHECKING:
+    from neurolocal.collect.replay import ReplayReport
     from neurolocal.stage import Say
 
 SHOWN = 20
 """Faults and examples that are printed one by one."""
+
+CORES = 4
+"""Cores from which check and loading run side by side; on two, which torch and the check share, that takes longer."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,8 @@ def check_store(
         StoreError: there is no store to check, or the subject is not the store's.
         SubjectError: the subject cannot be loaded.
     """
-    report = check(path)
+    workspace = Workspace(path, subject=subject, device=device, say=say)
+    report, not_loaded = (check(path), None) if n is None or _cores() < CORES else _check_and_load(workspace)
     say(f"check: {', '.join(f'{n:,} {what}' for what, n in report.looked_at.items())}")
     for note in report.notes:
         say(f"check: {note}")
@@ -69,8 +78,11 @@ def check_store(
     say(f"check: {path} {'is whole' if not report.faults else f'has {len(report.faults):,} faults'}")
     if n is None or report.faults:
         return CheckResult(report, None)
-    workspace = Workspace(path, subject=subject, device=device, say=say)
-    again = replay(workspace.store, workspace.loaded_subject, n=n, seed=seed)
+    if not_loaded is not None:
+        raise not_loaded
+    from neurolocal.collect.replay import replay
+
+    again = replay(workspace.store, workspace.loaded_subject, n=n, seed=seed, say=say)
     _list([str(one) for one in again.off], "examples are off", say)
     say(
         f"replay: {again.examples:,} examples in {again.rows:,} rows; largest difference {again.largest:.2g} of a "
@@ -78,6 +90,29 @@ def check_store(
         f"{len(again.off):,} off"
     )
     return CheckResult(report, again)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_and_load(workspace: Workspace) -> tuple[Report, NeurolocalError | None]:
+    """The report, and what kept the subject from being loaded meanwhile: a store with faults needs none.
+
+    Raises:
+        StoreError: there is no store to check.
+    """
+    not_loaded = None
+    workspace.store.close()  # what is no store is refused at once
+    workspace.reload()
+    checking = CheckApart(workspace.path)
+    try:
+        _ = workspace.loaded_subject
+    except NeurolocalError as error:
+        not_loaded = error
+    with waiting(f"checking {workspace.path}", bar=workspace.bar):
+        return checking.report(), not_loaded
 
 
 def _list(lines: list[str], what: str, say: Say) -> None:

@@ -10,15 +10,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
+from neurolocal.clock import command_began
 from neurolocal.config import differences
 from neurolocal.errors import CorpusError, StoreError
 from neurolocal.files import locked
+from neurolocal.pipeline.batch_size import enough_memory
 from neurolocal.pipeline.checkpoint import AGAIN, cursor_of, restore, write_store
 from neurolocal.pipeline.effects import add_effects
 from neurolocal.pipeline.manifest import Collection as Collection
@@ -52,6 +58,7 @@ def collect_store(
         StoreError: the path is not a store, or a store of other inputs (without `replace`); another process is
             collecting into it; it cannot be written.
         CorpusError, ConfigError: see there.
+        SubjectError: a batch is larger than the device's memory; the last checkpoint is kept.
     """
     from neurolocal.corpus import corpus_listing
     from neurolocal.store import Store
@@ -91,7 +98,8 @@ def _collect(
 
     job = dataclasses.replace(job, config=resolved(job.config, job.subject))
     _say_shortage(job, say)
-    progress, cursor = start(job.subject, job.config), None
+    laps, cursor = _Laps(say), None
+    progress = start(job.subject, job.config)
     if job.store.exists():
         found = _existing(job, files, replace=replace, say=say)
         if found == "complete":
@@ -112,20 +120,22 @@ def _collect(
         return write_store(job, files, stream.skipped.counts, contents, complete=complete, bar=bar)
 
     with _signals(say) as signalled:
-        outcome = collect(
-            job.subject,
-            batches(stream, cursor),
-            progress,
-            config=job.config,
-            checkpoint=checkpoint,
-            every=every,
-            every_rows=every_rows,
-            end=lambda: stream.end,
-            stop=stop or signalled,
-            bar=bar,
-        )
+        with enough_memory(job, progress):
+            outcome = collect(
+                job.subject,
+                laps.first_of(batches(stream, cursor)),
+                progress,
+                config=job.config,
+                checkpoint=checkpoint,
+                every=every,
+                every_rows=every_rows,
+                end=lambda: stream.end,
+                stop=laps.after_each(stop or signalled),
+                bar=bar,
+            )
         if outcome.complete and not add_effects(job, say=say, stop=stop or signalled, bar=bar):
             outcome = dataclasses.replace(outcome, complete=False)
+    laps.say_end()
     control = getattr(progress.cursor, "control", 0)
     if control:
         how = job.config.control_tokens
@@ -146,6 +156,38 @@ def _collect(
     for line in overflow_lines(outcome.nonfinite, dtype=job.config.dtype):
         say(f"collect: WARNING: {line}")
     return outcome
+
+
+class _Laps:
+    """Says how long it took from the command to the first batch, and from the last batch to the end."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._last = say, 0.0
+        self._began = command_began(otherwise=time.monotonic())
+
+    def first_of(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The same batches; says a line when the first is there."""
+        for batch in batches:
+            if not self._last:
+                self._last = time.monotonic()
+                with tqdm.external_write_mode(file=sys.stderr):
+                    self._say(f"collect: {self._last - self._began:.1f} s from the command to the first batch")
+            yield batch
+
+    def after_each(self, stop: Callable[[], bool]) -> Callable[[], bool]:
+        """The same function, which is called after every batch."""
+
+        def noted() -> bool:
+            self._last = time.monotonic()
+            return stop()
+
+        return noted
+
+    def say_end(self) -> None:
+        """Say the second line; nothing where there was no batch."""
+        if self._last:
+            seconds = time.monotonic() - self._last
+            self._say(f"collect: {seconds:.1f} s from the last batch to the end (the store, logit effects)")
 
 
 def _without_effects(job: Collection) -> Outcome:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from neurolocal.subject import Subject
 
 BATCH = 8
-"""Rows in one forward pass."""
+"""Rows of a forward pass on a CPU, and of the first on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ def scoring_rows(sample: Sample, most: int, *, seed: int) -> Int64[np.ndarray, "
 
 
 def read_random_rows(
-    store: Store, subject: Callable[[], Subject], wanted: Mapping[int, Sequence[int]], *, config: ScoreConfig, bar: bool
-) -> dict[int, RandomRows]:
+    store: Store, subject: Callable[[], Subject], wanted: Mapping[int, Sequence[int]], *, config: ScoreConfig,
+    bar: bool, say: Callable[[str], object] | None = None,
+) -> dict[int, RandomRows]:  # fmt: skip
     """The random rows with the activations of the wanted neurons, by layer.
 
     Args:
@@ -64,12 +65,15 @@ def read_random_rows(
         wanted: layer -> neurons.
         config: how many rows, and the seed.
         bar: whether to show a progress bar.
+        say: receives a line where memory ran out and the batches become smaller; None logs it.
 
     Raises:
         StoreError: the store's sample is empty.
+        SubjectError: not even one row fits into memory.
     """
     import torch
 
+    from neurolocal.subject.batches import Gathered, in_batches
     from neurolocal.subject.routed import Routed
 
     index = scoring_rows(store.sample, config.rows, seed=config.seed)
@@ -83,16 +87,35 @@ def read_random_rows(
     at = np.searchsorted(store.row_index, index)
     values: dict[int, list[np.ndarray]] = {layer: [] for layer in running}
 
-    def reader(layer: int) -> Any:
-        def see(x: Any) -> None:
-            own = x.columns(running[layer]) if isinstance(x, Routed) else x[:, :, running[layer]]
-            values[layer].extend(own.float().cpu().numpy())
+    index_of: dict[int, torch.Tensor] = {}  # made once, on each layer's device
 
-        return see
+    def run(some: Sequence[int]) -> dict[int, np.ndarray]:
+        gathered = Gathered()
 
-    for low in tqdm(range(0, len(at) if running else 0, BATCH), desc="random rows", unit="batch", disable=not bar):
-        tokens = torch.from_numpy(stored[at[low : low + BATCH]].astype(np.int64))
+        def reader(layer: int) -> Any:
+            def see(x: Any) -> None:
+                if isinstance(x, Routed):
+                    own = x.columns(running[layer])
+                else:
+                    if layer not in index_of:
+                        index_of[layer] = torch.tensor(running[layer], device=x.device)
+                    own = x.index_select(2, index_of[layer])
+                gathered.add([(layer, own)])
+
+            return see
+
+        tokens = torch.from_numpy(stored[list(some)].astype(np.int64))
         subject().read(tokens, {layer: reader(layer) for layer in running}, sites=(store.site,), routed=True)
+        return gathered.arrays()
+
+    if running:
+        with tqdm(total=len(at), desc="random rows", unit="row", disable=not bar) as shown:
+            for some, found in in_batches(
+                subject(), at.tolist(), run, size=BATCH, tokens=stored.shape[1], doing="running random rows", say=say
+            ):
+                for layer, of_batch in found.items():
+                    values[layer].extend(of_batch)
+                shown.update(len(some))
     counted = counted_positions(
         stored[at],
         length[at],

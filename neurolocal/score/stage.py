@@ -169,7 +169,7 @@ class _Scorers:
                 neurons.setdefault(place[0], set()).update(_chosen(table, self.config))
             self._rows = read_random_rows(
                 workspace.store, lambda: workspace.loaded_subject, {n: sorted(some) for n, some in neurons.items()},
-                config=self.config, bar=workspace.bar,
+                config=self.config, bar=workspace.bar, say=workspace.say,
             )  # fmt: skip
         return self._rows[layer]
 

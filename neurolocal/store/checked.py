@@ -59,6 +59,8 @@ class CheckedFile:
             StoreError: no such file, no HDF5, or another format or version.
         """
         self.path = path
+        self._groups: dict[str, h5py.Group] = {}
+        """The groups in which something was looked up, by path: a walk from the root costs as much as a small read."""
         if not readable_path(path, error=StoreError).is_file():
             raise StoreError(f"opening the store {path}: {_what_is_there(path)}.")
         if not os.access(path, os.R_OK):
@@ -129,11 +131,17 @@ class CheckedFile:
         return self._walk(name) is not None
 
     def _walk(self, name: str) -> Any:
-        place: Any = self.root
+        parts = name.strip("/").split("/")
+        above = "/".join(parts[:-1])
+        place: Any = self._groups.get(above)
+        begin = len(parts) - 1 if place is not None else 0
+        place = self.root if place is None else place
         with self.reading(name):
-            for part in name.strip("/").split("/"):
+            for i, part in enumerate(parts[begin:], begin):
                 if not isinstance(place, h5py.Group):
                     raise self.bad(f"{place.name if hasattr(place, 'name') else name} is no group")
+                if i == len(parts) - 1:
+                    self._groups[above] = place
                 if part not in place:
                     return None
                 if not isinstance(place.get(part, getlink=True), h5py.HardLink):

@@ -281,9 +281,13 @@ class Store:
             side for side in (*SIDES, *CASES) if side in always or self._file.has(f"{self._base(layer)}/{side}")
         ]  # fmt: skip
 
-    def top(self, layer: int, side: Side) -> TopK:
-        """The lists of all neurons of a layer, in memory."""
-        return self._lists(layer, side, slice(None))
+    def top(self, layer: int, side: Side, neurons: slice = slice(None)) -> TopK:
+        """The lists of a layer's neurons, or of a slice of its arrays, in memory."""
+        return self._lists(layer, side, neurons)
+
+    def example_rows(self, layer: int, side: Side = "largest") -> Int64[np.ndarray, "neuron k"]:
+        """The row of every example of a layer, -1 for unused slots: `top(layer, side).row` without the windows."""
+        return self._file.array(f"{self._base(layer)}/{side}/row", "i8", ndim=2)
 
     def example_lists(self, layer: int, side: Side = "largest") -> list[list[Example]]:
         """The examples of every collected neuron of a layer, strongest first, in the order of `neurons`."""

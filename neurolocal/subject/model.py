@@ -17,6 +17,7 @@ from torch import Tensor
 
 from neurolocal.errors import SubjectError
 from neurolocal.records import Experts, Site
+from neurolocal.subject.batches import upload
 from neurolocal.subject.capture import PassEnd, Reader, Spot, attach
 from neurolocal.subject.chat import ChatTemplate
 from neurolocal.subject.experts import ExpertLayer, expert_layer
@@ -114,6 +115,11 @@ class Subject:
     def device_of(self, layer: int) -> torch.device:
         """The device of a layer's activations."""
         return _device(self._out[layer])
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """The devices that a forward pass uses, each once; that of the input embedding first."""
+        return tuple(dict.fromkeys((self.device, *map(self.device_of, range(self.n_layers)))))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -262,18 +268,12 @@ class Subject:
                 else:
                     handles += attach(self._out[layer], spots, reader=reader, shape=tokens.shape, last=last)
             handles += [one.unread() for i, one in self.expert_layers.items() if i < max(wanted) and i not in wanted]
-            self.body(input_ids=self._there(tokens), **({"use_cache": False} | body))
+            self.body(input_ids=upload(tokens, self.device), **({"use_cache": False} | body))
         except PassEnd:
             pass
         finally:
             for handle in handles:
                 handle.remove()
-
-    def _there(self, tokens: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
-        """Tokens on the subject's device; the host does not wait for a GPU."""
-        if self.device.type == "cuda" and tokens.device.type == "cpu":
-            return tokens.pin_memory().to(self.device, non_blocking=True)
-        return tokens.to(self.device)
 
     def _require(self, sites: Sequence[Site]) -> None:
         lacking = [site for site in sites if site not in self.sites]

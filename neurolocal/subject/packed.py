@@ -9,7 +9,9 @@ positions (ALiBi, local attention inside the layer) it warns and runs plain batc
 routed to a neuron's expert, the neuron's activation is 0, since an expert that is not asked adds nothing; the extreme
 of a branch is over the tokens that are routed there, if any is.
 Cost: the tokens of prefix and branches, up to the layer read, in passes of at most `budget` tokens (the first has the
-prefix as well); memory for `prefix + budget` keys and values and one layer's activations of as many tokens.
+prefix as well); memory for `prefix + budget` keys and values and one layer's activations of as many tokens. A pass
+uploads two small arrays, and the results of a row come back in one copy, so on a GPU its passes do not wait for each
+other. Where memory runs out the budget is halved, which one line says, and the row is run again.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from torch import Tensor
 
 from neurolocal.errors import first_line
 from neurolocal.records import Site
+from neurolocal.subject.batches import halved, out_of_memory, release, upload
 from neurolocal.subject.model import Subject
 from neurolocal.subject.routed import Activations, Routed
 from neurolocal.subject.rowcache import BranchPlace, RowCache, mask, side_by_side
@@ -35,6 +38,12 @@ Branch: TypeAlias = tuple[int, Sequence[int], int]
 
 AGREE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 8e-2}
 """Largest difference of packed and plain passes, relative to the largest activation compared."""
+
+BUDGET = {"cpu": 256}
+"""Branch tokens a forward pass, by type of device. More make a CPU no faster, and the mask costs their square."""
+
+DEVICE_BUDGET = 1024
+"""The same on every other device, which needs more work at a time."""
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +81,17 @@ class BranchActivations(NamedTuple):
 class Packed:
     """A subject that runs branches, with what a stage needs to make them."""
 
-    def __init__(self, subject: Subject, *, budget: int = 256, site: Site = "post") -> None:
+    def __init__(self, subject: Subject, *, budget: int | None = None, site: Site = "post") -> None:
         """Wrap a subject.
 
         Args:
             subject: the model under study.
-            budget: branch tokens a forward pass, at most, beside a row's prefix; a longer branch has its own pass.
+            budget: branch tokens a forward pass, at most, beside a row's prefix; a longer branch has its own pass. None
+                chooses by the device. Halved where memory runs out.
             site: where the neurons are read.
         """
-        self.subject, self.budget = subject, budget
+        self.subject = subject
+        self.budget: int = budget or BUDGET.get(subject.device.type, DEVICE_BUDGET)
         self.site: Site = site
         self.packs = True
         """False once the model was found to ignore masks or positions: plain batches are run."""
@@ -129,8 +140,23 @@ class Packed:
 
         Raises:
             ValueError: a branch without tokens, or one that begins past the row's end or ends past the context.
+            SubjectError: not even one token a pass fits into memory.
         """
         _check(row, branches, self.n_ctx)
+        while True:
+            try:
+                return self._activations(row, branches)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                failed = first_line(error)
+            name = self.subject.name
+            self.budget = halved(self.budget, failed, doing=f"replacing words on {name}", unit="tokens")
+            release()
+
+    def _activations(
+        self, row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Branch]]
+    ) -> dict[int, BranchActivations]:
         plans = {layer: _Plan(found) for layer, found in branches.items() if found}
         if self.packs and plans:
             try:
@@ -138,13 +164,12 @@ class Packed:
                 if self.packs:
                     self._run_packed(row, plans)
                     self._compare(row, plans)
-            except torch.OutOfMemoryError:
-                raise
             except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
-                if self._compared:
+                if self._compared or out_of_memory(error):
                     raise
                 self._give_up(f"{type(error).__name__}: {first_line(error)}")
         if not self.packs:
+            plans = {layer: _Plan(plan.branches) for layer, plan in plans.items()}  # nothing of a pass that failed
             for layer, plan in plans.items():
                 self._run_plain(row, layer, plan)
         nothing = BranchActivations(np.empty(0, np.float32), np.empty(0, np.int64))
@@ -162,7 +187,7 @@ class Packed:
                 places = [plan.places[i] for i in chosen]
                 beside = side_by_side(places, known, first=first, device=self.subject.device)
                 skip = prefix if first else 0
-                at = torch.arange(skip, len(beside.tokens))
+                at = np.arange(skip, len(beside.tokens))
                 self.subject.read(
                     beside.tokens[None],
                     {layer: lambda x, plan=plan, chosen=chosen, at=at: plan.take(chosen, x, at)},
@@ -174,6 +199,8 @@ class Packed:
                     use_cache=True,
                 )
                 first = False
+        for plan in plans.values():
+            plan.receive()
 
     def _run_plain(self, row: Integer[np.ndarray, "pos"], layer: int, plan: _Plan) -> None:
         """Every place with its own prefix, in batches of at most `budget` tokens, padded behind (causal: unseen)."""
@@ -188,10 +215,11 @@ class Packed:
                 whole = np.concatenate([row[:position], np.asarray(own, row.dtype)])
                 line[: len(whole)] = torch.from_numpy(whole.astype(np.int64))
             begins = [(n * longest + plan.places[i][0], len(plan.places[i][1])) for n, i in enumerate(chosen)]
-            at = torch.cat([torch.arange(begin, begin + width) for begin, width in begins])
+            at = np.concatenate([np.arange(begin, begin + width) for begin, width in begins])
             self.subject.read(
                 tokens, {layer: lambda x, c=chosen, at=at: plan.take(c, x, at)}, sites=(self.site,), routed=True
             )
+        plan.receive()
 
     def _try(self) -> None:
         """Once, before the first row: branches at several positions of a short row, all of them run plainly too.
@@ -255,6 +283,7 @@ class _Plan:
         self.n_tokens = sum(len(tokens) for _, tokens in self.places)
         self.values: list[Float32[np.ndarray, "token"]] = [np.empty(0, np.float32)] * len(branches)
         self.routed: list[Bool[np.ndarray, "token"]] | None = None
+        self._waiting: list[tuple[list[int], list[int], Tensor]] = []
         self._asked: list[list[int]] = [[] for _ in self.places]
         for b, place in enumerate(self.place_of):
             self._asked[place].append(b)
@@ -271,8 +300,8 @@ class _Plan:
             chunks[-1].append(i)
         return chunks
 
-    def take(self, chosen: Sequence[int], x: Activations, tokens: Int64[Tensor, "token"]) -> None:
-        """Store the activations of the neurons that the branches at the chosen places read.
+    def take(self, chosen: Sequence[int], x: Activations, tokens: Int64[np.ndarray, "token"]) -> None:
+        """Keep the activations of the neurons that the branches at the chosen places read, on their device.
 
         Args:
             chosen: indices of places, in the order of their tokens in `tokens`.
@@ -290,17 +319,27 @@ class _Plan:
                 asked.append(b)
             slot += width
         whole = x.x if isinstance(x, Routed) else x
-        token, neuron = tokens[slots].to(whole.device), torch.tensor(neurons, device=whole.device)
-        ends = np.cumsum(sizes)[:-1]
+        token, neuron = upload(np.stack([tokens[slots], np.array(neurons)]), whole.device)
         if isinstance(x, Routed):
-            found, there = x.at(token, neuron), x.has(token, neuron).cpu().numpy()
-            self.routed = [np.empty(0, bool)] * len(self.branches) if self.routed is None else self.routed
-            for b, values in zip(asked, np.split(there, ends), strict=True):
-                self.routed[b] = values
+            found = torch.stack([x.at(token, neuron).float(), x.has(token, neuron).float()])
         else:
-            found = whole.flatten(0, 1)[token, neuron]
-        for b, values in zip(asked, np.split(found.float().cpu().numpy(), ends), strict=True):
+            found = whole.flatten(0, 1)[token, neuron].float()[None]
+        self._waiting.append((asked, sizes, found))
+
+    def receive(self) -> None:
+        """Copy to the host what was taken, all of it together."""
+        if not self._waiting:
+            return
+        asked = [b for own, _, _ in self._waiting for b in own]
+        ends = np.cumsum([size for _, sizes, _ in self._waiting for size in sizes])[:-1]
+        found, *there = torch.cat([own for _, _, own in self._waiting], dim=1).cpu().numpy()
+        for b, values in zip(asked, np.split(found, ends), strict=True):
             self.values[b] = values
+        if there:
+            self.routed = [np.empty(0, bool)] * len(self.branches)
+            for b, values in zip(asked, np.split(there[0] > 0, ends), strict=True):
+                self.routed[b] = values
+        self._waiting.clear()
 
     def result(self) -> BranchActivations:
         sizes = [len(v) for v in self.values]

@@ -11,6 +11,7 @@ from typing import Any
 
 from neurolocal.errors import SubjectError, first_line
 from neurolocal.subject.folder import check_sizes
+from neurolocal.subject.placement import placement
 from neurolocal.subject.quantised import DEQUANTISED, cast_rest, dequantising, quantisation
 from neurolocal.subject.weights import require_tensors
 from neurolocal.subject.wrapper import is_wrapper, text_only
@@ -28,7 +29,7 @@ def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set
     Args:
         folder: a Hugging Face model folder.
         dtype: float32, bfloat16 or float16.
-        spread: whether to place its parts on all devices there are.
+        spread: whether to place its parts on all devices there are, if it needs them (`placement`).
 
     Raises:
         SubjectError: damaged files, or a kind of model that cannot be read.
@@ -54,7 +55,7 @@ def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set
                 dtype=getattr(torch, dtype),
                 attn_implementation="eager" if capped else None,
                 weights_only=True,
-                device_map="auto" if spread else None,
+                **(placement(kind, config, folder, getattr(torch, dtype)) if spread else {}),
                 **LOCAL,
             )
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError …

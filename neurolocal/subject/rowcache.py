@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from neurolocal.subject.batches import upload
 from neurolocal.subject.model import Subject
 
 BranchPlace: TypeAlias = tuple[int, tuple[int, ...]]
@@ -88,12 +90,12 @@ def side_by_side(
             as reading the weights, so this saves one for every row.
         device: where the model is.
     """
-    n = len(prefix)
-    widths = torch.tensor([len(tokens) for _, tokens in places], device=device)
-    tokens = torch.tensor([t for _, own in places for t in own], device=device)
-    starts = torch.repeat_interleave(torch.tensor([p for p, _ in places], device=device), widths)
-    branch = torch.repeat_interleave(torch.arange(len(places), device=device), widths)
-    within = torch.arange(len(tokens), device=device) - torch.repeat_interleave(widths.cumsum(0) - widths, widths)
+    n, widths = len(prefix), np.array([len(own) for _, own in places])
+    ids = np.array([t for _, own in places for t in own])
+    begins, numbers = np.array([p for p, _ in places]), np.arange(len(places))
+    within = np.arange(len(ids)) - np.repeat(np.cumsum(widths) - widths, widths)
+    columns = np.stack([ids, np.repeat(begins, widths), np.repeat(numbers, widths), within]).astype(np.int64)
+    tokens, starts, branch, within = upload(columns, device)
     position = starts + within
     row = torch.arange(n, device=device)
     own = (branch[:, None] == branch[None]) & (within[:, None] >= within[None])
@@ -101,7 +103,7 @@ def side_by_side(
     keys = torch.cat([row, position])
     if first:
         causal = torch.nn.functional.pad(row[:, None] >= row[None], (0, len(tokens)))
-        tokens, position = torch.cat([prefix.to(device), tokens]), keys
+        tokens, position = torch.cat([upload(prefix, device), tokens]), keys
         sees = torch.cat([causal, sees])
     return BranchBatch(tokens, position, sees, position[:, None] - keys[None])
 

@@ -37,20 +37,34 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.slow
-def test_it_runs_with_little_installed(tmp_path):
+def alone(folder: Path, *more: str) -> str:
+    """What the script prints, run with little installed on a tiny shape."""
     small = ["--shapes", "tiny", "--pairs", "3", "--batch-tokens", "512", "--row-lengths", "128"]
-    options = ["--device", "cpu", "--plain", *small]
     ran = subprocess.run(
-        [sys.executable, "-c", ALONE, str(SCRIPT), *options],
-        env=os.environ | {"NEUROLOCAL_CACHE": str(tmp_path)},
-        cwd=tmp_path,
+        [sys.executable, "-c", ALONE, str(SCRIPT), "--device", "cpu", "--plain", *small, *more],
+        env=os.environ | {"NEUROLOCAL_CACHE": str(folder)},
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    assert "tiny, rows of 128, bfloat16, 4 rows a batch, 3 pairs" in ran.stdout
+    return ran.stdout
+
+
+@pytest.mark.slow
+def test_it_runs_with_little_installed(tmp_path):
+    printed = alone(tmp_path)
+    assert "tiny, rows of 128, bfloat16, 4 rows a batch, 3 pairs" in printed
     for name in ("bare forward", "collection", "with sign cases", "a checkpoint"):
-        assert f"  {name} " in ran.stdout
+        assert f"  {name} " in printed
+
+
+@pytest.mark.slow
+def test_substitutes_run_with_little_installed(tmp_path):
+    printed = alone(tmp_path, "--perturb", "--budgets", "64", "256")
+    for budget in (64, 256):
+        assert f"tiny, rows of 128, bfloat16, at most {budget} branch tokens a pass" in printed
+    assert printed.count("one example, 10 substitutes") == printed.count("many neurons: 26 examples") == 2
+    assert "cannot run side by side" not in printed

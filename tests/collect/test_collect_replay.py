@@ -6,6 +6,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from little_memory import rows_at_most
 
 from neurolocal.collect import replay as module
 from neurolocal.collect.replay import replay
@@ -102,3 +103,30 @@ def test_another_subject_is_refused(made, fixtures, monkeypatch):
         monkeypatch.setattr(type(subject), "dtype", "torch.float16")
         with pytest.raises(StoreError, match=r"made with another dtype .*this is float16"):
             replay(store, subject, n=3)
+
+
+def test_a_replay_goes_on_with_smaller_batches_where_memory_runs_out(made, monkeypatch):
+    subject, path = made
+    with Store(path) as store:
+        whole = replay(store, subject, n=60, seed=4)
+        said, sizes = [], rows_at_most(monkeypatch, 3)
+        assert len(sizes) == 0
+        small = replay(store, subject, n=60, seed=4, say=said.append)
+    assert [size for size in sizes if size > 3] == [8, 4]
+    assert max(sizes[2:]) == 2
+    assert said[0] == (
+        f"replaying {path} on {subject.name}: out of memory with 8 rows a pass; going on with 4"
+    )  # fmt: skip
+    assert (small.examples, small.rows, small.off) == (whole.examples, whole.rows, ())
+
+
+def test_only_the_lists_of_chosen_neurons_are_read(made, monkeypatch):
+    subject, path = made
+    asked = []
+    top = Store.top
+    monkeypatch.setattr(Store, "top", lambda self, *a: (asked.append(a[2:]), top(self, *a))[1])
+    monkeypatch.setattr(module, "WHOLE", 1)
+    with Store(path) as store:
+        replay(store, subject, n=40)
+    assert 30 < len(asked) <= 40
+    assert all(part[0].stop - part[0].start == 1 for part in asked)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from little_memory import rows_at_most
 from replay_twins import activations, neox_folder, replayed, rows_of, seed, write_pages
 
 from neurolocal.neuroscope.imports.from_pages import import_pages
@@ -30,6 +31,16 @@ def test_shifted_values_are_named(shift, stories, tmp_path, rng) -> None:
     found = replayed(tmp_path, path)
     assert found.fits.way.shift == shift
     assert f"1 position {'behind' if shift > 0 else 'before'} their tokens" in conclusion(found)
+
+
+def test_a_replay_goes_on_where_memory_runs_out(stories, tmp_path, rng, monkeypatch) -> None:
+    path = neox_folder(tmp_path / "m", stories, seed=seed(rng))
+    subject = load_subject(path, device="cpu")
+    rows = rows_of(subject)
+    write_pages(tmp_path / "pages", subject, rows, {1: activations(subject, rows, 1, "post")}, model="pythia-2l")
+    sizes = rows_at_most(monkeypatch, 2)
+    assert replayed(tmp_path, path).agrees
+    assert max(sizes) > 2
 
 
 def test_a_layer_that_is_wrong_is_not_outvoted(stories, tmp_path, rng) -> None:

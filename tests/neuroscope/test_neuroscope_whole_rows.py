@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from export_twins import ROW, K, close, export
+from little_memory import rows_at_most
 from reader_twins import by_sections
 
 from neurolocal.errors import StoreError
@@ -43,6 +44,15 @@ def test_the_same_pages_whatever_the_groups(made, tmp_path, monkeypatch, memory)
     for page in sorted(site.glob("stories/*/*.html")):
         other = tmp_path / page.relative_to(site)
         assert close(page.read_text("utf-8"), other.read_text("utf-8")), page
+
+
+def test_the_same_pages_where_memory_runs_out(made, tmp_path, monkeypatch):
+    path, site = made
+    sizes = rows_at_most(monkeypatch, 5)
+    export(path, tmp_path, model="a/stories", dataset="small <b>")
+    assert [size for size in sizes if size > 5] == [8]
+    for page in sorted(site.glob("stories/*/*.html"))[::7]:
+        assert close(page.read_text("utf-8"), (tmp_path / page.relative_to(site)).read_text("utf-8")), page
 
 
 def test_groups_cover_every_neuron_once_in_order(rng):

@@ -10,10 +10,21 @@ from typing import Any
 import h5py
 import pytest
 
-from neurolocal.errors import StoreError
+from neurolocal.errors import StoreError, SubjectError
+from neurolocal.pipeline import check as module
 from neurolocal.pipeline.check import SHOWN, check_store
+from neurolocal.store import check, check_apart
+from neurolocal.store.check_apart import CheckApart
 
 
+@pytest.fixture(params=[1, 16])
+def cores(request, monkeypatch) -> int:
+    """With few cores the check comes first, with many it runs beside the loading; both say the same."""
+    monkeypatch.setattr(module, "_cores", lambda: request.param)
+    return request.param
+
+
+@pytest.mark.usefixtures("cores")
 def test_a_whole_store_is_whole_and_replays(whole: Any, fixtures: Path) -> None:
     said: list[str] = []
     result = check_store(whole[0], n=20, subject=str(fixtures / "stories260k"), device="cpu", seed=0, say=said.append)
@@ -27,13 +38,21 @@ def test_a_whole_store_is_whole_and_replays(whole: Any, fixtures: Path) -> None:
     assert found["replay"]["off"] == []
 
 
-def test_a_damaged_store_is_not_replayed_and_its_faults_are_listed_once(whole: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def damaged(whole: Any, tmp_path: Path) -> Path:
+    """The whole store with the lists of three layers the wrong way round."""
     path = tmp_path / "s.h5"
     shutil.copy(whole[0], path)
     with h5py.File(path, "r+") as file:
         for layer in (0, 2, 4):
             lists: Any = file[f"collect/post/{layer}/largest/activation"]
             lists[:] = lists[()][:, ::-1]
+    return path
+
+
+@pytest.mark.usefixtures("cores")
+def test_a_damaged_store_is_not_replayed_and_its_faults_are_listed_once(damaged: Path) -> None:
+    path = damaged
     said: list[str] = []
     result = check_store(path, n=20, subject="none such", device=None, seed=0, say=said.append)
     assert not result.ok
@@ -45,6 +64,36 @@ def test_a_damaged_store_is_not_replayed_and_its_faults_are_listed_once(whole: A
     assert len(json.loads(result.json())["faults"]) == n
 
 
-def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("cores")
+@pytest.mark.parametrize("n", [None, 3])
+def test_what_is_no_store_is_refused(tmp_path: Path, n: int | None) -> None:
     with pytest.raises(StoreError, match="no such file"):
-        check_store(tmp_path / "no.h5", n=None, subject=None, device=None, seed=0, say=print)
+        check_store(tmp_path / "no.h5", n=n, subject=None, device=None, seed=0, say=print)
+
+
+def test_the_check_beside_the_loading_says_the_same(whole: Any, damaged: Path) -> None:
+    for path in (whole[0], damaged):
+        assert CheckApart(path).report() == check(path, progress=False)
+
+
+def test_where_the_other_process_fails_the_check_is_made_here(whole: Any, monkeypatch) -> None:
+    for program in ("raise SystemExit(3)", "print('no JSON')", "print('{}')"):
+        monkeypatch.setattr(check_apart, "PROGRAM", program)
+        assert CheckApart(whole[0]).report() == check(whole[0], progress=False)
+
+
+def test_a_check_that_nobody_waits_for_ends(whole: Any, monkeypatch) -> None:
+    monkeypatch.setattr(check_apart, "PROGRAM", "import time; time.sleep(60)")
+    checking = CheckApart(whole[0])
+    process = checking._process
+    assert process.poll() is None
+    del checking
+    assert process.poll() is not None
+
+
+@pytest.mark.usefixtures("cores")
+def test_a_subject_that_cannot_be_loaded_is_said_after_the_check(whole: Any) -> None:
+    said: list[str] = []
+    with pytest.raises(SubjectError, match="none such"):
+        check_store(whole[0], n=20, subject="none such", device=None, seed=0, say=said.append)
+    assert said[-1] == f"check: {whole[0]} is whole"

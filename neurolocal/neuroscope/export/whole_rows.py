@@ -8,7 +8,6 @@ Cost: one forward pass over the rows that a group of neurons refers to; a group 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,13 +20,14 @@ from neurolocal.errors import StoreError
 from neurolocal.records import SIDES, Side, TopK
 from neurolocal.store import Store
 from neurolocal.subject import Subject
+from neurolocal.subject.batches import Gathered, in_batches, upload
 from neurolocal.words.counted import counted_positions
 
 MEMORY = 1 << 30
 """Bytes of full rows that are in memory at once, about."""
 
 BATCH = 8
-"""WholeRows a forward pass."""
+"""Rows a forward pass on a CPU, and in the first on a GPU."""
 
 
 class LayerSlice(NamedTuple):
@@ -145,14 +145,22 @@ class _RowSlots:
         self.at = at.ravel()[self._order]
         self._neuron = neurons[self._order // max(at.shape[1], 1)]
 
-    def take(self, x: Tensor, rows: Int64[np.ndarray, "batch"]) -> None:
-        """Copy the values of the examples in these rows from a batch's activations (batch, pos, d_mlp)."""
+    def picked(self, x: Tensor, rows: Int64[np.ndarray, "batch"]) -> Tensor:
+        """The values of the examples in these rows, from a batch's activations (batch, pos, d_mlp)."""
+        which, mine = self._slots(rows)
+        row, neuron = upload(np.stack([which, self._neuron[mine]]), x.device)
+        return x.transpose(1, 2)[row, neuron]
+
+    def put(self, picked: Float32[np.ndarray, "example pos"], rows: Int64[np.ndarray, "batch"]) -> None:
+        """Keep what `picked` gave for the same rows."""
+        mine = self._slots(rows)[1]
+        self.values.reshape(-1, self.values.shape[2])[self._order[mine], : picked.shape[1]] = picked
+
+    def _slots(self, rows: Int64[np.ndarray, "batch"]) -> tuple[Int64[np.ndarray, "example"], np.ndarray]:
+        """The examples in these rows: which of the rows each is in, and where it is in `at`."""
         ends = zip(*(np.searchsorted(self.at, rows, side=side) for side in ("left", "right")), strict=True)
         slots = [np.arange(first, stop) for first, stop in ends]
-        which, mine = np.repeat(np.arange(len(rows)), [len(one) for one in slots]), np.concatenate(slots)
-        row, neuron = (torch.from_numpy(i).to(x.device) for i in (which, self._neuron[mine]))
-        picked = x.transpose(1, 2)[row, neuron].float().cpu().numpy()
-        self.values.reshape(-1, self.values.shape[2])[self._order[mine], : picked.shape[1]] = picked
+        return np.repeat(np.arange(len(rows)), [len(one) for one in slots]), np.concatenate(slots)
 
 
 def _computed(
@@ -167,12 +175,25 @@ def _computed(
     rows = rows[
         np.argsort(-length[rows], kind="stable")
     ]  # rows of similar length share a batch, so there is little padding
-    for low in range(0, len(rows), BATCH):
-        some = rows[low : low + BATCH]
-        batch = torch.from_numpy(tokens[some, : length[some].max()].astype(np.int64))
-        readers = {layer: partial(_RowSlots.take, of_layer, rows=some) for layer, of_layer in slots.items()}
-        subject.read(batch, readers, sites=(store.site,))
-        progress(f"rows {min(low + BATCH, len(rows)):,} of {len(rows):,}")
+
+    def run(some: Sequence[int]) -> dict[int, np.ndarray]:
+        mine, gathered = np.array(some), Gathered()
+        batch = torch.from_numpy(tokens[mine, : length[mine].max()].astype(np.int64))
+
+        def reader(layer: int) -> Callable[..., None]:
+            return lambda x: gathered.add([(layer, slots[layer].picked(x, mine))])
+
+        subject.read(batch, {layer: reader(layer) for layer in slots}, sites=(store.site,))
+        return gathered.arrays()
+
+    done, longest = 0, int(length[rows].max(initial=0))
+    for some, found in in_batches(
+        subject, rows.tolist(), run, size=BATCH, tokens=longest, doing="computing whole rows"
+    ):
+        for layer, picked in found.items():
+            slots[layer].put(picked, np.array(some))
+        done += len(some)
+        progress(f"rows {done:,} of {len(rows):,}")
     return {layer: of_layer.values for layer, of_layer in slots.items()}
 
 

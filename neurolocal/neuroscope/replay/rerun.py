@@ -20,9 +20,10 @@ from tqdm import tqdm
 from neurolocal.neuroscope.replay.texts import StoreText, SubjectRows
 from neurolocal.records import Site
 from neurolocal.subject import Subject
+from neurolocal.subject.batches import Gathered, in_batches
 
 BATCH = 8
-"""Rows a forward pass."""
+"""Rows a forward pass on a CPU, and in the first on a GPU."""
 
 SHIFTS = (0, 1, -1)
 """Positions by which a page's values may be shifted against their tokens."""
@@ -92,15 +93,21 @@ def computed(
         of_row.setdefault(text.row, []).append(text)
     order = sorted(of_row, key=lambda row: (len(rows.of(subject, row)), row))
     sites = [*subject.sites, *([FOLDED] if "mid" in subject.sites else [])]
-    for low in tqdm(range(0, len(order), BATCH), "replay", unit="batch", disable=not bar):
-        some = order[low : low + BATCH]
+
+    def run(some: Sequence[int]) -> list[tuple[int, list[dict[str, np.ndarray]]]]:
         batch = [_with_bos(rows.of(subject, row), subject, bos) for row in some]
         around = torch.autocast(subject.device.type, torch.bfloat16) if dtype == "autocast" else nullcontext()
         with around:
-            of_batch = _computed(subject, [ids for ids, _ in batch], [of_row[row] for row in some], sites)
-        for (_, first), row, of_texts in zip(batch, some, of_batch, strict=True):
-            for text, of_sites in zip(of_row[row], of_texts, strict=True):
-                yield text, {site: _aligned(of_sites[site], first, len(text.values)) for site in sites}
+            found = _computed(subject, [ids for ids, _ in batch], [of_row[row] for row in some], sites)
+        return [(first, of_texts) for (_, first), of_texts in zip(batch, found, strict=True)]
+
+    longest = len(rows.of(subject, order[-1])) if order else 0
+    with tqdm(total=len(order), desc="replay", unit="row", disable=not bar) as shown:
+        for some, of_batch in in_batches(subject, order, run, size=BATCH, tokens=longest, doing="replaying pages"):
+            shown.update(len(some))
+            for row, (first, of_texts) in zip(some, of_batch, strict=True):
+                for text, of_sites in zip(of_row[row], of_texts, strict=True):
+                    yield text, {site: _aligned(of_sites[site], first, len(text.values)) for site in sites}
 
 
 def _with_bos(ids: Int64[np.ndarray, "pos"], subject: Subject, bos: str) -> tuple[Int64[np.ndarray, "run"], int]:
@@ -120,7 +127,7 @@ def _computed(
     for i, row in enumerate(ids):
         tokens[i, : len(row)] = row
     real: tuple[Site, ...] = subject.sites
-    found: list[list[dict[str, np.ndarray]]] = [[{} for _ in some] for some in texts]
+    gathered = Gathered()
 
     def reader(layer: int) -> Callable[..., None]:
         def see(*x: Tensor) -> None:
@@ -128,18 +135,22 @@ def _computed(
             if FOLDED in sites:
                 mid = seen["mid"].float()
                 seen[FOLDED] = torch.nn.functional.layer_norm(mid, mid.shape[-1:], eps=1e-5)
-            for i, some in enumerate(texts):
-                for j, text in enumerate(some):
-                    if text.layer == layer:
-                        for site in sites:
-                            values = seen[site][i, : len(ids[i]), text.neuron]
-                            found[i][j][site] = values.float().cpu().numpy().copy()  # a view would keep the layer
+            gathered.add(
+                [
+                    ((i, j, site), seen[site][i, : len(ids[i]), text.neuron])
+                    for i, some in enumerate(texts)
+                    for j, text in enumerate(some)
+                    if text.layer == layer
+                    for site in sites
+                ]
+            )
 
         return see
 
     layers = {text.layer for some in texts for text in some}
     subject.read(torch.from_numpy(tokens), {layer: reader(layer) for layer in layers}, sites=real)
-    return found
+    values = gathered.arrays()
+    return [[{site: values[i, j, site] for site in sites} for j in range(len(some))] for i, some in enumerate(texts)]
 
 
 def _aligned(ours: Float32[np.ndarray, "run"], first: int, length: int) -> Computed:

@@ -107,6 +107,7 @@ def _collect(
     with waiting(f"trying the tokenizer of {job.subject.name}", bar=bar):
         _examine(job, files, say)
     stream = row_stream(job, files)
+    on_gpu = any(job.subject.device_of(layer).type != "cpu" for layer in range(job.subject.n_layers))
 
     def checkpoint(progress: Progress, *, complete: bool) -> dict[Place, int]:
         return write_store(job, files, stream.skipped.counts, progress, complete=complete, bar=bar)
@@ -114,7 +115,7 @@ def _collect(
     with _signals(say) as signalled:
         outcome = collect(
             job.subject,
-            batches(stream, cursor),
+            batches(stream, cursor, process=on_gpu),
             progress,
             config=job.config,
             checkpoint=checkpoint,

@@ -1,5 +1,6 @@
 """Provenance of rows: the document, record and character of every part, for any packing and any batches."""
 
+import dataclasses
 import importlib.util
 import json
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Cursor, RowStream, batches, corpus_files, rest_arrays, rest_from
-from neurolocal.corpus import packing as rows
+from neurolocal.corpus import encoded as rows
 from neurolocal.errors import CorpusError
 from neurolocal.provenance import Parts
 
@@ -128,7 +129,7 @@ def test_parts_equal_the_twin(tmp_path_factory, files, packing, bos, row_length,
             assert Parts.from_columns(batch.parts.columns()) == batch.parts
             going_on = stream()
             kept = rest_from(rest_arrays(batch.after.rest))
-            cursor = rows.replace(batch.after, rest=kept)
+            cursor = dataclasses.replace(batch.after, rest=kept)
             for a, b in zip(list(going_on.batches(cursor)), whole[i + 1 :], strict=True):
                 np.testing.assert_array_equal(a.tokens, b.tokens)
                 assert (a.parts, a.after) == (b.parts, b.after)

@@ -20,11 +20,14 @@ from neurolocal.config import CollectConfig
 from neurolocal.corpus import RowStream, batches, encoded, feed
 from neurolocal.errors import CorpusError
 
+CALLED: list[Any] = []
 TEXTS = ["abcabc" * n for n in range(40)]
 
 
-def slowly(texts):
-    time.sleep(0.2)
+def stuck(texts):
+    """The first group of a process is tokenised, the second takes a minute."""
+    time.sleep(60 * (len(CALLED) > 0))
+    CALLED.append(texts)
     return encode(texts)
 
 
@@ -157,9 +160,9 @@ def test_a_process_that_does_not_start(tmp_path, monkeypatch):
 
 def test_the_process_ends_when_nobody_reads_on(tmp_path, processes):
     """While it writes a batch, and while it tokenises."""
-    path = write(tmp_path, ["abcabcabc"] * 5000, "jsonl")
-    for encoder in (encode, slowly):
-        running = batches(stream(path, encoder=encoder), process=True)
+    path = write(tmp_path, ["abcabcabc"] * 50_000, "jsonl")
+    for encoder, rows in ((encode, 2), (stuck, 70_000)):
+        running = batches(stream(path, encoder=encoder, batch_size=rows), process=True)
         next(running)
         began = time.monotonic()
         running.close()  # type: ignore[attr-defined]
@@ -175,22 +178,22 @@ import test_corpus_feed as own
 from pathlib import Path
 from neurolocal.corpus import batches, feed
 feed._Process.__init__ = own._noting(feed._Process.__init__, started := [])
-running = batches(own.stream(Path({corpus!r}), encoder=own.{encoder}), process=True)
+running = batches(own.stream(Path({corpus!r}), encoder=own.{encoder}, batch_size={rows}), process=True)
 next(running)
 print(started[0].pid, flush=True)
-for batch in running if {reads} else ():
-    pass
 time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("encoder", ["encode", "slowly"])
-def test_a_killed_run_leaves_no_process(tmp_path, encoder):
-    corpus = write(tmp_path, ["abcabcabc"] * 5000, "jsonl")
-    program = PARENT.format(path=sys.path, corpus=str(corpus), encoder=encoder, reads=False)
+@pytest.mark.parametrize(("encoder", "rows"), [("encode", 2), ("stuck", 70_000)])
+def test_a_killed_run_leaves_no_process(tmp_path, encoder, rows):
+    """Not while it writes a batch, and not while it tokenises the next group, with nothing to write."""
+    corpus = write(tmp_path, ["abcabcabc"] * 50_000, "jsonl")
+    program = PARENT.format(path=sys.path, corpus=str(corpus), encoder=encoder, rows=rows)
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
+    time.sleep(0.3)
     assert not ended(child)
     parent.kill()
     parent.wait()

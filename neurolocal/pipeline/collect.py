@@ -107,6 +107,7 @@ def _collect(
     with waiting(f"trying the tokenizer of {job.subject.name}", bar=bar):
         _examine(job, files, say)
     stream = row_stream(job, files)
+    # a loop that drives a GPU must not wait for the feed's Python; on a CPU a process would take the model's cores
     on_gpu = any(job.subject.device_of(layer).type != "cpu" for layer in range(job.subject.n_layers))
 
     def checkpoint(progress: Progress, *, complete: bool) -> dict[Place, int]:
@@ -177,6 +178,8 @@ def _examine(job: Collection, files: list[Path], say: Say) -> None:
     longest = min(TRIED_BYTES, job.config.longest_record)
     try:
         for document in documents(files, text_field=job.config.text_field, render=render, most=TRIED, longest=longest):
+            if document.tokens is not None:
+                continue
             texts.append(document.text[:room])  # no more: a document may have 250 MB
             room -= len(texts[-1])
             if room <= 0:

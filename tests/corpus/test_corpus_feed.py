@@ -233,3 +233,14 @@ def test_a_subject_s_tokenizer_needs_no_torch_in_the_process(fixtures):
     assert [[array.tolist() for array in one] for one in found] == [[array.tolist() for array in one] for one in wanted]
     assert heavy == set()
     assert text == chat.render([])[0] == "[]"
+
+
+def test_a_copy_of_a_tokenizer_takes_control_tokens_the_same_way(fixtures):
+    from neurolocal.subject.tokenizers.find import read_tokenizer
+
+    tokenizer = read_tokenizer(fixtures / "stories260k")
+    text = f"Once {tokenizer.roles.bos} there"
+    wanted = {how: tokenizer.encode([text], control=how) for how in ("token", "text")}
+    assert wanted["token"] != wanted["text"]
+    copy = pickle.loads(pickle.dumps(tokenizer))
+    assert {how: copy.encode([text], control=how) for how in ("token", "text")} == wanted

@@ -138,7 +138,7 @@ class Tokenizer:
         lengths = vocabulary.lengths
         documents = list[Encoded]()
         for text, ids in zip(texts, self.encode(texts, control=control), strict=True):
-            array = np.array(ids, dtype=np.int32)
+            array = np.fromiter(ids, np.int32, len(ids))
             starts = _starts(text, b"".join(map(vocabulary.tokens.__getitem__, ids)), lengths[array])
             if starts is None:
                 starts = self.backend.starts(text, control=control)

@@ -80,7 +80,7 @@ class CollectConfig:
     """What a control token is that is written out in a document (`<|endoftext|>`): `token`, as in
     TransformerLens, or `text`."""
     text_field: str = "text"
-    """The field of a JSON line or table that holds the document."""
+    """The field of a JSON line or table that holds the document; of a table also its token ids."""
     longest_record: int = 1 << 28
     """Most bytes of a record; a longer one is broken."""
     longest_text: int = 1 << 22

@@ -1,6 +1,6 @@
 """Tables: `.parquet` files, and data sets saved by `datasets`, whose Arrow files are read without that package.
 
-Invariant: only the text (or the conversation) and `meta.pile_set_name` are decoded, a row at a time: no picture, no
+Invariant: only the text (or the conversation, or the token ids) and `meta.pile_set_name` are decoded: no picture, no
 sound, no date, and nothing that an address in a table names. Of a saved data set only files inside its folder are
 read, which are those that its SHA-256 covers.
 Cost: memory for `BATCH_BYTES` of a table, or one row where that is larger; a string that many rows refer to is held
@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from neurolocal.corpus.conversations import FIELDS
 from neurolocal.corpus.record import LONGEST_NAME, Defect, Record, Rules, names, record_of, too_long
 from neurolocal.corpus.sizes import bytes_of
+from neurolocal.corpus.token_ids import ID_COLUMNS, holds_ids, id_records, ids_batch_rows
 from neurolocal.errors import first_line
 
 META, SUBSET = "meta", "pile_set_name"
@@ -40,25 +41,37 @@ def read_parquet(path: Path, first: int, rules: Rules) -> Iterator[tuple[int, in
     strings = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     with parquet.ParquetFile(path, read_dictionary=strings) as table:
         schema, size, number = table.schema_arrow, bytes_of(path), 0
-        texts = _text_columns(schema.names, rules)
-        if not texts:
+        source = _source(schema, rules)
+        if not source.columns:
             yield 0, size, Defect(f'no column "{rules.text_field}"', names(schema.names))
             return
-        wanted = [*texts, *([f"{META}.{SUBSET}"] if _has_subset(schema) else [])]
+        wanted = [*source.columns, *([f"{META}.{SUBSET}"] if _has_subset(schema) else [])]
         for group in range(stated.num_row_groups):  # one at a time: each has dictionaries of its own
             if number + (n := stated.row_group(group).num_rows) <= first:
                 number += n
                 continue
-            rows = _batch_rows(stated.row_group(group))
+            rows = _batch_rows(stated.row_group(group), source)
             for batch in table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted):
-                for i in range(max(0, first - number), batch.num_rows):
-                    yield number + i, size * (number + i + 1) // stated.num_rows, _row(batch, i, texts, rules)
+                for i, record in _rows(batch, source, rules, path=path, number=number, first=first):
+                    yield i, size * (i + 1) // stated.num_rows, record
                 number += batch.num_rows
 
 
-def _text_columns(found: list[str], rules: Rules) -> list[str]:
-    """The columns with the text, or with the conversation where there is none."""
-    return [rules.text_field] if rules.text_field in found else [name for name in FIELDS if name in found]
+class _Source(NamedTuple):
+    """Where a table holds its documents."""
+
+    columns: list[str]
+    """With the text; with the conversation where there is none; with the token ids where is neither; or no column."""
+    ids: bool
+    """Whether they are token ids."""
+
+
+def _source(schema: Any, rules: Rules) -> _Source:
+    if rules.text_field in schema.names:
+        return _Source([rules.text_field], holds_ids(schema, rules.text_field))
+    if chats := [name for name in FIELDS if name in schema.names]:
+        return _Source(chats, False)
+    return _Source([name for name in ID_COLUMNS if holds_ids(schema, name)][:1], True)
 
 
 def _has_subset(schema: Any) -> bool:
@@ -69,9 +82,26 @@ def _has_subset(schema: Any) -> bool:
     return kind is not None and pa.types.is_struct(kind) and kind.get_field_index(SUBSET) >= 0
 
 
-def _batch_rows(group: Any) -> int:
+def _batch_rows(group: Any, source: _Source) -> int:
     """Rows of a row group to decode at once: `BATCH_BYTES`, by their average."""
+    if source.ids:
+        return ids_batch_rows(group, source.columns[0], BATCH_BYTES)
     return max(1, min(BATCH_ROWS, BATCH_BYTES * group.num_rows // max(1, group.total_byte_size)))
+
+
+def _rows(
+    batch: Any, source: _Source, rules: Rules, *, path: Path, number: int, first: int
+) -> Iterator[tuple[int, Record]]:
+    """The rows of a batch of columns from record `first` on, and their numbers; `number` is that of its first row."""
+    begin = max(0, first - number)
+    if source.ids:
+        batch = batch.slice(begin)
+        column, has_subset = batch.column(source.columns[0]), batch.schema.get_field_index(META) >= 0
+        subsets = [_name(batch.column(META)[i]) if has_subset else None for i in range(batch.num_rows)]
+        found = id_records(column, subsets, rules, path=path, number=number + begin)
+    else:
+        found = (_row(batch, i, source.columns, rules) for i in range(begin, batch.num_rows))
+    yield from enumerate(found, number + begin)
 
 
 def _row(batch: Any, i: int, texts: list[str], rules: Rules) -> Record:
@@ -139,10 +169,11 @@ def read_saved_dataset(path: Path, first: int, rules: Rules) -> Iterator[tuple[i
         begin, lacks = number, None
         for file in _arrow_files(part, path):
             for batch, at in _arrow_batches(file, rules):
-                texts = _text_columns(batch.schema.names, rules)
-                lacks = lacks if texts else batch.schema.metadata[b"all"].decode()
-                for i in range(max(0, first - number), batch.num_rows) if texts else ():
-                    yield number + i, behind + at, _row(batch, i, texts, rules)
+                source = _source(batch.schema, rules)
+                lacks = lacks if source.columns else batch.schema.metadata[b"all"].decode()
+                rows = _rows(batch, source, rules, path=path, number=number, first=first) if source.columns else ()
+                for i, record in rows:
+                    yield i, behind + at, record
                 number += batch.num_rows
             behind += bytes_of(file)
         if lacks is not None and begin >= first:
@@ -161,7 +192,7 @@ def _arrow_batches(file: Path, rules: Rules) -> Iterator[tuple[Any, int]]:
 
     with pa.memory_map(str(file)) as source:
         schema = pa.ipc.open_stream(source).schema
-        texts = _text_columns(schema.names, rules)
+        texts = _source(schema, rules).columns
         wanted = [*texts, *([META] if texts and _has_subset(schema) else [])]
         fields = [schema.get_field_index(name) for name in wanted] or [0]
         if min(fields) < 0:

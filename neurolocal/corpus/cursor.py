@@ -43,7 +43,7 @@ class Cursor:
     record: int = 0
     """Number of the next document's record in it."""
     character: int = 0
-    """Characters of that document that were read already, as it is a long one; 0: it is not begun."""
+    """Characters (or token ids) of that document that were read already, as it is a long one; 0: it is not begun."""
     rows: int = 0
     """Rows made so far: the next row's index."""
     batches: int = 0

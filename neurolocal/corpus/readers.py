@@ -15,11 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int32
+
 from neurolocal.corpus.columns import read_parquet, read_saved_dataset
 from neurolocal.corpus.conversations import Render, RoleSpan
 from neurolocal.corpus.encodings import read_text
 from neurolocal.corpus.lines import NO_OBJECT, lines_reader, open_gzip, open_plain, open_zstd
-from neurolocal.corpus.record import Conversation, Defect, FileReader, Record, Rules, rendered
+from neurolocal.corpus.record import Conversation, Defect, FileReader, Record, Rules, TokenIds, rendered
 from neurolocal.corpus.sizes import bytes_of, require_uncut
 from neurolocal.errors import CorpusError, first_line
 
@@ -32,7 +35,7 @@ class Document:
     """One text of the corpus."""
 
     text: str
-    """The text, unchanged."""
+    """The text, unchanged; empty where the record holds token ids."""
     subset: str
     """`meta.pile_set_name` where there is one, else empty."""
     file: int
@@ -43,6 +46,13 @@ class Document:
     """Of a conversation: where its messages are, ascending."""
     read: int = 0
     """Bytes of the corpus's files on the disk that were read so far, for an estimate of the time left."""
+    tokens: Int32[np.ndarray, "n"] | None = field(default=None, compare=False)
+    """The token ids, where the record holds these instead of a text."""
+
+    @property
+    def size(self) -> int:
+        """Characters of the text, or token ids."""
+        return len(self.text) if self.tokens is None else len(self.tokens)
 
 
 @dataclass
@@ -76,6 +86,7 @@ def documents(
     render: Render | None = None,
     most: int | None = None,
     longest: int = LONGEST_RECORD,
+    d_vocab: int | None = None,
 ) -> Iterator[Document]:
     """Every document from a record on.
 
@@ -89,12 +100,14 @@ def documents(
         render: writes a conversation as one text; without it, conversations are skipped.
         most: records to read at most, of all files together; None is all.
         longest: most bytes of a record; a longer one is broken.
+        d_vocab: token ids that the subject has; None takes any.
 
     Raises:
-        CorpusError: a broken record with `strict`; a file that is truncated or cannot be read.
+        CorpusError: a broken record with `strict`; a token id that the subject does not have; a file that is truncated
+            or cannot be read.
     """
     skipped = skipped if skipped is not None else SkipCounts()
-    sizes, left, rules = [bytes_of(path) for path in files], most, Rules(text_field, longest)
+    sizes, left, rules = [bytes_of(path) for path in files], most, Rules(text_field, longest, d_vocab)
     for number in range(file, len(files)):
         if left == 0:
             return
@@ -142,6 +155,8 @@ def _document(
             )
         skipped.add(found.reason, f"{where}: {found.found}")
         return None
+    if isinstance(found, TokenIds):
+        return Document("", found.subset, file, record, read=read, tokens=found.tokens)
     text, subset, roles = found
     if lost := text.count("\ufffd"):
         skipped.replaced[str(path)] += lost

@@ -1,4 +1,4 @@
-"""A record of a corpus -> a text and its subset, a conversation, or the reason why it is neither.
+"""A record of a corpus -> a text and its subset, token ids, a conversation, or the reason why it is neither.
 
 Invariant: what a record holds beside its text and its subset is not looked at. Cost: nothing beside the text.
 """
@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int32
 
 from neurolocal.corpus.conversations import Message, Render, RoleSpan, messages_of
 
@@ -25,6 +28,8 @@ class Rules(NamedTuple):
     """Field or column that holds the text."""
     longest: int
     """Most bytes of a record; a longer one is skipped."""
+    d_vocab: int | None = None
+    """Token ids that the subject has; None takes any."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,18 @@ class Conversation:
     subset: str
 
 
+@dataclass(frozen=True, eq=False)
+class TokenIds:
+    """A record that holds token ids instead of a text."""
+
+    tokens: Int32[np.ndarray, "n"]
+    subset: str
+
+
 Text = tuple[str, str, tuple[RoleSpan, ...]]
 """A document's text, its subset, and where its messages are."""
 
-Record = Text | Conversation | Defect
+Record = Text | TokenIds | Conversation | Defect
 FileReader = Callable[[Path, int, Rules], Iterator[tuple[int, int, Record]]]
 """(path, first record, rules) -> each record's number, the bytes of the file read so far, and the record."""
 

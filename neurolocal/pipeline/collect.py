@@ -115,6 +115,8 @@ def _collect(
     with waiting(f"trying the tokenizer of {job.subject.name}", bar=bar):
         _examine(job, files, say)
     stream = row_stream(job, files)
+    # a loop that drives a GPU must not wait for the feed's Python; on a CPU a process would take the model's cores
+    on_gpu = any(job.subject.device_of(layer).type != "cpu" for layer in range(job.subject.n_layers))
 
     def checkpoint(contents: Contents, *, complete: bool) -> dict[Place, int]:
         return write_store(job, files, stream.skipped.counts, contents, complete=complete, bar=bar)
@@ -123,7 +125,7 @@ def _collect(
         with enough_memory(job, progress):
             outcome = collect(
                 job.subject,
-                laps.first_of(batches(stream, cursor)),
+                laps.first_of(batches(stream, cursor, process=on_gpu)),
                 progress,
                 config=job.config,
                 checkpoint=checkpoint,
@@ -218,6 +220,8 @@ def _examine(job: Collection, files: list[Path], say: Say) -> None:
     longest = min(TRIED_BYTES, job.config.longest_record)
     try:
         for document in documents(files, text_field=job.config.text_field, render=render, most=TRIED, longest=longest):
+            if document.tokens is not None:
+                continue
             texts.append(document.text[:room])  # no more: a document may have 250 MB
             room -= len(texts[-1])
             if room <= 0:

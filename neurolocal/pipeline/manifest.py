@@ -49,22 +49,23 @@ class Collection:
 
 
 def row_stream(job: Collection, files: list[Path]) -> RowStream:
-    """The rows of the corpus as the subject's tokenizer and the settings make them."""
+    """The rows of the corpus as the subject's tokenizer and the settings make them; it holds nothing of the model."""
     from neurolocal.corpus import RowStream
 
     subject = job.subject
-    encode = functools.partial(subject.encode_documents, control=job.config.control_tokens)
+    encode = functools.partial(subject.tokenizer.encode_documents, subject.vocabulary)
     chat = subject.chat_template
     return RowStream(
         files,
-        encode,
+        functools.partial(encode, control=job.config.control_tokens),
         subject.bos,
         subject.eos,
         job.config,
         render=None if chat is None else chat.render,
-        encode_chat=subject.encode_documents,
+        encode_chat=encode,
         special=subject.vocabulary.special,
         cuttable=subject.tokenizer.cuttable,
+        d_vocab=subject.d_vocab,
     )
 
 

@@ -7,6 +7,7 @@ Cost: one rendering for each conversation, and one for each order of roles; the 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,6 +44,11 @@ class ChatTemplate:
         self.template, self._tokens = template, {"bos_token": bos or "", "eos_token": eos or ""}
         self._frames: dict[tuple[str, ...], list[str] | None] = {}
         self._process = Bounded(Path(__file__).with_name("chat_child.py"), seconds=SECONDS)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it was made from; a copy has a process of its own."""
+        tokens = {name.removesuffix("_token"): text for name, text in self._tokens.items()}
+        return functools.partial(ChatTemplate, self.template, **tokens), ()
 
     def render(self, messages: Sequence[dict[str, Any]]) -> tuple[str, list[MessagePlace]]:
         """The text of a conversation, and the places of its messages, ascending; one that the template omits has none.

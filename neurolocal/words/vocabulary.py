@@ -54,6 +54,11 @@ class Vocabulary:
     """Control tokens such as BOS and EOS: they end a word and are not text."""
 
     @cached_property
+    def lengths(self) -> Int64[np.ndarray, "d_vocab"]:
+        """The number of bytes of each token."""
+        return np.fromiter(map(len, self.tokens), np.int64, len(self.tokens))
+
+    @cached_property
     def _joinable(self) -> tuple[list[bytes], Int64[np.ndarray, "d_vocab"]]:
         """The bytes of each token as joined to a row's text, and how many they are.
 

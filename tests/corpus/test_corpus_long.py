@@ -29,7 +29,7 @@ def stream(path, *, encoder=encode_context, cuttable=True, **more) -> RowStream:
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(cutting, "PART", 16)
-    monkeypatch.setattr("neurolocal.corpus.packing.PART", 16)
+    monkeypatch.setattr("neurolocal.corpus.encoded.PART", 16)
 
 
 @settings(max_examples=80, deadline=None)
@@ -60,7 +60,7 @@ def test_rows_in_parts_are_those_of_the_whole(small, tmp_path, packing, rng, mon
     long = list(cutting.parts(texts(90), cuttable=True, longest=1 << 22))
     assert len(long) > 5
     monkeypatch.setattr(cutting, "PART", 1 << 18)
-    monkeypatch.setattr("neurolocal.corpus.packing.PART", 1 << 18)
+    monkeypatch.setattr("neurolocal.corpus.encoded.PART", 1 << 18)
     whole = list(stream(path, packing=packing).batches())
     assert [b.tokens.tolist() for b in in_parts] == [b.tokens.tolist() for b in whole]
     one, other = (found[-1].after.facts() for found in (in_parts, whole))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import RowStream, batches, rest_arrays
-from neurolocal.corpus import packing as rows
+from neurolocal.corpus import encoded as rows
 from neurolocal.errors import ConfigError, CorpusError
 
 BOS, EOS = 1, 2

@@ -1,5 +1,6 @@
 """Provenance of rows: the document, record and character of every part, for any packing and any batches."""
 
+import dataclasses
 import importlib.util
 import json
 from typing import Any
@@ -12,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurolocal.config import CollectConfig
-from neurolocal.corpus import Cursor, RowStream, batches, corpus_files, rest_arrays, rest_from
-from neurolocal.corpus import packing as rows
+from neurolocal.corpus import Cursor, RowStream, batches, corpus_files, packing, rest_arrays, rest_from
+from neurolocal.corpus import encoded as rows
 from neurolocal.errors import CorpusError
 from neurolocal.provenance import Parts
 
@@ -128,7 +129,7 @@ def test_parts_equal_the_twin(tmp_path_factory, files, packing, bos, row_length,
             assert Parts.from_columns(batch.parts.columns()) == batch.parts
             going_on = stream()
             kept = rest_from(rest_arrays(batch.after.rest))
-            cursor = rows.replace(batch.after, rest=kept)
+            cursor = dataclasses.replace(batch.after, rest=kept)
             for a, b in zip(list(going_on.batches(cursor)), whole[i + 1 :], strict=True):
                 np.testing.assert_array_equal(a.tokens, b.tokens)
                 assert (a.parts, a.after) == (b.parts, b.after)
@@ -209,7 +210,7 @@ def test_a_token_inside_a_character_is_at_its_begin(fixtures):
 
 
 def test_a_corpus_of_too_many_subsets(tmp_path, monkeypatch):
-    monkeypatch.setattr(rows, "SUBSETS", 3)
+    monkeypatch.setattr(packing, "SUBSETS", 3)
     names = ["c", "b", "e", "a", "b", "d", "x" * 5000]
     records = [{"text": "aaaa", "meta": {"pile_set_name": name}} for name in names]
     path = write_records(tmp_path, records, "jsonl")
@@ -218,7 +219,7 @@ def test_a_corpus_of_too_many_subsets(tmp_path, monkeypatch):
     assert whole[-1].after.subsets == {"(others)": 12, "b": 8, "c": 4, "e": 4}
     for i, batch in enumerate(whole):
         assert [b.parts for b in stream.batches(batch.after)] == [b.parts for b in whole[i + 1 :]]
-    monkeypatch.setattr(rows, "SUBSETS", 9)
+    monkeypatch.setattr(packing, "SUBSETS", 9)
     assert max(map(len, list(stream.batches())[-1].after.subsets)) == 200
 
 

@@ -46,6 +46,10 @@ class Tokenizer:
         self.eos: int | None = None if roles.eos is None else backend.id_of(roles.eos)
         """The id that ends a text."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled without its judges, which read the model's files."""
+        return vars(self) | {"judges": {}}
+
     @classmethod
     def of(cls, tokenizer: Any) -> Tokenizer:
         """The tokenizer inside one of transformers's fast ones, split as that class splits.
@@ -131,10 +135,10 @@ class Tokenizer:
             texts: whole documents.
             control: how control tokens that are written out in them are read.
         """
-        lengths = np.fromiter(map(len, vocabulary.tokens), np.int64, len(vocabulary.tokens))
+        lengths = vocabulary.lengths
         documents = list[Encoded]()
         for text, ids in zip(texts, self.encode(texts, control=control), strict=True):
-            array = np.array(ids, dtype=np.int32)
+            array = np.fromiter(ids, np.int32, len(ids))
             starts = _starts(text, b"".join(map(vocabulary.tokens.__getitem__, ids)), lengths[array])
             if starts is None:
                 starts = self.backend.starts(text, control=control)

@@ -55,6 +55,10 @@ class JsonBackend:
         only_spaces = parts["normalizer"] == "" or _types(parts["normalizer"]) <= {"Prepend", "Replace", "Sequence"}
         self.faithful = only_spaces and (byte_level or '"ByteFallback"' in parts["decoder"])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled without the second tokenizer: the library's own state of one omits how control tokens are taken."""
+        return vars(self) | {"_literal": None}
+
     @classmethod
     def read(cls, path: Path, *, d_vocab: int | None, more: Mapping[int, tuple[str, bool]]) -> JsonBackend:
         """Read a file.

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
+# There is no GPU: Triton's interpreter runs the kernels. It reads this when it is first imported, by any package.
+os.environ["TRITON_INTERPRET"] = "1"
+
 PACKAGE = Path(__file__).parents[1] / "neurolocal"
 
 KERNELS = {"neurolocal.collect.kernels", "neurolocal.collect.triton_kernels"}

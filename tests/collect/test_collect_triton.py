@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-
-os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are first imported
-
 import subprocess
 import sys
 from pathlib import Path

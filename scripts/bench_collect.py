@@ -231,7 +231,7 @@ def checkpoint(
         files = corpus_files(options.corpus)
         began = time.perf_counter()
         progress.prune()
-        write_store(job, files, {}, progress, complete=False, say=print)
+        write_store(job, files, {}, progress.contents(), complete=False, bar=False)
         return time.perf_counter() - began, job.store.stat().st_size
 
 

@@ -140,6 +140,7 @@ def _merge(
     """The k strongest of a list and a batch's rows; of the same text the strongest, where lists keep it once."""
     k, width = state.window.shape[2:]
     both = torch.cat([state.strength[side], strength.T], dim=1)
+    texts = state.text[side]
     if text is not None:
         texts = torch.cat([state.text[side], text[torch.arange(len(at), device=at.device)[:, None], at].T], dim=1)
         both = torch.where(_repeated(both, texts), -torch.inf, both)
@@ -162,7 +163,7 @@ def _merge(
     state.window[side] = torch.where(new[:, :, None], cut, kept)
     if text is not None:
         gone = state.strength[side] == -torch.inf
-        state.text[side] = torch.where(gone, 0, texts.gather(1, order))  # pyright: ignore[reportPossiblyUnbound]
+        state.text[side] = torch.where(gone, 0, texts.gather(1, order))
         state.row[side].masked_fill_(gone, -1)
         state.position[side].masked_fill_(gone, -1)
         state.window[side].masked_fill_(gone[:, :, None], torch.nan)

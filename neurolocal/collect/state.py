@@ -354,9 +354,9 @@ class LayerState:
             experts=self.experts and dataclasses.replace(self.experts, count=self.routed.copy()),
         )
 
-    def frozen(self) -> None:
+    def frozen(self) -> Frozen | None:
         """A checkpoint would take the processor from the forward pass, whenever it is written."""
-        return
+        return None
 
     def restore(self, record: LayerRecord) -> None:
         """Replace the state by a snapshot."""

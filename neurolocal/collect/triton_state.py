@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,12 +53,12 @@ class FrozenState:
         self,
         empty: Callable[[], LayerState],
         tensors: Mapping[str, Tensor],
-        copied: torch.cuda.Event | None,
+        copied: Any,
         *,
         count: int,
         sampled: int,
     ) -> None:
-        """A copy that is there once `copied` has happened."""
+        """A copy that is there once the event `copied` has happened; None where it is there."""
         self._empty, self._tensors, self._copied = empty, tensors, copied
         self._count, self._sampled = count, sampled
 
@@ -123,8 +124,9 @@ class TritonState:
         return x if x.stride(2) == 1 else x.contiguous()
 
     def _launch(self, every: list[Tensor], counted: CountedBatch) -> None:
-        from neurolocal.collect.triton_kernels import draw, merge, scan
+        from neurolocal.collect import triton_kernels
 
+        kernels: Any = triton_kernels  # launched by `kernel[grid](...)`, which no type describes
         batch, x = counted.on(self._device), every[0]
         gate, linear = every[1:] if len(every) > 1 else (x, x)
         (n_rows, n_pos, n), (sides, _, k, width) = x.shape, self._window.shape
@@ -133,14 +135,14 @@ class TritonState:
         sums = torch.empty((4, n_rows, n), device=self._device)
         case_sums = torch.empty((4, n_rows, n) if self._cases else (0,), device=self._device)
         tile = CASE_TILE if self._cases else TILE
-        scan[-(-n // tile[1]), n_rows](
+        kernels.scan[-(-n // tile[1]), n_rows](
             x, gate, linear, batch.runs, batch.n_runs, strength, at, sums, self._counts, case_sums, self._case_count,
             n_rows, n, batch.runs.shape[1], *x.stride()[:2], *gate.stride()[:2], *linear.stride()[:2],
             *THRESHOLDS, CASES=self._cases, BP=tile[0], BN=tile[1], num_warps=4,
         )  # fmt: skip
         slots = _power(k)
         block = max(1, min(8, 256 // slots))
-        merge[-(-n // block), sides](
+        kernels.merge[-(-n // block), sides](
             x, batch.rows, batch.text, strength, at, sums, case_sums,
             self._strength, self._row, self._position, self._text, self._window, self._maximum, self._minimum,
             self._whole, self._fraction, self._case_whole, self._case_fraction,
@@ -150,7 +152,7 @@ class TritonState:
         )  # fmt: skip
         n_drawn, n_entering = len(batch.drawn), len(batch.slots)
         if pieces := -(-max(n_drawn, n_entering) // DRAWN):
-            draw[-(-n // 128), pieces](
+            kernels.draw[-(-n // 128), pieces](
                 x, batch.drawn, batch.entering, batch.slots, self._histogram, self._sample, n_drawn, n_entering, n,
                 *x.stride()[:2], BINS=BINS, BD=DRAWN, BN=128, num_warps=4,
             )  # fmt: skip

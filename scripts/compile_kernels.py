@@ -24,7 +24,7 @@ from triton.compiler import ASTSource
 
 from neurolocal.collect import triton_kernels as kernels
 from neurolocal.collect.exact import LIMIT, SCALE
-from neurolocal.collect.triton_state import CASE_TILE, TILE
+from neurolocal.collect.triton_state import CASE_TILE, TILE, merge_block
 from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
 
 POINTERS = {
@@ -67,7 +67,8 @@ def variants() -> Iterator[Variant]:
             constants = levels | {"CASES": cases, "BP": tile[0], "BN": tile[1]}
             yield Variant("scan with sign cases" if cases else "scan", kernels.scan, dtype, constants, 4)
         for dedupe in (False, True):
-            for k, block in ((32, 8), (256, 1)):
+            for k in (32, 256):
+                block = merge_block(k, dedupe=dedupe)
                 constants = exact | {"DEDUPE": dedupe, "BM": block, "BB": 32, "K": k, "WP": 64}
                 yield Variant(f"merge k={k}{' dedupe' if dedupe else ''}", kernels.merge, dtype, constants, 1)
         yield Variant("draw", kernels.draw, dtype, {"BINS": BINS, "BD": 64, "BN": 128}, 4)

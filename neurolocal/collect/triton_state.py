@@ -141,7 +141,7 @@ class TritonState:
             *THRESHOLDS, CASES=self._cases, BP=tile[0], BN=tile[1], num_warps=4,
         )  # fmt: skip
         slots = _power(k)
-        block = max(1, min(8, 256 // slots))
+        block = merge_block(slots, dedupe=self._config.dedupe)
         kernels.merge[-(-n // block), sides](
             x, batch.rows, batch.text, strength, at, sums, case_sums,
             self._strength, self._row, self._position, self._text, self._window, self._maximum, self._minimum,
@@ -210,6 +210,11 @@ class TritonState:
             return
         self._dtype = dtype if self._dtype is None else torch.float32
         self._window, self._sample = self._window.to(self._dtype), self._sample.to(self._dtype)
+
+
+def merge_block(slots: int, *, dedupe: bool) -> int:
+    """Neurons a program of `merge`: lists of 32 entries of 8 neurons fill a warp's registers, with texts those of 4."""
+    return max(1, min(4 if dedupe else 8, 256 // slots))
 
 
 def _to_host(tensor: Tensor) -> Tensor:

@@ -152,7 +152,8 @@ def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: st
     for stage in stages:
         if not stage.wanted(workspace, run.config(stage)):
             continue
-        if stage.llm and not reported and _has_not_run(stage, workspace) and not _page_is_current(run):
+        waits = stage.llm and workspace.llm is not None and not reported
+        if waits and _has_not_run(stage, workspace) and not _page_is_current(run):
             reported = True
             with _timed(times, "first report"):
                 _report(run, limit, say)

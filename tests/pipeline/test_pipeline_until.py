@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_run import write_corpus, write_vectors
@@ -26,7 +28,12 @@ def run(tmp_path: Path) -> Run:
         "[collect]\nrow_length = 32\nk = 4\nmax_rows = 24\nlogits = 0\n[similarity]\ndraws = 30\n"
         "[perturbation]\nscreen = 3\nexamples = 2\n[summary]\nlimit = 2\n[score]\nlimit = 0\n"
     )
-    return read_run(path)
+    return dataclasses.replace(read_run(path), llm=str(tmp_path / "absent.gguf"))
+
+
+def run_whole(run: Run, **more: Any) -> None:
+    """The whole run, as the demo does it: without an LLM where it cannot be used."""
+    run_all(run, limit=1, needs_llm=False, **{"say": lambda line: None} | more)
 
 
 def stages_at_each_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
@@ -45,23 +52,29 @@ def stages_at_each_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[set
 
 def test_the_page_is_there_before_the_descriptions(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     reports, said = stages_at_each_report(run, monkeypatch), list[str]()
-    run_all(run, limit=1, say=said.append)
+    run_whole(run, say=said.append)
     assert reports == [{"verdict"}, {"verdict", "summary"}]
     assert "the page can be opened now; summary follows" in said
-    run_all(run, limit=1, say=said.append)
+    run_whole(run)
     assert len(reports) == 3  # nothing was missing: once, at the end
 
 
 def test_a_run_ends_after_a_stage_and_goes_on_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     reports = stages_at_each_report(run, monkeypatch)
-    run_all(run, limit=1, say=lambda line: None, until="verdict")
+    run_whole(run, until="verdict")
     assert reports == [{"verdict"}]
     assert run.page.is_file()
-    run_all(run, limit=1, say=lambda line: None)
+    run_whole(run)
     assert reports == [{"verdict"}, {"verdict", "summary"}]  # the first page was current
 
 
 def test_an_unknown_stage_is_refused_before_anything_starts(run: Run) -> None:
     with pytest.raises(ConfigError, match="running until colour: there is no such stage; they are similarity, "):
-        run_all(run, limit=1, say=lambda line: None, until="colour")
+        run_whole(run, until="colour")
     assert not run.store.exists()
+
+
+def test_without_an_llm_there_is_one_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = stages_at_each_report(run, monkeypatch)
+    run_whole(dataclasses.replace(run, llm=None))
+    assert reports == [{"verdict", "summary"}]

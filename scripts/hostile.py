@@ -6,7 +6,7 @@
 
 An input passes where the command exits with 0, 1 or 2, without a traceback, with at most one line of error, within
 `SECONDS` and `BYTES`; the time includes starting Python and torch. Exits with 1 where any does not pass.
-Cost: about 5 seconds an input on 2 cores.
+Cost: starting Python and torch for each input.
 """
 
 from __future__ import annotations

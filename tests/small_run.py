@@ -34,6 +34,20 @@ def write_vectors(path: Path, seed: int = 3) -> Path:
     return path
 
 
+def write_run(folder: Path, model: Path, more: str = "") -> Path:
+    """A RUN.toml of a run of seconds, with its corpus and vectors; `more` is further tables."""
+    write_corpus(folder / "corpus.jsonl")
+    write_vectors(folder / "vectors.txt")
+    path = folder / "RUN.toml"
+    path.write_text(
+        f"[run]\nsubject = {str(model)!r}\ncorpus = 'corpus.jsonl'\nstore = 'out/s.h5'\nvectors = 'vectors.txt'\n"
+        "layers = [1]\nsides = ['largest']\ndevice = 'cpu'\n"
+        "[collect]\nrow_length = 32\nk = 4\nmax_rows = 24\nlogits = 0\n[similarity]\ndraws = 30\n"
+        f"[perturbation]\nscreen = 3\nexamples = 2\n[summary]\nlimit = 2\n[score]\nlimit = 0\n{more}"
+    )
+    return path
+
+
 def neurolocal(*arguments: object, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own."""
     command = [sys.executable, "-c", "from neurolocal.cli.main import main; main()", *map(str, arguments)]

@@ -17,8 +17,8 @@ from typing import NoReturn
 import click
 
 from neurolocal.cli.options import CONTEXT
-from neurolocal.clock import begin_command
 from neurolocal.errors import NeurolocalError, first_line
+from neurolocal.machine import begin_command
 
 COMMANDS = {
     "demo": "Everything, on SmolLM2-135M and the sample corpus.",

@@ -26,6 +26,7 @@ from neurolocal.corpus.packing import Batch
 from neurolocal.corpus.readers import SkipCounts
 from neurolocal.corpus.stream import RowStream
 from neurolocal.errors import CorpusError
+from neurolocal.machine import cores
 
 AHEAD = 8
 """Batches prepared before they are needed."""
@@ -153,11 +154,6 @@ class _Process:
         for pipe in (self._in, self._out):
             with contextlib.suppress(OSError, ValueError):
                 pipe.close()
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def send(out: Any, message: Message) -> None:

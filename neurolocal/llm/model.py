@@ -28,6 +28,7 @@ from jaxtyping import Float64
 from neurolocal.bounded import Bounded, LimitError
 from neurolocal.errors import LLMError
 from neurolocal.files import readable_path
+from neurolocal.machine import cores
 from neurolocal.progress import waiting
 
 MAGIC = b"GGUF"
@@ -370,17 +371,12 @@ def _open(c: Any, path: Path, *, n_ctx: int, gpu: bool) -> tuple[Any, Any]:
     options = c.llama_context_default_params()
     options.n_ctx, options.n_batch, options.n_ubatch = n_ctx, BATCH, BATCH
     options.n_seq_max, options.kv_unified = HEADS + 1 + BRANCHES, True
-    options.n_threads = options.n_threads_batch = _cores()
+    options.n_threads = options.n_threads_batch = cores()
     context = c.llama_init_from_model(model, options)
     if not context:
         c.llama_model_free(model)
         raise LLMError(f"loading the LLM {path}: no memory for a context of {n_ctx} tokens. Lower n_ctx.")
     return model, context
-
-
-def _cores() -> int:
-    """Cores that this process may use; macOS and Windows do not say, and have them all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _sha256(path: Path) -> str:

@@ -7,17 +7,19 @@ imports torch and transformers and loads the subject; each takes several seconds
 from __future__ import annotations
 
 import json
-import os
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neurolocal.errors import NeurolocalError
+from neurolocal.machine import cores
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.progress import waiting
 from neurolocal.render.figures import strict
 from neurolocal.store import Report, check
-from neurolocal.store.check_apart import CheckApart
 
 if TYPE_CHECKING:
     from neurolocal.collect.replay import ReplayReport
@@ -70,7 +72,7 @@ def check_store(
         SubjectError: the subject cannot be loaded.
     """
     workspace = Workspace(path, subject=subject, device=device, say=say)
-    report, not_loaded = (check(path), None) if n is None or _cores() < CORES else _check_and_load(workspace)
+    report, not_loaded = (check(path), None) if n is None or cores() < CORES else _check_and_load(workspace)
     say(f"check: {', '.join(f'{n:,} {what}' for what, n in report.looked_at.items())}")
     for note in report.notes:
         say(f"check: {note}")
@@ -92,11 +94,6 @@ def check_store(
     return CheckResult(report, again)
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _check_and_load(workspace: Workspace) -> tuple[Report, NeurolocalError | None]:
     """The report, and what kept the subject from being loaded meanwhile: a store with faults needs none.
 
@@ -106,13 +103,17 @@ def _check_and_load(workspace: Workspace) -> tuple[Report, NeurolocalError | Non
     not_loaded = None
     workspace.store.close()  # what is no store is refused at once
     workspace.reload()
-    checking = CheckApart(workspace.path)
-    try:
-        _ = workspace.loaded_subject
-    except NeurolocalError as error:
-        not_loaded = error
-    with waiting(f"checking {workspace.path}", bar=workspace.bar):
-        return checking.report(), not_loaded
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
+        checking = other.submit(check, workspace.path, progress=False)
+        try:
+            _ = workspace.loaded_subject
+        except NeurolocalError as error:
+            not_loaded = error
+        with waiting(f"checking {workspace.path}", bar=workspace.bar):
+            try:
+                return checking.result(), not_loaded
+            except BrokenProcessPool:  # it was killed, perhaps as memory is short
+                return check(workspace.path), not_loaded
 
 
 def _list(lines: list[str], what: str, say: Say) -> None:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from neurolocal.clock import command_began
 from neurolocal.config import differences
 from neurolocal.errors import CorpusError, StoreError
 from neurolocal.files import locked
+from neurolocal.machine import command_began
 from neurolocal.pipeline.batch_size import enough_memory
 from neurolocal.pipeline.checkpoint import AGAIN, cursor_of, restore, write_store
 from neurolocal.pipeline.effects import add_effects
@@ -36,7 +36,7 @@ from neurolocal.stage import Say
 
 if TYPE_CHECKING:
     from neurolocal.collect import Contents, Outcome
-    from neurolocal.corpus import Cursor
+    from neurolocal.corpus import Cursor, RowStream
 
 
 def collect_store(
@@ -138,7 +138,14 @@ def _collect(
         if outcome.complete and not add_effects(job, say=say, stop=stop or signalled, bar=bar):
             outcome = dataclasses.replace(outcome, complete=False)
     laps.say_end()
-    control = getattr(progress.cursor, "control", 0)
+    _say_what_was_read(job, stream, getattr(progress.cursor, "control", 0), say)
+    for line in overflow_lines(outcome.nonfinite, dtype=job.config.dtype):
+        say(f"collect: WARNING: {line}")
+    return outcome
+
+
+def _say_what_was_read(job: Collection, stream: RowStream, control: int, say: Say) -> None:
+    """Control tokens, replaced characters, cut documents and skipped records, a line each."""
     if control:
         how = job.config.control_tokens
         say(
@@ -155,9 +162,6 @@ def _collect(
     for reason, n in stream.skipped.counts.items():
         first = stream.skipped.first.get(reason, "in an earlier run")
         say(f"collect: {n:,} records skipped: {reason} (first: {first})")
-    for line in overflow_lines(outcome.nonfinite, dtype=job.config.dtype):
-        say(f"collect: WARNING: {line}")
-    return outcome
 
 
 class _Laps:

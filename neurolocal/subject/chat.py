@@ -2,7 +2,7 @@
 
 Invariant: the text is that of transformers's `apply_chat_template`, without a BOS at its beginning, which the row has.
 The template is foreign code; it runs in transformers's sandbox, in a process of its own under limits.
-Cost: one rendering for each conversation, and one for each order of roles; the process starts once, in about a second.
+Cost: one rendering for each conversation, and one for each order of roles; the process starts once.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,13 @@ import pytest
 from neurolocal.errors import StoreError, SubjectError
 from neurolocal.pipeline import check as module
 from neurolocal.pipeline.check import SHOWN, check_store
-from neurolocal.store import check, check_apart
-from neurolocal.store.check_apart import CheckApart
+from neurolocal.store import check
 
 
 @pytest.fixture(params=[1, 16])
 def cores(request, monkeypatch) -> int:
     """With few cores the check comes first, with many it runs beside the loading; both say the same."""
-    monkeypatch.setattr(module, "_cores", lambda: request.param)
+    monkeypatch.setattr(module, "cores", lambda: request.param)
     return request.param
 
 
@@ -71,24 +71,22 @@ def test_what_is_no_store_is_refused(tmp_path: Path, n: int | None) -> None:
         check_store(tmp_path / "no.h5", n=n, subject=None, device=None, seed=0, say=print)
 
 
-def test_the_check_beside_the_loading_says_the_same(whole: Any, damaged: Path) -> None:
-    for path in (whole[0], damaged):
-        assert CheckApart(path).report() == check(path, progress=False)
+def test_where_the_other_process_ends_the_check_is_made_here(damaged: Path, fixtures: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "cores", lambda: 16)
+    monkeypatch.setenv("TESTING", str(os.getpid()))
+    expected = check(damaged, progress=False)
+    monkeypatch.setattr(module, "check", ends_elsewhere)
+    result = check_store(
+        damaged, n=5, subject=str(fixtures / "stories260k"), device="cpu", seed=0, say=lambda line: None
+    )
+    assert result.report == expected
 
 
-def test_where_the_other_process_fails_the_check_is_made_here(whole: Any, monkeypatch) -> None:
-    for program in ("raise SystemExit(3)", "print('no JSON')", "print('{}')"):
-        monkeypatch.setattr(check_apart, "PROGRAM", program)
-        assert CheckApart(whole[0]).report() == check(whole[0], progress=False)
-
-
-def test_a_check_that_nobody_waits_for_ends(whole: Any, monkeypatch) -> None:
-    monkeypatch.setattr(check_apart, "PROGRAM", "import time; time.sleep(60)")
-    checking = CheckApart(whole[0])
-    process = checking._process
-    assert process.poll() is None
-    del checking
-    assert process.poll() is not None
+def ends_elsewhere(path: Path, *, progress: bool = True) -> Any:
+    """A check whose process is killed, unless it is that of the tests."""
+    if os.environ["TESTING"] != str(os.getpid()):
+        os._exit(9)
+    return check(path, progress=progress)
 
 
 @pytest.mark.usefixtures("cores")

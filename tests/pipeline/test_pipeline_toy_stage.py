@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from small_run import write_corpus, write_vectors
+from small_run import write_run
 
 import neurolocal
 from neurolocal import report
@@ -97,17 +97,7 @@ def vowels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def run_toml(tmp_path: Path) -> Path:
-    write_corpus(tmp_path / "corpus.jsonl")
-    write_vectors(tmp_path / "vectors.txt")
-    path = tmp_path / "RUN.toml"
-    path.write_text(
-        f"[run]\nsubject = {str(MODEL)!r}\ncorpus = 'corpus.jsonl'\nstore = 'out/s.h5'\nvectors = 'vectors.txt'\n"
-        "layers = [1]\nsides = ['largest']\ndevice = 'cpu'\n"
-        "[collect]\nrow_length = 32\nk = 4\nmax_rows = 24\nlogits = 0\n[similarity]\ndraws = 30\n"
-        "[perturbation]\nscreen = 3\nexamples = 2\n[summary]\nlimit = 2\n[score]\nlimit = 0\n"
-        "[vowels]\nletters = 'aeiouy'\n"
-    )
-    return path
+    return write_run(tmp_path, MODEL, "[vowels]\nletters = 'aeiouy'\n")
 
 
 def test_a_stage_is_its_folder_and_one_line(vowels: Path, run_toml: Path, capsys: pytest.CaptureFixture[str]) -> None:

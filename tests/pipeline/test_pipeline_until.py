@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_run import write_corpus, write_vectors
+from small_run import write_run
 
 from neurolocal.errors import ConfigError
 from neurolocal.pipeline import run as runs
@@ -19,15 +19,7 @@ MODEL = Path(__file__).parents[1] / "store" / "golden_0_1_0" / "model"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    write_corpus(tmp_path / "corpus.jsonl")
-    write_vectors(tmp_path / "vectors.txt")
-    path = tmp_path / "RUN.toml"
-    path.write_text(
-        f"[run]\nsubject = {str(MODEL)!r}\ncorpus = 'corpus.jsonl'\nstore = 'out/s.h5'\nvectors = 'vectors.txt'\n"
-        "layers = [1]\nsides = ['largest']\ndevice = 'cpu'\n"
-        "[collect]\nrow_length = 32\nk = 4\nmax_rows = 24\nlogits = 0\n[similarity]\ndraws = 30\n"
-        "[perturbation]\nscreen = 3\nexamples = 2\n[summary]\nlimit = 2\n[score]\nlimit = 0\n"
-    )
+    path = write_run(tmp_path, MODEL)
     return dataclasses.replace(read_run(path), llm=str(tmp_path / "absent.gguf"))
 
 

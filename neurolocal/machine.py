@@ -1,6 +1,6 @@
-"""Since when a command runs: from the start of its process, so that imports count.
+"""What the system says of this process: its cores, and since when it runs.
 
-Invariant: imports nothing heavy, since every command asks. Cost: two small reads of /proc at the start.
+Invariant: imports nothing heavy, since every command asks. Cost: two small reads of /proc at the start of a command.
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ from pathlib import Path
 _began: float | None = None
 
 
+def cores() -> int:
+    """Cores that this process may use; macOS and Windows do not say, and have them all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def begin_command() -> None:
     """Note that this process is a command; called once, by the command line."""
     global _began
@@ -20,7 +25,7 @@ def begin_command() -> None:
 
 
 def command_began(otherwise: float) -> float:
-    """When the command began, on the clock of `time.monotonic`; `otherwise` where this process is no command."""
+    """When the process of the command began, by `time.monotonic`; `otherwise` where this process is no command."""
     return otherwise if _began is None else _began
 
 

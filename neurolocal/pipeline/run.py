@@ -148,13 +148,12 @@ def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: st
     with _timed(times, "collect"):
         if not _collect(run, say):
             raise NeurolocalError("stopped while collecting; the same command resumes it")
-    reported = False
+    first_llm = next((stage for stage in stages if stage.llm), None)
     for stage in stages:
         if not stage.wanted(workspace, run.config(stage)):
             continue
-        waits = stage.llm and workspace.llm is not None and not reported
+        waits = stage is first_llm and workspace.llm is not None
         if waits and _has_not_run(stage, workspace) and not _page_is_current(run):
-            reported = True
             with _timed(times, "first report"):
                 _report(run, limit, say)
             say(f"the page can be opened now; {stage.name} follows")

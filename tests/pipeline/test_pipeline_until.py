@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from small_run import write_run
 
+from neurolocal.config import ScoreConfig
 from neurolocal.errors import ConfigError
 from neurolocal.pipeline import run as runs
 from neurolocal.pipeline.run import Run, read_run, run_all
+from neurolocal.pipeline.workspace import Workspace
+from neurolocal.stage import Stage
 from neurolocal.store import Store
 
 MODEL = Path(__file__).parents[1] / "store" / "golden_0_1_0" / "model"
@@ -53,6 +56,14 @@ def test_the_page_is_there_before_the_descriptions(run: Run, monkeypatch: pytest
 
 def test_a_run_ends_after_a_stage_and_goes_on_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     reports = stages_at_each_report(run, monkeypatch)
+    scored = ScoreConfig(limit=1, rows=6, texts=2)  # a second stage that asks the LLM makes no further report
+    run = dataclasses.replace(run, configs={**run.configs, "score": scored})
+    plain = runs.run_stage
+
+    def as_with_an_llm(stage: Stage, workspace: Workspace, config: Any) -> None:
+        plain(stage, dataclasses.replace(workspace, llm=None), config)
+
+    monkeypatch.setattr(runs, "run_stage", as_with_an_llm)
     run_whole(run, until="verdict")
     assert reports == [{"verdict"}]
     assert run.page.is_file()

@@ -268,7 +268,7 @@ def _add_exactly(
     tl.store(fraction, more & ((1 << SCALE) - 1), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_drawn", "n_entering"])  # they differ in every batch
 def draw(
     x, drawn, entering, slots, histogram, sample, n_drawn, n_entering, n_neurons, x_row, x_pos,
     BINS: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,8 @@ class TritonState:
             self._routed[x.n_experts :] += counted.total
         every = [self._dense(t) for t in (x, *(signs or ()))]
         self._fit(every[0].dtype)
-        self._launch(every, counted)
+        with on_device(self._device):
+            self._launch(every, counted)
         self._count += counted.total
         self._sampled += len(counted.drawn.histogram)
 
@@ -210,6 +212,11 @@ class TritonState:
             return
         self._dtype = dtype if self._dtype is None else torch.float32
         self._window, self._sample = self._window.to(self._dtype), self._sample.to(self._dtype)
+
+
+def on_device(device: torch.device) -> AbstractContextManager[object]:
+    """A block whose kernels run on a device: Triton launches on the current one, wherever the tensors are."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def merge_block(slots: int, *, dedupe: bool) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from collect_twins import SEED, Case, cases, config, identical, on_cpu, run
 from hypothesis import HealthCheck, given, settings
 from numpy.testing import assert_allclose, assert_array_equal
 
+from neurolocal.collect import triton_state
 from neurolocal.collect.sample import Sampler
-from neurolocal.collect.triton_state import TritonState
+from neurolocal.collect.triton_state import TritonState, on_device
 from neurolocal.records import LayerRecord
 
 pytest.importorskip("triton", reason="the GPU's kernels need triton, which comes with the extra `dev`")
@@ -142,6 +144,25 @@ def test_windows_keep_the_dtype_where_it_loses_nothing(rng):
         identical(*(run(s, case, 3, Sampler(7, seed=SEED)) for s in (twin, mixed)), sums=False)
     assert mixed._window.dtype == torch.float32
     assert sampler.used == 0
+
+
+def test_kernels_run_on_the_layers_device(rng, monkeypatch):
+    """Triton launches on the current device; a layer may be on another one."""
+    inside, launched = list[torch.device](), list[list[torch.device]]()
+
+    @contextmanager
+    def current(device: torch.device):
+        inside.append(device)
+        yield
+        inside.pop()
+
+    case, launch = made(rng, (2, 3, 2), torch.float32), TritonState._launch
+    monkeypatch.setattr(triton_state, "on_device", current)
+    monkeypatch.setattr(TritonState, "_launch", lambda *a: (launched.append(list(inside)), launch(*a)))
+    run(on_triton(case, 1), case, 2)
+    assert launched == [[torch.device("cpu")]]
+    assert isinstance(on_device(torch.device("cpu")), nullcontext)
+    assert vars(on_device(torch.device("cuda", 3)))["idx"] == 3
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
-"""The run of a layer: every substitute of every example, row by row, in the fewest passes.
+"""The run of a layer: every substitute of every example, some rows at a time, in the fewest passes.
 
-Invariant: the substitutes of a row are run before those of the next row are looked up, so memory holds the branches of
-one row. Substitutes in other contexts, and those without context, are collected and run at the end.
+Invariant: the substitutes of `ROWS` rows are run before those of the next rows are looked up, so memory holds the
+branches of few rows. Rows whose last peak is at a similar place follow one another, so that passes have little padding.
+Substitutes in other contexts, and those without context, are collected and run at the end.
 Cost: one pass over the rows that have examples, one over `CONTEXTS` rows for the other contexts, and one over BOS.
 """
 
@@ -26,6 +27,9 @@ CONTEXTS = 64
 
 PREFIX = 8
 """Fewest tokens before such a place."""
+
+ROWS = 64
+"""Rows whose substitutes are run together."""
 
 RowTokens = Callable[[int], Integer[np.ndarray, "pos"]]
 """Row index in the corpus -> token ids."""
@@ -100,14 +104,31 @@ class LayerRun:
         for neuron, examples in neurons.items():
             for example in examples[: self.finder.config.examples]:
                 of_row[example.row].append((neuron, example))
-        for index in tqdm(sorted(of_row), desc=f"perturbation: layer {self.layer}", unit="row", disable=not progress):
-            self._run_row(index, of_row[index], traits, lowest=lowest, repeated=repeated)
-        contexts = tqdm(sorted(self._elsewhere), desc="perturbation: other contexts", unit="row", disable=not progress)
-        for index in contexts:
-            self.measured.run(self._elsewhere.pop(index), self.row_tokens(index), self.subject, self.layer)
-        bos = [] if self.subject.bos is None else [self.subject.bos]
-        self.measured.run(self._alone, np.array(bos, np.int64), self.subject, self.layer)
+        order = sorted(of_row, key=lambda i: (max(example.position for _, example in of_row[i]), i))
+        with tqdm(total=len(order), desc=f"perturbation: layer {self.layer}", unit="row", disable=not progress) as bar:
+            for begin in range(0, len(order), ROWS):
+                rows, originals = [], []
+                for index in order[begin : begin + ROWS]:
+                    row = self.row_tokens(index)
+                    numbers, own = self._substitutes_of_row(index, row, of_row[index], traits, lowest=lowest)
+                    rows.append((numbers, row))
+                    originals += own
+                self.measured.run(rows, self.subject, self.layer, done=bar.update)
+                for stored, number in originals:
+                    repeated(stored, self.measured.activation[number])
+        self._run_without_context(progress=progress)
         return self.measured
+
+    def _run_without_context(self, *, progress: bool) -> None:
+        """Run what was collected: words in other contexts, and alone after BOS."""
+        from tqdm import tqdm
+
+        rows = [(self._elsewhere[i], self.row_tokens(i)) for i in sorted(self._elsewhere)]
+        with tqdm(total=len(rows), desc="perturbation: other contexts", unit="row", disable=not progress) as bar:
+            self.measured.run(rows, self.subject, self.layer, done=bar.update)
+        self._elsewhere.clear()
+        bos = [] if self.subject.bos is None else [self.subject.bos]
+        self.measured.run([(self._alone, np.array(bos, np.int64))], self.subject, self.layer)
 
     def _traits(self, neurons: Mapping[int, Sequence[Example]]) -> dict[int, CommonTraits]:
         """What each neuron's words have in common; the neighbours of all words are looked up here, in one batch."""
@@ -115,16 +136,17 @@ class LayerRun:
         self.finder.look_up(w for own in words.values() for w in own[: self.finder.config.examples])
         return dict(zip(words, self.finder.common_traits(list(words.values())), strict=True))
 
-    def _run_row(
+    def _substitutes_of_row(
         self,
         index: int,
+        row: Integer[np.ndarray, "pos"],
         examples: Sequence[tuple[int, Example]],
         traits: Mapping[int, CommonTraits],
         *,
         lowest: Callable[[Example], bool],
-        repeated: Callable[[float, float], None],
-    ) -> None:
-        row, vocabulary = self.row_tokens(index), self.subject.vocabulary
+    ) -> tuple[list[int], list[tuple[float, int]]]:
+        """The numbers of a row's substitutes; the stored activation and the number of each original among them."""
+        vocabulary = self.subject.vocabulary
         places: dict[int, list[Substitute]] = {}
         numbers: list[int] = []
         originals: list[tuple[float, int]] = []
@@ -142,9 +164,7 @@ class LayerRun:
                 )
             if self.finder.config.contexts:
                 self._add_other_contexts(neuron, example, word, places[word.start][0], lowest=lowest(example))
-        self.measured.run(numbers, row, self.subject, self.layer)
-        for stored, number in originals:
-            repeated(stored, self.measured.activation[number])
+        return numbers, originals
 
     def _add_other_contexts(
         self, neuron: int, example: Example, word: Word, original: Substitute, *, lowest: bool

@@ -8,7 +8,7 @@ Cost: 24 bytes x neurons x examples x substitutes (50,000 x 10 x 25: 300 MB); `R
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,7 +24,7 @@ BRANCHES = 2048
 
 @runtime_checkable
 class BranchActivations(Protocol):
-    """Activations of branches; see `neurolocal.subject.packed.BranchActivations`."""
+    """Activations of branches; see `neurolocal.subject.branches.BranchActivations`."""
 
     @property
     def largest(self) -> Float32[np.ndarray, "branch"]:
@@ -51,10 +51,10 @@ class BranchSubject(Encoder, Protocol):
         """The id that begins a row."""
         ...
 
-    def activations(
-        self, row: Any, branches: Mapping[int, Sequence[tuple[int, Sequence[int], int]]]
-    ) -> Mapping[int, Any]:
-        """By layer, the `BranchActivations` of the branches, each (position, token ids, neuron)."""
+    def activations_of_rows(
+        self, layer: int, rows: Sequence[tuple[Any, Sequence[tuple[int, Sequence[int], int]]]]
+    ) -> Iterator[tuple[int, Any]]:
+        """The number of a row, and the `BranchActivations` of its branches, each (position, token ids, neuron)."""
         ...
 
 
@@ -98,17 +98,35 @@ class Measurements:
         """Number of substitutes."""
         return len(self.neuron)
 
-    def run(self, numbers: Iterable[int], row: Integer[np.ndarray, "_"], subject: BranchSubject, layer: int) -> None:
-        """Run the substitutes of these numbers in one row, and store their activations."""
-        # By position and text, so that equal substitutes of several neurons are run in the same pass.
-        order = sorted(numbers, key=lambda i: (self.position[i], self.text[i]))
-        for begin in range(0, len(order), BRANCHES):
-            some = order[begin : begin + BRANCHES]
-            branches = [(self.position[i], self.tokens[self.text[i]], self.neuron[i]) for i in some]
-            activations: BranchActivations = subject.activations(row, {layer: branches})[layer]
+    def run(
+        self,
+        rows: Iterable[tuple[Iterable[int], Integer[np.ndarray, "_"]]],
+        subject: BranchSubject,
+        layer: int,
+        *,
+        done: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Run substitutes in their rows, and store their activations.
+
+        Args:
+            rows: the numbers of the substitutes of a row, and the row.
+            subject: what runs them.
+            layer: of the neurons.
+            done: called after each row.
+        """
+        parts: list[tuple[list[int], Any]] = []
+        for numbers, row in rows:
+            # By position and text, so that equal substitutes of several neurons are run in the same pass.
+            order = sorted(numbers, key=lambda i: (self.position[i], self.text[i]))
+            parts += [(order[begin : begin + BRANCHES], row) for begin in range(0, len(order), BRANCHES)]
+        branches = [
+            (row, [(self.position[i], self.tokens[self.text[i]], self.neuron[i]) for i in some]) for some, row in parts
+        ]
+        for part, activations in subject.activations_of_rows(layer, branches):
             largest, smallest = activations.largest, activations.smallest
-            for k, i in enumerate(some):
+            for k, i in enumerate(parts[part][0]):
                 self.activation[i] = smallest[k] if self.lowest[i] else largest[k]
+            done()
 
 
 class RelativeActivations:

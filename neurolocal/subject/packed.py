@@ -2,39 +2,37 @@
 
 A branch replaces a row from one position on: its tokens attend to the row's tokens before that position and to its own
 earlier tokens, to nothing else. The row's keys and values are computed once, up to the deepest layer read, and are used
-by every branch of every neuron; branches with the same tokens at the same position run once.
+by every branch of every neuron; branches with the same tokens at the same position run once. Rows with few branches
+share a pass.
 Invariant: equal to one plain forward pass a branch, to rounding. `Packed` compares the two on a short row before the
 first, and whenever a row and its branches together are longer than any before. For a model that ignores the mask or the
 positions (ALiBi, local attention inside the layer) it warns and runs plain batches from then on. Where a token is not
 routed to a neuron's expert, the neuron's activation is 0, since an expert that is not asked adds nothing; the extreme
 of a branch is over the tokens that are routed there, if any is.
-Cost: the tokens of prefix and branches, up to the layer read, in passes of at most `budget` tokens (the first has the
-prefix as well); memory for `prefix + budget` keys and values and one layer's activations of as many tokens. A pass
-uploads two small arrays, and the results of a row come back in one copy, so on a GPU its passes do not wait for each
-other. Where memory runs out the budget is halved, which one line says, and the row is run again.
+Cost: the tokens of prefix and branches, up to the layer read. A row with many branches has passes of at most `budget`
+tokens (the first has the prefix as well) and memory for `prefix + budget` keys and values; rows with fewer run together
+in passes of at most `together` tokens with padding, longest first. A pass uploads two small arrays, and its results
+come back in one copy. Where memory runs out the limit is halved, which one line says, and the pass is run again.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, Integer
-from torch import Tensor
+from jaxtyping import Int64
 
 from neurolocal.errors import first_line
 from neurolocal.records import Site
-from neurolocal.subject.batches import halved, out_of_memory, release, upload
+from neurolocal.subject.batches import halved, out_of_memory, release
+from neurolocal.subject.branches import Branch, BranchActivations, Plan, Row, Taken
 from neurolocal.subject.model import Subject
-from neurolocal.subject.routed import Activations, Routed
-from neurolocal.subject.rowcache import BranchPlace, RowCache, mask, side_by_side
+from neurolocal.subject.rowcache import BranchBatch, RowCache, mask, side_by_side
 from neurolocal.words import Vocabulary
-
-Branch: TypeAlias = tuple[int, Sequence[int], int]
-"""(position where it begins, its token ids, the neuron to read)."""
 
 AGREE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 8e-2}
 """Largest difference of packed and plain passes, relative to the largest activation compared."""
@@ -45,37 +43,13 @@ BUDGET = {"cpu": 256}
 DEVICE_BUDGET = 1024
 """The same on every other device, which needs more work at a time."""
 
+TOGETHER = {"cpu": 1024}
+"""Tokens of a pass that several rows share, padding included, by type of device."""
+
+DEVICE_TOGETHER = 16_384
+"""The same on every other device."""
+
 log = logging.getLogger(__name__)
-
-
-class BranchActivations(NamedTuple):
-    """One neuron's activations over the tokens of each branch, all branches joined."""
-
-    flat: Float32[np.ndarray, "token"]
-    """Ordered by branch, then token."""
-    start: Int64[np.ndarray, "branch"]
-    """Where each branch begins in `flat`."""
-    routed: Bool[np.ndarray, "token"] | None = None
-    """Whether each token was routed to the neuron's expert; None: all were."""
-
-    @property
-    def largest(self) -> Float32[np.ndarray, "branch"]:
-        """The largest over each branch's own tokens."""
-        return self._extreme(np.maximum, np.float32(-np.inf))
-
-    @property
-    def smallest(self) -> Float32[np.ndarray, "branch"]:
-        """The smallest over each branch's own tokens."""
-        return self._extreme(np.minimum, np.float32(np.inf))
-
-    def _extreme(self, of: np.ufunc, least: np.float32) -> Float32[np.ndarray, "branch"]:
-        """Over the tokens that were routed to the neuron's expert; 0 where none was."""
-        if not len(self.start):
-            return self.flat
-        if self.routed is None:
-            return of.reduceat(self.flat, self.start)
-        there = np.logical_or.reduceat(self.routed, self.start)
-        return np.where(there, of.reduceat(np.where(self.routed, self.flat, least), self.start), np.float32(0))
 
 
 class Packed:
@@ -92,6 +66,8 @@ class Packed:
         """
         self.subject = subject
         self.budget: int = budget or BUDGET.get(subject.device.type, DEVICE_BUDGET)
+        self.together = TOGETHER.get(subject.device.type, DEVICE_TOGETHER)
+        """Tokens of a pass that several rows share, at most. Halved where memory runs out."""
         self.site: Site = site
         self.packs = True
         """False once the model was found to ignore masks or positions: plain batches are run."""
@@ -129,9 +105,7 @@ class Packed:
         """The tokenizer's own text of one id, as TransformerLens's `to_str_tokens` gives it."""
         return self.subject.tokenizer.decode([token])
 
-    def activations(
-        self, row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Branch]]
-    ) -> dict[int, BranchActivations]:
+    def activations(self, row: Row, branches: Mapping[int, Sequence[Branch]]) -> dict[int, BranchActivations]:
         """Activations of each branch's neuron over its own tokens.
 
         Args:
@@ -150,61 +124,146 @@ class Packed:
                 if not out_of_memory(error):
                     raise
                 failed = first_line(error)
-            name = self.subject.name
-            self.budget = halved(self.budget, failed, doing=f"replacing words on {name}", unit="tokens")
-            release()
+            self.budget = self._halved(self.budget, failed)
 
-    def _activations(
-        self, row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Branch]]
-    ) -> dict[int, BranchActivations]:
-        plans = {layer: _Plan(found) for layer, found in branches.items() if found}
-        if self.packs and plans:
-            try:
-                self._try()
-                if self.packs:
-                    self._run_packed(row, plans)
-                    self._compare(row, plans)
-            except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
-                if self._compared or out_of_memory(error):
-                    raise
-                self._give_up(f"{type(error).__name__}: {first_line(error)}")
+    def activations_of_rows(
+        self, layer: int, rows: Sequence[tuple[Row, Sequence[Branch]]]
+    ) -> Iterator[tuple[int, BranchActivations]]:
+        """The same for the branches of many rows at one layer, several rows a pass.
+
+        Args:
+            layer: which.
+            rows: token ids, and branches, of each.
+
+        Yields:
+            The number of a row and its branches' activations, rows that share a pass one after another.
+
+        Raises:
+            ValueError: as `activations`.
+            SubjectError: as `activations`.
+        """
+        for row, branches in rows:
+            _check(row, {layer: branches}, self.n_ctx)
+        lines = [_Line(i, row, Plan(branches)) for i, (row, branches) in enumerate(rows)]
+        lines.sort(key=lambda line: line.length)
+        while lines:
+            n = 1
+            while n < len(lines) and self._share_a_pass(lines[-n - 1 :]):
+                n += 1
+            some = lines[-n:]
+            if n == 1:
+                yield some[0].number, self.activations(some[0].row, {layer: some[0].plan.branches})[layer]
+            elif self._run_together(layer, some):
+                yield from ((line.number, line.plan.result()) for line in some)
+            else:
+                continue  # from now on fewer rows share a pass
+            del lines[-n:]
+
+    def _share_a_pass(self, lines: Sequence[_Line]) -> bool:
+        """Whether lines, the longest last, are few enough for one pass."""
+        if not self.packs or any(not 0 < line.plan.n_tokens <= self.budget for line in lines):
+            return False
+        return len(lines) * lines[-1].length <= self.together
+
+    def _run_together(self, layer: int, lines: Sequence[_Line]) -> bool:
+        """Run the branches of several rows in one pass; whether that succeeded."""
+        longest = lines[-1]
+        try:
+            return self._packed(
+                lambda: self._one_pass(layer, lines),
+                lambda: self._compare(longest.row, {layer: longest.plan}),
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            failed = first_line(error)
+        self.together = self._halved(self.together, failed)
+        return False
+
+    def _halved(self, n: int, failed: str) -> int:
+        half = halved(n, failed, doing=f"replacing words on {self.subject.name}", unit="tokens")
+        release()
+        return half
+
+    def _packed(self, run: Callable[[], None], compare: Callable[[], None]) -> bool:
+        """Run branches side by side, and compare; whether the model can. Before the first row that is tried out."""
         if not self.packs:
-            plans = {layer: _Plan(plan.branches) for layer, plan in plans.items()}  # nothing of a pass that failed
+            return False
+        try:
+            self._try()
+            if self.packs:
+                run()
+                compare()
+        except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
+            if self._compared or out_of_memory(error):
+                raise
+            self._give_up(f"{type(error).__name__}: {first_line(error)}")
+        return self.packs
+
+    def _activations(self, row: Row, branches: Mapping[int, Sequence[Branch]]) -> dict[int, BranchActivations]:
+        plans = {layer: Plan(found) for layer, found in branches.items() if found}
+        if plans and not self._packed(lambda: self._run_packed(row, plans), lambda: self._compare(row, plans)):
+            plans = {layer: Plan(plan.branches) for layer, plan in plans.items()}  # nothing of a pass that failed
             for layer, plan in plans.items():
                 self._run_plain(row, layer, plan)
         nothing = BranchActivations(np.empty(0, np.float32), np.empty(0, np.int64))
         return {layer: plans[layer].result() if layer in plans else nothing for layer in branches}
 
-    def _run_packed(self, row: Integer[np.ndarray, "pos"], plans: Mapping[int, _Plan]) -> None:
-        prefix = max(place[0] for plan in plans.values() for place in plan.places)
+    def _run_packed(self, row: Row, plans: Mapping[int, Plan]) -> None:
+        prefix = max(plan.prefix for plan in plans.values())
         longest = max(len(place[1]) for plan in plans.values() for place in plan.places)
-        known = torch.from_numpy(np.ascontiguousarray(row[:prefix], np.int64))
         cache = RowCache(prefix, room=max(self.budget, longest))
-        first = True
+        first, taken = True, {layer: Taken() for layer in plans}
         for layer in sorted(plans, reverse=True):  # the first pass fills the cache, so it must be the deepest
             plan = plans[layer]
             for chosen in plan.chunks(self.budget):
-                places = [plan.places[i] for i in chosen]
-                beside = side_by_side(places, known, first=first, device=self.subject.device)
+                beside = side_by_side([(_ids(row[:prefix]), [plan.places[i] for i in chosen])], self.subject.device)
                 skip = prefix if first else 0
-                at = np.arange(skip, len(beside.tokens))
-                self.subject.read(
-                    beside.tokens[None],
-                    {layer: lambda x, plan=plan, chosen=chosen, at=at: plan.take(chosen, x, at)},
-                    sites=(self.site,),
-                    routed=True,
-                    position_ids=beside.position[None],
-                    attention_mask=mask(self.subject, beside),
+                at = np.arange(skip, skip + sum(len(plan.places[i][1]) for i in chosen))
+                self._read(
+                    beside if first else beside.without_prefix(prefix),
+                    layer,
+                    lambda x, part=(plan, chosen, at), own=taken[layer]: own.take([part], x),
                     past_key_values=cache,
                     use_cache=True,
                 )
                 first = False
-        for plan in plans.values():
-            plan.receive()
+        for one in taken.values():
+            one.receive()
 
-    def _run_plain(self, row: Integer[np.ndarray, "pos"], layer: int, plan: _Plan) -> None:
+    def _one_pass(self, layer: int, lines: Sequence[_Line]) -> None:
+        """Rows whose branches fit into one pass each, all of them in the same pass."""
+        orders = [line.plan.chunks(self.budget)[0] for line in lines]
+        beside = side_by_side(
+            [
+                (_ids(line.row[: line.plan.prefix]), [line.plan.places[i] for i in own])
+                for line, own in zip(lines, orders, strict=True)
+            ],
+            self.subject.device,
+        )
+        width, taken = beside.tokens.shape[1], Taken()
+        parts = [
+            (line.plan, own, n * width + np.arange(line.plan.prefix, line.length))
+            for n, (line, own) in enumerate(zip(lines, orders, strict=True))
+        ]
+        self._read(beside, layer, lambda x: taken.take(parts, x))
+        taken.receive()
+
+    def _read(self, beside: BranchBatch, layer: int, reader: Callable[[Any], None], **cache: Any) -> None:
+        self.subject.read(
+            beside.tokens,
+            {layer: reader},
+            sites=(self.site,),
+            routed=True,
+            position_ids=beside.position,
+            attention_mask=mask(self.subject, beside),
+            **cache,
+        )
+
+    def _run_plain(self, row: Row, layer: int, plan: Plan) -> None:
         """Every place with its own prefix, in batches of at most `budget` tokens, padded behind (causal: unseen)."""
         order = sorted(range(len(plan.places)), key=lambda i: plan.places[i][0] + len(plan.places[i][1]))
+        taken = Taken()
         while order:
             longest = plan.places[order[-1]][0] + len(plan.places[order[-1]][1])
             size = max(1, self.budget // longest)
@@ -217,9 +276,12 @@ class Packed:
             begins = [(n * longest + plan.places[i][0], len(plan.places[i][1])) for n, i in enumerate(chosen)]
             at = np.concatenate([np.arange(begin, begin + width) for begin, width in begins])
             self.subject.read(
-                tokens, {layer: lambda x, c=chosen, at=at: plan.take(c, x, at)}, sites=(self.site,), routed=True
+                tokens,
+                {layer: lambda x, part=(plan, chosen, at): taken.take([part], x)},
+                sites=(self.site,),
+                routed=True,
             )
-        plan.receive()
+        taken.receive()
 
     def _try(self) -> None:
         """Once, before the first row: branches at several positions of a short row, all of them run plainly too.
@@ -235,7 +297,7 @@ class Packed:
         neurons = range(0, self.subject.d_mlp[layer], max(1, self.subject.d_mlp[layer] // 16))
         places = [(at, [int(ids[-at]), int(ids[-at - 1])]) for at in (2, 7, 12)]
         branches = [(at, own, neuron) for at, own in places for neuron in neurons]
-        packed, plain = _Plan(branches), _Plan(branches)
+        packed, plain = Plan(branches), Plan(branches)
         self._run_packed(ids, {layer: packed})
         self._run_plain(ids, layer, plain)
         found, true = packed.result().flat, plain.result().flat
@@ -246,14 +308,14 @@ class Packed:
         if difference > AGREE.get(self.subject.dtype, 1e-3):
             self._give_up(f"packed and plain passes differ by {difference:.1e} of the largest activation")
 
-    def _compare(self, row: Integer[np.ndarray, "pos"], plans: Mapping[int, _Plan]) -> None:
+    def _compare(self, row: Row, plans: Mapping[int, Plan]) -> None:
         """Run the last branch of the longest pass plainly, if no pass before was that long."""
         layer, plan = max(plans.items(), key=lambda item: (item[0], len(item[1].places)))
-        length = max(p for plan in plans.values() for p, _ in plan.places) + min(self.budget, plan.n_tokens)
+        length = max(plan.prefix for plan in plans.values()) + min(self.budget, plan.n_tokens)
         if length <= self._compared:
             return
         last = plan.chunks(self.budget)[0][-1]
-        few = _Plan([b for b, place in zip(plan.branches, plan.place_of, strict=True) if place == last])
+        few = Plan([b for b, place in zip(plan.branches, plan.place_of, strict=True) if place == last])
         self._run_plain(row, layer, few)
         seen = np.concatenate([plan.values[b] for b in np.flatnonzero(plan.place_of == last)])
         true = few.result().flat
@@ -272,82 +334,25 @@ class Packed:
         log.warning("%s cannot run branches side by side (%s); plain batches instead", self.subject.name, reason)
 
 
-class _Plan:
-    """The distinct branches of a layer, and the activations received so far."""
+@dataclass(frozen=True)
+class _Line:
+    """A row of a pass that several share."""
 
-    def __init__(self, branches: Sequence[Branch]) -> None:
-        self.branches = branches
-        known: dict[BranchPlace, int] = {}
-        self.place_of = np.array([known.setdefault((b[0], tuple(b[1])), len(known)) for b in branches])
-        self.places = list(known)
-        self.n_tokens = sum(len(tokens) for _, tokens in self.places)
-        self.values: list[Float32[np.ndarray, "token"]] = [np.empty(0, np.float32)] * len(branches)
-        self.routed: list[Bool[np.ndarray, "token"]] | None = None
-        self._waiting: list[tuple[list[int], list[int], Tensor]] = []
-        self._asked: list[list[int]] = [[] for _ in self.places]
-        for b, place in enumerate(self.place_of):
-            self._asked[place].append(b)
+    number: int
+    row: Row
+    plan: Plan
 
-    def chunks(self, budget: int) -> list[list[int]]:
-        """Places by position, cut so that no chunk has more tokens than the budget."""
-        chunks: list[list[int]] = []
-        room = 0
-        for i in sorted(range(len(self.places)), key=lambda i: self.places[i][0]):
-            room -= len(self.places[i][1])
-            if room < 0:
-                chunks.append([])
-                room = budget - len(self.places[i][1])
-            chunks[-1].append(i)
-        return chunks
-
-    def take(self, chosen: Sequence[int], x: Activations, tokens: Int64[np.ndarray, "token"]) -> None:
-        """Keep the activations of the neurons that the branches at the chosen places read, on their device.
-
-        Args:
-            chosen: indices of places, in the order of their tokens in `tokens`.
-            x: activations of the pass.
-            tokens: where the tokens of the places are in the flattened (batch, pos).
-        """
-        slots, neurons, sizes, asked = [], [], [], []
-        slot = 0
-        for i in chosen:
-            width = len(self.places[i][1])
-            for b in self._asked[i]:
-                slots.extend(range(slot, slot + width))
-                neurons.extend([self.branches[b][2]] * width)
-                sizes.append(width)
-                asked.append(b)
-            slot += width
-        whole = x.x if isinstance(x, Routed) else x
-        token, neuron = upload(np.stack([tokens[slots], np.array(neurons)]), whole.device)
-        if isinstance(x, Routed):
-            found = torch.stack([x.at(token, neuron).float(), x.has(token, neuron).float()])
-        else:
-            found = whole.flatten(0, 1)[token, neuron].float()[None]
-        self._waiting.append((asked, sizes, found))
-
-    def receive(self) -> None:
-        """Copy to the host what was taken, all of it together."""
-        if not self._waiting:
-            return
-        asked = [b for own, _, _ in self._waiting for b in own]
-        ends = np.cumsum([size for _, sizes, _ in self._waiting for size in sizes])[:-1]
-        found, *there = torch.cat([own for _, _, own in self._waiting], dim=1).cpu().numpy()
-        for b, values in zip(asked, np.split(found, ends), strict=True):
-            self.values[b] = values
-        if there:
-            self.routed = [np.empty(0, bool)] * len(self.branches)
-            for b, values in zip(asked, np.split(there[0] > 0, ends), strict=True):
-                self.routed[b] = values
-        self._waiting.clear()
-
-    def result(self) -> BranchActivations:
-        sizes = [len(v) for v in self.values]
-        routed = None if self.routed is None else np.concatenate(self.routed)
-        return BranchActivations(np.concatenate(self.values), np.cumsum([0, *sizes[:-1]]), routed)
+    @property
+    def length(self) -> int:
+        """Its tokens: the prefix and the branches."""
+        return self.plan.prefix + self.plan.n_tokens
 
 
-def _check(row: Integer[np.ndarray, "pos"], branches: Mapping[int, Sequence[Branch]], n_ctx: int | None) -> None:
+def _ids(row: Row) -> Int64[np.ndarray, "pos"]:
+    return np.ascontiguousarray(row, np.int64)
+
+
+def _check(row: Row, branches: Mapping[int, Sequence[Branch]], n_ctx: int | None) -> None:
     for layer, found in branches.items():
         for position, tokens, neuron in found:
             if not tokens or not 0 <= position <= len(row) or (n_ctx is not None and position + len(tokens) > n_ctx):

@@ -1,27 +1,29 @@
 """A row's keys and values, reused by many passes of branches, and the attention mask of these passes.
 
-Invariant: the first pass has the prefix, and every pass writes the keys and values of its branches after it, where the
-next pass overwrites them; the prefix is never copied or cut. transformers (5.23, `masking_utils`) passes a 4-D mask on
-unchanged, and takes a mapping of masks by kind of layer where a model has several kinds.
-Cost: a buffer of (prefix + room) keys and values a layer; a mask of tokens x (prefix + tokens).
+Invariant: the first pass of a row has the prefix, and every pass writes the keys and values of its branches after it,
+where the next pass overwrites them; the prefix is never copied or cut. transformers (5.23, `masking_utils`) passes a
+4-D mask on unchanged, and takes a mapping of masks by kind of layer where a model has several kinds.
+Rows whose branches fit into one pass need no buffer and run together, a line of the batch each.
+Cost: a buffer of (prefix + room) keys and values a layer; a mask of (prefix + tokens) squared a line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Int64
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from neurolocal.subject.batches import upload
+from neurolocal.subject.branches import BranchPlace
 from neurolocal.subject.model import Subject
 
-BranchPlace: TypeAlias = tuple[int, tuple[int, ...]]
-"""(position where a branch begins, its token ids)."""
+PREFIX, PADDING = -1, -2
+"""In place of a branch's number."""
 
 
 class _RowLayer(DynamicLayer):
@@ -66,46 +68,57 @@ class RowCache(Cache):
 
 
 class BranchBatch(NamedTuple):
-    """The tokens of one pass. Its keys are those of the prefix, then those of the branches."""
+    """The tokens of one pass, a line a row: its prefix, then its branches, then padding."""
 
-    tokens: Int[Tensor, "token"]
-    """Ids, branch after branch; in a row's first pass, the prefix before them."""
-    position: Int[Tensor, "token"]
-    """Position of each in its row."""
-    sees: Bool[Tensor, "token key"]
-    """The keys that each token attends to: the row before its branch, and its branch up to itself."""
-    distance: Int[Tensor, "token key"]
+    tokens: Int[Tensor, "line token"]
+    """Ids."""
+    position: Int[Tensor, "line token"]
+    """Position of each in its row; 0 for padding."""
+    sees: Bool[Tensor, "line token key"]
+    """The keys that each token attends to: the row before its branch, and its branch up to itself. A key a token of the
+    line, also where the prefix itself does not run again."""
+    distance: Int[Tensor, "line token key"]
     """Positions between the two."""
+
+    def without_prefix(self, n: int) -> BranchBatch:
+        """The same pass where the keys and values of the first n tokens are in the cache already."""
+        return BranchBatch(self.tokens[:, n:], self.position[:, n:], self.sees[:, n:], self.distance[:, n:])
 
 
 def side_by_side(
-    places: Sequence[BranchPlace], prefix: Int[Tensor, "prefix"], *, first: bool, device: torch.device
+    lines: Sequence[tuple[Int64[np.ndarray, "_"], Sequence[BranchPlace]]], device: torch.device
 ) -> BranchBatch:
-    """Put the branches of one pass after a prefix.
+    """Put the branches of one or several rows behind their prefixes.
 
     Args:
-        places: the branches.
-        prefix: the row's ids before the last branch's position.
-        first: whether the prefix is not in the cache yet and runs in the same pass. A pass of few tokens costs as much
-            as reading the weights, so this saves one for every row.
+        lines: of each row the ids before its last branch's position, and its branches.
         device: where the model is.
     """
-    n, widths = len(prefix), np.array([len(own) for _, own in places])
-    ids = np.array([t for _, own in places for t in own])
-    begins, numbers = np.array([p for p, _ in places]), np.arange(len(places))
+    longest = max(len(prefix) + sum(len(own) for _, own in places) for prefix, places in lines)
+    columns = np.zeros((4, len(lines), longest), np.int64)
+    for i, (prefix, places) in enumerate(lines):
+        columns[:, i] = _line(prefix, places, longest)
+    tokens, position, start, branch = upload(columns, device)
+    distance = position[:, :, None] - position[:, None]
+    in_prefix = (branch == PREFIX)[:, None] & (position[:, None] < start[:, :, None])
+    in_branch = (branch[:, :, None] == branch[:, None]) & (branch >= 0)[:, None] & (distance >= 0)
+    itself = torch.eye(longest, dtype=torch.bool, device=tokens.device)  # a row of a mask without any key is undefined
+    return BranchBatch(tokens, position, in_prefix | in_branch | itself, distance)
+
+
+def _line(
+    prefix: Int64[np.ndarray, "prefix"], places: Sequence[BranchPlace], longest: int
+) -> Int64[np.ndarray, "4 token"]:
+    """Ids, positions, first position that is not seen of the prefix, and number of the branch of a line's tokens."""
+    n, widths = len(prefix), np.array([len(own) for _, own in places], np.int64)
+    ids = np.array([t for _, own in places for t in own], np.int64)
+    begins = np.repeat(np.array([p for p, _ in places], np.int64), widths)
     within = np.arange(len(ids)) - np.repeat(np.cumsum(widths) - widths, widths)
-    columns = np.stack([ids, np.repeat(begins, widths), np.repeat(numbers, widths), within]).astype(np.int64)
-    tokens, starts, branch, within = upload(columns, device)
-    position = starts + within
-    row = torch.arange(n, device=device)
-    own = (branch[:, None] == branch[None]) & (within[:, None] >= within[None])
-    sees = torch.cat([row[None] < starts[:, None], own], dim=1)
-    keys = torch.cat([row, position])
-    if first:
-        causal = torch.nn.functional.pad(row[:, None] >= row[None], (0, len(tokens)))
-        tokens, position = torch.cat([upload(prefix, device), tokens]), keys
-        sees = torch.cat([causal, sees])
-    return BranchBatch(tokens, position, sees, position[:, None] - keys[None])
+    found = np.zeros((4, longest), np.int64)
+    found[3] = PADDING
+    found[:, :n] = prefix, np.arange(n), np.arange(1, n + 1), np.full(n, PREFIX)
+    found[:, n : n + len(ids)] = ids, begins + within, begins, np.repeat(np.arange(len(places)), widths)
+    return found
 
 
 def mask(subject: Subject, beside: BranchBatch) -> Any:
@@ -123,6 +136,6 @@ def mask(subject: Subject, beside: BranchBatch) -> Any:
     return near if kinds == {"sliding_attention"} else {"full_attention": full, "sliding_attention": near}
 
 
-def _additive(sees: Bool[Tensor, "token key"], dtype: torch.dtype) -> Tensor:
+def _additive(sees: Bool[Tensor, "line token key"], dtype: torch.dtype) -> Tensor:
     hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=sees.device)
-    return torch.where(sees, torch.zeros((), dtype=dtype, device=sees.device), hidden)[None, None]
+    return torch.where(sees, torch.zeros((), dtype=dtype, device=sees.device), hidden)[:, None]

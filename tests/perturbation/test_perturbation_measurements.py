@@ -77,18 +77,18 @@ class Recorder:
     def encode_exactly(self, text: str) -> None:
         return None
 
-    def activations(self, row, branches):
-        ((layer, some),) = branches.items()
-        self.passes.append(list(some))
-        values = np.array([neuron for _, _, neuron in some], np.float32)
-        return {layer: SimpleNamespace(largest=values, smallest=-values)}
+    def activations_of_rows(self, layer, rows):
+        for i, (_, some) in reversed(list(enumerate(rows))):  # any order
+            self.passes.insert(0, list(some))
+            values = np.array([neuron for _, _, neuron in some], np.float32)
+            yield i, SimpleNamespace(largest=values, smallest=-values)
 
 
 def test_equal_substitutes_are_run_side_by_side_and_each_gets_its_own_activation(monkeypatch) -> None:
     monkeypatch.setattr("neurolocal.perturbation.measurements.BRANCHES", 4)
     measured = measured_of([(n, 0, kind, 0.0, n % 2 == 1) for n in range(5) for kind in ("control", "neighbour")])
     subject = Recorder()
-    measured.run(range(10), np.arange(3), subject, 7)
+    measured.run([(range(10), np.arange(3))], subject, 7)
     assert [len(one) for one in subject.passes] == [4, 4, 2]
     assert [tokens for one in subject.passes for _, tokens, _ in one] == [(1,)] * 10
     assert [n for one in subject.passes for *_, n in one] == [*range(5), *range(5)], "grouped by text"

@@ -124,6 +124,61 @@ def test_a_branch_longer_than_the_budget_has_a_pass_of_its_own(rng: np.random.Ge
     assert np.allclose(found.flat, true, rtol=0, atol=1e-4 * np.abs(true).max())
 
 
+def some_rows(rng: np.random.Generator, n: int = 9) -> list:
+    """Rows of several lengths with few and many branches, and one without any."""
+    rows = [rng.integers(0, VOCAB, int(rng.integers(3, 40))) for _ in range(n)]
+    return [(row, random_branches(rng, row, D_MLP, int(rng.choice([0, 1, 3, 30])))) for row in rows]
+
+
+@pytest.mark.parametrize("kind", ["Llama", "GPT2", "Gemma2", "Bloom"])
+def test_rows_that_share_a_pass_equal_one_call_a_branch(kind: str, rng: np.random.Generator) -> None:
+    subject = tiny(kind, seed=int(rng.integers(2**31)))
+    packed = Packed(subject, budget=16)
+    packed.together = 120
+    rows = [*some_rows(rng), (rng.integers(0, VOCAB, 7), [])]
+    found = dict(packed.activations_of_rows(1, rows))
+    assert packed.packs is (kind != "Bloom")
+    assert sorted(found) == list(range(len(rows)))
+    for i, (row, branches) in enumerate(rows):
+        true = np.concatenate([np.empty(0), *one_by_one(subject, row, 1, branches)])
+        assert np.allclose(found[i].flat, true, rtol=0, atol=1e-4 * np.abs(true).max(initial=1e-9))
+
+
+def test_rows_with_few_branches_share_passes_of_limited_size(monkeypatch, rng: np.random.Generator) -> None:
+    subject = tiny("Llama")
+    packed, read = Packed(subject, budget=64), subject.read
+    packed.together = 200
+    rows = [(rng.integers(0, VOCAB, 30), [(int(rng.integers(25, 30)), (3, 4), 5)]) for _ in range(40)]
+    list(packed.activations_of_rows(2, rows[:2]))  # tried, and compared with plain passes
+    shapes = []
+    monkeypatch.setattr(subject, "read", lambda tokens, *a, **k: (shapes.append(tokens.shape), read(tokens, *a, **k)))
+    list(packed.activations_of_rows(2, rows))
+    several = [shape for shape in shapes if shape[0] > 1]
+    assert max(shape.numel() for shape in shapes) <= 200
+    assert sum(shape[0] for shape in several) >= 38
+    assert len(several) <= 7
+
+
+def test_rows_that_do_not_fit_together_share_smaller_passes(monkeypatch, caplog, rng: np.random.Generator) -> None:
+    subject = tiny("Llama")
+    rows = [(rng.integers(0, VOCAB, 20), [(int(rng.integers(15, 20)), (3,), 5)]) for _ in range(20)]
+    true = dict(Packed(subject).activations_of_rows(1, rows))
+    packed, read = Packed(subject), subject.read
+
+    def small(tokens: torch.Tensor, *args: object, **more: object) -> None:
+        if tokens.numel() > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        read(tokens, *args, **more)
+
+    monkeypatch.setattr(subject, "read", small)
+    with caplog.at_level(logging.WARNING):
+        found = dict(packed.activations_of_rows(1, rows))
+    assert packed.packs
+    assert packed.together == 64
+    assert "out of memory with 1,024 tokens a pass; going on with 512" in caplog.text
+    assert all(np.allclose(found[i].flat, true[i].flat, rtol=0, atol=1e-5) for i in true)
+
+
 def test_half_precision_is_close(rng: np.random.Generator) -> None:
     subject = tiny("Llama")
     subject.model.to(torch.bfloat16)

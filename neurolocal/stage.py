@@ -62,7 +62,10 @@ class Stage:
     wanted: Callable[[Workspace, Any], bool] = field(default=lambda workspace, config: True)
     """Whether a whole run includes the stage with these settings."""
     llm: bool = False
-    """Whether it asks the LLM. A whole run writes its reports before the first such stage, as well as at the end."""
+    """Whether it asks the LLM."""
+    slow: bool = False
+    """Whether it takes minutes. A whole run writes its reports before such a stage and before the first one that asks
+    the LLM, as well as at the end."""
 
 
 def with_indices(table: Any, neurons: Int64[np.ndarray, "neuron"]) -> Any:

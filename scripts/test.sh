@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Lint, types, and all tests, fast ones first. Arguments go to pytest instead (then nothing else is run).
 set -euo pipefail
+# Compiled modules are kept: where PYTHONDONTWRITEBYTECODE is set, each start compiles all of them again, 10 s or more.
+unset PYTHONDONTWRITEBYTECODE
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/install.sh dev
 export PATH="$PWD/.venv/bin:$PATH"

@@ -86,4 +86,4 @@ def screened(workspace: Workspace, layer: int, side: Side, config: PerturbationC
     return sorted(int(i) for i in coherent.neuron[best])
 
 
-STAGE = Stage("perturbation", PerturbationConfig, revision=2, inputs=inputs, work=work)
+STAGE = Stage("perturbation", PerturbationConfig, revision=2, inputs=inputs, work=work, slow=True)

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,7 +128,7 @@ def _there(path: Path, doing: str) -> Path:
 def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: str | None = None) -> None:
     """Do every stage, then print the ranked table, the paths and the times.
 
-    What an LLM makes comes last and takes longest, so the reports are also written before it is asked.
+    The reports are also written before each stage that takes long, with the verdicts that can be given by then.
 
     Args:
         run: what to do.
@@ -148,15 +148,14 @@ def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: st
     with _timed(times, "collect"):
         if not _collect(run, say):
             raise NeurolocalError("stopped while collecting; the same command resumes it")
-    first_llm = next((stage for stage in stages if stage.llm), None)
+    slow = [stage for stage in stages if stage.slow or (stage.llm and run.llm is not None)]
+    slow = [stage for stage in slow if not (stage.llm and any(earlier.llm for earlier in slow[: slow.index(stage)]))]
     for stage in stages:
         if not stage.wanted(workspace, run.config(stage)):
             continue
-        waits = stage is first_llm and workspace.llm is not None
-        if waits and _has_not_run(stage, workspace) and not _page_is_current(run):
-            with _timed(times, "first report"):
-                _report(run, limit, say)
-            say(f"the page can be opened now; {stage.name} follows")
+        if stage in slow and _has_not_run(stage, workspace) and not _page_is_current(run):
+            with _timed(times, f"report before {stage.name}"):
+                _early_report(run, workspace, stages[stages.index(stage) :], limit=limit)
         with _timed(times, stage.name):
             workspace = _run_with_or_without_llm(stage, workspace, run.config(stage), needs_llm=needs_llm)
     with _timed(times, "report"):
@@ -245,7 +244,17 @@ def _page_is_current(run: Run) -> bool:
     return run.page.is_file() and run.page.stat().st_mtime >= run.store.stat().st_mtime
 
 
-def _report(run: Run, limit: int, say: Say) -> None:
+def _early_report(run: Run, workspace: Workspace, following: Sequence[Stage], *, limit: int) -> None:
+    """Write the reports before the stages that follow. Verdicts rank the neurons, so those are given first."""
+    verdict = next((stage for stage in following if stage.name == "verdict"), None)
+    if verdict is not None and _has_not_run(verdict, workspace):
+        run_stage(verdict, workspace, run.config(verdict))
+    _report(run, limit if verdict is None else None, workspace.say)
+    workspace.say(f"the page can be opened now; {following[0].name} follows")
+
+
+def _report(run: Run, limit: int | None, say: Say) -> None:
+    """Write the reports, and print so many neurons a layer; None prints no table."""
     from neurolocal import report
     from neurolocal.store import Store
 
@@ -255,8 +264,9 @@ def _report(run: Run, limit: int, say: Say) -> None:
         report.write_json(store, rows, path=run.json)
         report.write_page(store, layers, path=run.page)
         sys.stderr.flush()
-        report.print_table(rows, out=sys.stdout, limit=limit)
-        sys.stdout.flush()
+        if limit is not None:
+            report.print_table(rows, out=sys.stdout, limit=limit)
+            sys.stdout.flush()
     say(f"\nstore   {run.store}\nreport  {run.json}\npage    {run.page}")
 
 

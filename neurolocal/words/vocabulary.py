@@ -69,7 +69,8 @@ class Vocabulary:
 
     def text(self, tokens: Iterable[int | np.integer]) -> str:
         """The text of the ids; incomplete characters become U+FFFD."""
-        return b"".join(self.tokens[int(t)] for t in tokens).decode("utf-8", "replace")
+        ids = tokens.tolist() if isinstance(tokens, np.ndarray) else map(int, tokens)
+        return b"".join([self.tokens[t] for t in ids]).decode("utf-8", "replace")
 
     def str_tokens(self, tokens: Iterable[int | np.integer]) -> list[str]:
         """The text of each id alone, as TransformerLens's `to_str_tokens`; parts of characters become U+FFFD."""

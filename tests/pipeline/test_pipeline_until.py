@@ -1,4 +1,4 @@
-"""The reports come before the LLM is asked, and a run can end after any stage."""
+"""The reports come before each stage that takes long, and a run can end after any stage."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from neurolocal.pipeline.run import Run, read_run, run_all
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.stage import Stage
 from neurolocal.store import Store
+
+RANKED, TESTED = {"verdict"}, {"perturbation", "verdict"}
+"""What has run before the words are replaced, and before the LLM is asked."""
 
 MODEL = Path(__file__).parents[1] / "store" / "golden_0_1_0" / "model"
 
@@ -38,7 +41,7 @@ def stages_at_each_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[set
 
     def watched(run: Run, *rest: object) -> None:
         with Store(run.store) as store:
-            found.append({name for name in ("verdict", "summary") if store.inputs(name, 1, "largest")})
+            found.append({name for name in ("perturbation", "verdict", "summary") if store.inputs(name, 1, "largest")})
         write(run, *rest)
 
     monkeypatch.setattr(runs, "_report", watched)
@@ -48,10 +51,11 @@ def stages_at_each_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[set
 def test_the_page_is_there_before_the_descriptions(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     reports, said = stages_at_each_report(run, monkeypatch), list[str]()
     run_whole(run, say=said.append)
-    assert reports == [{"verdict"}, {"verdict", "summary"}]
+    assert reports == [RANKED, TESTED, TESTED | {"summary"}]
+    assert "the page can be opened now; perturbation follows" in said
     assert "the page can be opened now; summary follows" in said
     run_whole(run)
-    assert len(reports) == 3  # nothing was missing: once, at the end
+    assert len(reports) == 4  # nothing was missing: once, at the end
 
 
 def test_a_run_ends_after_a_stage_and_goes_on_later(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,10 +69,16 @@ def test_a_run_ends_after_a_stage_and_goes_on_later(run: Run, monkeypatch: pytes
 
     monkeypatch.setattr(runs, "run_stage", as_with_an_llm)
     run_whole(run, until="verdict")
-    assert reports == [{"verdict"}]
+    assert reports == [RANKED, TESTED]
     assert run.page.is_file()
     run_whole(run)
-    assert reports == [{"verdict"}, {"verdict", "summary"}]  # the first page was current
+    assert reports == [RANKED, TESTED, TESTED | {"summary"}]  # the page was current when the LLM was to be asked
+
+
+def test_a_run_that_ends_before_the_verdict_gives_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = stages_at_each_report(run, monkeypatch)
+    run_whole(run, until="perturbation")
+    assert reports == [set(), {"perturbation"}]
 
 
 def test_an_unknown_stage_is_refused_before_anything_starts(run: Run) -> None:
@@ -77,7 +87,7 @@ def test_an_unknown_stage_is_refused_before_anything_starts(run: Run) -> None:
     assert not run.store.exists()
 
 
-def test_without_an_llm_there_is_one_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_llm_the_reports_wait_for_no_description(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     reports = stages_at_each_report(run, monkeypatch)
     run_whole(dataclasses.replace(run, llm=None))
-    assert reports == [{"verdict", "summary"}]
+    assert reports == [RANKED, TESTED | {"summary"}]

@@ -25,6 +25,7 @@ VERDICT_STYLES = {
     "context": "magenta",
     "dead": "dim",
     "unclear": "",
+    "untested": "dim",
 }
 """The style in which each verdict is printed."""
 

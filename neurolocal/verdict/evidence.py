@@ -56,6 +56,8 @@ class Evidence:
     """Share of other contexts in which the word keeps half."""
     asked: bool = False
     """Whether perturbation was run on the layer."""
+    listed: bool = False
+    """Whether it was run on the neuron, and not omitted by the screen."""
     expert: bool = False
     """Whether the neuron is one of an expert's."""
 
@@ -90,6 +92,7 @@ def gather(
             figures |= {"known": int(similarity.n_known[i]), "form": similarity.form[i]}
         if perturbation is not None and (i := of_perturbation.get(neuron)) is not None:
             figures |= {name: float(getattr(perturbation, column)[i]) for name, column in _OF_PERTURBATION.items()}
+            figures["listed"] = True
         figures |= {"asked": perturbation is not None, "expert": routed is not None}
         count = statistics.count if routed is None else int(routed[neuron])
         gathered.append(Evidence(words, count, int(finite[neuron]), float(magnitude[neuron]), **figures))

@@ -66,13 +66,14 @@ def coherence_alone(e: Evidence, config: VerdictConfig) -> str:
     return f"{_words(e)}, {_coherence(e)}; by similarity alone, perturbation has not been asked"
 
 
-def unclear(e: Evidence) -> str:
+def undecided(e: Evidence) -> str:
     """The figures there are, and what is missing."""
     if not e.finite:
         return f"activation NaN or infinite at all {e.count:,} positions"
     if not e.words:
         return "no examples"
-    why = "perturbation has no figures for it" if e.asked else "perturbation has not been asked"
+    omitted = "none of its words could be replaced" if e.listed else "omitted by the screen of perturbation"
+    why = omitted if e.asked else "perturbation has not been asked"
     return f"{_words(e)}, {_coherence(e)}" + (_and_reach(e) or f"; {why}")
 
 

@@ -19,7 +19,9 @@ the perturbation q counts and at least `config.near` of them keep half of the ac
 8. `concept`  Its words are coherent, and perturbation was not run on the layer. The reason says so.
 9. `concept`  Its words are coherent with z of `config.strong` or more, and near words do not hold: a closed list. A
               neuron without figures of perturbation (screened out, or no word that can be replaced) is not included.
-10. `unclear` All others. The reason says what is missing.
+10. `untested` There are no figures of perturbation: it was not run, the screen omitted the neuron, or no word of its
+              could be replaced.
+11. `unclear` All others: tested, and the evidence does not decide.
 
 Invariant: a neuron's verdict depends on its own evidence alone; a figure that is missing or NaN never counts as
 evidence. Cost: O(distinct peak words) a neuron.
@@ -53,7 +55,7 @@ def decide(e: Evidence, config: VerdictConfig) -> tuple[Verdict, str]:
     for rule in RULES:
         if rule.applies(e, config):
             return rule.verdict, rule.reason(e, config)
-    return "unclear", reasons.unclear(e)
+    return ("unclear" if e.tested or not e.finite else "untested"), reasons.undecided(e)
 
 
 def is_dead(e: Evidence, config: VerdictConfig) -> bool:

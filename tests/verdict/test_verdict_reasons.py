@@ -10,10 +10,10 @@ from neurolocal.verdict.evidence import Evidence
 
 def test_missing_evidence_is_named():
     assert one(DAYS)[:2] == (
-        "unclear",
+        "untested",
         "8 distinct words, coherence not measured; perturbation has not been asked",
     )
-    assert one({})[:2] == ("unclear", "no examples")
+    assert one({})[:2] == ("untested", "no examples")
     assert "coherence unknown (1 with a vector)" in one(DAYS, similarity([np.nan], [np.nan], n_known=[1]))[1]
 
 

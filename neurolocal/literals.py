@@ -30,7 +30,7 @@ CASES: tuple[Side, Side, Side, Side] = ("gate+_in+", "gate+_in-", "gate-_in+", "
 Place = tuple[Site, int]
 """A site and a layer."""
 
-Verdict = Literal["concept", "token", "form", "context", "dead", "unclear", "untested"]
+Verdict = Literal["concept", "grammar", "token", "form", "context", "dead", "unclear", "untested"]
 """What the evidence says a neuron stands for; see `neurolocal.verdict.rules`."""
 
-VERDICTS: tuple[Verdict, ...] = ("concept", "token", "form", "context", "dead", "unclear", "untested")
+VERDICTS: tuple[Verdict, ...] = ("concept", "grammar", "token", "form", "context", "dead", "unclear", "untested")

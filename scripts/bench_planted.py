@@ -176,7 +176,7 @@ MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {
     "phrases alone (mean vectors, z)": lambda f: f["similarity.phrase_z"],
     "phrases alone (Doc2Vec, z)": lambda f: f["similarity.document_z"],
 }
-VERDICTS = ("concept", "token", "form", "context", "unclear", "dead")
+VERDICTS = ("concept", "grammar", "token", "form", "context", "unclear", "untested", "dead")
 
 
 def show(args: argparse.Namespace, found: Sequence[Plant], stores: dict[str, Path]) -> None:
@@ -215,7 +215,7 @@ def figures(found: dict[tuple[int, int], dict[str, Any]], good: Sequence[Plant],
     for kind in ("concept", "random", "token", "form", "after", "pair"):
         print(f"  {kind:9s}" + "".join(f"{confusion[kind, v]:9d}" for v in VERDICTS))
     scores = []
-    for verdict in ("concept", "token", "form", "context", "unclear"):
+    for verdict in ("concept", "grammar", "token", "form", "context", "unclear"):
         tp = sum(p.truth == verdict == of[p.name]["verdict.verdict"] for p in judged)
         said, true = (
             sum(of[p.name]["verdict.verdict"] == verdict for p in judged),

@@ -74,7 +74,11 @@ class Plant:
     def truth(self) -> str:
         """The correct verdict."""
         verdicts = {"random": "unclear", "spare": "unclear", "after": "context", "pair": "context"}
-        return verdicts.get(self.kind, self.kind)
+        return "grammar" if self.name in GRAMMAR else verdicts.get(self.kind, self.kind)
+
+
+GRAMMAR = ("pronouns", "prepositions", "wh_words", "modals")
+"""Concepts whose words are function words."""
 
 
 class Words(NamedTuple):

@@ -64,7 +64,7 @@ def test_the_word_sets_have_the_stated_sizes_and_matched_random_sets(planting) -
     for p in made:
         if p.form:
             assert all(has_form(words.text[t], p.form) for t in p.tokens)
-    assert {p.truth for p in made} == {"concept", "unclear", "token", "form", "context"}
+    assert {p.truth for p in made} == {"concept", "grammar", "unclear", "token", "form", "context"}
 
 
 def test_where_a_plant_should_fire_equals_a_plain_loop(planting, rng: np.random.Generator) -> None:

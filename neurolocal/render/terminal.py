@@ -20,6 +20,7 @@ Out = IO[str] | TextIOBase
 
 VERDICT_STYLES = {
     "concept": "bold green",
+    "grammar": "green",
     "token": "cyan",
     "form": "yellow",
     "context": "magenta",

@@ -2,7 +2,7 @@
 
 Default method: where the counts prove a description (one word, a closed class, punctuation) no LLM is asked. Otherwise
 the LLM and the word vectors propose names, and the LLM chooses; where no name explains the words, the description is a
-rule of spelling or the counts themselves.
+rule of spelling or the commonest words.
 
 Invariant: a description depends on its neuron, the config, the LLM and the vectors alone, so an interrupted run can
 resume; a neuron that fails gets a note, and the others are not affected. Cost: see `judge`.
@@ -77,7 +77,7 @@ def describe(
 ) -> SummaryTable:
     """Describe neurons from the even ranks of their examples, in the given order.
 
-    Without an LLM a description contains token counts only, and its source is `counts`. `done` receives the row of each
+    Without an LLM a description names the commonest words, and its source is `counts`. `done` receives the row of each
     neuron as soon as it is made: a caller that keeps the rows can stop at any time and later build the table of old and
     new rows with `table`.
     """
@@ -116,7 +116,7 @@ def _by_default(
     neuron: Neuron, vocabulary: Vocabulary, judge: Judge | None, categories: Categories | None
 ) -> Description:
     peaks = find_peaks(neuron, vocabulary)
-    plain = Description(neuron.neuron, templates.counts(peaks.words, peaks.n), "counts")
+    plain = Description(neuron.neuron, templates.top_words(peaks.words), "counts")
     if judge is None or not peaks.n:
         return plain
     if sure := templates.certain(peaks):
@@ -135,7 +135,7 @@ def _by_default(
 def _decide(
     plain: Description, peaks: PeakWords, proposals: Sequence[Proposal], candidates: Sequence[Candidate]
 ) -> Description:
-    """The best candidate where it explains the words; else a rule of spelling, the LLM's own description, or counts."""
+    """The best candidate where it explains the words; else a rule of spelling, the LLM's own description, or words."""
     rule = templates.spelling(peaks.distinct)
     row = plain._replace(
         prompt="\n\n".join(p.prompt for p in proposals),
@@ -161,9 +161,9 @@ def _without_words(plain: Description, own: Proposal) -> Description:
 
 def _by_notebook(neuron: Neuron, llm: LLM | None) -> Description:
     if llm is None:
-        return Description(neuron.neuron, templates.counts(Counter(neuron.tokens), len(neuron.tokens)), "counts")
+        return Description(neuron.neuron, templates.top_words(Counter(neuron.tokens)), "counts")
     prompt, answer = notebook.ask(llm, neuron.tokens)
-    description = " ".join(answer.split()) or templates.counts(Counter(neuron.tokens), len(neuron.tokens))
+    description = " ".join(answer.split()) or templates.top_words(Counter(neuron.tokens))
     source, said = ("llm", "") if answer.strip() else ("counts", "the answer was empty")
     return Description(neuron.neuron, description, source, prompt, answer, said=said)
 
@@ -172,7 +172,7 @@ def _failed(neuron: Neuron, vocabulary: Vocabulary, error: Exception) -> Descrip
     said = f"failed: {type(error).__name__}: {error}"
     try:
         peaks = find_peaks(neuron, vocabulary)
-        plain = templates.counts(peaks.words, peaks.n)
+        plain = templates.top_words(peaks.words)
     except Exception:  # the examples themselves are damaged
         plain = f"not described ({' '.join(said.split())[: 2 * MAX_CHARS]})"
     return Description(neuron.neuron, plain, "counts", said=said)

@@ -1,4 +1,4 @@
-"""Descriptions that need no LLM: one word, a closed class, punctuation, a rule of spelling, or the counts themselves.
+"""Descriptions that need no LLM: one word, a closed class, punctuation, a rule of spelling, or the commonest words.
 
 Invariant: pure functions of counts; each statement is true of at least `SHARE` of the explaining examples (or of the
 distinct words). Cost: one pass over the distinct words for each class.
@@ -12,34 +12,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from neurolocal.summary.peaks import PeakWords
+from neurolocal.words.classes import closed_class
 
 SHARE = 0.8
 """Share of the examples (or of the distinct words) that a template must cover."""
 
-LETTERS = re.compile(r"[^\W\d_]")
+TOP = 3
+"""Words in a title where no name was found."""
 
-# Closed classes of English: they have so few words that a list is better than a question. A word may be in several.
-CLASSES = {
-    "pronouns": "i you he she it we they me him her us them myself himself herself itself themselves who whom one",
-    "possessive pronouns": "my your his her its our their mine yours hers ours theirs whose",
-    "prepositions": "of in to for with on at by from into onto upon under over between among through during against "
-    "within without toward towards across behind beside beyond near off about above below after "
-    "before until since along around beneath against upon throughout amid past",
-    "conjunctions": "and or but nor so yet because although though unless while whereas if whether since as",
-    "articles and determiners": "the a an this that these those some any each every all both such",
-    "auxiliary verbs": "is are was were be been being am has have had do does did will would shall should can could "
-    "may might must ought cannot",
-    "negation": "not no never none nothing nobody nowhere neither nor without cannot can't don't won't didn't "
-    "isn't wasn't doesn't couldn't wouldn't shouldn't aren't weren't hasn't haven't hadn't n't",
-    "question words": "who what when where why how which whom whose whether whatever whenever wherever whoever",
-    "number words": "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety "
-    "hundred thousand million billion",
-    "ordinal numbers": "first second third fourth fifth sixth seventh eighth ninth tenth last",
-}
-MEMBERS = {name: frozenset(words.split()) for name, words in CLASSES.items()}
-MEMBERS["personal and possessive pronouns"] = MEMBERS["pronouns"] | MEMBERS["possessive pronouns"]
-MEMBERS["function words"] = frozenset().union(*MEMBERS.values())  # last, so that narrower classes come first
+LETTERS = re.compile(r"[^\W\d_]")
 
 SUFFIXES = ("ly", "ed", "er", "al", "ic", "es", "en")
 """Endings of two letters that are worth naming; every longer ending is."""
@@ -71,13 +52,12 @@ NAMES = {
 }
 
 
-def counts(words: Counter[str], n: int, *, most: int = 5) -> str:
-    """The counts themselves, used where nothing better is known: `"poly" (12 of 20), "P" (5)`."""
+def top_words(words: Counter[str]) -> str:
+    """The commonest words, where no name was found: `top words "poly", "P", "S"`."""
     if not words:
         return "no examples"
-    shown = [f"{quote(w)} ({c})" for w, c in words.most_common(most)]
-    shown[0] = f"{shown[0][:-1]} of {n})"
-    return ", ".join(shown) + (", …" if len(words) > most else "")
+    listed = ", ".join(quote(w) for w, _ in words.most_common(TOP))
+    return f"top word{'s' if len(words) > 1 else ''} {listed}"
 
 
 def certain(peaks: PeakWords) -> str | None:
@@ -135,16 +115,8 @@ def _share(peaks: PeakWords, test: Callable[[str], bool]) -> float:
 
 
 def _closed_class(peaks: PeakWords) -> str | None:
-    distinct = peaks.distinct
-    if len(distinct) < 3:
-        return None
-    best, cover = "", 0.0
-    for name, members in MEMBERS.items():
-        share = sum(c for w, c in peaks.words.items() if w.casefold() in members) / peaks.n
-        kinds = sum(w.casefold() in members for w in distinct)
-        if kinds >= 3 and share > cover:
-            best, cover = name, share
-    return f"{best} ({', '.join(quote(w) for w in distinct[:3])})" if cover >= SHARE else None
+    name = closed_class(peaks.words, SHARE)
+    return None if name is None else f"{name} ({', '.join(quote(w) for w in peaks.distinct[:3])})"
 
 
 def _no_letters(peaks: PeakWords) -> str:

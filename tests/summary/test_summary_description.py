@@ -26,7 +26,7 @@ def run(corpus: Any, neurons: list[Neuron], llm: LLM | None, **more: Any) -> Any
 def test_without_an_llm_it_counts_and_says_so(corpus: Any) -> None:
     said = run(corpus, [corpus.neuron(["poly", "P", "poly"], neuron=7)], None)
     assert said.neuron.tolist() == [7]
-    assert said.description == ['"poly" (2 of 3), "P" (1)']
+    assert said.description == ['top words "poly", "P"']
     assert (said.source, said.prompt, said.answer) == (["counts"], [""], [""])
     assert np.isnan(said.gain).all()
 
@@ -70,7 +70,7 @@ def test_one_word_is_called_by_its_word_without_asking(corpus: Any, stories: LLM
 
 def test_a_few_words_among_symbols_name_nothing(corpus: Any, stories: LLM) -> None:
     said = run(corpus, [corpus.neuron(["return", "{", "0", "=", "always", ";"])], stories)
-    assert said.description[0].startswith('"return" (1 of 6)')
+    assert said.description[0].startswith('top words "return", ')
     assert said.prompt == [""]
 
 
@@ -126,7 +126,7 @@ def test_one_bad_neuron_does_not_stop_the_rest(corpus: Any, stories: LLM, monkey
     monkeypatch.setattr("neurolocal.summary.judge.complete", fail)
     said = run(corpus, neurons, stories)
     assert said.description[0].startswith("not described (failed: IndexError")
-    assert said.description[1].startswith('"iron" (1 of 8), ')
+    assert said.description[1].startswith('top words "iron", ')
     assert said.said[1] == "failed: LLMError: running x: llama_decode returned 1"
     assert said.source[:2] == ["counts", "counts"]
     assert not said.answer[2].startswith("failed")
@@ -159,6 +159,6 @@ def test_smollm2_names_what_everyone_knows(corpus: Any, smol: LLM) -> None:
 def test_unrelated_words_get_no_name(corpus: Any, smol: LLM) -> None:
     said = run(corpus, [corpus.neuron(["table", "quickly", "seven", "lantern", "because", "Peter"])], smol)
     assert said.source == ["counts"]
-    assert said.description[0].startswith('"table" (1 of 6)')
+    assert said.description[0].startswith('top words "table", ')
     assert said.prompt[0]
     assert said.answer[0]

@@ -37,4 +37,4 @@ def test_the_notebooks_question_is_cut_by_whole_tokens(corpus: Any, stories: LLM
 def test_the_notebook_without_an_llm_counts_its_tokens(corpus: Any) -> None:
     neuron = Neuron(0, [], tokens=[" each"] * 3 + [" every"])
     said = run(corpus, [neuron], None)
-    assert (said.description, said.source) == (['" each" (3 of 4), " every" (1)'], ["counts"])
+    assert (said.description, said.source) == (['top words " each", " every"'], ["counts"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from neurolocal.records import Neuron
 from neurolocal.summary.peaks import PeakWords, find_peaks
-from neurolocal.summary.templates import SHARE, certain, counts, spelling
+from neurolocal.summary.templates import SHARE, certain, spelling, top_words
 from neurolocal.words.peaks import count_spellings
 
 
@@ -91,9 +91,9 @@ def test_spelling_is_true_of_enough_words_and_finds_what_there_is(words: list[st
             assert len(kept) < math.ceil(SHARE * len(words)), begin
 
 
-def test_counts() -> None:
-    assert counts(Counter(poly=12, P=5), 20) == '"poly" (12 of 20), "P" (5)'
-    assert counts(Counter(poly=12), 12) == '"poly" (12 of 12)'
-    assert counts(Counter(dict.fromkeys("abcdefg", 1)), 7).endswith('"e" (1), …')
-    assert counts(Counter({"a\nb": 1}), 1) == '"a\\nb" (1 of 1)'
-    assert counts(Counter(), 0) == "no examples"
+def test_the_top_words_are_marked_as_such() -> None:
+    assert top_words(Counter(poly=12, P=5)) == 'top words "poly", "P"'
+    assert top_words(Counter(poly=12)) == 'top word "poly"'
+    assert top_words(Counter(dict.fromkeys("abcdefg", 1))) == 'top words "a", "b", "c"'
+    assert top_words(Counter({"a\nb": 1})) == 'top word "a\\nb"'
+    assert top_words(Counter()) == "no examples"

@@ -10,7 +10,7 @@ from neurolocal.verdict.rules import RULES, decide
 
 
 def test_rules_decide_on_every_verdict_and_the_first_that_applies_wins():
-    assert {rule.verdict for rule in RULES} | {"unclear", "untested"} == set(VERDICTS)
+    assert {rule.verdict for rule in RULES} | {"grammar", "unclear", "untested"} == set(VERDICTS)
     evidence = Evidence(DAYS, 100, 100, 3.0, z=9.0, coherence_q=0.001, known=8)
     applying = [rule for rule in RULES if rule.applies(evidence, CONFIG)]
     assert decide(evidence, CONFIG) == (applying[0].verdict, applying[0].reason(evidence, CONFIG))
@@ -123,6 +123,18 @@ def test_a_concept_needs_coherence_and_near_words_that_hold():
     assert name == "concept"
     assert reason == ("8 distinct words, coherence z = 9.1 (q = 0.001), neighbours hold 71 %, controls 8 % (q = 0.004)")
     assert score == pytest.approx((1 + 9.1 / 13.1 * 1.63 / 2) / 2)
+
+
+def test_a_concept_of_function_words_is_grammar():
+    coherent, held = similarity([9.1], [0.001]), perturbation([0.71], [0.08], [0.004])
+    words = {"under": 4, "over": 4, "Between": 6, "beside": 2, "table": 4}
+    name, reason, score = one(words, coherent, held)
+    assert (name, score < 0.5) == ("grammar", True)
+    assert reason.startswith("prepositions: 5 distinct words, coherence z = 9.1")
+    assert one(words | {"chair": 1}, coherent, held)[0] == "concept"
+    assert one(words, coherent)[0] == "grammar"
+    assert one({"two": 5, "three": 5, "seven": 5, "first": 5}, coherent, held)[0] == "concept"
+    assert one({"under": 17, "over": 3}, coherent, held)[0] == "concept"
 
 
 def test_strong_coherence_without_near_words_is_a_closed_list():

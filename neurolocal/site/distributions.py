@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from neurolocal.records import Statistics
-from neurolocal.render.figures import number, percent
+from neurolocal.render.figures import number
 from neurolocal.report.layer import Layer
 
 BARS = 40
@@ -155,8 +155,7 @@ def _bands(name: str, meaning: str, layers: list[int], rows: Float64[np.ndarray,
         f"M{line(1)}L{line(3, back)}z",
         f"M{line(2)}",
         len(layers) - 1,
-        percent(float(np.exp(low))) if share else number(float(np.exp(low))),
-        percent(float(np.exp(high))) if share else number(float(np.exp(high))),
+        *(f"{100 * v:.2g} %" if share else number(v) for v in (float(np.exp(low)), float(np.exp(high)))),
         layers[0],
         layers[-1],
     )

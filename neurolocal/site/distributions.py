@@ -155,7 +155,13 @@ def _bands(name: str, meaning: str, layers: list[int], rows: Float64[np.ndarray,
         f"M{line(1)}L{line(3, back)}z",
         f"M{line(2)}",
         len(layers) - 1,
-        *(f"{100 * v:.2g} %" if share else number(v) for v in (float(np.exp(low)), float(np.exp(high)))),
+        _share(low) if share else number(float(np.exp(low))),
+        _share(high) if share else number(float(np.exp(high))),
         layers[0],
         layers[-1],
     )
+
+
+def _share(log: float) -> str:
+    """A share from its logarithm, with two digits."""
+    return f"{100 * float(np.exp(log)):.2g} %"

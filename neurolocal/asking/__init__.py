@@ -1,7 +1,8 @@
 """A text of one's own: what neurons do on it, token by token, each value placed in the neuron's own distribution.
 
 Joins a subject and, where there is one, the store that was collected with it. Read order: `scale`, `answer`, `ask`,
-`as_json`.
+`as_json`,
+`terminal`.
 """
 
 from neurolocal.asking.answer import Comparison, NeuronOnText, TextAnswer, TextToken

@@ -7,7 +7,7 @@ give them: views make them visible and escape them.
 from __future__ import annotations
 
 from difflib import SequenceMatcher
-from math import nan
+from math import isfinite, nan
 from typing import NamedTuple
 
 import numpy as np
@@ -94,7 +94,7 @@ class Comparison(NamedTuple):
 
     @property
     def changes(self) -> list[float]:
-        """By neuron, share at the second text's peak - at the first's; of the activations where there are no shares."""
+        """By neuron, what its peak gains: see `change`."""
         return [change(a, b) for a, b in zip(self.first.neurons, self.second.neurons, strict=True)]
 
     def pairs(self) -> list[tuple[int | None, int | None]]:
@@ -108,6 +108,11 @@ class Comparison(NamedTuple):
 
 
 def change(first: NeuronOnText, second: NeuronOnText) -> float:
-    """What a neuron's peak gains from the first text to the second; see `Comparison.changes`."""
-    by_share = second.peak_share - first.peak_share
-    return by_share if by_share == by_share else second.peak_activation - first.peak_activation
+    """What a neuron's peak gains from the first text to the second.
+
+    In shares, those below 0 counted as 0 (not excited); without shares, in activation.
+    """
+    by_share = max(second.peak_share, 0.0) - max(first.peak_share, 0.0)
+    return (
+        by_share if isfinite(first.peak_share + second.peak_share) else second.peak_activation - first.peak_activation
+    )

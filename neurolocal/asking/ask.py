@@ -194,7 +194,7 @@ class Asking:
         return np.where(np.isfinite(peak), peak, np.nan) / scale.extreme
 
     def _most_changed(self, text: str, other: str, n: int, layers: list[int]) -> list[Place]:
-        """The neurons whose share at the peak differs most between two texts."""
+        """The neurons whose peak gains or loses most between two texts; a share below 0 counts as 0."""
         peaks: list[dict[int, Float64[np.ndarray, "neuron"]]] = []
         for each in (text, other):
             row, shares = self._row(each), dict[int, Any]()
@@ -211,7 +211,9 @@ class Asking:
         found = [
             (-abs(float(gain)), layer, int(neuron))
             for layer in layers
-            for neuron, gain in zip(self.scale(layer).neurons, peaks[1][layer] - peaks[0][layer], strict=True)
+            for neuron, gain in zip(
+                self.scale(layer).neurons, _excited(peaks[1][layer]) - _excited(peaks[0][layer]), strict=True
+            )
             if gain == gain
         ]
         return [(layer, neuron) for _, layer, neuron in sorted(found)[:n]]
@@ -250,6 +252,11 @@ class Asking:
 
     def _answer(self, row: _Row, neurons: list[NeuronOnText]) -> TextAnswer:
         return TextAnswer(self.subject.name, self.site, self.side, row.tokens, neurons)
+
+
+def _excited(shares: Float64[np.ndarray, "neuron"]) -> Float64[np.ndarray, "neuron"]:
+    """Shares at the peak, those below 0 as 0; NaN stays NaN."""
+    return np.maximum(shares, 0.0)
 
 
 def _by_share(one: NeuronOnText) -> tuple[float, int, int]:

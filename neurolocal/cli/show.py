@@ -22,7 +22,7 @@ from neurolocal.cli.options import example, side_option, site_option, store_argu
 def show(
     path: Path, layer: int, neuron: int, side: Any, site: Any, expert: int | None, limit: int | None
 ) -> None:  # fmt: skip
-    """One neuron: its evidence, statistics and examples."""
+    """One neuron: its examples, evidence and statistics."""
     from neurolocal import report
     from neurolocal.store import Store
 

@@ -69,8 +69,9 @@ def test_a_comparison_orders_by_the_change_of_the_share(subject, store) -> None:
     found = asking.compare(TEXT, OTHER, n=5)
     every = [(layer, n) for layer in store.layers for n in range(subject.d_mlp[layer])]
     before, after = (asking.neurons(text, every).neurons for text in (TEXT, OTHER))
-    gains = [(-abs(b.peak_share - a.peak_share), b.layer, b.neuron) for a, b in zip(before, after, strict=True)]
-    expected = sorted(gain for gain in gains if gain[0] == gain[0])[:5]
+    known = [(a, b) for a, b in zip(before, after, strict=True) if a.peak_share == a.peak_share]
+    gains = [(-abs(max(b.peak_share, 0) - max(a.peak_share, 0)), b.layer, b.neuron) for a, b in known]
+    expected = sorted(gains)[:5]
     assert [[one.layer, one.neuron] for one in found.first.neurons] == [place for _, *place in expected]
     assert [abs(gain) for gain in found.changes] == pytest.approx([-gain for gain, *_ in expected])
     assert found.first.neurons[0].activations.shape == (len(found.first.tokens),)

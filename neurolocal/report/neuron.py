@@ -15,7 +15,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from neurolocal.errors import StoreError
 from neurolocal.literals import Side
 from neurolocal.records import CASES, THRESHOLDS
 from neurolocal.render.figures import number, percent
@@ -23,8 +22,9 @@ from neurolocal.render.spans import spans
 from neurolocal.render.terminal import Out, console, has_colour, shaded, verdict_text
 from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.report.histogram import histogram
-from neurolocal.report.layer import Layer, read_layer
+from neurolocal.report.layer import Layer
 from neurolocal.report.logit_effects import promoted, suppressed
+from neurolocal.report.neuron_json import read_neuron
 from neurolocal.report.repeats import repeats
 from neurolocal.report.rows import NeuronRow, neuron_row
 from neurolocal.report.sections import figures, word_lists
@@ -36,6 +36,9 @@ LONGEST_REASON = 300
 
 WORDS = 30
 """Peak words that are listed."""
+
+NAME = 38
+"""Most columns of a figure's name, so that its null fits beside it in 80."""
 
 
 def show(
@@ -64,11 +67,7 @@ def show(
     Raises:
         StoreError: the store does not contain that layer or neuron.
     """
-    store.require_layers([layer])
-    read = read_layer(store, layer, side=side, whole=False)
-    if neuron not in read.index:
-        held = f"{len(read.index):,} of its neurons, {min(read.index, default=0)} to {max(read.index, default=-1)}"
-        raise StoreError(f"showing neuron {neuron} of layer {layer}: the store holds {held}")
+    read = read_neuron(store, layer, neuron, side=side)
     row = neuron_row(read, neuron)
     screen = console(out, width=width, color=color, otherwise=80)
     _header(screen, row)
@@ -98,11 +97,13 @@ def _evidence(screen: Console, read: Layer, row: NeuronRow) -> None:
     _heading(screen, "evidence")
     measured = figures(read, row.neuron)
     grid = Table.grid(padding=(0, 2, 0, 0))
-    for column in range(4):
-        grid.add_column(justify="right" if column == 1 else "left", no_wrap=column < 3)
+    grid.add_column(no_wrap=True, max_width=NAME)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column()
     for f in measured:
         name, text = visible(f.name, limit=LONGEST), visible(f.text, limit=LONGEST)
-        grid.add_row(Text(name), Text(text, style="bold"), Text(f.null_text, style="dim"), Text(f.test))
+        null = Text(" · ").join(part for part in (Text(f.null_text, style="dim"), Text(f.test)) if part)
+        grid.add_row(Text(name), Text(text, style="bold"), null)
     none = "none yet: neither similarity nor perturbation has measured this neuron"
     _indented(screen, grid if measured else Text(none))
 

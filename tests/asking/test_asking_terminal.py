@@ -71,6 +71,7 @@ def test_a_terminal_without_colour_is_marked(monkeypatch, no_color, term) -> Non
 
 def test_a_terminal_with_colour_is_not(monkeypatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")  # rich renders a style once, for the first console's colours
     monkeypatch.delenv("NO_COLOR", raising=False)
     text = printed(*by_hand([0, 0, 0.31, 0.52], peak=3), out=Terminal())
     assert "[[" not in text

@@ -115,6 +115,14 @@ def test_what_is_neither_is_one_line(source: str, run, tmp_path, monkeypatch) ->
     assert "Traceback" not in err
 
 
+def test_show_as_json_is_one_object_with_the_examples(made: Path, run) -> None:
+    code, out, err = run("show", made / "store.h5", 3, 4, "--json", "--limit", 2)
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert (found["layer"], found["neuron"], len(found["examples"])) == (3, 4, 2)
+    assert out.count("\n") == 1
+
+
 def test_which_paths_are_stores(made: Path, fixtures, tmp_path) -> None:
     copy = Path(shutil.copy(made / "store.h5", tmp_path / "renamed"))
     assert is_store(str(copy))

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from neurolocal.asking.answer import Comparison, NeuronOnText, TextAnswer
 from neurolocal.render.figures import number, percent
-from neurolocal.render.spans import Span, token_spans
+from neurolocal.render.spans import Span, shade_of, token_spans
 from neurolocal.render.terminal import Out, console, has_colour, shade_style, shaded, verdict_text
 from neurolocal.render.visible import LONGEST, spaced, visible
 from neurolocal.words import Vocabulary
@@ -107,10 +107,10 @@ def _peak(screen: Console, answer: TextAnswer, one: NeuronOnText) -> None:
 
 
 def _text(screen: Console, answer: TextAnswer, one: NeuronOnText, vocabulary: Vocabulary) -> None:
-    _indented(screen, shaded(_spans(answer, one, vocabulary), style=has_colour(screen), tenths=True), columns=4)
+    _indented(screen, shaded(text_spans(answer, one, vocabulary), style=has_colour(screen), tenths=True), columns=4)
 
 
-def _spans(answer: TextAnswer, one: NeuronOnText, vocabulary: Vocabulary) -> list[Span]:
+def text_spans(answer: TextAnswer, one: NeuronOnText, vocabulary: Vocabulary) -> list[Span]:
     """The text in spans; an activation of the neuron's extreme (without one, of the peak) has the deepest shade."""
     full = one.extreme if isfinite(one.extreme) else one.peak_activation
     ids = np.array([token.id for token in answer.tokens])
@@ -152,8 +152,7 @@ def _token(answer: TextAnswer, one: NeuronOnText, i: int, *, style: bool) -> Tex
     """A token by itself, shaded as in the text."""
     text = spaced(answer.tokens[i].text)
     full = one.extreme if isfinite(one.extreme) else one.peak_activation
-    share = max(float(one.activations[i]) / full, 0.0) if full else 0.0
-    shade = round(10 * min(share, 1.0)) if isfinite(share) else 0
+    shade = shade_of(float(one.activations[i]), full)
     piece = Span(text, shade, float(one.activations[i]), i == one.peak, answer.tokens[i].special)
     return Text(text, style=shade_style(piece)) if style else Text(f"[[{text}]]" if piece.peak else text)
 

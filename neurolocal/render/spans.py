@@ -7,6 +7,7 @@ shows part of a character. Exactly one span holds the peak. Cost: linear in the 
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -36,6 +37,26 @@ class Span:
     """Whether it is a special token such as BOS."""
 
 
+def groups(tokens: Sequence[int], vocabulary: Vocabulary) -> list[list[int]]:
+    """The positions of the tokens in reading order, those together whose tokens form one character."""
+    made: list[list[int]] = []
+    group: list[int] = []
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for i, token in enumerate(tokens):
+        special = bool(vocabulary.special[token])
+        if special and group:
+            made.append(group)
+            group = []
+            decoder.reset()
+        group.append(i)
+        decoder.decode(vocabulary.tokens[token])
+        if special or not decoder.getstate()[0]:
+            made.append(group)
+            group = []
+            decoder.reset()
+    return [*made, group] if group else made
+
+
 def spans(example: Example, vocabulary: Vocabulary) -> list[Span]:
     """The spans of an example's window, in reading order; the peak's activation is the full one."""
     return token_spans(
@@ -57,29 +78,17 @@ def token_spans(
         peak: index of the peak; None is no peak.
     """
     made: list[Span] = []
-    group: list[int] = []
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def end() -> None:
-        if group:
-            strongest = _strongest([float(activations[i]) for i in group], full)
-            share = strongest / full if full else 0.0
-            shade = round(SHADES * min(max(share, 0.0), 1.0)) if isfinite(share) else 0
-            special = bool(vocabulary.special[tokens[group[-1]]])
-            made.append(Span(vocabulary.text(tokens[group]), shade, strongest, peak in group, special))
-        group.clear()
-        decoder.reset()
-
-    for i, token in enumerate(tokens):
-        special = bool(vocabulary.special[token])
-        if special:
-            end()
-        group.append(i)
-        decoder.decode(vocabulary.tokens[int(token)])
-        if special or not decoder.getstate()[0]:
-            end()
-    end()
+    for group in groups(tokens.tolist(), vocabulary):
+        strongest = _strongest(activations[group].tolist(), full)
+        special = bool(vocabulary.special[tokens[group[-1]]])
+        made.append(Span(vocabulary.text(tokens[group]), shade_of(strongest, full), strongest, peak in group, special))
     return made
+
+
+def shade_of(activation: float, full: float) -> int:
+    """0 to `SHADES`: an activation as a share of the full one, rounded; 0 where that is below 0 or unknown."""
+    share = activation / full if full else 0.0
+    return round(SHADES * min(max(share, 0.0), 1.0)) if isfinite(share) else 0
 
 
 def _strongest(activations: list[float], full: float) -> float:

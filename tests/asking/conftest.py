@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from asking_twins import DESCRIPTIONS
-from small_run import write_corpus
-from tables import filled
+from asked_run import collect_small, write_asked_store
 
-from neurolocal.config import CollectConfig
-from neurolocal.pipeline.collect import Collection, collect_store
-from neurolocal.pipeline.stages import run_stage
-from neurolocal.pipeline.workspace import Workspace
-from neurolocal.records import SummaryTable
-from neurolocal.store import Store, add_evidence
+from neurolocal.store import Store
 from neurolocal.subject import load_subject
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread():
+def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -33,30 +27,13 @@ def subject(fixtures: Path) -> Any:
     return load_subject(fixtures / "stories260k", device="cpu")
 
 
-@pytest.fixture(scope="session")
-def collected(subject: Any, tmp_path_factory: pytest.TempPathFactory):
+@pytest.fixture
+def collected(subject: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Write a small store with some settings of the collection."""
-
-    def write(**settings: Any) -> Path:
-        folder = tmp_path_factory.mktemp("asked")
-        config = CollectConfig(**{"row_length": 32, "k": 3, "max_rows": 24, "logits": 0} | settings)
-        job = Collection(subject, write_corpus(folder / "corpus.jsonl"), folder / "store.h5", config)
-        collect_store(job, say=lambda line: None, bar=False)
-        return folder / "store.h5"
-
-    return write
+    return lambda **settings: collect_small(tmp_path_factory.mktemp("asked"), subject, **settings)
 
 
 @pytest.fixture(scope="session")
-def path(collected) -> Path:
-    found = collected()
-    run_stage("verdict", Workspace(found, layers=(1, 2), say=lambda line: None, bar=False))
-    table = filled(SummaryTable, list(DESCRIPTIONS), description=list(DESCRIPTIONS.values()), source=["llm", "llm"])
-    add_evidence(found, [("summary", 2, "largest", table, {})], site="post")
-    return found
-
-
-@pytest.fixture(scope="session")
-def store(path: Path):
-    with Store(path) as opened:
+def store(subject: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with Store(write_asked_store(tmp_path_factory.mktemp("asked"), subject)) as opened:
         yield opened

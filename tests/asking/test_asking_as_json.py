@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from asking_twins import DESCRIPTIONS
+from asked_run import DESCRIPTIONS
 
 from neurolocal.asking import Asking, answer_object, comparison_object
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from asking_twins import DESCRIPTIONS
+from asked_run import DESCRIPTIONS
 
 from neurolocal.asking import Asking
 from neurolocal.errors import ConfigError, StoreError, SubjectError

@@ -7,12 +7,13 @@ The subject is the one that the store names, by path and SHA-256; another is ref
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from operator import index
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from neurolocal.errors import StoreError
 from neurolocal.literals import Side, Site
@@ -76,16 +77,16 @@ class OpenStore:
         Raises:
             StoreError: the store does not hold it.
         """
-        if not (isinstance(place, tuple) and len(place) == 2 and all(isinstance(n, SupportsIndex) for n in place)):
+        if not (isinstance(place, tuple) and len(place) == 2 and all(isinstance(n, int | np.integer) for n in place)):
             raise StoreError(
                 f"looking at {str(place)[:80]} in {self.store.path}: give layer and neuron, as store[14, 159]; "
                 "store.neurons(layer=14) is a table."
             )
-        layer, neuron = map(index, place)
+        layer, neuron = map(int, place)
         self.store.index_of(layer, neuron)
         return StoredNeuron(self, layer, neuron)
 
-    def neurons(self, layer: SupportsIndex | Iterable[int] | None = None) -> DataFrame:
+    def neurons(self, layer: int | np.integer | Sequence[int] | np.ndarray | None = None) -> DataFrame:
         """A pandas table of the neurons of one layer, or several, or all: one row each, by layer, then rank.
 
         Its columns are those fields of the JSON report that are one value, and `tokens`.
@@ -94,7 +95,7 @@ class OpenStore:
             NeurolocalError: pandas is not installed.
             StoreError: the store does not hold a layer.
         """
-        layers = [index(layer)] if isinstance(layer, SupportsIndex) else None if layer is None else list(layer)
+        layers = None if layer is None else np.atleast_1d(layer).tolist()
         return neuron_table(self.store, layers, side=self.side)
 
     def strongest(self, text: str, *, n: int = 10, layers: Sequence[int] | None = None) -> DataFrame:

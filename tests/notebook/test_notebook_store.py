@@ -46,6 +46,7 @@ def test_the_table_of_neurons_is_the_reports(opened) -> None:
     assert found["activation"].dtype == np.float64
     assert opened[found.layer[0], found.neuron[0]].row.rank == 1
     assert len(opened.neurons(layer=found.layer[0])) == 172
+    assert opened.neurons(layer=found.layer[:1].to_numpy()).equals(found)
     assert opened.neurons().layer.value_counts().to_dict() == dict.fromkeys(range(5), 172)
 
 

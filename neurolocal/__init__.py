@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from neurolocal.config import SummaryConfig as SummaryConfig
     from neurolocal.config import VerdictConfig as VerdictConfig
     from neurolocal.errors import NeurolocalError as NeurolocalError
+    from neurolocal.notebook import open_store as open_store
     from neurolocal.pipeline.collect import collect_store as collect_store
     from neurolocal.pipeline.manifest import Collection as Collection
     from neurolocal.pipeline.stages import run_stage as run_stage
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "config": "CollectConfig PerturbationConfig ScoreConfig SimilarityConfig SummaryConfig VerdictConfig",
     "errors": "NeurolocalError",
+    "notebook": "open_store",
     "pipeline.collect": "collect_store",
     "pipeline.manifest": "Collection",
     "pipeline.stages": "run_stage",

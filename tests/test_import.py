@@ -21,6 +21,8 @@ HEAVY = (
     "datasets",
     "scipy",
     "ray",
+    "pandas",
+    "matplotlib",
 )
 
 WATCH = f"""

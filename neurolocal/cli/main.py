@@ -34,11 +34,15 @@ COMMANDS = {
     "score": "What is a description worth, on texts it was not made from?",
     "report": "The neurons by rank: a table, --json, --csv or --html PAGE.",
     "site": "A static site of the store: a page a neuron, tables, search.",
-    "show": "One neuron: its evidence, statistics and examples.",
+    "show": "One neuron: its examples, evidence and statistics.",
+    "try": "A text of your own: what do neurons do on it?",
     "neuroscope": "Neuroscope's pages: import, replay, compare, export.",
 }
 """The commands in the order of the data, each in the module of its name, with the first line of its help: the list of
 commands is printed without importing any of them."""
+
+FILES = {"try": "try_text"}
+"""The module and function of a command whose name is a word of Python."""
 
 
 class Commands(click.Group):
@@ -56,7 +60,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name; None where there is none."""
         if cmd_name in COMMANDS:
-            return getattr(importlib.import_module(f"neurolocal.cli.{cmd_name}"), cmd_name)
+            name = FILES.get(cmd_name, cmd_name)
+            return getattr(importlib.import_module(f"neurolocal.cli.{name}"), name)
         from neurolocal.records import TABLES
 
         if cmd_name not in TABLES:
@@ -78,6 +83,7 @@ def cli() -> None:
     neurolocal run RUN.toml           everything, on your own model and corpus
     neurolocal report STORE           the ranked neurons
     neurolocal show STORE 14 159      one neuron
+    neurolocal try STORE "a text"     what neurons do on a text of your own
 
     A store is one HDF5 file: collect makes it, merge joins shards of it, check
     verifies it, the stages (similarity to score) add their evidence to it, and

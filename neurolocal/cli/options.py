@@ -75,6 +75,23 @@ class Numbers(click.ParamType):
         return tuple(sorted(found))
 
 
+class Neurons(click.ParamType):
+    """`14:159,160` -> ((14, 159), (None, 160)): each a neuron, with its layer or without."""
+
+    name = "neurons"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[tuple[int | None, int], ...]:
+        """As click wants it."""
+        if isinstance(value, tuple):
+            return value
+        matches = [re.fullmatch(r"(?:([0-9]{1,6}):)?([0-9]{1,9})", part.strip()) for part in str(value).split(",")]
+        if not all(matches):
+            self.fail(f"{value!r}: give LAYER:NEURON, for example 14:159,3:20", param, ctx)
+        return tuple((None if match[1] is None else int(match[1]), int(match[2])) for match in matches if match)
+
+
 class Sites(click.ParamType):
     """`post,pre` -> ("post", "pre")."""
 

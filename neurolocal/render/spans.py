@@ -1,7 +1,7 @@
-"""An example's window as spans: pieces of text with their activation, which every view shades.
+"""Tokens as spans: pieces of text with their activation, which every view shades.
 
-Invariant: the spans joined are the window's text. Tokens that form one character together are one span, so no view
-shows part of a character. Exactly one span holds the peak. Cost: linear in the window.
+Invariant: the spans joined are the tokens' text. Tokens that form one character together are one span, so no view
+shows part of a character. Exactly one span holds the peak. Cost: linear in the tokens.
 """
 
 from __future__ import annotations
@@ -11,23 +11,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+import numpy as np
+from jaxtyping import Float32, Integer
+
 from neurolocal.records import Example
 from neurolocal.words import Vocabulary
 
 SHADES = 10
-"""Shade of the peak. Shade 0 is no activation, or an activation of the other sign."""
+"""Shade of the full activation, an example's peak. Shade 0 is none, or an activation of the other sign."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """One token of a window, or several tokens that form one character."""
+    """One token, or several tokens that form one character."""
 
     text: str
     """Text of the corpus, unchanged: not escaped, hidden characters not made visible."""
     shade: int
-    """0 to `SHADES`: activation as a share of the peak's activation, rounded."""
+    """0 to `SHADES`: activation as a share of the full activation, rounded."""
     activation: float
-    """The strongest activation of its tokens, in the direction of the peak's sign."""
+    """The strongest activation of its tokens, in the direction of the full activation's sign."""
     peak: bool
     """Whether it holds the peak."""
     special: bool
@@ -55,15 +58,40 @@ def groups(tokens: Sequence[int], vocabulary: Vocabulary) -> list[list[int]]:
 
 
 def spans(example: Example, vocabulary: Vocabulary) -> list[Span]:
-    """The spans of an example's window, in reading order."""
-    return [_span(group, example, vocabulary) for group in groups(example.tokens.tolist(), vocabulary)]
+    """The spans of an example's window, in reading order; the peak's activation is the full one."""
+    return token_spans(
+        example.tokens, example.activations, vocabulary, full=example.activation, peak=example.peak
+    )  # fmt: skip
 
 
-def _span(group: list[int], example: Example, vocabulary: Vocabulary) -> Span:
-    direction = -1.0 if example.activation < 0 else 1.0
-    strongest = max((float(example.activations[i]) for i in group), key=lambda a: direction * a if a == a else -1e300)
-    share = strongest / example.activation if example.activation else 0.0
-    shade = round(SHADES * min(max(share, 0.0), 1.0)) if isfinite(share) else 0
-    text = vocabulary.text([int(example.tokens[i]) for i in group])
-    special = bool(vocabulary.special[example.tokens[group[-1]]])
-    return Span(text, shade, strongest, example.peak in group, special)
+def token_spans(
+    tokens: Integer[np.ndarray, "pos"], activations: Float32[np.ndarray, "pos"], vocabulary: Vocabulary, *, full: float,
+    peak: int | None,
+) -> list[Span]:  # fmt: skip
+    """The spans of some tokens, in reading order.
+
+    Args:
+        tokens: ids.
+        activations: one a token.
+        vocabulary: of these ids.
+        full: the activation of shade `SHADES`; 0 or NaN shades nothing.
+        peak: index of the peak; None is no peak.
+    """
+    made: list[Span] = []
+    for group in groups(tokens.tolist(), vocabulary):
+        strongest = _strongest(activations[group].tolist(), full)
+        special = bool(vocabulary.special[tokens[group[-1]]])
+        made.append(Span(vocabulary.text(tokens[group]), shade_of(strongest, full), strongest, peak in group, special))
+    return made
+
+
+def shade_of(activation: float, full: float) -> int:
+    """0 to `SHADES`: an activation as a share of the full one, rounded; 0 where that is below 0 or unknown."""
+    share = activation / full if full else 0.0
+    return round(SHADES * min(max(share, 0.0), 1.0)) if isfinite(share) else 0
+
+
+def _strongest(activations: list[float], full: float) -> float:
+    """The strongest of some activations in the direction of the full one; NaN counts for nothing."""
+    direction = -1.0 if full < 0 else 1.0
+    return max(activations, key=lambda a: direction * a if a == a else -1e300)

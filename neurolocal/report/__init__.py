@@ -5,6 +5,7 @@ untrusted (see `neurolocal.render.visible`).
 """
 
 from neurolocal.report.neuron import show
+from neurolocal.report.neuron_json import neuron_json, neuron_object
 from neurolocal.report.page import page, write_page
 from neurolocal.report.rows import (
     LayerVerdicts,
@@ -23,6 +24,8 @@ __all__ = [
     "LayerVerdicts",
     "NeuronRow",
     "layer_verdicts",
+    "neuron_json",
+    "neuron_object",
     "page",
     "print_table",
     "report_csv",

@@ -1,7 +1,8 @@
-"""One neuron on a terminal: verdict, evidence beside its null, statistics, and its examples with the peak marked.
+"""One neuron on a terminal: verdict, examples with the peak marked, words, evidence beside its null, statistics.
 
-On a terminal the activation shades the text and the peak is underlined. In a pipe or a file the peak is in double
-brackets, `a [[poly]]gon`. Line breaks and hidden characters of the corpus are made visible.
+With colour the activation shades the text and the peak is underlined. Without (a pipe, a file, NO_COLOR) the peak is in
+double brackets, `a [[poly]]gon`. Line breaks and hidden characters of the corpus are made visible. Lines are as wide as
+the terminal, 80 columns without one.
 Cost: the examples of this neuron, and the tables of its layer.
 """
 
@@ -14,16 +15,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from neurolocal.errors import StoreError
 from neurolocal.literals import Side
-from neurolocal.records import CASES, THRESHOLDS, Example
+from neurolocal.records import CASES, THRESHOLDS
 from neurolocal.render.figures import number, percent
-from neurolocal.render.spans import SHADES, Span, spans
-from neurolocal.render.terminal import Out, console, verdict_text
+from neurolocal.render.spans import spans
+from neurolocal.render.terminal import Out, console, has_colour, shaded, verdict_text
 from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.report.histogram import histogram
-from neurolocal.report.layer import Layer, read_layer
+from neurolocal.report.layer import Layer
 from neurolocal.report.logit_effects import promoted, suppressed
+from neurolocal.report.neuron_json import read_neuron
 from neurolocal.report.repeats import repeats
 from neurolocal.report.rows import NeuronRow, neuron_row
 from neurolocal.report.sections import figures, word_lists
@@ -35,6 +36,9 @@ LONGEST_REASON = 300
 
 WORDS = 30
 """Peak words that are listed."""
+
+NAME = 38
+"""Most columns of a figure's name, so that its null fits beside it in 80."""
 
 
 def show(
@@ -63,19 +67,16 @@ def show(
     Raises:
         StoreError: the store does not contain that layer or neuron.
     """
-    store.require_layers([layer])
-    read = read_layer(store, layer, side=side, whole=False)
-    if neuron not in read.index:
-        held = f"{len(read.index):,} of its neurons, {min(read.index, default=0)} to {max(read.index, default=-1)}"
-        raise StoreError(f"showing neuron {neuron} of layer {layer}: the store holds {held}")
+    read = read_neuron(store, layer, neuron, side=side)
     row = neuron_row(read, neuron)
-    screen = console(out, width=width, color=color)
+    screen = console(out, width=width, color=color, otherwise=80)
     _header(screen, row)
-    _evidence(screen, read, row)
-    _statistics(screen, read, neuron)
+    _examples(screen, read, neuron, limit=limit)
+    _words(screen, read, row)
     _logits(screen, read, neuron)
     _origin(screen, read, neuron)
-    _examples(screen, read, neuron, limit=limit)
+    _evidence(screen, read, row)
+    _statistics(screen, read, neuron)
 
 
 def _header(screen: Console, row: NeuronRow) -> None:
@@ -96,18 +97,25 @@ def _evidence(screen: Console, read: Layer, row: NeuronRow) -> None:
     _heading(screen, "evidence")
     measured = figures(read, row.neuron)
     grid = Table.grid(padding=(0, 2, 0, 0))
-    for column in range(4):
-        grid.add_column(justify="right" if column == 1 else "left", no_wrap=column < 3)
+    grid.add_column(no_wrap=True, max_width=NAME)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column()
     for f in measured:
         name, text = visible(f.name, limit=LONGEST), visible(f.text, limit=LONGEST)
-        grid.add_row(Text(name), Text(text, style="bold"), Text(f.null_text, style="dim"), Text(f.test))
+        null = Text(" · ").join(part for part in (Text(f.null_text, style="dim"), Text(f.test)) if part)
+        grid.add_row(Text(name), Text(text, style="bold"), null)
     none = "none yet: neither similarity nor perturbation has measured this neuron"
     _indented(screen, grid if measured else Text(none))
+
+
+def _words(screen: Console, read: Layer, row: NeuronRow) -> None:
+    """The peak words, and the words that replaced them."""
+    if row.words:
+        _heading(screen, "words")
+        _indented(screen, Text(counted(list(row.words.items())[:WORDS])))
     for words in word_lists(read, row.neuron):
         listed = ", ".join(f"{visible(r.word, limit=24)} {percent(r.relative)}" for r in words.words)
         _indented(screen, Text.assemble((f"{words.name}  ", "dim"), listed))
-    if row.words:
-        _indented(screen, Text.assemble(("words  ", "dim"), counted(list(row.words.items())[:WORDS])))
 
 
 def _statistics(screen: Console, read: Layer, neuron: int) -> None:
@@ -172,27 +180,8 @@ def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -
         if same is not None:
             head.append(f" · nearly the text of {shown[same].rank + 1}", style="dim")
         screen.print(head)
-        _indented(screen, _window(example, read, marked=not screen.is_terminal), columns=4)
-
-
-def _window(example: Example, read: Layer, *, marked: bool) -> Text:
-    """The window of an example, its peak in double brackets (`marked`) or with shades."""
-    line = Text()
-    for span in spans(example, read.store.vocabulary):
-        text = visible(span.text, limit=LONGEST)
-        line.append(f"[[{text}]]" if marked and span.peak else text, style=None if marked else _style(span))
-    return line
-
-
-def _style(span: Span) -> str:
-    """Darker green for more activation, with white text, so it is readable on a light and on a dark terminal."""
-    if span.special:
-        return "dim"
-    if not span.shade:
-        return "bold underline" if span.peak else ""
-    share = span.shade / SHADES
-    ground = f"on rgb({round(30 * (1 - share))},{round(70 + 50 * share)},{round(60 + 20 * share)})"
-    return f"{'bold underline ' if span.peak else ''}rgb(255,255,255) {ground}"
+        window = spans(example, read.store.vocabulary)
+        _indented(screen, shaded(window, style=has_colour(screen)), columns=4)
 
 
 def _heading(screen: Console, text: str) -> None:

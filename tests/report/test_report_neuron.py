@@ -5,11 +5,14 @@ import re
 import unicodedata
 
 import pytest
+from rich.cells import cell_len
 
 from neurolocal.errors import StoreError
 from neurolocal.render.visible import HIDDEN
+from neurolocal.report.layer import read_layer
 from neurolocal.report.neuron import show
 from neurolocal.report.rows import report_rows
+from neurolocal.report.sections import figures
 
 
 def shown(store, layer, neuron, **settings):
@@ -21,7 +24,44 @@ def shown(store, layer, neuron, **settings):
 def test_show_golden(small_store, golden):
     store = small_store()
     neuron = next(r.neuron for r in report_rows(store, [5]) if r.similarity == r.similarity and r.perturbation > 0)
-    golden("show.txt", shown(store, 5, neuron, width=100))
+    golden("show.txt", shown(store, 5, neuron, width=80))
+
+
+@pytest.mark.parametrize("hostile_corpus", [False, True])
+def test_it_fits_80_columns_with_the_examples_before_the_figures(small_store, hostile_corpus, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "0")
+    monkeypatch.setattr("sys.__stdout__", None)
+    store = small_store(hostile=hostile_corpus)
+    for neuron in range(12):
+        lines = shown(store, 5, neuron).splitlines()
+        assert max(map(cell_len, lines)) <= 80
+        heads = [line for line in lines if line in ("words", "evidence", "statistics", "examples · largest activation")]
+        assert heads == ["examples · largest activation", "words", "evidence", "statistics"]
+
+
+def test_every_figure_is_whole_beside_its_null_at_80_columns(small_store):
+    store = small_store()
+    read = read_layer(store, 5)
+    for neuron in range(12):
+        text = " ".join(shown(store, 5, neuron, width=80).split())
+        for figure in figures(read, neuron):
+            parts = (figure.name, figure.text, figure.null_text, figure.test)
+            assert all(" ".join(part.split()) in text for part in parts if part), figure
+
+
+def test_a_terminal_without_colour_has_marks(small_store, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")  # rich renders a style once, for the first console's colours
+    for no_color in ("1", ""):
+        monkeypatch.setenv("NO_COLOR", no_color)
+        out = Terminal()
+        show(small_store(seed=4), 2, 0, out=out, width=80)
+        assert ("[[" in out.getvalue()) == bool(no_color)
+        assert ("48;" in out.getvalue()) == (not no_color)
 
 
 def test_no_escape_sequences_in_a_pipe(small_store):

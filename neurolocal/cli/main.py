@@ -34,6 +34,7 @@ COMMANDS = {
     "score": "What is a description worth, on texts it was not made from?",
     "report": "The neurons by rank: a table, --json, --csv or --html PAGE.",
     "show": "One neuron: its evidence, statistics and examples.",
+    "export": "Out to other tools: Parquet, CSV, neuron records, Neuronpedia.",
     "neuroscope": "Neuroscope's pages: import, replay, compare, export.",
 }
 """The commands in the order of the data, each in the module of its name, with the first line of its help: the list of

@@ -31,11 +31,7 @@ def open_folder(out: Path) -> Path:
     Raises:
         StoreError: the folder cannot be made, or holds a manifest of something else.
     """
-    path = out / "manifest.json"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"exporting to {out}: {error.strerror}. Choose a folder that can be written to.") from error
+    path = make_folder(out) / "manifest.json"
     if path.exists():
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if json.loads(path.read_text(encoding="utf-8")).get("format") == FORMAT:
@@ -43,6 +39,20 @@ def open_folder(out: Path) -> Path:
                 return path
         raise StoreError(f"exporting to {out}: it holds a manifest.json of something else. Choose another folder.")
     return path
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder of an export if there is none; the folder.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        said = f"{error.strerror}. Choose a folder that can be written to."
+        raise StoreError(f"exporting to {folder}: {said}") from error
+    return folder
 
 
 def put_manifest(

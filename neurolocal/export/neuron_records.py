@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from tqdm import tqdm
 
-from neurolocal.export.folder import DOING, open_folder, put_manifest
+from neurolocal.export.folder import DOING, make_folder, open_folder, put_manifest
 from neurolocal.export.neurons import NeuronTexts, Text, TextReader
 from neurolocal.files import replacing
 from neurolocal.records import Statistics
@@ -44,8 +44,7 @@ def export_neuron_records(
     total = sum(len(store.neurons(layer)) for layer in which)
     with tqdm(total=total, unit="neuron", disable=not bar, delay=2) as progress:
         for layer in which:
-            folder, statistics = out / "neurons" / str(layer), store.statistics(layer)
-            folder.mkdir(parents=True, exist_ok=True)
+            folder, statistics = make_folder(out / "neurons" / str(layer)), store.statistics(layer)
             for one in reader.neurons(layer):
                 record = neuron_record(layer, one, statistics)
                 with replacing(folder / f"{one.neuron}.json", durable=False, **DOING) as beside:

@@ -21,7 +21,7 @@ import orjson
 from tqdm import tqdm
 
 from neurolocal.errors import ConfigError
-from neurolocal.export.folder import DOING, open_folder, put_manifest
+from neurolocal.export.folder import DOING, make_folder, open_folder, put_manifest
 from neurolocal.export.neuronpedia_lines import LayerLines, Source
 from neurolocal.export.neurons import TextReader
 from neurolocal.files import replacing
@@ -33,6 +33,9 @@ BATCH = 1024
 
 CREATOR = "clkht01d40000jv08hvalcvly"
 """The user that a Neuronpedia of one's own begins with; public activations are this user's."""
+
+LINE_ENDS = ("\x85", "\u2028", "\u2029")
+"""Characters that JSON leaves as they are and some readers of lines do not."""
 
 MODEL = re.compile(r"[a-z0-9_-]{1,128}")
 """What Neuronpedia accepts as a model's id."""
@@ -72,7 +75,7 @@ def export_neuronpedia(
             source = Source(name, layer, store.site, creator, corpus, subject)
             folder = out / name / source.id
             for part in ("features", "activations", "explanations"):
-                (folder / part).mkdir(parents=True, exist_ok=True)
+                make_folder(folder / part)
             _put_facts(store, source, folder)
             lines = LayerLines(store, source)
             neurons, number = reader.neurons(layer), 0
@@ -140,9 +143,13 @@ def _put_lines(path: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def _json(line: dict[str, Any]) -> bytes:
-    """A line without NULs: they are U+FFFD, as other characters that have no place in text."""
+    """A line without NULs, which are U+FFFD here, and with no character in it that a reader may end a line at."""
     text = orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY)
-    return orjson.dumps(_without_nul(orjson.loads(text))) if b"\\u0000" in text else text
+    if b"\\u0000" in text:
+        text = orjson.dumps(_without_nul(orjson.loads(text)))
+    for char in LINE_ENDS:
+        text = text.replace(char.encode(), f"\\u{ord(char):04x}".encode())
+    return text
 
 
 def _without_nul(value: Any) -> Any:

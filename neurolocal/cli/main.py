@@ -32,7 +32,7 @@ COMMANDS = {
     "verdict": "The evidence -> a verdict and a rank for every neuron.",
     "summary": "What would a person call it? A local LLM describes neurons.",
     "score": "What is a description worth, on texts it was not made from?",
-    "report": "The neurons by rank: a table, --json, --csv or --html PAGE.",
+    "report": "The neurons by rank: table, JSON, CSV, Parquet, page or plots.",
     "show": "One neuron: its evidence, statistics and examples.",
     "export": "Out to other tools: Parquet, CSV, neuron records, Neuronpedia.",
     "neuroscope": "Neuroscope's pages: import, replay, compare, export.",

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from neurolocal.cli.options import FilePath, Names, Numbers, example, say, site_option, store_argument
+from neurolocal.cli.options import (
+    FilePath,
+    Names,
+    Numbers,
+    device_option,
+    example,
+    say,
+    site_option,
+    store_argument,
+)
 
 
 @click.command(epilog=example("neurolocal export smol.h5 tables/ --tables examples,verdict --layers 14"))
@@ -24,11 +34,15 @@ from neurolocal.cli.options import FilePath, Names, Numbers, example, say, site_
 @click.option("--tables", type=Names(), help="Tables, e.g. examples,verdict.  [default: all]")
 @click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]")
 @site_option
+@click.option(
+    "--subject", help="Neuron records: the model, for activations on random texts, too.  [default: none of these]"
+)
+@device_option
 @click.option("--model", help="Neuronpedia: id of the model there.  [default: from the subject's name]")
 @click.option("--creator", help="Neuronpedia: id of a user there.  [default: the one of a fresh local copy]")
 def export(
     path: Path, folder: Path, kind: Any, tables: tuple[str, ...] | None, layers: tuple[int, ...] | None, site: Any,
-    model: str | None, creator: str | None,
+    subject: str | None, device: str | None, model: str | None, creator: str | None,
 ) -> None:  # fmt: skip
     """Out to other tools: Parquet, CSV, neuron records, Neuronpedia.
 
@@ -41,14 +55,15 @@ def export(
 
     The last two hold the largest activations.
     """
-    _refuse_options(kind, tables=tables, model=model, creator=creator)
+    _refuse_options(kind, tables=tables, subject=subject, device=device, model=model, creator=creator)
     from neurolocal.store import Store
 
     with Store(path, site=site) as store:
         if kind == "neuron-records":
             from neurolocal.export.neuron_records import export_neuron_records
 
-            n = export_neuron_records(store, folder, layers=layers)
+            loads = None if subject is None else partial(_loaded, path, site=site, subject=subject, device=device)
+            n = export_neuron_records(store, folder, layers=layers, subject=loads)
             return say(f"export: {n:,} neuron records in {folder / 'neurons'}")
         if kind == "neuronpedia":
             from neurolocal.export.neuronpedia import CREATOR, export_neuronpedia
@@ -62,11 +77,25 @@ def export(
         return None
 
 
+def _loaded(path: Path, **given: Any) -> Any:
+    """The subject that the store was collected from."""
+    from neurolocal.pipeline.workspace import Workspace
+
+    return Workspace(path, say=say, **given).loaded_subject
+
+
+OF = {
+    "tables": ("parquet", "csv"),
+    "subject": ("neuron-records",),
+    "device": ("neuron-records",),
+    "model": ("neuronpedia",),
+    "creator": ("neuronpedia",),
+}
+"""Option -> the formats that have it."""
+
+
 def _refuse_options(kind: str, **given: Any) -> None:
     """Refuse an option that the format does not have."""
-    of_tables = kind in ("parquet", "csv")
-    has = {"tables": of_tables, "model": kind == "neuronpedia", "creator": kind == "neuronpedia"}
     for name, value in given.items():
-        if value is not None and not has[name]:
-            where = "parquet and csv" if name == "tables" else "neuronpedia"
-            raise click.UsageError(f"--{name} belongs to --format {where}; it was given with {kind}")
+        if value is not None and kind not in OF[name]:
+            raise click.UsageError(f"--{name} belongs to --format {' or '.join(OF[name])}; it was given with {kind}")

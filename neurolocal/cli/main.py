@@ -32,10 +32,11 @@ COMMANDS = {
     "verdict": "The evidence -> a verdict and a rank for every neuron.",
     "summary": "What would a person call it? A local LLM describes neurons.",
     "score": "What is a description worth, on texts it was not made from?",
-    "report": "The neurons by rank: a table, --json, --csv or --html PAGE.",
+    "report": "The neurons by rank: table, JSON, CSV, Parquet, page or plots.",
     "site": "A static site of the store: a page a neuron, tables, search.",
     "show": "One neuron: its examples, evidence and statistics.",
     "try": "A text of your own: what do neurons do on it?",
+    "export": "Out to other tools: Parquet, CSV, neuron records, Neuronpedia.",
     "neuroscope": "Neuroscope's pages: import, replay, compare, export.",
 }
 """The commands in the order of the data, each in the module of its name, with the first line of its help: the list of

@@ -13,13 +13,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from math import isfinite, nan
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from neurolocal.files import write_text
 from neurolocal.literals import VERDICTS, Side
 from neurolocal.records import TABLES, histogram_edges
+from neurolocal.render.cells import cell
 from neurolocal.render.figures import strict
 from neurolocal.render.visible import plain
 from neurolocal.report.histogram import bins
@@ -280,8 +281,7 @@ def write_json(store: Store, rows: Iterable[NeuronRow], *, path: Path, side: Sid
 def report_csv(rows: Iterable[NeuronRow]) -> str:
     """A header and one line a neuron; lists and objects are JSON texts, unknown figures are empty.
 
-    Text that a spreadsheet would run as a formula (it begins with `= + - @`, a tab or a return) is preceded by an
-    apostrophe.
+    Text that a spreadsheet would run as a formula is preceded by an apostrophe (see `render.cells`).
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
@@ -290,20 +290,10 @@ def report_csv(rows: Iterable[NeuronRow]) -> str:
     names = [field.name for field in fields(NeuronRow) if experts or field.name not in EXPERT_FIELDS]
     writer.writerow(names)
     for row in rows:
-        writer.writerow(_cell(getattr(row, name)) for name in names)
+        writer.writerow(cell(getattr(row, name)) for name in names)
     return text.getvalue()
 
 
 def write_csv(rows: Iterable[NeuronRow], *, path: Path) -> None:
     """Write `report_csv` to a file, as a whole or not at all."""
     write_text(path, report_csv(rows))
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, list | dict):
-        return json.dumps(strict(value))
-    if isinstance(value, float):
-        return repr(value) if isfinite(value) else ""
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-    return "" if value is None else value

@@ -221,6 +221,17 @@ class Store:
         tokens, length = self.rows_stored
         return tokens[at][: length[at]]
 
+    def stored_at(self, rows: Int64[np.ndarray, "*n"]) -> Int64[np.ndarray, "*n"]:
+        """Where rows of these numbers are among the stored rows; -1 for the -1 of an unused slot.
+
+        Raises:
+            StoreError: the store does not hold one of them.
+        """
+        used = rows >= 0
+        at = np.searchsorted(self.row_index, rows)
+        read_rows.require_rows(self._file, self.row_index, at[used], rows[used])
+        return np.where(used, at, -1)
+
     def iter_rows(self) -> Iterator[Integer[np.ndarray, "pos"]]:
         """All stored rows, without padding, in corpus order."""
         for tokens, length in zip(*self.rows_stored, strict=True):
@@ -377,9 +388,7 @@ class Store:
         top = self.top(layer, side)
         used = top.row >= 0
         row = np.where(used, top.row, self.row_index[:1].sum())  # unused slots name the first row, if there is one
-        at = np.searchsorted(self.row_index, row)
-        read_rows.require_rows(self._file, self.row_index, at, row)
-        part = self.parts.at(at, np.where(used, top.position, 0))
+        part = self.parts.at(self.stored_at(row), np.where(used, top.position, 0))
         names = len(self.parts.subsets)
         cell = np.arange(len(used))[:, None] * names + self.parts.subset[part]
         counts = np.bincount(cell[used], minlength=len(used) * names).reshape(len(used), names)

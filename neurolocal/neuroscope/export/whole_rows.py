@@ -64,7 +64,7 @@ def imported_rows(store: Store, layer: int, texts: int, chosen: Chosen) -> Itera
         used = np.flatnonzero(top.row[i, :texts] >= 0)
         values = store.page_activations(layer, i)[used]
         position = top.position[i, used].astype(np.int64)
-        rows = WholeRows(layer, neuron, _stored_at(store, top.row[i, used]), position, values)
+        rows = WholeRows(layer, neuron, store.stored_at(top.row[i, used]), position, values)
         _require_inside(store, rows)
         yield rows
 
@@ -89,7 +89,7 @@ def computed_rows(
     for parts in groups([(layer, len(some)) for layer, some in chosen.items()], max(MEMORY // max(of_row, 1), 1)):
         which = {part.layer: chosen[part.layer][part.low : part.high] for part in parts}
         lists = {layer: _some_of(store.top(layer, side), some, texts) for layer, some in which.items()}
-        at = {layer: _stored_at(store, top.row) for layer, top in lists.items()}
+        at = {layer: store.stored_at(top.row) for layer, top in lists.items()}
         values = _computed(store, subject, which, at, progress=progress)
         for layer, some in which.items():
             yield from _checked(store, layer, some, lists[layer], at[layer], values.pop(layer), side=side)
@@ -119,21 +119,6 @@ def groups(sizes: Sequence[tuple[int, int]], room: int) -> Iterator[list[LayerSl
 
 def _some_of(top: TopK, some: Int64[np.ndarray, "_"], texts: int) -> TopK:
     return TopK(*(x[some, :texts] for x in (top.activation, top.row, top.position, top.window)))
-
-
-def _stored_at(store: Store, rows: Int64[np.ndarray, "*_"]) -> Int64[np.ndarray, "*_"]:
-    """Index of each row among the stored rows; -1 for unused slots."""
-    index = store.row_index
-    at = np.searchsorted(index, rows)
-    used = rows >= 0
-    lost = (
-        rows[used & ((at >= len(index)) | (index[np.minimum(at, len(index) - 1)] != rows))]
-        if len(index)
-        else rows[used]
-    )
-    if lost.size:
-        raise store.checked.bad(f"an example refers to row {lost.flat[0]}, which is not in rows/index")
-    return np.where(used, at, -1)
 
 
 class _RowSlots:

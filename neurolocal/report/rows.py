@@ -222,7 +222,7 @@ def report_object(store: Store, rows: Iterable[NeuronRow], *, side: Side = "larg
     experts = {str(layer): one for layer in layers if (one := _experts(store, layer)) is not None}
     if experts:
         facts["experts"] = experts
-    return {**strict(facts), "neurons": [strict(_fields(row)) for row in rows]}
+    return {**strict(facts), "neurons": [row_object(row) for row in rows]}
 
 
 def _experts(store: Store, layer: int) -> dict[str, Any] | None:
@@ -238,8 +238,10 @@ EXPERT_FIELDS = ("expert", "expert_neuron", "routed", "name")
 """The fields of a row that only neurons of experts have."""
 
 
-def _fields(row: NeuronRow) -> dict[str, Any]:
-    return {name: value for name, value in vars(row).items() if row.expert is not None or name not in EXPERT_FIELDS}
+def row_object(row: NeuronRow) -> dict[str, Any]:
+    """A neuron as a plain object of strict JSON; the fields of experts only where it belongs to one."""
+    fields_of = {k: value for k, value in vars(row).items() if row.expert is not None or k not in EXPERT_FIELDS}
+    return strict(fields_of)
 
 
 class LayerVerdicts(NamedTuple):

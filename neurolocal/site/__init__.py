@@ -1,1 +1,5 @@
-"""The pages of a store: as a static site, and served with a subject that can be asked."""
+"""The static site of a store: model page, layer pages, neuron pages and search, without a network."""
+
+from neurolocal.site.pages import Pages
+
+__all__ = ["Pages"]

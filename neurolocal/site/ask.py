@@ -106,6 +106,10 @@ class Asker:
         except TimeoutError as error:
             raise QuestionError(503, f"no answer within {self._seconds:g} s; ask again, or a shorter text") from error
 
+    def begin(self, question: Question) -> None:
+        """Ask without waiting: what is slow the first time is done before a person asks. Errors come again then."""
+        self._thread.submit(self._answer, question)
+
     def close(self) -> None:
         """Wait for the question that runs; those that wait are dropped."""
         self._thread.shutdown(cancel_futures=True)

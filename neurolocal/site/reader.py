@@ -1,7 +1,7 @@
 """The store that is served: read by one thread, opened anew when its file is replaced, the latest pages kept.
 
-Invariant: nothing but the store's file is opened, whatever name is asked for. Every answer is of one state of the file,
-which `Stamp` names. Cost: HDF5 lets one thread read at a time, so there is one; kept pages take at most `KEPT` bytes.
+Invariant: nothing but the store's file is opened, whatever name is asked for; every answer is of one state of the file.
+Cost: HDF5 lets one thread read at a time, so there is one; kept pages take at most `KEPT` bytes.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from neurolocal.errors import StoreError
-from neurolocal.records import Side, Site
+from neurolocal.literals import Side, Site
 from neurolocal.report.layer import Layer, read_layer
+from neurolocal.site.current import Current, Stamp
 from neurolocal.site.pages import Pages
 from neurolocal.store import Store
 
@@ -34,15 +33,6 @@ LAYERS = 4
 
 PROCESS = secrets.token_hex(16)
 """A part of every ETag: another process may make other pages of the same file."""
-
-
-class Stamp(NamedTuple):
-    """What tells one state of a file from another: writers put a new file in its place."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
 
 
 @dataclass
@@ -105,15 +95,21 @@ class Reader:
         Raises:
             StoreError: it is no store, or damaged.
         """
-        self._path, self._site, self._live, self._say = path, site, live, say
-        self._failed: Stamp | None = None
-        """The last state of the file that could not be opened."""
+
+        def make(stamp: Stamp) -> Opened:
+            store = Store(path, site=site)
+            try:
+                return Opened(store, Pages(store, live=live), stamp)
+            except BaseException:
+                store.close()
+                raise
+
+        self._current = Current(path, make, close=lambda opened: opened.store.close(), say=say)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._opened = self._thread.submit(self._open).result()
 
     async def read(self, function: Callable[[Opened], T]) -> T:
         """What a function finds in the store; it runs in the reading thread."""
-        return await asyncio.wrap_future(self._thread.submit(lambda: function(self._current())))
+        return await asyncio.wrap_future(self._thread.submit(lambda: function(self._current.get())))
 
     async def page(self, name: str, *, held: str = "") -> Page | None:
         """A page of the site; None where the site has no such page.
@@ -122,57 +118,17 @@ class Reader:
             name: as in `Pages.names`.
             held: the tags that the client names (If-None-Match).
         """
-        return await asyncio.wrap_future(self._thread.submit(self._page, name, held))
+
+        def find(opened: Opened) -> Page | None:
+            tag = opened.tag(name)
+            if tag in held:
+                return Page(tag, None)
+            content = opened.page(name)
+            return None if content is None else Page(tag, content)
+
+        return await self.read(find)
 
     def close(self) -> None:
         """Wait for what is being read, and close the file."""
-        self._thread.submit(lambda: self._opened.store.close()).result()
-        self._thread.shutdown()
-
-    def _page(self, name: str, held: str) -> Page | None:
-        opened = self._current()
-        tag = opened.tag(name)
-        if tag in held:
-            return Page(tag, None)
-        content = opened.page(name)
-        return None if content is None else Page(tag, content)
-
-    def _current(self) -> Opened:
-        """The store, opened anew where another file has taken its place.
-
-        A file that is gone or cannot be opened changes nothing: the open one stays readable, and a line says so once.
-        """
-        try:
-            stamp = _stamp(self._path)
-        except OSError:
-            return self._opened  # gone, or about to be replaced
-        if stamp in (self._opened.stamp, self._failed):
-            return self._opened
-        try:
-            found = self._open()
-        except StoreError as error:
-            self._failed = stamp
-            self._say(f"serve: {self._path} has changed and cannot be opened; the pages show it as it was: {error}")
-            return self._opened
-        old, self._opened = self._opened, found
-        with suppress(Exception):  # whatever is wrong with the old file no longer matters
-            old.store.close()
-        self._say(f"serve: {self._path} has changed; the pages show the new one")
-        return found
-
-    def _open(self) -> Opened:
-        try:
-            stamp = _stamp(self._path)
-        except OSError:
-            stamp = Stamp(0, 0, 0, 0)  # `Store` says what is wrong
-        store = Store(self._path, site=self._site)
-        try:
-            return Opened(store, Pages(store, live=self._live), stamp)
-        except BaseException:
-            store.close()
-            raise
-
-
-def _stamp(path: Path) -> Stamp:
-    found = path.stat()
-    return Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        self._thread.shutdown(cancel_futures=True)
+        self._current.close()

@@ -9,7 +9,7 @@ Cost: the forward pass and one Python call a layer and module read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +24,7 @@ from neurolocal.subject.experts import ExpertLayer, expert_layer
 from neurolocal.subject.probe import SITES, measured_sites, widths
 from neurolocal.subject.routed import Routed
 from neurolocal.subject.sites import ModulePaths, remembered
+from neurolocal.subject.text import TextActivations, read_text, text_tokens, these
 from neurolocal.subject.tokenizers.backend import ControlTokens
 from neurolocal.subject.tokenizers.earlier import is_of_0_1_0
 from neurolocal.subject.tokenizers.examine import examine
@@ -247,10 +248,38 @@ class Subject:
                 "Pass a smaller --row-length."
             )
 
+    @overload
     def activations(
         self, tokens: Int[Tensor, "batch pos"], layer: int, site: Site = "post"
-    ) -> Float[Tensor, "batch pos d_mlp"]:
-        """A copy of all activations of one layer, for small inputs and tests."""
+    ) -> Float[Tensor, "batch pos d_mlp"]: ...
+
+    @overload
+    def activations(
+        self, tokens: str, layer: int, site: Site = "post", *, neuron: int | Sequence[int] | None = None,
+        bos: bool | None = None,
+    ) -> TextActivations: ...  # fmt: skip
+
+    def activations(
+        self, tokens: Int[Tensor, "batch pos"] | str, layer: int, site: Site = "post", *,
+        neuron: int | Sequence[int] | None = None, bos: bool | None = None,
+    ) -> Float[Tensor, "batch pos d_mlp"] | TextActivations:  # fmt: skip
+        """The activations of one layer on a text, token by token, or on rows of token ids.
+
+        Args:
+            tokens: a text, or ids. Of ids all activations are given, as a tensor.
+            layer: index of the layer.
+            site: where the neurons are read.
+            neuron: of a text, index or indices within the layer; None is all.
+            bos: of a text, whether BOS stands before it; None is wherever the model has one.
+
+        Raises:
+            SubjectError: no such layer, neuron or site; a text without tokens, or longer than the context.
+        """
+        if isinstance(tokens, str):
+            ids = text_tokens(self, tokens, bos=bos)
+            choice = these(self, layer, [neuron] if isinstance(neuron, int) else neuron)
+            neurons, values = read_text(self, ids, {layer: choice}, site=site)[layer]
+            return TextActivations(layer, neurons, ids, self.vocabulary.str_tokens(ids), values)
         kept: list[Tensor] = []
         self.read(tokens, {layer: lambda x: kept.append(x.clone())}, sites=(site,))
         return kept[0]

@@ -13,6 +13,7 @@ from typing import Any
 from neurolocal.asking import Asking, answer_object
 from neurolocal.errors import StoreError, SubjectError
 from neurolocal.literals import Site
+from neurolocal.render.visible import LONGEST, visible
 from neurolocal.site.ask import Question, QuestionError
 from neurolocal.site.current import Current, Stamp
 from neurolocal.store import Store
@@ -68,7 +69,8 @@ class Answers:
                 found = asking.strongest(question.text, n=question.strongest)
         except SubjectError as error:
             raise QuestionError(400, str(error)) from error
-        return {**answer_object(found), **_offsets(question.text, len(found.tokens) - len(ids), len(ids), starts)}
+        before = len(found.tokens) - len(ids)  # BOS
+        return {**_with_shown(answer_object(found)), **_offsets(question.text, before, len(ids), starts)}
 
     def close(self) -> None:
         """Close the store."""
@@ -88,6 +90,15 @@ def _require(store: Store, question: Question) -> None:
             raise
         except StoreError as error:
             raise QuestionError(404, f"the store has no neuron {neuron} in layer {layer}") from error
+
+
+def _with_shown(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer with texts as a page may show them, nothing hidden in them: `shown` of each token and neuron."""
+    for token in answer["tokens"]:
+        token["shown"] = visible(token["text"], limit=LONGEST)
+    for one in answer["neurons"]:
+        one["shown"] = visible(one["description"], limit=LONGEST)
+    return answer
 
 
 def _offsets(text: str, before: int, n: int, starts: Any) -> dict[str, Any]:

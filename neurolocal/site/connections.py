@@ -29,8 +29,8 @@ SILENT = 15
 CONNECTIONS = 128
 """Connections that may be open; the answer to one more is 503."""
 
-HEAD = 32 << 10
-"""Bytes of a request's first line and headers."""
+HEAD = 64 << 10
+"""Bytes of a request's first line and headers that are waited for; `security` refuses what is longer than it says."""
 
 
 class TimedConnection(H11Protocol):
@@ -56,6 +56,19 @@ class TimedConnection(H11Protocol):
         super().on_response_complete()
         if self.conn.their_state is h11.IDLE:  # silent: uvicorn's own timer runs
             self._stop_waiting()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP. Where it follows a good head, as a broken body does, the head's answer is dropped.
+
+        uvicorn would send that answer after the refusal, or the refusal amid the answer; either is an error of h11.
+        """
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""

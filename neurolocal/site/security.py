@@ -27,6 +27,9 @@ HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(:[0-
 LONGEST_PATH = 2_000
 """Characters of a path, and of a query string."""
 
+LONGEST_HEADERS = 32 << 10
+"""Bytes of all headers."""
+
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -118,6 +121,8 @@ class Guard:
         headers = Headers(scope=scope)
         if len(scope["path"]) > LONGEST_PATH or len(scope["query_string"]) > LONGEST_PATH:
             return said(414, f"the address is too long: at most {LONGEST_PATH:,} characters")
+        if sum(len(name) + len(value) for name, value in headers.raw) > LONGEST_HEADERS:
+            return said(431, f"the headers are too long: at most {LONGEST_HEADERS:,} bytes")
         if len(headers.getlist("host")) != 1 or not self.hosts.allow(headers["host"]):
             return said(421, "this server does not answer to that Host; start it with --allow-host NAME to allow one")
         if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":

@@ -9,18 +9,26 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurolocal.errors import NeurolocalError
-from neurolocal.render.visible import visible
+from neurolocal.render.figures import fixed, number, percent
+from neurolocal.render.visible import LONGEST, counted, spaced, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
+SHARED = Path(__file__).parent / "templates"
+"""What pages share: `macros.html` and `look.css`."""
+
+
 def environment(folders: Sequence[Path], *, doing: str) -> Environment:
-    """The templates in some folders. Values are made visible and escaped; an undefined name is an error.
+    """The templates in some folders and the shared ones.
+
+    Values are made visible and escaped; an undefined name is an error.
 
     Raises:
         NeurolocalError: jinja2 is not installed; the message begins with `doing`.
@@ -31,8 +39,8 @@ def environment(folders: Sequence[Path], *, doing: str) -> Environment:
         raise NeurolocalError(
             f"{doing}: jinja2 is not installed. Run: pip install 'neurolocal[site]', or use --json."
         ) from error
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders),
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, SHARED]),
         autoescape=True,
         finalize=_shown,
         undefined=jinja2.StrictUndefined,
@@ -40,6 +48,23 @@ def environment(folders: Sequence[Path], *, doing: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    made.filters |= {
+        "seen": lambda text: visible(text, limit=LONGEST),
+        "spaced": spaced,
+        "counted": counted,
+        "fixed": fixed,
+        "number": number,
+        "percent": percent,
+        "width": lambda share: round(100 * min(max(share, 0.0), 1.0), 1) if isfinite(share) else 0,
+        "known": isfinite,
+    }
+    return made
+
+
+def source(templates: Environment, name: str) -> str:
+    """The text of a style or a script among the templates, as it is."""
+    assert templates.loader is not None
+    return templates.loader.get_source(templates, name)[0]
 
 
 def _shown(value: Any) -> Any:

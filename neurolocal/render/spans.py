@@ -7,6 +7,7 @@ shows part of a character. Exactly one span holds the peak. Cost: linear in the 
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -33,26 +34,29 @@ class Span:
     """Whether it is a special token such as BOS."""
 
 
-def spans(example: Example, vocabulary: Vocabulary) -> list[Span]:
-    """The spans of an example's window, in reading order."""
-    made: list[Span] = []
+def groups(tokens: Sequence[int], vocabulary: Vocabulary) -> list[list[int]]:
+    """The positions of the tokens in reading order, those together whose tokens form one character."""
+    made: list[list[int]] = []
     group: list[int] = []
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for i, token in enumerate(example.tokens):
+    for i, token in enumerate(tokens):
         special = bool(vocabulary.special[token])
         if special and group:
-            made.append(_span(group, example, vocabulary))
+            made.append(group)
             group = []
             decoder.reset()
         group.append(i)
-        decoder.decode(vocabulary.tokens[int(token)])
+        decoder.decode(vocabulary.tokens[token])
         if special or not decoder.getstate()[0]:
-            made.append(_span(group, example, vocabulary))
+            made.append(group)
             group = []
             decoder.reset()
-    if group:
-        made.append(_span(group, example, vocabulary))
-    return made
+    return [*made, group] if group else made
+
+
+def spans(example: Example, vocabulary: Vocabulary) -> list[Span]:
+    """The spans of an example's window, in reading order."""
+    return [_span(group, example, vocabulary) for group in groups(example.tokens.tolist(), vocabulary)]
 
 
 def _span(group: list[int], example: Example, vocabulary: Vocabulary) -> Span:

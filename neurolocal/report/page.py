@@ -12,17 +12,16 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from neurolocal.files import write_text
 from neurolocal.literals import VERDICTS, Side
 from neurolocal.records import Example
-from neurolocal.render.figures import Figure, fixed, number, percent
-from neurolocal.render.page_templates import digest, environment, markup
-from neurolocal.render.spans import Span, spans
+from neurolocal.render.figures import Figure, number, percent
+from neurolocal.render.page_templates import digest, environment, markup, source
 from neurolocal.render.visible import LONGEST, counted, visible
+from neurolocal.render.windows import Windows
 from neurolocal.report.facts import run_facts, subject_name
 from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.layer import Layer, read_layer
@@ -34,6 +33,7 @@ from neurolocal.store import Store
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 
 EXCERPTS = 3
@@ -47,11 +47,12 @@ TOKENS = 6
 
 
 class ShownExample(NamedTuple):
-    """An example as the page shows it; both texts are already made visible."""
+    """An example as the page shows it; its texts are already made visible."""
 
     example: Example
     subset: str
-    pieces: list[Span]
+    window: Markup
+    """Its tokens, shaded."""
     repeats: int | None
     """Number, from 1, of a stronger example with nearly the same text."""
 
@@ -112,6 +113,7 @@ def page(
 ) -> str:
     """The page as text; see `write_page`."""
     templates = _templates()
+    windows = Windows(store.vocabulary, joined=True)
     listed: list[Ranked] = []
     detailed: list[Card] = []
     summaries: list[LayerVerdicts] = []
@@ -120,11 +122,12 @@ def page(
         for i, neuron in enumerate(read.ranked()[:rows]):
             row = neuron_row(read, neuron)
             carded = i < cards and row.verdict != "dead"
-            listed.append(Ranked(row, [] if carded else _excerpts(read, row), carded))
+            listed.append(Ranked(row, [] if carded else _excerpts(read, windows, row), carded))
             if carded:
-                detailed.append(_card(read, row))
+                detailed.append(_card(read, windows, row))
         summaries.append(layer_verdicts(store, layer, side=side))
-    style, script = (_source(templates, name) for name in ("page.css", "page.js"))
+    style = source(templates, "look.css") + source(templates, "page.css")
+    script = source(templates, "page.js")
     return templates.get_template("page.html").render(
         style=markup(style),
         script=markup(script),
@@ -152,7 +155,7 @@ def _provenance(store: Store, rows: list[NeuronRow], side: Side) -> str:
     return json.dumps({**found, "neurons": len(rows)}, indent=1)
 
 
-def _card(read: Layer, row: NeuronRow) -> Card:
+def _card(read: Layer, windows: Windows, row: NeuronRow) -> Card:
     s = neuron_statistics(read, row.neuron)
     line = s.positions
     if s.finite:
@@ -166,14 +169,17 @@ def _card(read: Layer, row: NeuronRow) -> Card:
         line,
         histogram(read, row.neuron),
         [(name, tokens[:TOKENS]) for name, tokens in effects if tokens],
-        [_shown(read, example, same) for example, same in zip(read.examples(row.neuron), row.repeats, strict=True)],
+        [
+            _shown(read, windows, example, same)
+            for example, same in zip(read.examples(row.neuron), row.repeats, strict=True)
+        ],
     )
 
 
-def _excerpts(read: Layer, row: NeuronRow) -> list[ShownExample]:
+def _excerpts(read: Layer, windows: Windows, row: NeuronRow) -> list[ShownExample]:
     """The strongest examples cut short; of near-duplicates only the strongest."""
     distinct = [e for e, same in zip(read.examples(row.neuron), row.repeats, strict=True) if same is None]
-    return [_shown(read, _cut(example), None) for example in distinct[:EXCERPTS]]
+    return [_shown(read, windows, _cut(example), None) for example in distinct[:EXCERPTS]]
 
 
 def _cut(example: Example) -> Example:
@@ -188,40 +194,16 @@ def _cut(example: Example) -> Example:
     )
 
 
-def _shown(read: Layer, example: Example, same: int | None) -> ShownExample:
-    pieces = _joined(spans(example, read.store.vocabulary))
-    return ShownExample(
-        example, visible(read.subset(example), limit=LONGEST), pieces, None if same is None else same + 1
-    )
-
-
-def _joined(pieces: list[Span]) -> list[Span]:
-    """The spans made visible, adjacent ones without a shade joined; this saves two thirds of the page's size."""
-    joined: list[Span] = []
-    for piece in (replace(piece, text=visible(piece.text, limit=LONGEST)) for piece in pieces):
-        last = joined[-1] if joined else None
-        if last and not (piece.shade or piece.peak or piece.special or last.shade or last.peak or last.special):
-            joined[-1] = replace(last, text=last.text + piece.text)
-        else:
-            joined.append(piece)
-    return joined
+def _shown(read: Layer, windows: Windows, example: Example, same: int | None) -> ShownExample:
+    window = windows.html(example.tokens, example.activations, peak=example.peak, scale=example.activation)
+    subset = visible(read.subset(example), limit=LONGEST)
+    return ShownExample(example, subset, markup(window), None if same is None else same + 1)
 
 
 def _templates() -> Environment:
     made = environment([Path(__file__).parent / "templates"], doing="writing the page")
     made.filters |= {
-        "seen": lambda text: visible(text, limit=LONGEST),
-        "counted": lambda words: counted(list(words.items())[:12]),
+        "commonest": lambda words: counted(list(words.items())[:12]),
         "tokens": lambda tokens: counted(Counter(tokens).most_common(12)),
-        "fixed": fixed,
-        "number": number,
-        "percent": percent,
-        "width": lambda share: round(100 * min(max(share, 0.0), 1.0), 1) if isfinite(share) else 0,
-        "known": isfinite,
     }
     return made
-
-
-def _source(templates: Environment, name: str) -> str:
-    assert templates.loader is not None
-    return templates.loader.get_source(templates, name)[0]

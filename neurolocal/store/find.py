@@ -7,26 +7,18 @@ without an index (a checkpoint, or one of an older writer) the index is built, w
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
 
 from neurolocal.errors import StoreError
 from neurolocal.records import Site
-from neurolocal.store.index import Entries, Index, IndexBuilder, KeyTable
+from neurolocal.store.index import Entries
 from neurolocal.store.read import Store
-
-TYPES = {"site": "u1", "layer": "i4", "neuron": "i4", "examples": "i4", "strength": "f4", "activation": "f4"}
-"""The columns of an index as they are stored."""
-
-
-By = Literal["token", "word"]
-"""What the keys of an index are."""
+from neurolocal.store.read_index import BuiltIndex, By, StoredIndex
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ def find(
                 f"finding {text!r} in {store.path}: it holds the sites {', '.join(at)}, not {site}. Choose from these."
             )
         _require_layers([at[name] for name in at if site in (None, name)], layers)
-        index = _StoredIndex(store) if store.checked.has("find") else _BuiltIndex(at, store)
+        index = StoredIndex(store) if store.checked.has("find") else BuiltIndex(at, store)
         for by in ("word",) if word else ("token", "word"):
             key = index.token(text) if by == "token" else index.word(text)
             entries = None if key is None else index.entries(by, key)
@@ -106,87 +98,6 @@ def _chosen(entries: Entries, site: int | None, layers: Sequence[int] | None) ->
     if layers is not None:
         wanted &= np.isin(entries.layer, np.array(layers, np.int64))
     return np.flatnonzero(wanted)
-
-
-class _StoredIndex:
-    """The index in the file; only the entries of the key are read."""
-
-    def __init__(self, store: Store) -> None:
-        self._file, self._tokens = store.checked, store.vocabulary.tokens
-        self._text, self._begins = self._file.packed("find/word/text")
-
-    def token(self, text: str) -> int | None:
-        return _token(self._tokens, text)
-
-    def word(self, text: str) -> int | None:
-        wanted, begins, data = encoded(word_key(text)), self._begins, self._text
-
-        def spelt(i: int) -> bytes:
-            return data[begins[i] : begins[i + 1]]
-
-        if wanted is None:
-            return None
-        i = bisect_left(range(len(begins) - 1), wanted, key=spelt)
-        return i if i < len(begins) - 1 and spelt(i) == wanted else None
-
-    def entries(self, by: By, key: int) -> Entries:
-        keys = len(self._tokens) if by == "token" else len(self._begins) - 1
-        offsets = self._file.dataset(f"find/{by}/offsets", "i8", 1)
-        columns = {name: self._file.dataset(f"find/{by}/{name}", kind, 1) for name, kind in TYPES.items()}
-        lengths = {len(column) for column in columns.values()}
-        if len(lengths) > 1 or len(offsets) != keys + 1:
-            raise self._file.bad(f"the columns of find/{by} differ in length")
-        with self._file.reading(f"find/{by}"):
-            start, stop = offsets[key : key + 2].tolist()
-            if not 0 <= start <= stop <= lengths.pop():
-                raise self._file.bad(f"find/{by}/offsets points outside its columns")
-            return Entries(*(columns[name][start:stop] for name in Entries._fields))
-
-
-class _BuiltIndex:
-    """An index built from the lists of a store that has none."""
-
-    def __init__(self, at: dict[Site, Store], store: Store) -> None:
-        builder = IndexBuilder(store.sites)
-        for site, opened in at.items():
-            for layer in opened.layers:
-                builder.add_lists((site, layer), opened.neurons(layer), opened.top(layer, "largest"))
-        tokens, length = store.rows_stored
-        try:
-            self._index: Index = builder.build(tokens, length, store.row_index, store.vocabulary)
-        except ValueError as error:
-            raise store.checked.bad(str(error)) from error
-        self._tokens = store.vocabulary.tokens
-
-    def token(self, text: str) -> int | None:
-        return _token(self._tokens, text)
-
-    def word(self, text: str) -> int | None:
-        word = word_key(text)
-        return self._index.words.index(word) if word in self._index.words else None
-
-    def entries(self, by: By, key: int) -> Entries:
-        keyed: KeyTable = getattr(self._index, by)
-        return Entries(*(column[keyed.offsets[key] : keyed.offsets[key + 1]] for column in keyed.entries))
-
-
-def word_key(text: str) -> str:
-    """The key of a text in the index of words: stripped (unless nothing is left) and case-folded."""
-    return (text.strip() or text).casefold()
-
-
-def encoded(text: str) -> bytes | None:
-    """The text's bytes, with surrogate escapes of a command line undone; None for a text that cannot be encoded."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return None
-
-
-def _token(tokens: Sequence[bytes], text: str) -> int | None:
-    """The lowest id of exactly that text."""
-    wanted = encoded(text)
-    return tokens.index(wanted) if wanted is not None and wanted in tokens else None
 
 
 def _require_layers(stores: Iterable[Store], layers: Sequence[int] | None) -> None:
@@ -215,7 +126,7 @@ def _check(entries: Entries, *, by: By, at: dict[Site, Store], store: Store) -> 
             raise bad(f"find/{by} names a neuron of layer {layer} at {sites[number]} that the store does not have")
 
 
-def _nothing(text: str, index: _StoredIndex | _BuiltIndex, store: Store, *, word: bool) -> str:
+def _nothing(text: str, index: StoredIndex | BuiltIndex, store: Store, *, word: bool) -> str:
     """The message when nothing is found; it names similar tokens."""
     bare = text.strip()
     spellings = dict.fromkeys([bare, bare.lower(), bare.capitalize(), bare.upper()])
@@ -227,6 +138,6 @@ def _nothing(text: str, index: _StoredIndex | _BuiltIndex, store: Store, *, word
     return f"finding {text!r} in {store.path}: no neuron's examples peak on such a {what}. {step}"
 
 
-def _held(index: _StoredIndex | _BuiltIndex, text: str) -> bool:
+def _held(index: StoredIndex | BuiltIndex, text: str) -> bool:
     key = index.token(text) if text.strip() else None
     return key is not None and len(index.entries("token", key).neuron) > 0

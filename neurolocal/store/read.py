@@ -289,9 +289,9 @@ class Store:
         """The row of every example of a layer, -1 for unused slots: `top(layer, side).row` without the windows."""
         return self._file.array(f"{self._base(layer)}/{side}/row", "i8", ndim=2)
 
-    def example_lists(self, layer: int, side: Side = "largest") -> list[list[Example]]:
-        """The examples of every collected neuron of a layer, strongest first, in the order of `neurons`."""
-        top = self.top(layer, side)
+    def example_lists(self, layer: int, side: Side = "largest", neurons: slice = slice(None)) -> list[list[Example]]:
+        """The examples of every collected neuron of a layer, or of a slice of `neurons`, strongest first, in order."""
+        top = self.top(layer, side, neurons)
         return [self._examples(top, i) for i in range(len(top.activation))]
 
     def examples(self, layer: int, neuron: int, side: Side = "largest") -> list[Example]:
@@ -319,10 +319,10 @@ class Store:
         """How often each neuron is in each sign case; None where they were not collected."""
         return read_collect.read_cases(self._file, self._base(layer), n=len(self.neurons(layer)))
 
-    def sampled(self, layer: int) -> Float32[np.ndarray, "neuron sample"]:
-        """The activation of every neuron of a layer at the positions of `sample`."""
+    def sampled(self, layer: int, neurons: slice = slice(None)) -> Float32[np.ndarray, "neuron sample"]:
+        """The activation of every neuron of a layer, or of a slice of `neurons`, at the positions of `sample`."""
         shape = (len(self.neurons(layer)), len(self.sample.row))
-        return read_collect.read_sampled(self._file, self._base(layer), shape=shape)
+        return read_collect.read_sampled(self._file, self._base(layer), neurons, shape=shape)
 
     def logit_effects(self, layer: int) -> LogitEffects | None:
         """The tokens that each neuron promotes and suppresses; None where they were not computed."""

@@ -170,9 +170,15 @@ def read_experts(file: CheckedFile, base: str, *, neurons: Int64[np.ndarray, "ne
     return Experts(offsets, shared, counts)
 
 
-def read_sampled(file: CheckedFile, base: str, *, shape: tuple[int, int]) -> Float32[np.ndarray, "neuron sample"]:
-    """The activation of every neuron of a layer at the sampled positions."""
-    return file.array(f"{base}/sample", "f4", shape=shape)
+def read_sampled(
+    file: CheckedFile, base: str, neurons: slice, *, shape: tuple[int, int]
+) -> Float32[np.ndarray, "neuron sample"]:
+    """The activation of some neurons of a layer at the sampled positions; `shape` is the whole layer's."""
+    found = file.dataset(f"{base}/sample", "f4", 2)
+    if found.shape != shape:
+        raise file.bad(f"{base}/sample has shape {found.shape}, expected {shape}")
+    with file.reading(f"{base}/sample"):
+        return found[neurons]
 
 
 def read_logit_effects(file: CheckedFile, base: str, *, n: int, d_vocab: int) -> LogitEffects | None:

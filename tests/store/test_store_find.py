@@ -7,7 +7,7 @@ from find_twins import agree, asked, collection, has_no_more_than, one_neuron, t
 
 from neurolocal.errors import StoreError
 from neurolocal.store import Match, Store, find, write_collected
-from neurolocal.store.find import TYPES
+from neurolocal.store.read_index import TYPES
 
 
 def test_find_on_a_real_store_equals_the_twin(stories, tmp_path, rng):

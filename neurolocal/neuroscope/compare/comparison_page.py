@@ -17,9 +17,8 @@ from neurolocal.files import write_text
 from neurolocal.neuroscope.compare.comparison import Comparison, LayerComparison
 from neurolocal.neuroscope.compare.comparison_output import number, shared, token_list
 from neurolocal.neuroscope.compare.sides import SideFacts
-from neurolocal.render.figures import fixed, percent
-from neurolocal.render.page_templates import digest, environment, markup
-from neurolocal.render.visible import LONGEST, visible
+from neurolocal.render.page_templates import digest, environment, markup, source
+from neurolocal.render.visible import visible
 
 LISTED = 200
 """Neurons in the table of those that agree least."""
@@ -81,17 +80,12 @@ def comparison_page(c: Comparison) -> str:
     folders = [Path(__file__).parent / "templates", Path(__file__).parents[2] / "report" / "templates"]
     templates = environment(folders, doing="writing the page")
     templates.filters |= {
-        "seen": lambda text: visible(text, limit=LONGEST),
         "note": lambda text: visible(text, limit=600),
-        "fixed": fixed,
-        "number": number,
-        "percent": percent,
         "tokens": token_list,
-        "known": isfinite,
         "at": lambda value: round(100 * min(max(value, 0.0), 1.0), 1) if isfinite(value) else 0,
         "centred": lambda value: round(50 + 50 * min(max(value, -1.0), 1.0), 1) if isfinite(value) else 50,
     }
-    style = "".join((folder / name).read_text("utf-8") for folder, name in zip(folders[::-1], STYLES, strict=True))
+    style = "".join(source(templates, name) for name in STYLES)
     listed = [place for place, _ in zip(c.least_agreeing(), range(LISTED), strict=False)]
     return templates.get_template("compare.html").render(
         style=markup(style),
@@ -108,7 +102,7 @@ def comparison_page(c: Comparison) -> str:
     )
 
 
-STYLES = ("page.css", "compare.css")
+STYLES = ("look.css", "page.css", "compare.css")
 """The report's style, and the additions of this page."""
 
 

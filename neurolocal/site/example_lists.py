@@ -1,0 +1,151 @@
+"""The example lists of a neuron's page: largest, smallest, sign cases, and positions drawn at random.
+
+Invariant: the lists of one page together have at most `BUDGET` bytes; what does not fit is counted.
+Cost: linear in the tokens shown.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from neurolocal.literals import Side
+from neurolocal.records import Example
+from neurolocal.render.figures import number
+from neurolocal.render.page_templates import markup
+from neurolocal.render.visible import LONGEST, visible
+from neurolocal.report.layer import Layer
+from neurolocal.report.repeats import repeats
+from neurolocal.site.sources import Sources
+
+BUDGET = 130_000
+"""Bytes of all examples of a page. The rest of a page is bounded by its own limits, some 40,000 bytes."""
+
+EXAMPLES = 20
+"""Examples of a list that a page shows."""
+
+OPEN = 6
+"""Examples of the first list that are not folded away."""
+
+SHARES = (0.0, 0.02, 0.1, 0.25, 0.5, 0.75)
+"""Which of the random positions are shown: these shares from the strongest activation down."""
+
+BEFORE, AFTER = 20, 10
+"""Tokens around a random position."""
+
+TITLES: dict[str, tuple[str, str]] = {
+    "largest": ("Largest activations", "the strongest position of each row, strongest first"),
+    "smallest": ("Smallest activations", "the other end: the most negative first"),
+}
+"""Side -> title and explanation; sign cases have their name."""
+
+
+@dataclass(frozen=True)
+class ExampleList:
+    """A list of examples as the page shows it."""
+
+    key: str
+    """Name for the page's anchors."""
+    title: str
+    meaning: str
+    """What is listed, in one sentence."""
+    shown: list[Any]
+    """Each example as HTML."""
+    folded: list[Any]
+    """Examples that are shown on demand."""
+    left_out: int
+    """Examples that the page has no room for."""
+
+
+class Room:
+    """The bytes that are left for examples on a page."""
+
+    def __init__(self) -> None:
+        """All of them."""
+        self._left = BUDGET
+
+    def has(self, text: str) -> bool:
+        """Whether an example still fits; if it does, its bytes are taken."""
+        size = len(text) if text.isascii() else len(text.encode())
+        if size > self._left:
+            self._left = 0
+            return False
+        self._left -= size
+        return True
+
+
+def example_lists(sources: Sources, read: Layer, neuron: int) -> list[ExampleList]:
+    """All lists of a neuron; a list without an example is left out."""
+    lists, sampled = sources.examples(read.layer, read.index[neuron])
+    room, made = Room(), []
+    for i, (side, examples) in enumerate(lists.items()):
+        if not examples:
+            continue
+        title, meaning = TITLES.get(side, (f"Sign case {side}", "gate and input of these signs, strongest first"))
+        same = repeats(examples[:EXAMPLES])
+        made_of = [_example(sources, read, e, r) for e, r in zip(examples[:EXAMPLES], same, strict=True)]
+        fitting = [markup(one) for one in made_of if room.has(one)]
+        first = OPEN if i == 0 else 0
+        made.append(
+            ExampleList(_key(side), title, meaning, fitting[:first], fitting[first:], len(examples) - len(fitting))
+        )
+    drawn = _random(sources, read, sampled, scale=_scale(lists, sampled))
+    fitting = [markup(one) for one in drawn if room.has(one)]
+    if fitting:
+        meaning = f"{len(fitting)} of {sources.n_sampled:,} positions drawn at random, by activation"
+        made.insert(1, ExampleList("random", "At random", meaning, fitting, [], 0))
+    return made
+
+
+def _key(side: Side) -> str:
+    """A name without signs: `gate+_in-` -> `gate-p-in-m`."""
+    return side.replace("+", "-p").replace("-_", "-m_").replace("_", "-")
+
+
+def _example(sources: Sources, read: Layer, example: Example, same: int | None) -> str:
+    repeated = f" · <span class=repeats>nearly the text of {same + 1}</span>" if same is not None else ""
+    window = sources.windows.html(example.tokens, example.activations, peak=example.peak, scale=example.activation)
+    at = sources.place(example.row)
+    return (
+        f"<li data-r={at} data-p={example.start}><p class=at><b>{number(example.activation)}</b> "
+        f"row {example.row}, position {example.position}{_subset(sources, example)}{repeated}</p>{window}</li>"
+    )
+
+
+def _subset(sources: Sources, example: Example) -> str:
+    name = sources.subset(example.row, example.position)
+    return f" · <bdi>{html.escape(visible(name, limit=LONGEST))}</bdi>" if name else ""
+
+
+def _scale(lists: dict[Side, list[Example]], sampled: Float32[np.ndarray, "sample"]) -> float:
+    """The activation of the strongest shade among random positions: the neuron's largest."""
+    largest = next((examples[0].activation for examples in lists.values() if examples), 0.0)
+    return largest if largest > 0 or not sampled.size else float(np.nanmax(np.abs(sampled), initial=0.0))
+
+
+def _random(sources: Sources, read: Layer, sampled: Float32[np.ndarray, "sample"], *, scale: float) -> list[str]:
+    """Some of the sampled positions, strongest first, each with the text around it."""
+    known = np.flatnonzero(np.isfinite(sampled))
+    if not known.size:
+        return []
+    order = known[np.argsort(-sampled[known], kind="stable")]
+    chosen = dict.fromkeys(min(int(share * len(order)), len(order) - 1) for share in SHARES)
+    return [_drawn(sources, int(order[i]), float(sampled[order[i]]), scale=scale) for i in chosen]
+
+
+def _drawn(sources: Sources, number_: int, activation: float, *, scale: float) -> str:
+    sample: Any = sources.store.sample
+    row, position = int(sample.row[number_]), int(sample.position[number_])
+    tokens = sources.store.row(row)
+    first, stop = max(position - BEFORE, 0), min(position + AFTER + 1, len(tokens))
+    values = np.full(stop - first, np.nan, np.float32)
+    values[position - first] = activation
+    window = sources.windows.html(tokens[first:stop], values, peak=position - first, scale=scale)
+    return (
+        f"<li data-r={sources.place(row)} data-p={first}><p class=at><b>{number(activation)}</b> "
+        f"row {row}, position {position}</p>{window}</li>"
+    )

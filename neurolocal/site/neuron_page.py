@@ -1,0 +1,143 @@
+"""What the page of one neuron shows, as a record for the template.
+
+Invariant: every list is bounded, so a page has at most 200 kB. Text is unchanged here; the template makes it visible
+and escapes it. Cost: a few milliseconds, most of it the examples.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from neurolocal.render.figures import Figure, number, percent
+from neurolocal.report.histogram import Histogram, histogram
+from neurolocal.report.layer import Layer
+from neurolocal.report.logit_effects import TokenEffect, promoted, suppressed
+from neurolocal.report.sections import WordList, figures, word_lists
+from neurolocal.report.statistics import neuron_statistics
+from neurolocal.site.example_lists import ExampleList, example_lists
+from neurolocal.site.sources import Sources
+from neurolocal.site.substitution import Substitution, substitution
+from neurolocal.site.terms import Index
+
+WORDS = 12
+"""Peak words that a page lists."""
+
+TOKENS = 10
+"""Promoted and suppressed tokens that a page lists."""
+
+RELATED = 8
+"""Neurons that peak on the same words that a page lists."""
+
+RELATED_WORDS = 5
+"""Peak words whose neurons are looked at."""
+
+
+class Related(NamedTuple):
+    """A neuron that peaks on some of the same words."""
+
+    layer: int
+    neuron: int
+    words: list[str]
+    """The words that they share."""
+    strength: float
+    """Share of its activation that falls on these words."""
+
+
+@dataclass(frozen=True)
+class NeuronPage:
+    """The page of one neuron."""
+
+    layer: int
+    neuron: int
+    name: str | None
+    """Its expert and number in words; None without experts."""
+    verdict: str | None
+    rank: int | None
+    """1 is the layer's best."""
+    score: float
+    reason: str
+    """The evidence that decided the verdict."""
+    description: str
+    source: str
+    """Where the description comes from."""
+    words: list[tuple[str, int]]
+    """Peak words with their number of examples."""
+    figures: list[Figure]
+    word_lists: list[WordList]
+    statistics: list[tuple[str, str]]
+    """Name and value."""
+    histogram: Histogram | None
+    substitution: Substitution | None
+    examples: list[ExampleList]
+    effects: list[tuple[str, list[TokenEffect]]]
+    """`promotes` and `suppresses`; empty without direct logit effects."""
+    subsets: list[tuple[str, float]]
+    """Corpus subset, share of the largest examples."""
+    related: list[Related]
+
+
+def neuron_page(sources: Sources, index: Index, layer: int, neuron: int) -> NeuronPage:
+    """The page of a collected neuron."""
+    read = sources.layer(layer)
+    largest = sources.examples(layer, read.index[neuron])[0]["largest"]
+    vocabulary = sources.store.vocabulary
+    words = Counter(vocabulary.word_at(e.tokens, e.peak).text for e in largest)
+    subsets = Counter(sources.subset(e.row, e.position) for e in largest)
+    effects = [("promotes", promoted(read, neuron)), ("suppresses", suppressed(read, neuron))]
+    has_verdict = read.has("verdict", neuron)
+    return NeuronPage(
+        layer=layer,
+        neuron=neuron,
+        name=read.experts.name(neuron) if read.experts is not None else None,
+        verdict=read.text("verdict", "verdict", neuron),
+        rank=int(read.figure("verdict", "rank", neuron)) + 1 if has_verdict else None,
+        score=read.figure("verdict", "score", neuron),
+        reason=read.text("verdict", "reason", neuron) or "",
+        description=read.text("summary", "description", neuron) or "",
+        source=read.text("summary", "source", neuron) or "",
+        words=words.most_common(WORDS),
+        figures=figures(read, neuron),
+        word_lists=word_lists(read, neuron),
+        statistics=_statistics(read, neuron),
+        histogram=histogram(read, neuron),
+        substitution=substitution(read, neuron),
+        examples=example_lists(sources, read, neuron),
+        effects=[(name, tokens[:TOKENS]) for name, tokens in effects if tokens],
+        subsets=[(name, n / len(largest)) for name, n in subsets.most_common(WORDS)] if any(subsets) else [],
+        related=_related(index, layer, neuron, words),
+    )
+
+
+def _statistics(read: Layer, neuron: int) -> list[tuple[str, str]]:
+    s = neuron_statistics(read, neuron)
+    found = [("read at", s.positions)]
+    if s.nonfinite:
+        found.append(("not finite", f"{s.nonfinite:,} positions"))
+    if s.finite:
+        found += [
+            ("mean ± deviation", f"{number(s.mean)} ± {number(s.deviation)}"),
+            ("range", f"{number(s.minimum)} to {number(s.maximum)}"),
+            ("positive", percent(s.positive)),
+            ("skewness, kurtosis", f"{number(s.skewness)}, {number(s.kurtosis)}"),
+        ]
+    return found
+
+
+def _related(index: Index, layer: int, neuron: int, words: Counter[str]) -> list[Related]:
+    """The neurons with the largest share of their activation on this one's commonest peak words."""
+    shared: dict[tuple[int, int], tuple[float, list[str]]] = {}
+    for word in dict.fromkeys(word.casefold() for word, _ in words.most_common(RELATED_WORDS)):
+        key = index.number.get(word)
+        if key is None:
+            continue
+        begin, end = index.word.offsets[key : key + 2].tolist()
+        entries = index.word.entries
+        columns = (entries.layer, entries.neuron, entries.strength)
+        for one, other, strength in zip(*(column[begin:end].tolist() for column in columns), strict=True):
+            if (one, other) != (layer, neuron):
+                total, found = shared.get((one, other), (0.0, []))
+                shared[one, other] = total + strength, [*found, word]
+    best = sorted(shared.items(), key=lambda item: (-item[1][0], item[0]))[:RELATED]
+    return [Related(*place, found, min(total, 1.0)) for place, (total, found) in best]

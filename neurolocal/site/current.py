@@ -1,7 +1,7 @@
 """What is made from a store's file, made anew when another file has taken its place.
 
-Invariant: `get` gives what was made from one state of the file, the newest that could be opened. A file that is gone, or
-that cannot be opened, changes nothing: the open one stays readable. Cost: one `stat` a `get`.
+Invariant: `get` gives what was made from one state of the file, the newest that could be opened. A file that is gone,
+or that cannot be opened, changes nothing: the open one stays readable. Cost: one `stat` a `get`.
 """
 
 from __future__ import annotations

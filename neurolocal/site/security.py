@@ -104,7 +104,8 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":  # the server starts and stops; there are no web sockets
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -143,7 +144,9 @@ class Guard:
         held = [bearer[7:] if bearer[:7].lower() == "bearer " else "", Request(scope).cookies.get(self.cookie, "")]
         if any(_same(one, token) for one in held):
             return None
-        answer = said(401, "a token is needed: open the address that `neurolocal serve` printed, which ends in ?token=…")
+        answer = said(
+            401, "a token is needed: open the address that `neurolocal serve` printed, which ends in ?token=…"
+        )
         answer.headers["www-authenticate"] = "Bearer"
         return answer
 

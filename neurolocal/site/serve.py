@@ -53,8 +53,8 @@ class Address:
         """
         if self.token is not None and (len(self.token) < SHORTEST_TOKEN or not self.token.isascii()):
             raise ConfigError(
-                f"serving with the token of NEUROLOCAL_TOKEN: it has {len(self.token)} characters. Give {SHORTEST_TOKEN} "
-                "ASCII characters or more, or unset it, and one is made."
+                f"serving with the token of NEUROLOCAL_TOKEN: it has {len(self.token)} characters. Give "
+                f"{SHORTEST_TOKEN} ASCII characters or more, or unset it, and one is made."
             )
         if is_loopback(self.host) and not self.guarded:
             return None

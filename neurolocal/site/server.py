@@ -75,7 +75,12 @@ def application(
         Route("/api/activations", served.activations, methods=["POST"]),
         Route("/{name:path}", served.page),
     ]
-    handlers: Any = {HTTPException: _refused, QuestionError: _refused, ClientDisconnect: _refused, Exception: served.failed}
+    handlers: Any = {
+        HTTPException: _refused,
+        QuestionError: _refused,
+        ClientDisconnect: _refused,
+        Exception: served.failed,
+    }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return Guard(app, hosts=hosts, token=token, cookie=cookie)
@@ -133,7 +138,9 @@ class Served:
         if self._asker is None:
             raise HTTPException(404, "there is no subject to ask: start the server with --subject")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise HTTPException(415, "expected content-type: application/json")  # which no page of another site may send
+            raise HTTPException(
+                415, "expected content-type: application/json"
+            )  # which no page of another site may send
         question = parse(await _body(request))
         answer = await self._answer(self._asker.ask(question))
         return answer if isinstance(answer, Response) else _json(answer)

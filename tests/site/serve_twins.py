@@ -1,4 +1,4 @@
-"""What the tests of the server share: a small store, the application in this process, and a real server on a free port."""
+"""What the tests of the server share: a small store, the application in this process, a real server on a free port."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 sys.path.append(str(Path(__file__).parents[1] / "report"))
 
-from report_twins import SmallStore  # noqa: E402
-from starlette.testclient import TestClient  # noqa: E402
+from report_twins import SmallStore
+from starlette.testclient import TestClient
 
-from neurolocal.site.ask import Asker, Question  # noqa: E402
-from neurolocal.site.reader import Reader  # noqa: E402
-from neurolocal.site.security import Hosts  # noqa: E402
-from neurolocal.site.serve import Address, serve_store  # noqa: E402
-from neurolocal.site.server import application  # noqa: E402
+from neurolocal.site.ask import Asker, Question
+from neurolocal.site.reader import Reader
+from neurolocal.site.security import Hosts
+from neurolocal.site.serve import Address, serve_store
+from neurolocal.site.server import application
 
 HERE = "http://127.0.0.1:8000"
 TOKEN = "a-token-of-some-length"

@@ -39,21 +39,33 @@ def test_a_page_over_a_socket(port: int) -> None:
     assert b"\r\nserver:" not in answer.lower()
 
 
+HOST = b" HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+ASK = b"POST /api/activations" + HOST
+
+
 @pytest.mark.parametrize(
     "sent",
     [
-        b"\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n x\r\n\r\n",
-        b"GET /\x00 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nA: \x00\r\n\r\n",
-        b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"GET /\xff\xfe HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
-        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-        b"POST /api/activations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
-        b"POST /api/activations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-        b"POST /api/activations HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET ../../etc/passwd HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"GET /../../etc/passwd HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /" + HOST + b"Host: evil.example\r\n\r\n",
+        b"GET /" + HOST + b" x\r\n\r\n",
+        b"GET /\x00" + HOST + b"\r\n",
+        b"GET /" + HOST + b"A: \x00\r\n\r\n",
+        b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET /\xff\xfe" + HOST + b"\r\n",
+        b"GET /" + HOST + b"X: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 70_000 + HOST + b"\r\n",
+        ASK + b"Content-Length: -1\r\n\r\n",
+        ASK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        ASK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET ../../etc/passwd" + HOST + b"\r\n",
+        b"GET /../../etc/passwd" + HOST + b"\r\n",
     ],
-)  # fmt: skip
+)
 def test_a_broken_request_is_refused_and_the_server_goes_on(port: int, sent: bytes, capfd) -> None:
     answer = exchange(port, sent, silence=0.3)
     assert status(answer) in (0, 400, 404, 405, 414, 421, 431)
@@ -65,8 +77,8 @@ def test_a_broken_request_is_refused_and_the_server_goes_on(port: int, sent: byt
 def test_a_request_that_does_not_arrive_is_cut_off(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "ARRIVE", 0.5)
     with running(small) as port:
-        for begun in (b"", b"GET / HTTP/1.1\r\n", b"POST /api/activations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{",
-                      GET.replace(b"close", b"keep-alive") + b"GET "):  # fmt: skip
+        post = b"POST /api/activations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{"
+        for begun in (b"", b"GET / HTTP/1.1\r\n", post, GET.replace(b"close", b"keep-alive") + b"GET "):
             with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
                 slow.sendall(begun)
                 start, sent = time.monotonic(), 0
@@ -94,21 +106,54 @@ def test_a_connection_may_be_used_again(port: int) -> None:
     connection.close()
 
 
+PARTS = [
+    "..",
+    "%2e%2e",
+    "etc",
+    "passwd",
+    "api",
+    "neurons",
+    "2",
+    "assets",
+    "layer",
+    "\x00",
+    "%00",
+    "\\",
+    "ÿ",
+    ";",
+    "?",
+    "a" * 300,
+]
+METHODS = ["GET", "HEAD", "POST", "PUT", "OPTIONS", "TRACE", "CONNECT", "get"]
+NAMES = [
+    "Host",
+    "Cookie",
+    "Range",
+    "If-None-Match",
+    "Authorization",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Upgrade",
+    "Connection",
+    "Expect",
+    "Sec-Fetch-Site",
+    "X-Forwarded-Host",
+    "Accept-Encoding",
+]
+VALUES = ["127.0.0.1", "evil.example", "bytes=0-", "chunked", "websocket", "100-continue", "-1", "99999999999", "", "*"]
+
+
 def fuzzed(rng: random.Random) -> bytes:
     """A request with parts that no client would send."""
-    parts = ["..", "%2e%2e", "etc", "passwd", "api", "neurons", "2", "assets", "layer", "\x00", "%00", "\\", "ÿ", "a" * 300, ";", "?"]
     junk = "".join(chr(rng.choice([*range(1, 127), 0xE9, 0xFF])) for _ in range(rng.randrange(40)))
-    method = rng.choice(["GET", "HEAD", "POST", "PUT", "OPTIONS", "TRACE", "CONNECT", "get", junk[:5]])
-    path = "/" + rng.choice(["/", "//", "/./"]).join(rng.choices(parts, k=rng.randrange(6))) + rng.choice(["", "?" + junk])
-    names = ["Host", "Cookie", "Range", "If-None-Match", "Authorization", "Content-Length", "Transfer-Encoding", "Upgrade",
-             "Connection", "Expect", "Sec-Fetch-Site", "X-Forwarded-Host", "Accept-Encoding", junk[:8]]  # fmt: skip
-    values = ["127.0.0.1", "evil.example", "bytes=0-", "chunked", "websocket", "100-continue", "-1", "99999999999", "", junk, "*"]
-    headers = [f"{rng.choice(names)}: {rng.choice(values)}" for _ in range(rng.randrange(6))]
+    path = "/" + rng.choice(["/", "//", "/./"]).join(rng.choices(PARTS, k=rng.randrange(6)))
+    version = rng.choice(["1.1", "1.0", "x"])
+    lines = [f"{rng.choice([*METHODS, junk[:5]])} {path}{rng.choice(['', '?' + junk])} HTTP/{version}"]
+    lines += [f"{rng.choice([*NAMES, junk[:8]])}: {rng.choice([*VALUES, junk])}" for _ in range(rng.randrange(6))]
     if rng.random() < 0.7:
-        headers.append("Host: 127.0.0.1")
-    head = "\r\n".join([f"{method} {path} HTTP/{rng.choice(['1.1', '1.0', '2', 'x'])}", *headers, "", ""])
-    body = rng.randbytes(rng.randrange(30)) if rng.random() < 0.3 else b""
-    data = head.encode("latin-1", "replace") + body
+        lines.append("Host: 127.0.0.1")
+    data = "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+    data += rng.randbytes(rng.randrange(30)) if rng.random() < 0.3 else b""
     return data[: rng.randrange(len(data))] if rng.random() < 0.1 else data
 
 
@@ -142,9 +187,9 @@ def test_ten_thousand_fuzzed_requests(small: Path, fresh_seed: int, capfd) -> No
 
 
 def test_a_port_that_is_taken_and_an_address_of_another_machine() -> None:
-    with listen("127.0.0.1", 0) as taken:
-        with pytest.raises(NeurolocalError, match="Address already in use.*Choose another --port"):
-            listen("127.0.0.1", taken.getsockname()[1])
+    said = r"Address already in use\. Choose another --port"
+    with listen("127.0.0.1", 0) as taken, pytest.raises(NeurolocalError, match=said):
+        listen("127.0.0.1", taken.getsockname()[1])
     for host in ("203.0.113.1", "no such name", "a" * 300, "\udc80"):
         with pytest.raises(NeurolocalError, match="listening on"):
             listen(host, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def path(small: Path, tmp_path: Path) -> Path:
 def replace(path: Path, **settings: object) -> None:
     """A new store in the place of the old one, as a writer puts it there."""
     new = write_small(path.with_name("new.h5"), **settings)
-    os.replace(new, path)
+    new.replace(path)
 
 
 def layers(answer: dict) -> list[int]:
@@ -62,7 +61,7 @@ def test_a_replacement_that_is_no_store_is_said_once(path: Path) -> None:
     with client(path, said=said) as c:
         broken = path.with_name("broken")
         broken.write_bytes(b"no HDF5")
-        os.replace(broken, path)
+        broken.replace(path)
         for _ in range(3):
             assert layers(c.get("/api/store").json()) == [2, 5]
         assert len(said) == 1

@@ -12,9 +12,37 @@ from serve_twins import TOKEN, client
 
 from neurolocal.site.security import HEADERS, HOST, Hosts, is_loopback
 
-LOOPBACK = ["127.0.0.1", "127.0.0.1:8000", "127.1.2.3:1", "localhost", "localhost:9000", "LocalHost.:80", "[::1]", "[::1]:8000"]
-OTHERS = ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.7", "[fe80::1]"]
-BROKEN = ["", " ", "a b", "localhost:", "localhost:port", "localhost:1:2", "[::1", "::1", "user@localhost", "localhost/", "lo\tcal"]
+LOOPBACK = [
+    "127.0.0.1",
+    "127.0.0.1:8000",
+    "127.1.2.3:1",
+    "localhost",
+    "localhost:9000",
+    "LocalHost.:80",
+    "[::1]",
+    "[::1]:8000",
+]
+OTHERS = [
+    "evil.example",
+    "evil.example:8000",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "10.0.0.7",
+    "[fe80::1]",
+]
+BROKEN = [
+    "",
+    " ",
+    "a b",
+    "localhost:",
+    "localhost:port",
+    "localhost:1:2",
+    "[::1",
+    "::1",
+    "user@localhost",
+    "localhost/",
+    "lo\tcal",
+]
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
@@ -60,7 +88,12 @@ def test_another_host_gets_nothing(small: Path) -> None:
 
 def test_every_answer_has_the_headers(small: Path) -> None:
     with client(small, token=TOKEN) as c:
-        refused = [c.get("/"), c.get("/", headers={"host": "evil.example"}), c.get("/" + "x" * 3000), c.get(f"/?token={TOKEN}")]
+        refused = [
+            c.get("/"),
+            c.get("/", headers={"host": "evil.example"}),
+            c.get("/" + "x" * 3000),
+            c.get(f"/?token={TOKEN}"),
+        ]
         c.headers["authorization"] = f"Bearer {TOKEN}"
         answered = [c.get("/"), c.get("/nothing"), c.post("/"), c.get("/api/layers/x"), c.get("/assets/ask.js")]
     assert [a.status_code for a in refused] == [401, 421, 414, 303]
@@ -78,8 +111,9 @@ def test_the_policy_allows_no_inline_script_and_no_other_origin() -> None:
 
 def test_without_the_token_nothing_is_answered(small: Path) -> None:
     with client(small, token=TOKEN) as c:
-        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": TOKEN}, {"cookie": "neurolocal=wrong"},
-                        {"cookie": "neurolocal"}, {"cookie": ";=;;"}, {"authorization": "Bearer \xff".encode("latin-1")}):  # fmt: skip
+        held = [{}, {"authorization": "Bearer wrong"}, {"authorization": TOKEN}, {"cookie": "neurolocal=wrong"}]
+        held += [{"cookie": "neurolocal"}, {"cookie": ";=;;"}, {"authorization": "Bearer \xff".encode("latin-1")}]
+        for headers in held:
             answer = c.get("/api/store", headers=headers)
             assert answer.status_code == 401
             assert TOKEN not in answer.text + str(answer.headers)
@@ -102,7 +136,9 @@ def test_the_token_opens_and_leaves_the_address(small: Path) -> None:
         assert c.get("/api/store", headers={"authorization": f"bearer {TOKEN}"}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "//evil.example/", "//evil.example", "/a//evil.example", "/x:y", "/\\evil.example", "/%0d%0aa"])
+@pytest.mark.parametrize(
+    "path", ["/", "//evil.example/", "//evil.example", "/a//evil.example", "/x:y", "/\\evil.example", "/%0d%0aa"]
+)
 def test_the_redirect_stays_on_this_server(small: Path, path: str) -> None:
     from urllib.parse import urljoin, urlsplit
 

@@ -37,7 +37,9 @@ def test_a_page_is_what_pages_makes(small: Path) -> None:
 def test_a_subject_makes_the_pages_live(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[bool] = []
     real = Pages.__init__
-    monkeypatch.setattr(Pages, "__init__", lambda self, store, **k: (given.append(k["live"]), real(self, store, **k))[1])
+    monkeypatch.setattr(
+        Pages, "__init__", lambda self, store, **k: (given.append(k["live"]), real(self, store, **k))[1]
+    )
     with client(small):
         pass
     with client(small, answer=echo):
@@ -145,7 +147,8 @@ def test_a_question_is_answered(small: Path) -> None:
     [
         (b"", 400), (b"{", 400), (b"[]", 400), (b'"text"', 400), (b"\xff\xfe", 400), (b"[" * 60_000, 400),
         (b'{"text": ""}', 400), (b'{"text": 3}', 400), (b'{"text": "a", "more": 1}', 400),
-        (b'{"text": "\\ud800"}', 400), (b'{"text": "a", "strongest": 0}', 400), (b'{"text": "a", "strongest": 51}', 400),
+        (b'{"text": "\\ud800"}', 400), (b'{"text": "a", "strongest": 0}', 400),
+        (b'{"text": "a", "strongest": 51}', 400),
         (b'{"text": "a", "strongest": true}', 400), (b'{"text": "a", "strongest": 1e400}', 400),
         (b'{"text": "a", "neurons": []}', 400), (b'{"text": "a", "neurons": [[1]]}', 400),
         (b'{"text": "a", "neurons": [[1, -1]]}', 400), (b'{"text": "a", "neurons": [[1, true]]}', 400),
@@ -173,7 +176,9 @@ def test_only_json_may_ask(small: Path) -> None:
     """A form of another site can send a body, but not of this type."""
     with client(small, answer=echo) as c:
         for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
-            assert c.post("/api/activations", content=b'{"text": "a"}', headers={"content-type": kind}).status_code == 415
+            assert (
+                c.post("/api/activations", content=b'{"text": "a"}', headers={"content-type": kind}).status_code == 415
+            )
         assert c.get("/api/activations").status_code == 404
     with client(small) as c:
         assert c.post("/api/activations", json={"text": "a"}).status_code == 404
@@ -248,11 +253,8 @@ def test_a_question_that_takes_too_long_is_given_up(small: Path) -> None:
             let_go.set()
 
 
-HOSTILE = st.one_of(
-    st.text(max_size=80),
-    st.lists(st.sampled_from(["..", ".", "", "etc", "passwd", "%2e%2e", "%00", "api", "neurons", "2", "assets", "\\", "~", "C:"]),
-             max_size=8).map("/".join),
-)  # fmt: skip
+PARTS = ["..", ".", "", "etc", "passwd", "%2e%2e", "%00", "api", "neurons", "2", "assets", "\\", "~", "C:"]
+HOSTILE = st.one_of(st.text(max_size=80), st.lists(st.sampled_from(PARTS), max_size=8).map("/".join))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

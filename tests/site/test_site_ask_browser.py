@@ -1,4 +1,4 @@
-"""The text box in a real browser: a question, the values, a word replaced, the keyboard, errors as text, nothing run."""
+"""The text box in a real browser: a question, values, a word replaced, the keyboard, errors as text, nothing run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 HOSTILE = "</script><img src=x onerror=window.ran=1>"
 PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title>
 <link rel="icon" href="data:,"><main><h1>Neuron</h1>
-<div id="ask" hidden data-layer="2" data-neuron="5"></div></main><script src="../../assets/ask.js" defer></script></html>"""
+<div id="ask" hidden data-layer="2" data-neuron="5"></div></main>
+<script src="../../assets/ask.js" defer></script></html>"""
 
 
 def answered(question: Question) -> dict[str, Any]:

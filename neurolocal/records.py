@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -133,23 +134,23 @@ class Statistics:
     histogram: Int64[np.ndarray, "neuron bin"]
     """How many of these had a finite activation in each bin of `histogram_edges`."""
 
-    @property
+    @cached_property
     def mean(self) -> Float64[np.ndarray, "neuron"]:
         """Mean activation over finite positions; NaN where there is none."""
         return self._raw(1)
 
-    @property
+    @cached_property
     def variance(self) -> Float64[np.ndarray, "neuron"]:
         """Population variance over finite positions, never below 0; NaN where there is none."""
         return np.maximum(self._raw(2) - self._raw(1) ** 2, 0.0)
 
-    @property
+    @cached_property
     def skewness(self) -> Float64[np.ndarray, "neuron"]:
         """Third central moment / variance^1.5; NaN where the variance is 0."""
         m = self._raw(1)
         return self._standardised(self._raw(3) - 3 * m * self._raw(2) + 2 * m**3, 1.5)
 
-    @property
+    @cached_property
     def kurtosis(self) -> Float64[np.ndarray, "neuron"]:
         """Fourth central moment / variance^2 (3 for a normal distribution); NaN where the variance is 0."""
         m = self._raw(1)

@@ -31,6 +31,9 @@ SPACES = re.compile(r"  +|^ $")
 OTHER_SPACES = re.compile(r"[^\S \n\t]")
 """Spaces that look like the common one or like nothing."""
 
+UNKNOWN, WHOLE, PART = 0, 1, 2
+"""What is known of a token id: nothing yet; its text is made; the same, and its bytes end within a character."""
+
 OPEN = ["<i>", *(f"<i class=s{shade}>" for shade in range(1, SHADES + 1))]
 """The opening tag of a token by its shade."""
 
@@ -48,8 +51,8 @@ class Windows:
     def __init__(self, vocabulary: Vocabulary, *, joined: bool = False) -> None:
         """For windows of this vocabulary; see the module for `joined`."""
         self._vocabulary, self._joined = vocabulary, joined
-        self._texts: dict[int, str] = {}
-        self._parts: dict[int, bool] = {}
+        self._texts = [""] * len(vocabulary.tokens)
+        self._state = np.zeros(len(vocabulary.tokens), np.uint8)
 
     def html(
         self,
@@ -69,9 +72,11 @@ class Windows:
             scale: the activation of the strongest shade; another sign has no shade.
             attributes: further attributes of the paragraph, as HTML.
         """
-        ids = tokens.tolist()
+        ids, state = tokens.tolist(), self._state[tokens]
+        for i in np.flatnonzero(state == UNKNOWN).tolist():
+            state[i] = self._learn(ids[i])
         names: list[Any] = ids
-        if any(map(self._is_part, ids)):
+        if (state == PART).any():
             together = groups(ids, self._vocabulary)
             made = [self._group(ids, group) for group in together]
             peak = next(i for i, group in enumerate(together) if peak in group)
@@ -79,7 +84,8 @@ class Windows:
             names = ["+".join(str(ids[i]) for i in group) for group in together]
             ids = [ids[group[-1]] for group in together]
         else:
-            made = [self._texts.get(token) or self.text(token) for token in ids]
+            texts = self._texts
+            made = [texts[token] for token in ids]
         shades, special = _shades(activations, scale), np.flatnonzero(self._vocabulary.special[ids]).tolist()
         if self._joined:
             body = _titled(made, shades, activations.tolist(), peak=peak, special=special)
@@ -92,27 +98,19 @@ class Windows:
         listed = f'data-a="{values}" data-t="{" ".join(map(str, names))}"'
         return f"<p class=w dir=auto {listed}{attributes}>{''.join(body)}</p>"
 
-    def text(self, token: int) -> str:
-        """The text of one token id, visible and escaped."""
-        found = self._texts.get(token)
-        if found is None:
-            own = self._vocabulary.tokens[token].decode("utf-8", "replace")
-            found = self._texts[token] = html.escape(token_text(own))
-        return found
-
     def _group(self, ids: list[int], group: list[int]) -> str:
         if len(group) == 1:
-            return self.text(ids[group[0]])
+            return self._texts[ids[group[0]]]
         return html.escape(token_text(self._vocabulary.text([ids[i] for i in group])))
 
-    def _is_part(self, token: int) -> bool:
-        """Whether the token's bytes end within a character."""
-        found = self._parts.get(token)
-        if found is None:
-            decoder = codecs.getincrementaldecoder("utf-8")("replace")
-            decoder.decode(self._vocabulary.tokens[token])
-            found = self._parts[token] = bool(decoder.getstate()[0])
-        return found
+    def _learn(self, token: int) -> int:
+        """Make the text of a token id; gives its state."""
+        data = self._vocabulary.tokens[token]
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder.decode(data)
+        self._texts[token] = html.escape(token_text(data.decode("utf-8", "replace")))
+        self._state[token] = PART if decoder.getstate()[0] else WHOLE
+        return int(self._state[token])
 
 
 def _titled(made: list[str], shades: list[int], values: list[float], *, peak: int, special: list[int]) -> list[str]:
@@ -137,8 +135,9 @@ def _shades(activations: Float32[np.ndarray, "_"], scale: float) -> list[int]:
     """0 to `SHADES`: activation as a share of the scale, rounded; 0 where it is unknown."""
     if not scale or not isfinite(scale):
         return [0] * len(activations)
-    share = np.nan_to_num(activations.astype(np.float64) / scale, nan=0.0, posinf=1.0, neginf=0.0)
-    return np.rint(SHADES * share.clip(0.0, 1.0)).astype(int).tolist()
+    with np.errstate(invalid="ignore", over="ignore"):
+        share = np.fmin(np.fmax(activations.astype(np.float64) * (SHADES / scale), 0.0), float(SHADES))  # NaN gives 0
+    return np.rint(share).astype(np.int8).tolist()
 
 
 def _strongest(activations: Float32[np.ndarray, "_"], scale: float) -> float:

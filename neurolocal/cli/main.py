@@ -33,6 +33,7 @@ COMMANDS = {
     "summary": "What would a person call it? A local LLM describes neurons.",
     "score": "What is a description worth, on texts it was not made from?",
     "report": "The neurons by rank: a table, --json, --csv or --html PAGE.",
+    "site": "A static site of the store: a page a neuron, tables, search.",
     "show": "One neuron: its evidence, statistics and examples.",
     "serve": "The pages of a store in the browser; a text box to ask.",
     "neuroscope": "Neuroscope's pages: import, replay, compare, export.",

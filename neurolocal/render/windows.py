@@ -31,8 +31,9 @@ SPACES = re.compile(r"  +|^ $")
 OTHER_SPACES = re.compile(r"[^\S \n\t]")
 """Spaces that look like the common one or like nothing."""
 
-UNKNOWN, WHOLE, PART = 0, 1, 2
-"""What is known of a token id: nothing yet; its text is made; the same, and its bytes end within a character."""
+UNKNOWN, WHOLE, SPECIAL, PART = 0, 1, 2, 3
+"""What is known of a token id: nothing yet; its text is made; the same, and it is a special token, or its bytes end
+within a character."""
 
 OPEN = ["<i>", *(f"<i class=s{shade}>" for shade in range(1, SHADES + 1))]
 """The opening tag of a token by its shade."""
@@ -72,21 +73,22 @@ class Windows:
             scale: the activation of the strongest shade; another sign has no shade.
             attributes: further attributes of the paragraph, as HTML.
         """
-        ids, state = tokens.tolist(), self._state[tokens]
-        for i in np.flatnonzero(state == UNKNOWN).tolist():
-            state[i] = self._learn(ids[i])
+        ids, state = tokens.tolist(), self._state[tokens].tolist()
+        if UNKNOWN in state:
+            state = [self._learn(token) for token in ids]
         names: list[Any] = ids
-        if (state == PART).any():
+        if PART in state:
             together = groups(ids, self._vocabulary)
             made = [self._group(ids, group) for group in together]
             peak = next(i for i, group in enumerate(together) if peak in group)
             activations = np.array([_strongest(activations[group], scale) for group in together], np.float32)
             names = ["+".join(str(ids[i]) for i in group) for group in together]
-            ids = [ids[group[-1]] for group in together]
+            state = [state[group[-1]] for group in together]
         else:
             texts = self._texts
             made = [texts[token] for token in ids]
-        shades, special = _shades(activations, scale), np.flatnonzero(self._vocabulary.special[ids]).tolist()
+        shades = _shades(activations, scale)
+        special = [i for i, one in enumerate(state) if one == SPECIAL] if SPECIAL in state else []
         if self._joined:
             body = _titled(made, shades, activations.tolist(), peak=peak, special=special)
             return f"<p class=w dir=auto{attributes}>{''.join(body)}</p>"
@@ -104,12 +106,15 @@ class Windows:
         return html.escape(token_text(self._vocabulary.text([ids[i] for i in group])))
 
     def _learn(self, token: int) -> int:
-        """Make the text of a token id; gives its state."""
+        """Make the text of a token id, unless it is made; gives its state."""
+        if self._state[token]:
+            return int(self._state[token])
         data = self._vocabulary.tokens[token]
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         decoder.decode(data)
         self._texts[token] = html.escape(token_text(data.decode("utf-8", "replace")))
-        self._state[token] = PART if decoder.getstate()[0] else WHOLE
+        part, special = bool(decoder.getstate()[0]), bool(self._vocabulary.special[token])
+        self._state[token] = SPECIAL if special else PART if part else WHOLE
         return int(self._state[token])
 
 
@@ -135,8 +140,7 @@ def _shades(activations: Float32[np.ndarray, "_"], scale: float) -> list[int]:
     """0 to `SHADES`: activation as a share of the scale, rounded; 0 where it is unknown."""
     if not scale or not isfinite(scale):
         return [0] * len(activations)
-    with np.errstate(invalid="ignore", over="ignore"):
-        share = np.fmin(np.fmax(activations.astype(np.float64) * (SHADES / scale), 0.0), float(SHADES))  # NaN gives 0
+    share = np.fmin(np.fmax(activations.astype(np.float64) * (SHADES / scale), 0.0), SHADES)  # NaN gives 0
     return np.rint(share).astype(np.int8).tolist()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from neurolocal.records import Statistics
-from neurolocal.render.figures import number, percent
+from neurolocal.render.figures import number
 from neurolocal.report.layer import Layer
 
 BARS = 40
@@ -155,8 +155,13 @@ def _bands(name: str, meaning: str, layers: list[int], rows: Float64[np.ndarray,
         f"M{line(1)}L{line(3, back)}z",
         f"M{line(2)}",
         len(layers) - 1,
-        percent(float(np.exp(low))) if share else number(float(np.exp(low))),
-        percent(float(np.exp(high))) if share else number(float(np.exp(high))),
+        _share(low) if share else number(float(np.exp(low))),
+        _share(high) if share else number(float(np.exp(high))),
         layers[0],
         layers[-1],
     )
+
+
+def _share(log: float) -> str:
+    """A share from its logarithm, with two digits."""
+    return f"{100 * float(np.exp(log)):.2g} %"

@@ -7,6 +7,7 @@ Cost: linear in the tokens shown.
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from neurolocal.literals import Side
-from neurolocal.records import Example
 from neurolocal.render.figures import number
 from neurolocal.render.page_templates import markup
 from neurolocal.render.visible import LONGEST, visible
 from neurolocal.report.layer import Layer
 from neurolocal.report.repeats import repeats
-from neurolocal.site.sources import Sources
+from neurolocal.site.sources import Listed, Sources
 
 BUDGET = 130_000
 """Bytes of all examples of a page. The rest of a page is bounded by its own limits, some 40,000 bytes."""
@@ -53,10 +53,12 @@ class ExampleList:
     title: str
     meaning: str
     """What is listed, in one sentence."""
-    shown: list[Any]
-    """Each example as HTML."""
-    folded: list[Any]
-    """Examples that are shown on demand."""
+    shown: Any
+    """The examples as HTML."""
+    folded: Any
+    """Examples that are shown on demand, as HTML."""
+    n_shown: int
+    n_folded: int
     left_out: int
     """Examples that the page has no room for."""
 
@@ -82,23 +84,23 @@ def example_lists(sources: Sources, read: Layer, neuron: int) -> list[ExampleLis
     """All lists of a neuron; a list without an example is left out."""
     lists, sampled = sources.examples(read.layer, read.index[neuron])
     room, made = Room(), []
-    for i, (side, examples) in enumerate(lists.items()):
-        if not examples:
+    for i, (side, listed) in enumerate(lists.items()):
+        if not listed.examples:
             continue
         title, meaning = TITLES.get(side, (f"Sign case {side}", "gate and input of these signs, strongest first"))
-        same = repeats(examples[:EXAMPLES])
-        made_of = [_example(sources, read, e, r) for e, r in zip(examples[:EXAMPLES], same, strict=True)]
-        fitting = [markup(one) for one in made_of if room.has(one)]
-        first = OPEN if i == 0 else 0
-        made.append(
-            ExampleList(_key(side), title, meaning, fitting[:first], fitting[first:], len(examples) - len(fitting))
-        )
-    drawn = _random(sources, read, sampled, scale=_scale(lists, sampled))
-    fitting = [markup(one) for one in drawn if room.has(one)]
+        fitting = [one for one in _examples(sources, listed) if room.has(one)]
+        first, left_out = OPEN if i == 0 else 0, len(listed.examples) - len(fitting)
+        made.append(_list(_key(side), title, meaning, fitting[:first], fitting[first:], left_out))
+    fitting = [one for one in _random(sources, sampled, scale=_scale(lists, sampled)) if room.has(one)]
     if fitting:
         meaning = f"{len(fitting)} of {sources.n_sampled:,} positions drawn at random, by activation"
-        made.insert(1, ExampleList("random", "At random", meaning, fitting, [], 0))
+        made.insert(1, _list("random", "At random", meaning, fitting, [], 0))
     return made
+
+
+def _list(key: str, title: str, meaning: str, shown: list[str], folded: list[str], left_out: int) -> ExampleList:
+    texts = [markup("\n".join(some)) for some in (shown, folded)]
+    return ExampleList(key, title, meaning, texts[0], texts[1], len(shown), len(folded), left_out)
 
 
 def _key(side: Side) -> str:
@@ -106,28 +108,26 @@ def _key(side: Side) -> str:
     return side.replace("+", "-p").replace("-_", "-m_").replace("_", "-")
 
 
-def _example(sources: Sources, read: Layer, example: Example, same: int | None) -> str:
-    repeated = f" · <span class=repeats>nearly the text of {same + 1}</span>" if same is not None else ""
-    window = sources.windows.html(example.tokens, example.activations, peak=example.peak, scale=example.activation)
-    at = sources.place(example.row)
-    return (
-        f"<li data-r={at} data-p={example.start}><p class=at><b>{number(example.activation)}</b> "
-        f"row {example.row}, position {example.position}{_subset(sources, example)}{repeated}</p>{window}</li>"
-    )
+def _examples(sources: Sources, listed: Listed) -> Iterator[str]:
+    """Each example of a list as HTML."""
+    examples = listed.examples[:EXAMPLES]
+    for e, place, subset, same in zip(examples, listed.places, listed.subsets, repeats(examples), strict=False):
+        window = sources.windows.html(e.tokens, e.activations, peak=e.peak, scale=e.activation)
+        where = f" · <bdi>{html.escape(visible(subset, limit=LONGEST))}</bdi>" if subset else ""
+        again = f" · <span class=repeats>nearly the text of {same + 1}</span>" if same is not None else ""
+        yield (
+            f"<li data-r={place} data-p={e.start}><p class=at><b>{number(e.activation)}</b> row {e.row}, "
+            f"position {e.position}{where}{again}</p>{window}</li>"
+        )
 
 
-def _subset(sources: Sources, example: Example) -> str:
-    name = sources.subset(example.row, example.position)
-    return f" · <bdi>{html.escape(visible(name, limit=LONGEST))}</bdi>" if name else ""
-
-
-def _scale(lists: dict[Side, list[Example]], sampled: Float32[np.ndarray, "sample"]) -> float:
+def _scale(lists: dict[Side, Listed], sampled: Float32[np.ndarray, "sample"]) -> float:
     """The activation of the strongest shade among random positions: the neuron's largest."""
-    largest = next((examples[0].activation for examples in lists.values() if examples), 0.0)
+    largest = next((one.examples[0].activation for one in lists.values() if one.examples), 0.0)
     return largest if largest > 0 or not sampled.size else float(np.nanmax(np.abs(sampled), initial=0.0))
 
 
-def _random(sources: Sources, read: Layer, sampled: Float32[np.ndarray, "sample"], *, scale: float) -> list[str]:
+def _random(sources: Sources, sampled: Float32[np.ndarray, "sample"], *, scale: float) -> list[str]:
     """Some of the sampled positions, strongest first, each with the text around it."""
     known = np.flatnonzero(np.isfinite(sampled))
     if not known.size:

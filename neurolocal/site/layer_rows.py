@@ -63,23 +63,23 @@ def layer_rows(read: Layer, neurons: Sequence[int]) -> list[LayerRow]:
 
 def _row(read: Layer, neuron: int, words: list[tuple[str, int]]) -> LayerRow:
     verdict = read.text("verdict", "verdict", neuron)
-    figures = [
-        read.figure(stage, column, neuron)
-        for stage, column in (
-            ("similarity", "score"), ("similarity", "null_mean"), ("perturbation", "half"),
-            ("perturbation", "control_half"),
-        )
-    ]  # fmt: skip
+
+    def figure(stage: str, column: str) -> float | None:
+        return _known(read.figure(stage, column, neuron))
+
     told = read.scores(neuron).get("detection_auc", (float("nan"),))[0]
     maximum = float(read.statistics.maximum[read.index[neuron]])
     return LayerRow(
         neuron,
         int(read.figure("verdict", "rank", neuron)) + 1 if verdict is not None else None,
-        _known(read.figure("verdict", "score", neuron)),
+        figure("verdict", "score"),
         VERDICTS.index(verdict) if verdict in VERDICTS else -1,
         visible(read.text("summary", "description", neuron) or "", limit=DESCRIPTION),
         counted(words[:WORDS]),
-        *map(_known, figures),
+        figure("similarity", "score"),
+        figure("similarity", "null_mean"),
+        figure("perturbation", "half"),
+        figure("perturbation", "control_half"),
         _known(told),
         _known(maximum),
     )

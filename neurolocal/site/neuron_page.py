@@ -83,8 +83,8 @@ def neuron_page(sources: Sources, index: Index, layer: int, neuron: int) -> Neur
     read = sources.layer(layer)
     largest = sources.examples(layer, read.index[neuron])[0]["largest"]
     vocabulary = sources.store.vocabulary
-    words = Counter(vocabulary.word_at(e.tokens, e.peak).text for e in largest)
-    subsets = Counter(sources.subset(e.row, e.position) for e in largest)
+    words = Counter(vocabulary.word_at(e.tokens, e.peak).text for e in largest.examples)
+    subsets = Counter(largest.subsets)
     effects = [("promotes", promoted(read, neuron)), ("suppresses", suppressed(read, neuron))]
     has_verdict = read.has("verdict", neuron)
     return NeuronPage(
@@ -105,7 +105,7 @@ def neuron_page(sources: Sources, index: Index, layer: int, neuron: int) -> Neur
         substitution=substitution(read, neuron),
         examples=example_lists(sources, read, neuron),
         effects=[(name, tokens[:TOKENS]) for name, tokens in effects if tokens],
-        subsets=[(name, n / len(largest)) for name, n in subsets.most_common(WORDS)] if any(subsets) else [],
+        subsets=[(name, n / len(largest.examples)) for name, n in subsets.most_common(WORDS)] if any(subsets) else [],
         related=_related(index, layer, neuron, words),
     )
 

@@ -6,6 +6,7 @@ Cost: a layer is read once while it is among the last `LAYERS` used, the example
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -27,13 +28,25 @@ BLOCKS = 8
 
 
 @dataclass(frozen=True)
+class Listed:
+    """One neuron's examples of one side."""
+
+    examples: list[Example]
+    """Strongest first."""
+    places: list[int]
+    """The number of each one's row among the stored rows."""
+    subsets: list[str]
+    """The subset of the corpus in which each one's peak lies; empty: none."""
+
+
+@dataclass(frozen=True)
 class Block:
     """The examples of consecutive neurons of a layer."""
 
     first: int
     """Where its first neuron is in the arrays of the layer."""
-    lists: dict[Side, list[list[Example]]]
-    """By side: the examples of each neuron, strongest first."""
+    lists: Mapping[Side, list[Listed]]
+    """By side: the examples of each neuron."""
     sampled: Float32[np.ndarray, "neuron sample"]
     """The activation of each neuron at the sampled positions."""
 
@@ -58,7 +71,7 @@ class Sources:
         """How many positions were sampled."""
         return len(self.store.sample.row)
 
-    def examples(self, layer: int, at: int) -> tuple[dict[Side, list[Example]], Float32[np.ndarray, "sample"]]:
+    def examples(self, layer: int, at: int) -> tuple[dict[Side, Listed], Float32[np.ndarray, "sample"]]:
         """The examples of one neuron by side, and its activation at the sampled positions.
 
         Args:
@@ -71,19 +84,29 @@ class Sources:
 
     def place(self, row: int) -> int:
         """The number of a stored row, by its row index in the corpus."""
-        return int(np.searchsorted(self.store.row_index, row))
-
-    def subset(self, row: int, position: int) -> str:
-        """The subset of the corpus in which a position of a stored row lies; empty: none."""
-        parts, place = self.store.parts, self.place(row)
-        first, stop = int(parts.offsets[place]), int(parts.offsets[place + 1])
-        part = first + int(np.searchsorted(parts.position[first:stop], position, side="right")) - 1
-        return parts.subsets[parts.subset[part]]
+        return int(self.store.row_index.searchsorted(row))
 
     def _layer(self, layer: int) -> Layer:
         return read_layer(self.store, layer, whole=False)
 
     def _block(self, layer: int, number: int) -> Block:
         store, chosen = self.store, slice(number * BLOCK, (number + 1) * BLOCK)
-        lists = {side: store.example_lists(layer, side, chosen) for side in store.sides(layer)}
+        lists: dict[Side, list[Listed]] = {
+            side: list(self._listed(store.example_lists(layer, side, chosen))) for side in store.sides(layer)
+        }
         return Block(chosen.start, lists, store.sampled(layer, chosen))
+
+    def _listed(self, lists: list[list[Example]]) -> Iterator[Listed]:
+        """The example lists with the places and subsets of their examples, found for all of them at once."""
+        parts = self.store.parts
+        rows, positions = (
+            np.array([getattr(e, n) for one in lists for e in one], np.int64) for n in ("row", "position")
+        )
+        place = self.store.row_index.searchsorted(rows)
+        subset = parts.subset[parts.at(place, positions)] if len(place) else place
+        names, places, numbers = parts.subsets, place.tolist(), subset.tolist()
+        at = 0
+        for examples in lists:
+            mine = slice(at, at + len(examples))
+            yield Listed(examples, places[mine], [names[number] for number in numbers[mine]])
+            at = mine.stop

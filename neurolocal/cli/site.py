@@ -1,0 +1,35 @@
+"""`neurolocal site`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neurolocal.cli.options import FilePath, Numbers, example, say, site_option, store_argument
+
+
+@click.command(epilog=example("neurolocal site smol.h5 site/ --layers 4,14,24 --top 500"))
+@store_argument
+@click.argument("folder", metavar="DIR", type=FilePath())
+@click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]")
+@click.option("--neurons", type=Numbers(), help="Neurons of each layer, e.g. 0-99.  [default: all]")
+@click.option("--top", type=click.IntRange(1), help="Neurons of each layer, by rank.  [default: all]")
+@click.option("--processes", type=click.IntRange(1), help="How many write.  [default: one a core]")
+@site_option
+def site(
+    path: Path, folder: Path, layers: tuple[int, ...] | None, neurons: tuple[int, ...] | None, top: int | None,
+    processes: int | None, site: Any,
+) -> None:  # fmt: skip
+    """A static site of the store: a page a neuron, tables, search.
+
+    It opens from the disk and from any web server, and asks nothing of a network.
+    What did not change since the last time is not written again.
+    """
+    from neurolocal.site.build import write_site
+
+    built = write_site(path, folder, site=site, layers=layers, neurons=neurons, top=top, processes=processes)
+    say(
+        f"site: {folder / 'index.html'} ({built.neurons:,} neurons; {built.written:,} of {built.files:,} files written)"
+    )

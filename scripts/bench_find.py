@@ -111,18 +111,18 @@ def made_up_rows(rng: np.random.Generator) -> StoredRows:
     return StoredRows(tokens, np.full(ROWS, LENGTH), np.arange(ROWS), parts)
 
 
-def made_up_layer(rng: np.random.Generator) -> LayerRecord:
+def made_up_layer(rng: np.random.Generator, neurons: int = NEURONS) -> LayerRecord:
     """Each neuron's examples anywhere: entries are as many as they can be. Both sides are the same."""
-    activation = -np.sort(-rng.gamma(2, size=(NEURONS, K)).astype(np.float32))
-    row, position = rng.integers(0, ROWS, (NEURONS, K)), rng.integers(0, LENGTH, (NEURONS, K), dtype=np.int32)
-    window = np.broadcast_to(np.float32(0.5), (NEURONS, K, BEFORE + 1 + AFTER))
-    zeros = np.zeros((4, NEURONS), np.int64)
+    activation = -np.sort(-rng.gamma(2, size=(neurons, K)).astype(np.float32))
+    row, position = rng.integers(0, ROWS, (neurons, K)), rng.integers(0, LENGTH, (neurons, K), dtype=np.int32)
+    window = np.broadcast_to(np.float32(0.5), (neurons, K, BEFORE + 1 + AFTER))
+    zeros = np.zeros((4, neurons), np.int64)
     statistics = Statistics(
         1, zeros, zeros, zeros[0].astype(np.float32), zeros[0].astype(np.float32), zeros[0],
-        np.zeros((len(THRESHOLDS), NEURONS), np.int64), zeros[0], 0, np.zeros((NEURONS, BINS), np.int64),
+        np.zeros((len(THRESHOLDS), neurons), np.int64), zeros[0], 0, np.zeros((neurons, BINS), np.int64),
     )  # fmt: skip
     top = TopK(activation, row, position, window)
-    return LayerRecord(dict.fromkeys(SIDES, top), statistics, np.empty((NEURONS, 0), np.float32))
+    return LayerRecord(dict.fromkeys(SIDES, top), statistics, np.empty((neurons, 0), np.float32))
 
 
 def collected(vocabulary: Vocabulary, rows: StoredRows, layers: Sequence[tuple[Place, LayerRecord]]) -> StoreContent:

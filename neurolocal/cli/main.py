@@ -36,6 +36,7 @@ COMMANDS = {
     "site": "A static site of the store: a page a neuron, tables, search.",
     "show": "One neuron: its examples, evidence and statistics.",
     "try": "A text of your own: what do neurons do on it?",
+    "serve": "The pages of a store in the browser; a text box to ask.",
     "export": "Out to other tools: Parquet, CSV, neuron records, Neuronpedia.",
     "neuroscope": "Neuroscope's pages: import, replay, compare, export.",
 }
@@ -126,7 +127,7 @@ def main() -> None:
             _out_of_memory(error)
         _end(
             f"unexpected {type(error).__name__}: {first_line(error)}. This is a mistake of neurolocal, or of a package "
-            f"it uses; the traceback is in {_kept_traceback()}. What was written before is kept. Please report it."
+            f"it uses; the traceback is in {keep_traceback(error)}. What was written before is kept. Please report it."
         )
 
 
@@ -134,7 +135,7 @@ def _out_of_memory(error: BaseException) -> NoReturn:
     """Say that the memory of the machine or of a GPU did not suffice."""
     _end(
         f"out of memory ({first_line(error)}). Choose smaller settings (such as k, row_length, batch_size), fewer "
-        f"layers, or a machine with more memory; the traceback is in {_kept_traceback()}."
+        f"layers, or a machine with more memory; the traceback is in {keep_traceback(error)}."
     )
 
 
@@ -157,13 +158,13 @@ def _end(message: str) -> NoReturn:
     sys.exit(1)
 
 
-def _kept_traceback() -> str:
-    """Write the traceback of the error at hand to a temporary file; gives its path."""
+def keep_traceback(error: BaseException) -> str:
+    """Write the traceback of an error to a temporary file; gives its path."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="neurolocal-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as file:
-            file.write(f"{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
+            file.write(f"{' '.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}")
     except OSError as error:
         return f"no file ({error.strerror})"
     return file.name

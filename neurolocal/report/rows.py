@@ -223,7 +223,7 @@ def report_object(store: Store, rows: Iterable[NeuronRow], *, side: Side = "larg
     experts = {str(layer): one for layer in layers if (one := _experts(store, layer)) is not None}
     if experts:
         facts["experts"] = experts
-    return {**strict(facts), "neurons": [strict(row_fields(row)) for row in rows]}
+    return {**strict(facts), "neurons": [row_object(row) for row in rows]}
 
 
 def _experts(store: Store, layer: int) -> dict[str, Any] | None:
@@ -242,6 +242,11 @@ EXPERT_FIELDS = ("expert", "expert_neuron", "routed", "name")
 def row_fields(row: NeuronRow) -> dict[str, Any]:
     """A row as a dictionary, by the names of its fields; those of experts only where there are experts."""
     return {name: value for name, value in vars(row).items() if row.expert is not None or name not in EXPERT_FIELDS}
+
+
+def row_object(row: NeuronRow) -> dict[str, Any]:
+    """The same as a plain object of strict JSON."""
+    return strict(row_fields(row))
 
 
 class LayerVerdicts(NamedTuple):

@@ -66,7 +66,7 @@ class CheckedFile:
         if not os.access(path, os.R_OK):
             raise StoreError(f"opening the store {path}: no permission to read it. Change the file's permissions.")
         try:
-            self.root = h5py.File(path, "r")
+            self.root, self._size = h5py.File(path, "r"), path.stat().st_size
         except Exception as error:  # h5py raises a dozen types for a damaged file
             raise StoreError(
                 f"opening the store {path}: it is no whole HDF5 file. Copy it again, or collect again."
@@ -114,7 +114,7 @@ class CheckedFile:
         if ndim is not None and dims != ndim:
             raise self.bad(f"{name} has {dims} dimensions, expected {ndim}")
         # Without this, an array that claims terabytes and stores none would be allocated and filled with fill values.
-        most = min(held, self.path.stat().st_size) * (1 if unfiltered else DEFLATE)
+        most = min(held, self._size) * (1 if unfiltered else DEFLATE)
         if size * dtype.itemsize > most:
             raise self.bad(f"{name} claims {size * dtype.itemsize:,} bytes and stores {held:,}")
         return found

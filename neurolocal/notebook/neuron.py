@@ -48,7 +48,7 @@ class StoredNeuron:
 
     @property
     def verdict(self) -> str | None:
-        """`concept`, `token`, `form`, `context`, `dead` or `unclear`; None without one."""
+        """One of `records.VERDICTS`; None without one."""
         return self.row.verdict
 
     @property

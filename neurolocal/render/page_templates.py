@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurolocal.errors import NeurolocalError
+from neurolocal.literals import VERDICTS
 from neurolocal.render.figures import fixed, number, percent
 from neurolocal.render.visible import LONGEST, counted, spaced, visible
 
@@ -58,6 +59,7 @@ def environment(folders: Sequence[Path], *, doing: str) -> Environment:
         "width": lambda share: round(100 * min(max(share, 0.0), 1.0), 1) if isfinite(share) else 0,
         "known": isfinite,
     }
+    made.globals["VERDICTS"] = VERDICTS
     return made
 
 

@@ -30,11 +30,13 @@ class Look(NamedTuple):
 
 LOOKS = {
     "concept": Look("#009E73"),
+    "grammar": Look("#F0E442", "xx"),
     "token": Look("#56B4E9", "///"),
     "form": Look("#E69F00", "..."),
     "context": Look("#CC79A7", "\\\\\\"),
     "dead": Look("#333333"),
-    "unclear": Look("#E4E4E4"),
+    "unclear": Look("#BDBDBD"),
+    "untested": Look("#EDEDED"),
 }
 """The look of each verdict."""
 

@@ -5,7 +5,7 @@
 window.neurolocal = (() => {
   const root = document.body.dataset.root;
   const waiting = new Map();
-  const verdicts = ["concept", "token", "form", "context", "dead", "unclear"];
+  const verdicts = document.body.dataset.verdicts.split(" ");
 
   const take = (name, data) => waiting.get(name)?.resolve(data);
 

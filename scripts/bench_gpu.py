@@ -270,7 +270,7 @@ def said(ratios: NDArray[Any], *, draws: int = 2000) -> str:
 def perturb(subject: Subject, shape: str, row_length: int, options: argparse.Namespace) -> None:
     """Substitutes of one example and of many, packed, against one call a substitute and plain batches."""
     sys.path.insert(0, str(Path(__file__).parent))
-    from perturb_ways import one_place, whole_layer
+    from perturb_ways import few_examples, one_place, whole_layer
 
     from neurolocal.subject.packed import Packed
 
@@ -285,6 +285,7 @@ def perturb(subject: Subject, shape: str, row_length: int, options: argparse.Nam
         print(f"\n{shape}, rows of {row_length}, {options.dtype}, at most {packed.budget} branch tokens a pass")
         one_place(packed, rows, rng, settings)
         whole_layer(packed, rows, rng, settings)
+        few_examples(packed, rows, rng, settings)
         if not packed.packs:
             print("  this model cannot run side by side: plain batches were used")
     if subject.device.type == "cuda":

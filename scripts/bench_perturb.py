@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from perturb_ways import one_place, plain, single, timed, whole_layer
+from perturb_ways import few_examples, one_place, plain, single, timed, whole_layer
 
 from neurolocal.config import PerturbationConfig
 from neurolocal.perturbation import InContextPerturbation
@@ -180,6 +180,7 @@ def main() -> None:
     if not args.stage_only:
         one_place(packed, rows, rng, args)
         whole_layer(packed, rows, rng, args)
+        few_examples(packed, rows, rng, args)
     ratios = stage(packed.subject, rows, rng, args)
     if not args.quick:  # in a tiny model the overhead of the calls dominates
         for column, (name, target) in enumerate(TARGET.items()):

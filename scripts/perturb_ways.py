@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from neurolocal.subject.branches import Branch, BranchActivations
 from neurolocal.subject.model import Subject
-from neurolocal.subject.packed import Branch, Packed
+from neurolocal.subject.packed import Packed
 
 
 class Round(NamedTuple):
@@ -134,3 +135,40 @@ def whole_layer(packed: Packed, rows: np.ndarray, rng: np.random.Generator, args
             flush=True,
         )
     return medians
+
+
+def few_examples(packed: Packed, rows: np.ndarray, rng: np.random.Generator, args: argparse.Namespace) -> list[float]:
+    """Setting 3: two examples in each of many rows, several rows a pass, against a pass a row."""
+    each, n = args.substitutes + 1, 32
+    print(f"\nfew examples: 2 in each of {n} rows, {each} passes each; several rows a pass")
+    print("layer  vs a pass a row    difference    seconds a neuron of 10 examples")
+    medians = []
+    for layer in args.layers:
+        ratios, seconds, differences = [], [], []
+        for i in range(args.rounds + 1):
+            some = []
+            for row in rows[rng.integers(0, len(rows), n)]:
+                places = rng.integers(len(row) // 8, len(row), 2)
+                some.append((row, [b for p in places for b in substitutes(rng, packed.subject, layer, int(p), each)]))
+            together, mine = timed(lambda s=some, at=layer: joined(dict(packed.activations_of_rows(at, s))))
+            alone, theirs = timed(
+                lambda s=some, at=layer: joined({i: packed.activations(*_one(one, at))[at] for i, one in enumerate(s)})
+            )
+            if i:  # the first warms up
+                ratios.append(alone / together)
+                seconds.append(together / (2 * n) * 10)
+                differences.append(float(np.abs(mine - theirs).max() / np.abs(theirs).max()))
+        medians.append(float(np.median(ratios)))
+        print(
+            f"{layer:5d}  {interval(ratios)}    {max(differences):.1e}       {np.median(seconds):.3f}",
+            flush=True,
+        )
+    return medians
+
+
+def joined(found: dict[int, BranchActivations]) -> np.ndarray:
+    return np.concatenate([found[i].largest for i in sorted(found)])
+
+
+def _one(one: tuple[np.ndarray, list[Branch]], layer: int) -> tuple[np.ndarray, dict[int, list[Branch]]]:
+    return one[0], {layer: one[1]}

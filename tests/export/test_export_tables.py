@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from import_twins import ENGLISH, corpus, load, write
+from store_twins import made_up
 
 from neurolocal import records
 from neurolocal.errors import ConfigError, StoreError
 from neurolocal.export.table_files import all_tables, export_tables
 from neurolocal.records import CASES, TABLES
+from neurolocal.store import Store, write_collected
 from neurolocal.tables import column_annotations
 
 
@@ -245,3 +248,32 @@ def test_a_failure_leaves_whole_files_and_no_manifest(small_store, tmp_path, mon
 def test_a_new_stage_is_exported_without_a_change(monkeypatch):
     monkeypatch.setitem(TABLES, "toy", records.SubstituteTable)
     assert all_tables()["toy"].schema.names == ["layer", "side", *column_annotations(records.SubstituteTable)]
+
+
+def test_statistics_name_the_expert_of_a_neuron(tmp_path):
+    rng, path = np.random.default_rng(1), tmp_path / "experts.h5"
+    content = made_up(rng, layers=(2,))
+    experts = records.Experts(np.array([0, 3, 4]), 0, np.array([40, 5]))
+    place, record = content.layers[0]
+    write_collected(path, dataclasses.replace(content, layers=[(place, dataclasses.replace(record, experts=experts))]))
+    with Store(path) as store:
+        export_tables(store, tmp_path / "out", tables=["statistics"], bar=False)
+    found = read(tmp_path / "out", "statistics")
+    assert found["expert"] == [0, 0, 0, 1]
+    assert found["expert_neuron"] == [0, 1, 2, 0]
+    assert found["routed"] == [40, 40, 40, 5]
+
+
+def test_an_imported_store_has_what_its_pages_state(tmp_path):
+    pages = corpus(np.random.default_rng(2), 9, words=ENGLISH)
+    load([write(tmp_path / "pages", pages)], tmp_path / "theirs.h5")
+    with Store(tmp_path / "theirs.h5") as store:
+        export_tables(store, tmp_path / "out", bar=False)
+        found, at = read(tmp_path / "out", "pages"), 0
+        for layer in store.layers:
+            lists = store.pages(layer)
+            mine = slice(at, at := at + len(store.neurons(layer)))
+            assert found["neuron"][mine] == store.neurons(layer).tolist()
+            for name in ("text", "largest", "smallest", "range", "maximum", "trusted"):
+                assert same(found[name][mine], getattr(lists, name)), name
+        assert set(read(tmp_path / "out", "examples")["side"]) == {"largest"}

@@ -137,7 +137,7 @@ def test_a_hostile_name_is_shown_and_not_run(small_store, tmp_path):
     assert drawable("é $x^2$ 模\u202e") == "é $x^2$ ⟨U+6A21⟩⟨U+202E⟩"
     assert len(drawable("模" * 10**6)) < 60
     with plots._style():
-        figure = KINDS["maxima"](made_up(2), drawable("\\frac $\\broken{ 模"))
+        figure = KINDS["maxima"](made_up(2), drawable("$\\broken{$ 模"))
         FigureCanvasAgg(figure).draw()
 
 

@@ -10,6 +10,7 @@ import torch
 from asked_run import DESCRIPTIONS
 
 from neurolocal.asking import Asking
+from neurolocal.asking.answer import change
 from neurolocal.errors import ConfigError, StoreError, SubjectError
 from neurolocal.store import Store
 
@@ -76,6 +77,19 @@ def test_a_comparison_orders_by_the_change_of_the_share(subject, store) -> None:
     assert [abs(gain) for gain in found.changes] == pytest.approx([-gain for gain, *_ in expected])
     assert found.first.neurons[0].activations.shape == (len(found.first.tokens),)
     assert len(found.second.neurons) == 5
+
+
+def test_a_neuron_that_neither_text_excites_does_not_change(subject, store) -> None:
+    asking = Asking(subject, store)
+    every = [(layer, n) for layer in store.layers for n in range(subject.d_mlp[layer])]
+    a, b = (asking.neurons(text, every).neurons for text in ("a", "the"))
+    below = [(x, y) for x, y in zip(a, b, strict=True) if x.peak_share < 0 and y.peak_share < 0]
+    assert below
+    assert {change(x, y) for x, y in below} == {0.0}
+    for x, _ in below:  # tiny extremes: shares far below 0
+        asking.scale(x.layer).extreme[x.neuron] = 1e-4
+    found = asking.compare("a", "the", n=20).first.neurons
+    assert not {(one.layer, one.neuron) for one in found} & {(x.layer, x.neuron) for x, _ in below}
 
 
 def test_the_tokens_of_two_texts_are_aligned(subject, store) -> None:

@@ -6,20 +6,22 @@ The measure of excitement is the largest activation over the text's counted toke
 largest over the store's corpus; ties by lower layer, then neuron.
 Invariant: a token's activation is the subject's own on a row of the text alone, BOS in front where the store's config
 (without a store: the model) has one. Threads may share an `Asking`: passes run one after another.
-Cost: one forward pass a text and question, two for the strongest changes; the store's scales of a layer are read once.
+Cost: one forward pass a text and question, two for the strongest changes. What the store says of a layer is read once,
+and the distribution of a neuron at the first question about it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from math import nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from neurolocal.asking.answer import Comparison, NeuronOnText, TextAnswer, TextToken
-from neurolocal.asking.scale import Scale, quantiles, read_scale
+from neurolocal.asking.scale import Distribution, Scale, read_distributions, read_scale
 from neurolocal.errors import ConfigError
 from neurolocal.literals import SIDES, Side, Site
 from neurolocal.subject.text import Choice, read_text, text_tokens, these
@@ -30,6 +32,13 @@ if TYPE_CHECKING:
 
 Place = tuple[int, int]
 """Layer, and neuron within it."""
+
+
+Read = tuple[Int64[np.ndarray, "neuron"], Float32[np.ndarray, "pos neuron"]]
+"""Some neurons of a layer, and their activations."""
+
+KEPT = 10_000
+"""Distributions (0.8 KB each) that are kept for later questions; with more, all but the newest are forgotten."""
 
 
 class _Row(NamedTuple):
@@ -69,6 +78,7 @@ class Asking:
         self._bos = None if store is None else config.get("bos") == "prepend"
         self._control, self._config = config.get("control_tokens", "token"), config
         self._scales: dict[int, Scale] = {}
+        self._distributions: dict[Place, Distribution] = {}
         self._lock = threading.Lock()
 
     def neurons(self, text: str, places: Sequence[Place]) -> TextAnswer:
@@ -85,8 +95,7 @@ class Asking:
         """
         row, chosen = self._row(text), self._chosen(places)
         kept = self._read(row, {layer: these(self.subject, layer, some) for layer, some in chosen.items()})
-        found = self._answers(row, kept)
-        return self._answer(row, [found[place] for place in places])
+        return self._answer(row, kept, places)
 
     def strongest(self, text: str, *, n: int = 10, layers: Sequence[int] | None = None) -> TextAnswer:
         """The neurons that a text excites most, by the share of their own extreme, strongest first.
@@ -103,9 +112,11 @@ class Asking:
         """
         row = self._row(text)
         kept = self._read(row, {layer: self._most(row, layer, n) for layer in self._layers(layers)})
-        found = self._answers(row, kept).values()
-        ranked = sorted((one for one in found if one.peak_share == one.peak_share), key=_by_share)
-        return self._answer(row, ranked[:n])
+        shares = {
+            layer: (neurons, self._peak_shares(row, layer, neurons, values))
+            for layer, (neurons, values) in kept.items()
+        }
+        return self._answer(row, kept, _largest(shares, n))
 
     def compare(
         self, text: str, other: str, places: Sequence[Place] | None = None, *, n: int = 10,
@@ -167,31 +178,29 @@ class Asking:
             chosen.setdefault(layer, []).append(neuron)
         return chosen
 
-    def _read(self, row: _Row, choices: dict[int, Choice]) -> dict[int, Any]:
+    def _read(self, row: _Row, choices: dict[int, Choice]) -> dict[int, Read]:
         with self._lock:  # hooks of two passes at once would receive each other's activations
             return read_text(self.subject, row.ids, choices, site=self.site)
 
     def _most(self, row: _Row, layer: int, n: int) -> Choice:
         """The n neurons of a layer that are excited most; ties by lower neuron."""
-        scale = self.scale(layer)
 
         def choose(values: Float32[np.ndarray, "pos d_mlp"]) -> Int64[np.ndarray, "neuron"]:
-            shares = self._peak_shares(row, scale, values)
+            neurons = self.scale(layer).neurons
+            shares = self._peak_shares(row, layer, neurons, values[:, neurons])
             order = np.argsort(-np.where(np.isnan(shares), -np.inf, shares), kind="stable")
-            return scale.neurons[order[:n]]
+            return neurons[order[:n]]
 
         return choose
 
     def _peak_shares(
-        self, row: _Row, scale: Scale, values: Float32[np.ndarray, "pos d_mlp"]
+        self, row: _Row, layer: int, neurons: Int64[np.ndarray, "neuron"], values: Float32[np.ndarray, "pos neuron"]
     ) -> Float64[np.ndarray, "neuron"]:
-        """The share at the peak of each neuron of a scale; NaN without one."""
-        seen = values[row.counted][:, scale.neurons]
-        seen = np.where(np.isnan(seen), -np.inf if self.side == "largest" else np.inf, seen)
-        if not len(seen):
-            return np.full(len(scale.neurons), np.nan)
-        peak = seen.max(axis=0) if self.side == "largest" else seen.min(axis=0)
-        return np.where(np.isfinite(peak), peak, np.nan) / scale.extreme
+        """The share at the peak of each neuron; NaN without one."""
+        sign = 1.0 if self.side == "largest" else -1.0
+        seen = sign * values[row.counted]
+        peak = np.where(np.isfinite(seen), seen, -np.inf).max(axis=0, initial=-np.inf)
+        return sign * np.where(np.isfinite(peak), peak, np.nan) / self.scale(layer).extremes(neurons)
 
     def _most_changed(self, text: str, other: str, n: int, layers: list[int]) -> list[Place]:
         """The neurons whose peak gains or loses most between two texts; a share below 0 counts as 0."""
@@ -201,47 +210,69 @@ class Asking:
 
             def keep(layer: int, row: _Row = row, shares: dict[int, Any] = shares) -> Choice:
                 def choose(values: Float32[np.ndarray, "pos d_mlp"]) -> Int64[np.ndarray, "neuron"]:
-                    shares[layer] = self._peak_shares(row, self.scale(layer), values)
+                    neurons = self.scale(layer).neurons
+                    shares[layer] = self._peak_shares(row, layer, neurons, values[:, neurons])
                     return np.empty(0, np.int64)
 
                 return choose
 
             self._read(row, {layer: keep(layer) for layer in layers})
             peaks.append(shares)
-        found = [
-            (-abs(float(gain)), layer, int(neuron))
+        gains = {
+            layer: (self.scale(layer).neurons, np.abs(_excited(peaks[1][layer]) - _excited(peaks[0][layer])))
             for layer in layers
-            for neuron, gain in zip(
-                self.scale(layer).neurons, _excited(peaks[1][layer]) - _excited(peaks[0][layer]), strict=True
-            )
-            if gain == gain
-        ]
-        return [(layer, neuron) for _, layer, neuron in sorted(found)[:n]]
+        }
+        return _largest(gains, n)
 
-    def _answers(self, row: _Row, kept: dict[int, Any]) -> dict[Place, NeuronOnText]:
-        """What was read of each neuron, placed in its distribution."""
-        found: dict[Place, NeuronOnText] = {}
-        for layer, (neurons, values) in kept.items():
-            scale = None if self.store is None else self.scale(layer)
-            extremes = np.full(len(neurons), np.nan) if scale is None else scale.extremes(neurons)
-            placed = np.full(values.shape, np.nan)
-            if self.store is not None:
-                placed = quantiles(self.store, layer, neurons, values)
-            experts = scale.experts if scale is not None else self.subject.experts_of(layer)
-            for i, neuron in enumerate(neurons.tolist()):
-                found[layer, neuron] = NeuronOnText(
-                    layer,
-                    neuron,
-                    None if experts is None else experts.name(neuron),
-                    None if scale is None else scale.verdict.get(neuron),
-                    "" if scale is None else scale.description.get(neuron, ""),
-                    float(extremes[i]),
-                    self._peak(row, values[:, i]),
-                    values[:, i].copy(),
-                    values[:, i] / extremes[i],
-                    placed[:, i],
-                )
-        return found
+    def _answer(self, row: _Row, kept: dict[int, Read], places: Sequence[Place]) -> TextAnswer:
+        """What was read of some neurons, each placed in its distribution, in the order of `places`."""
+        found, known = list[NeuronOnText](), self._distributions_of(places)
+        for layer, neuron in places:
+            neurons, columns = kept[layer]
+            values = columns[:, int(np.flatnonzero(neurons == neuron)[0])].copy()
+            found.append(self._on_text(row, layer, neuron, values, known.get((layer, neuron))))
+        return TextAnswer(self.subject.name, self.site, self.side, row.tokens, found)
+
+    def _on_text(
+        self, row: _Row, layer: int, neuron: int, values: Float32[np.ndarray, "pos"], known: Distribution | None
+    ) -> NeuronOnText:
+        peak = self._peak(row, values)
+        if known is None:
+            experts, unknown = self.subject.experts_of(layer), np.full(len(values), nan)
+            name = None if experts is None else experts.name(neuron)
+            return NeuronOnText(layer, neuron, name, None, "", nan, peak, values, unknown, unknown)
+        scale = self.scale(layer)
+        extreme = float(scale.extremes(np.array([neuron]))[0])
+        return NeuronOnText(
+            layer,
+            neuron,
+            None if scale.experts is None else scale.experts.name(neuron),
+            scale.verdict.get(neuron),
+            scale.description.get(neuron, ""),
+            extreme,
+            peak,
+            values,
+            values / np.float64(extreme),
+            known.below(values),
+        )
+
+    def _distributions_of(self, places: Sequence[Place]) -> dict[Place, Distribution]:
+        """The distributions of some neurons, those that are not known yet from the store; empty without one."""
+        if self.store is None:
+            return {}
+        kept = self._distributions
+        known = {place: kept[place] for place in places if place in kept}
+        absent: dict[int, list[int]] = {}
+        for layer, neuron in dict.fromkeys(places):
+            if (layer, neuron) not in known:
+                absent.setdefault(layer, []).append(neuron)
+        for layer, neurons in absent.items():
+            read = read_distributions(self.store, layer, neurons)
+            known |= {(layer, n): one for n, one in zip(neurons, read, strict=True)}
+        if absent:  # a new dictionary: other threads go on with theirs
+            both = kept | known
+            self._distributions = both if len(both) <= KEPT else known
+        return known
 
     def _peak(self, row: _Row, values: Float32[np.ndarray, "pos"]) -> int | None:
         """The counted token of the extreme, the first of equal ones."""
@@ -250,14 +281,18 @@ class Asking:
             return None
         return int(there[np.argmax(values[there] if self.side == "largest" else -values[there])])
 
-    def _answer(self, row: _Row, neurons: list[NeuronOnText]) -> TextAnswer:
-        return TextAnswer(self.subject.name, self.site, self.side, row.tokens, neurons)
-
 
 def _excited(shares: Float64[np.ndarray, "neuron"]) -> Float64[np.ndarray, "neuron"]:
     """Shares at the peak, those below 0 as 0; NaN stays NaN."""
     return np.maximum(shares, 0.0)
 
 
-def _by_share(one: NeuronOnText) -> tuple[float, int, int]:
-    return -one.peak_share, one.layer, one.neuron
+def _largest(
+    found: dict[int, tuple[Int64[np.ndarray, "_"], Float64[np.ndarray, "_"]]], n: int
+) -> list[Place]:  # fmt: skip
+    """The n neurons of the largest values over all layers; ties by lower layer, then neuron; NaN is left out."""
+    layers = np.concatenate([np.full(len(neurons), layer) for layer, (neurons, _) in found.items()])
+    neurons, values = (np.concatenate(columns) for columns in zip(*found.values(), strict=True))
+    order = np.lexsort((neurons, layers, -values))
+    order = order[~np.isnan(values[order])][:n]
+    return list(zip(layers[order].tolist(), neurons[order].tolist(), strict=True))

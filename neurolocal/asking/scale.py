@@ -2,12 +2,12 @@
 
 Invariant: NaN where the store does not say: shares of a neuron that never exceeded `WEAKEST`, quantiles of a store that
 was imported from pages, which hold the strongest texts alone.
-Cost: `read_scale` reads a layer's statistics and two tables, and keeps a few numbers a neuron; `quantiles` reads the
-layer's statistics (0.8 KB a neuron) and keeps nothing.
+Cost: both readers read a layer's statistics; of a `Scale` a few numbers a neuron are kept, of a `Distribution` 0.8 KB.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,36 +62,41 @@ def read_scale(store: Store, layer: int, side: Side) -> Scale:
     )
 
 
-def quantiles(
-    store: Store, layer: int, neurons: Int64[np.ndarray, "n"], values: Float32[np.ndarray, "pos n"]
-) -> Float64[np.ndarray, "pos n"]:
-    """The share of the corpus's positions at which each neuron is less active than each value.
+class Distribution(NamedTuple):
+    """How active a neuron is over the corpus."""
 
-    From the histogram of the store, which holds one position in 16. Within a bin the positions are taken to be spread
-    evenly between its edges, or up to the neuron's extreme where that is nearer. NaN for a value that is NaN, and for
-    a neuron without a histogram.
-    """
-    if store.imported:
-        return np.full(values.shape, np.nan)
+    counts: Int64[np.ndarray, "bin"]
+    """Drawn positions in each bin of `records.histogram_edges`; all 0 where the store holds no histogram."""
+    minimum: float
+    """Smallest activation over the corpus."""
+    maximum: float
+    """The largest."""
+
+    def below(self, values: Float32[np.ndarray, "pos"]) -> Float64[np.ndarray, "pos"]:
+        """The share of the corpus's positions at which the neuron is less active than each value.
+
+        From the histogram of the store, which holds one position in 16. Within a bin the positions are taken to be
+        spread evenly between its edges, or up to the neuron's extreme where that is nearer. NaN for a value that is
+        NaN, and without a histogram.
+        """
+        some = np.flatnonzero(self.counts)
+        if not len(some):
+            return np.full(len(values), np.nan)
+        first, stop = int(some[0]), int(some[-1]) + 1
+        edges = np.clip(histogram_edges()[first : stop + 1], self.minimum, self.maximum)
+        below = np.concatenate([[0.0], np.cumsum(self.counts[first:stop]) / self.counts.sum()])
+        found = np.interp(values.astype(np.float64), edges, below)
+        return np.where(values <= self.minimum, 0.0, found)
+
+
+def read_distributions(store: Store, layer: int, neurons: Sequence[int]) -> list[Distribution]:
+    """The distributions of some collected neurons of a layer, in their order."""
     s = store.statistics(layer)
-    found = np.full(values.shape, np.nan)
-    for column, at in enumerate(np.searchsorted(store.neurons(layer), neurons).tolist()):
-        found[:, column] = _below(s.histogram[at], values[:, column], float(s.minimum[at]), float(s.maximum[at]))
-    return found
-
-
-def _below(
-    counts: Int64[np.ndarray, "bin"], values: Float32[np.ndarray, "pos"], minimum: float, maximum: float
-) -> Float64[np.ndarray, "pos"]:
-    """The share of a neuron's drawn positions under each value."""
-    some = np.flatnonzero(counts)
-    if not len(some):
-        return np.full(len(values), np.nan)
-    first, stop = int(some[0]), int(some[-1]) + 1
-    edges = np.clip(histogram_edges()[first : stop + 1], minimum, maximum)
-    below = np.concatenate([[0.0], np.cumsum(counts[first:stop]) / counts.sum()])
-    found = np.interp(values.astype(np.float64), edges, below)
-    return np.where(values <= minimum, 0.0, found)
+    counts = np.zeros_like(s.histogram) if store.imported else s.histogram
+    return [
+        Distribution(counts[at].copy(), float(s.minimum[at]), float(s.maximum[at]))
+        for at in np.searchsorted(store.neurons(layer), np.array(neurons)).tolist()
+    ]
 
 
 def _texts(table: Any, column: str) -> dict[int, str]:

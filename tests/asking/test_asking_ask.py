@@ -9,7 +9,9 @@ import pytest
 import torch
 from asked_run import DESCRIPTIONS
 
-from neurolocal.asking import Asking
+from neurolocal.asking import Asking, ask
+from neurolocal.asking.answer import change
+from neurolocal.asking.scale import read_distributions
 from neurolocal.errors import ConfigError, StoreError, SubjectError
 from neurolocal.store import Store
 
@@ -36,6 +38,8 @@ def test_an_answer_holds_the_subjects_activations_and_the_stores_words(subject, 
         largest = store.statistics(one.layer).maximum[one.neuron]
         np.testing.assert_allclose(one.shares, one.activations / largest, rtol=1e-6)
         assert one.extreme == largest
+        (known,) = read_distributions(store, one.layer, [one.neuron])
+        np.testing.assert_array_equal(one.quantiles, known.below(one.activations))
         assert one.peak == 1 + int(np.argmax(values[one.layer][1:, one.neuron]))
         assert one.verdict == (verdicts[one.neuron] if one.layer == 2 else None)
         assert one.description == (DESCRIPTIONS[one.neuron] if one.layer == 2 else "")
@@ -78,6 +82,19 @@ def test_a_comparison_orders_by_the_change_of_the_share(subject, store) -> None:
     assert len(found.second.neurons) == 5
 
 
+def test_a_neuron_that_neither_text_excites_does_not_change(subject, store) -> None:
+    asking = Asking(subject, store)
+    every = [(layer, n) for layer in store.layers for n in range(subject.d_mlp[layer])]
+    a, b = (asking.neurons(text, every).neurons for text in ("a", "the"))
+    below = [(x, y) for x, y in zip(a, b, strict=True) if x.peak_share < 0 and y.peak_share < 0]
+    assert below
+    assert {change(x, y) for x, y in below} == {0.0}
+    for x, _ in below:  # tiny extremes: shares far below 0
+        asking.scale(x.layer).extreme[x.neuron] = 1e-4
+    found = asking.compare("a", "the", n=20).first.neurons
+    assert not {(one.layer, one.neuron) for one in found} & {(x.layer, x.neuron) for x, _ in below}
+
+
 def test_the_tokens_of_two_texts_are_aligned(subject, store) -> None:
     found = Asking(subject, store).compare(TEXT, OTHER + " Yes.", [(1, 0)])
     pairs = found.pairs()
@@ -100,6 +117,21 @@ def test_bos_is_as_the_collection_had_it(subject, collected) -> None:
         answer = Asking(subject, store).neurons(TEXT, [(1, 4)])
         assert answer.tokens[0].id == subject.bos
         assert answer.tokens[0].counted
+
+
+def test_a_distribution_is_read_once_and_few_are_kept(subject, store, monkeypatch) -> None:
+    asking, asked = Asking(subject, store), []
+    monkeypatch.setattr(ask, "KEPT", 3)
+    monkeypatch.setattr(
+        ask, "read_distributions", lambda *x: asked.append((x[1], *x[2])) or read_distributions(*x)
+    )  # fmt: skip
+    first = asking.neurons(TEXT, [(2, 5), (2, 7), (1, 0)])
+    assert asked == [(2, 5, 7), (1, 0)]
+    asking.neurons(TEXT, [(2, 7), (3, 1)])
+    assert asked[2:] == [(3, 1)]
+    again = asking.neurons(TEXT, [(2, 5)]).neurons[0]
+    assert asked[3:] == [(2, 5)], "more than KEPT were known"
+    np.testing.assert_array_equal(again.quantiles, first.neurons[0].quantiles)
 
 
 def test_without_a_store_there_are_activations_alone(subject) -> None:

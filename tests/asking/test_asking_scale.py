@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neurolocal.asking.scale import _below, quantiles, read_scale
+from neurolocal.asking.scale import Distribution, read_distributions, read_scale
 from neurolocal.records import BINS, histogram_edges
 
 
@@ -17,7 +17,8 @@ def drawn(values: np.ndarray) -> np.ndarray:
 
 
 def below(values: np.ndarray, asked) -> np.ndarray:
-    return _below(drawn(values), np.array(asked, np.float32), float(values.min()), float(values.max()))
+    known = Distribution(drawn(values), float(values.min()), float(values.max()))
+    return known.below(np.array(asked, np.float32))
 
 
 def test_a_quantile_is_the_share_of_the_values_below_to_a_bins_width(rng) -> None:
@@ -53,17 +54,15 @@ def test_a_neuron_that_is_mostly_0() -> None:
 
 
 def test_no_histogram_no_quantile() -> None:
-    assert np.isnan(_below(np.zeros(BINS, np.int64), np.array([1.0], np.float32), np.inf, -np.inf)).all()
+    nothing = Distribution(np.zeros(BINS, np.int64), np.inf, -np.inf)
+    assert np.isnan(nothing.below(np.array([1.0], np.float32))).all()
 
 
-def test_the_stores_quantiles_are_a_column_each(store, subject) -> None:
-    values = subject.activations("Lily saw a dog.", layer=2, neuron=[5, 0, 9])
-    found = quantiles(store, 2, values.neurons, values.values)
+def test_distributions_are_those_of_the_neurons_asked_for(store) -> None:
     s = store.statistics(2)
-    for i, n in enumerate((5, 0, 9)):
-        expected = _below(s.histogram[n], values.values[:, i], float(s.minimum[n]), float(s.maximum[n]))
-        np.testing.assert_array_equal(found[:, i], expected)
-    assert ((found >= 0) & (found <= 1)).all()
+    for n, one in zip((5, 0, 9), read_distributions(store, 2, [5, 0, 9]), strict=True):
+        assert np.array_equal(one.counts, s.histogram[n])
+        assert (one.minimum, one.maximum) == (s.minimum[n], s.maximum[n])
 
 
 def test_extremes_of_the_wrong_sign_or_too_weak_are_none(store, monkeypatch) -> None:
@@ -81,4 +80,5 @@ def test_extremes_of_the_wrong_sign_or_too_weak_are_none(store, monkeypatch) -> 
 
 def test_pages_have_no_quantiles(store, monkeypatch) -> None:
     monkeypatch.setattr(type(store), "imported", True)
-    assert np.isnan(quantiles(store, 1, np.array([1]), np.ones((4, 1), np.float32))).all()
+    (one,) = read_distributions(store, 1, [1])
+    assert np.isnan(one.below(np.ones(4, np.float32))).all()

@@ -14,6 +14,7 @@ import pytest
 from asked_run import DESCRIPTIONS
 
 from neurolocal.errors import NeurolocalError
+from neurolocal.notebook.plot import plot_histogram
 from neurolocal.render.visible import HIDDEN
 from neurolocal.report import neuron_object
 
@@ -34,6 +35,11 @@ class Parsed(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.said += data
+
+
+def stray(html: str) -> list[str]:
+    """Angle brackets that begin none of our tags: text that was not escaped."""
+    return re.findall(rf"<(?!/?(?:{'|'.join(sorted(TAGS))})[ >]).{{,20}}", html)
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +74,7 @@ def test_its_html_holds_examples_and_nothing_that_runs(opened, neuron) -> None:
     for html, marks in ((one._repr_html_(), None), (one.examples._repr_html_(), 3)):
         parsed = Parsed(html)
         assert set(parsed.tags) <= TAGS
+        assert not stray(html)
         assert not [name for name in parsed.attributes if name.startswith("on") or name in ("src", "href", "style")]
         assert parsed.tags["mark"] == parsed.tags["li"] == (marks or parsed.tags["li"])
         assert not any(unicodedata.category(c) in HIDDEN for c in parsed.said.replace("\n", ""))
@@ -109,10 +116,8 @@ def test_its_plot_is_the_histogram(opened) -> None:
 def test_a_title_is_no_mathtext(opened) -> None:
     from matplotlib import pyplot
 
-    ax = opened[2, 7].plot()
-    ax.set_title("costs $\\frac{", loc="left", parse_math=False)
+    ax = plot_histogram(opened.read(2), 5, title="costs $\\frac{$")
     ax.figure.canvas.draw()
-    assert not ax._left_title.get_parse_math()
     pyplot.close("all")
 
 
@@ -146,5 +151,7 @@ def test_a_text_on_it(opened) -> None:
     parsed = Parsed(found._repr_html_())
     assert set(parsed.tags) <= TAGS
     assert parsed.tags["b"] == 1, "the text's own tags are text"
+    for neuron in range(20):  # each shades other tokens
+        assert not stray(opened[2, neuron].activation_on("Lily saw <b>x</b>\x00\u202e.")._repr_html_())
     assert parsed.tags["tr"] == 1 + len(found.tokens)
     assert "⟨U+202E⟩" in parsed.said

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -48,20 +49,21 @@ def main() -> None:
         line = next(line for line in server.stderr if line.startswith("serve: http"))
         port = int(line.split("/")[2].rpartition(":")[2])
         print(f"ready to answer after {time.perf_counter() - start:.1f} s")
-        pages(port, options.readers, options.pages)
+        pages(port, options.readers, options.pages, server.pid)
         print(f"memory of the server: {memory(server.pid):,} MiB")
         if options.subject is not None:
             sentence(port)
 
 
-def pages(port: int, readers: int, n: int) -> None:
+def pages(port: int, readers: int, n: int, pid: int) -> None:
     """Times of the first pages, and of random neurons' to several readers at the same time."""
     facts = json.loads(get(http.client.HTTPConnection("127.0.0.1", port), "/api/store")[1])
     layers = [(layer["layer"], layer["neurons"]) for layer in facts["layers"]]
     print(f"{sum(neurons for _, neurons in layers):,} neurons in {len(layers)} layers")
     rng = np.random.default_rng(0)
     names = [
-        f"/neuron/{layer}/{rng.integers(neurons)}.html" for layer, neurons in [layers[i % len(layers)] for i in range(n)]
+        f"/neuron/{layer}/{rng.integers(neurons)}.html"
+        for layer, neurons in [layers[i % len(layers)] for i in range(n)]
     ]
     rng.shuffle(names)
     one = http.client.HTTPConnection("127.0.0.1", port)
@@ -75,10 +77,14 @@ def pages(port: int, readers: int, n: int) -> None:
         mine = http.client.HTTPConnection("127.0.0.1", port)
         return [get(mine, name)[0] for name in share]
 
-    start = time.perf_counter()
+    start, before = time.perf_counter(), processor(pid)
     with ThreadPoolExecutor(readers) as pool:
         took = [t for part in pool.map(read, [names[i::readers] for i in range(readers)]) for t in part]
-    print(f"{n:,} random neurons, {readers} readers: {told(took)}, {n / (time.perf_counter() - start):.0f} pages/s")
+    wall = time.perf_counter() - start
+    print(f"{n:,} random neurons, {readers} readers: {told(took)}, {n / wall:.0f} pages/s")
+    print(
+        f"processor time of the server: {(processor(pid) - before) / n * 1e3:.1f} ms a page; load {os.getloadavg()[0]:.1f}"
+    )
 
 
 def sentence(port: int) -> None:
@@ -95,7 +101,9 @@ def sentence(port: int) -> None:
 def get(connection: http.client.HTTPConnection, path: str, body: bytes | None = None) -> tuple[float, bytes]:
     """Seconds that an answer took, and its content."""
     start = time.perf_counter()
-    connection.request("GET" if body is None else "POST", path, body, {"content-type": "application/json"} if body else {})
+    connection.request(
+        "GET" if body is None else "POST", path, body, {"content-type": "application/json"} if body else {}
+    )
     answer = connection.getresponse()
     content = answer.read()
     assert answer.status == 200, (path, answer.status, content[:200])
@@ -106,6 +114,12 @@ def told(seconds: list[float]) -> str:
     """Percentiles in milliseconds."""
     ms = np.percentile(np.array(seconds) * 1e3, [50, 95, 99, 100])
     return "median {:.0f} ms, p95 {:.0f} ms, p99 {:.0f} ms, largest {:.0f} ms".format(*ms)
+
+
+def processor(pid: int) -> float:
+    """Seconds that a process has computed (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid: int) -> int:

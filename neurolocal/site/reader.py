@@ -28,8 +28,8 @@ T = TypeVar("T")
 KEPT = 64 << 20
 """Bytes of pages that are kept."""
 
-LAYERS = 4
-"""Layers whose tables are kept for the JSON interface."""
+LAYERS = 48
+"""Layers whose tables are kept: readers go from layer to layer."""
 
 PROCESS = secrets.token_hex(16)
 """A part of every ETag: another process may make other pages of the same file."""
@@ -99,7 +99,7 @@ class Reader:
         def make(stamp: Stamp) -> Opened:
             store = Store(path, site=site)
             try:
-                return Opened(store, Pages(store, live=live), stamp)
+                return Opened(store, Pages(store, live=live, kept=LAYERS, block=1), stamp)
             except BaseException:
                 store.close()
                 raise

@@ -1,4 +1,4 @@
-"""How fast `neurolocal serve` answers: pages of random neurons to readers at the same time, and a sentence to the subject.
+"""How fast `neurolocal serve` answers: pages of random neurons to several readers, and a sentence to the subject.
 
 Run: python scripts/bench_serve.py [STORE] [--subject [MODEL]]. Without a store a made-up one of 30 x 1,536 neurons is
 written to a temporary folder (0.6 GB). The server is a process of its own, the readers are threads of this one, on the

@@ -82,9 +82,8 @@ def pages(port: int, readers: int, n: int, pid: int) -> None:
         took = [t for part in pool.map(read, [names[i::readers] for i in range(readers)]) for t in part]
     wall = time.perf_counter() - start
     print(f"{n:,} random neurons, {readers} readers: {told(took)}, {n / wall:.0f} pages/s")
-    print(
-        f"processor time of the server: {(processor(pid) - before) / n * 1e3:.1f} ms a page; load {os.getloadavg()[0]:.1f}"
-    )
+    ms, load = (processor(pid) - before) / n * 1e3, os.getloadavg()[0]
+    print(f"processor time of the server: {ms:.1f} ms a page; load of the machine {load:.1f}")
 
 
 def sentence(port: int) -> None:

@@ -98,7 +98,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=CONNECTIONS)
     except (OSError, UnicodeError, OverflowError) as error:
-        said = getattr(error, "strerror", None) or str(error)
+        said = (getattr(error, "strerror", None) or str(error)).partition(" (while ")[0]
         raise NeurolocalError(
             f"listening on {host}, port {port}: {said}. Choose another --port (0 takes a free one), or an address of "
             "this machine as --host."

@@ -99,7 +99,8 @@ def test_a_connection_may_be_used_again(port: int) -> None:
     for _ in range(3):
         connection.request("GET", "/")
         answer = connection.getresponse()
-        assert (answer.status, answer.read()) == (200, b"<!doctype html>")
+        assert answer.status == 200
+        assert answer.read().startswith(b"<!doctype html>")
         assert connection.sock is not None
         first = first or connection.sock.getsockname()
         assert connection.sock.getsockname() == first

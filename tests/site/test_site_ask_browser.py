@@ -90,7 +90,7 @@ def test_a_text_is_shown_token_by_token(page: Any) -> None:
     last = tokens(page).nth(3)
     assert last.get_attribute("title") == "sleeps (id 3): 6.00, 60 % of its largest, above 50.00 % of the corpus"
     assert last.get_attribute("aria-label") == last.get_attribute("title")
-    assert "ask-6" in (last.get_attribute("class") or "")
+    assert "s6" in (last.get_attribute("class") or "")
     assert "ask-peak" in (last.get_attribute("class") or "")
     assert page.locator(".ask-neuron bdi").first.inner_text() == HOSTILE
     assert page.locator(".ask-neuron h3 a").get_attribute("href").endswith("/neuron/2/5.html")
@@ -129,6 +129,7 @@ def test_by_keyboard_alone(page: Any) -> None:
     page.keyboard.type("fifteen")
     page.keyboard.press("Enter")
     page.get_by_text("→ 7.00").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "fifteen"  # the peak now
     assert page.get_by_label("Text of your own").input_value() == "fifteen three two"
 
 

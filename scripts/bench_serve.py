@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from bench_find import collected, made_up_layer, made_up_rows, made_up_vocabulary
 
 from neurolocal.store import write_collected
@@ -50,7 +51,7 @@ def main() -> None:
         port = int(line.split("/")[2].rpartition(":")[2])
         print(f"ready to answer after {time.perf_counter() - start:.1f} s")
         pages(port, options.readers, options.pages, server.pid)
-        print(f"memory of the server: {memory(server.pid):,} MiB")
+        print(f"memory of the server and its readers: {memory(server.pid):,} MiB")
         if options.subject is not None:
             sentence(port)
 
@@ -115,16 +116,20 @@ def told(seconds: list[float]) -> str:
     return "median {:.0f} ms, p95 {:.0f} ms, p99 {:.0f} ms, largest {:.0f} ms".format(*ms)
 
 
+def processes(pid: int) -> list[psutil.Process]:
+    """The server and the processes that read for it."""
+    server = psutil.Process(pid)
+    return [server, *server.children(recursive=True)]
+
+
 def processor(pid: int) -> float:
-    """Seconds that a process has computed (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Seconds that they have computed."""
+    return sum(one.cpu_times().user + one.cpu_times().system for one in processes(pid))
 
 
 def memory(pid: int) -> int:
-    """Peak memory of a process, in MiB (Linux)."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
+    """Memory that they hold, in MiB."""
+    return sum(one.memory_info().rss for one in processes(pid)) >> 20
 
 
 def made_up(path: Path) -> Path:

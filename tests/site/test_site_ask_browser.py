@@ -16,6 +16,8 @@ from neurolocal.words import WORD
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "</script><img src=x onerror=window.ran=1>"
+
+
 def answered(question: Question) -> dict[str, Any]:
     """What a subject of one token a word might answer: activation = length of the word."""
     if "fail" in question.text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from http.client import HTTPConnection
 from pathlib import Path
 
+import psutil
 import pytest
 from serve_twins import exchange, running
 
@@ -225,25 +227,55 @@ def test_the_address_that_is_printed() -> None:
     assert Address("0.0.0.0").url(1, "t") == f"http://{socket.gethostname()}:1/?token=t"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_serves_until_it_is_stopped(small: Path, tmp_path: Path, how: signal.Signals) -> None:
+def begun(small: Path, folder: Path) -> tuple[subprocess.Popen[str], str]:
+    """The command in a session of its own, and the line that it prints."""
     command = [sys.executable, "-m", "neurolocal", "serve", str(small), "--port", "0", "--token"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=folder, stderr=pipe, stdout=pipe, text=True, start_new_session=True)
+    assert process.stderr is not None
+    return process, process.stderr.readline()
+
+
+def readers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that a server has started, once there are some."""
+    until = time.monotonic() + 20
+    while not (found := psutil.Process(process.pid).children()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "sigterm"])
+def test_the_command_serves_until_it_is_stopped(small: Path, tmp_path: Path, how: str) -> None:
+    process, line = begun(small, tmp_path)
     try:
-        assert process.stderr is not None
-        line = process.stderr.readline()
         assert line.startswith("serve: http://127.0.0.1:")
         assert "?token=" in line
         port = int(line.split("/")[2].rpartition(":")[2])
         assert status(exchange(port, GET)) == 401
         query = line.split("/?")[1].split()[0].encode()
         assert status(exchange(port, GET.replace(b"GET /", b"GET /?" + query))) == 303
-        process.send_signal(how)
+        bearer = b"Authorization: Bearer " + query.partition(b"=")[2] + b"\r\nConnection"
+        assert status(exchange(port, GET.replace(b"Connection", bearer), silence=30)) == 200
+        started = readers(process)
+        if how == "ctrl-c":
+            os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all processes
+        else:
+            process.terminate()
         out, err = process.communicate(timeout=20)
         assert (process.returncode, out, err) == (0, "", "")
+        assert psutil.wait_procs(started, timeout=20)[1] == []
     finally:
         process.kill()
         process.communicate()
+
+
+def test_no_process_outlives_a_server_that_is_killed(small: Path, tmp_path: Path) -> None:
+    process, _ = begun(small, tmp_path)
+    started = readers(process)
+    process.kill()
+    process.communicate()
+    assert psutil.wait_procs(started, timeout=30)[1] == []
 
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ def main() -> None:
             )
             took = time.perf_counter() - start
             print(
-                f"{what}: {built.files:,} files ({built.neurons:,} neurons), {built.written:,} written in {took:.1f} s, "
+                f"{what}: {built.written:,} of {built.files:,} files written, {built.neurons:,} neurons, {took:.1f} s"
+            )
+            print(
                 f"{built.neurons / took:,.0f} neuron pages a second with {chosen.processes} processes, start included"
             )
         sizes = np.array([path.stat().st_size for path in Path(folder).glob("neuron/*/*.html")])

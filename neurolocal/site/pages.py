@@ -157,7 +157,7 @@ class Pages:
             summary=layer_verdicts(self.store, layer),
             verdicts=VERDICTS,
             plots=layer_distributions(read),
-            rows=layer_rows(read, best),
+            rows=layer_rows(read, self._sources.words, best),
             total=len(neurons),
             files=list(dict.fromkeys((neurons // ROWS).tolist())),
             previous=layers[at - 1] if at else None,
@@ -170,7 +170,8 @@ class Pages:
         if not chosen:
             return None
         return script_file(
-            f"layer/{layer}/rows-{number}", [list(row) for row in layer_rows(self._sources.layer(layer), chosen)]
+            f"layer/{layer}/rows-{number}",
+            [list(row) for row in layer_rows(self._sources.layer(layer), self._sources.words, chosen)],
         )
 
     def _neuron_page(self, layer: int, neuron: int) -> bytes | None:

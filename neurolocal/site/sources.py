@@ -18,6 +18,7 @@ from neurolocal.records import Example
 from neurolocal.render.windows import Windows
 from neurolocal.report.facts import subject_name
 from neurolocal.report.layer import Layer, read_layer
+from neurolocal.site.peak_words import PeakWords
 from neurolocal.store import Store
 
 BLOCK = 64
@@ -58,6 +59,7 @@ class Sources:
         """Of an open store, keeping the tables of this many layers and reading so many neurons' examples together."""
         self.store, self._size = store, block
         self.windows = Windows(store.vocabulary)
+        self.words = PeakWords(store)
         self.layer = lru_cache(layers)(self._layer)
         self.block = lru_cache(BLOCKS)(self._block)
 

@@ -12,9 +12,10 @@ from neurolocal.errors import StoreError
 from neurolocal.records import TABLES
 from neurolocal.report.layer import read_layer
 from neurolocal.report.rows import report_rows
-from neurolocal.site import row_files, search_files, terms
+from neurolocal.site import peak_words, row_files, search_files, terms
 from neurolocal.site.distributions import BARS, layer_bands, layer_distributions
 from neurolocal.site.layer_rows import LayerRow, layer_rows
+from neurolocal.site.peak_words import PeakWords
 from neurolocal.site.row_files import RowFiles
 from neurolocal.site.search_files import KINDS, SearchFiles
 from neurolocal.site.selection import Selection, select
@@ -107,7 +108,7 @@ def test_rows_are_whole_and_those_of_a_part_are_the_ones_it_refers_to(store: Sto
 
 def test_rows_of_the_table_say_what_the_report_says(store: Store) -> None:
     expected = {row.neuron: row for row in report_rows(store, [5])}
-    for row in layer_rows(read_layer(store, 5, whole=False), store.neurons(5).tolist()):
+    for row in layer_rows(read_layer(store, 5, whole=False), PeakWords(store), store.neurons(5).tolist()):
         report = expected[row.neuron]
         assert (row.rank, row.description) == (report.rank, report.description)
         for value, other in (
@@ -122,6 +123,14 @@ def test_rows_of_the_table_say_what_the_report_says(store: Store) -> None:
             assert word in row.words
             assert n == 1 or f"×{n}" in row.words
     assert LayerRow._fields[0] == "neuron"
+
+
+def test_the_word_at_a_peak_is_the_one_in_its_window(store: Store, monkeypatch) -> None:
+    monkeypatch.setattr(peak_words, "TOKENS", 60)
+    monkeypatch.setattr(peak_words, "ROWS", 5)
+    words, vocabulary = PeakWords(store), store.vocabulary
+    for e in [e for neuron in store.neurons(2).tolist() for e in store.examples(2, neuron)] * 3:
+        assert words.text(e.row, e.position) == vocabulary.word_at(store.row(e.row), e.position).text
 
 
 def test_the_picture_of_the_substitution_is_what_the_table_says(store: Store) -> None:

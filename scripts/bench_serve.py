@@ -28,7 +28,7 @@ from bench_find import collected, made_up_layer, made_up_rows, made_up_vocabular
 from neurolocal.store import write_collected
 
 LAYERS, NEURONS = 30, 1_536
-SENTENCE = "The old farmer walked slowly to the market on Tuesday morning and bought red apples for his wife"
+SENTENCE = "The old farmer walked slowly to the market on Tuesday morning and bought red apples for his young wife"
 
 
 def main() -> None:

@@ -157,7 +157,7 @@ class Reader:
         context = multiprocessing.get_context("spawn")  # a fork would share what torch and the server have open
         pool = ProcessPoolExecutor(self._processes, context, initializer=_begin_process, initargs=self._place)
         for _ in range(self._processes):
-            pool.submit(_warm)  # it takes most of a second to start, before anybody asks
+            pool.submit(_warm)
         return pool
 
 
@@ -201,7 +201,8 @@ def _current() -> Current[Opened]:
 
 
 def _warm() -> None:
-    _current()
+    """Open the store and make the first page, which takes longest, before anybody asks for it."""
+    _current().get().page("index.html")
 
 
 def _answer(function: Callable[..., T], arguments: tuple[object, ...]) -> tuple[T, list[str]]:

@@ -172,9 +172,9 @@ def fuzzed(rng: random.Random) -> bytes:
     return data[: rng.randrange(len(data))] if rng.random() < 0.1 else data
 
 
-def check_fuzzed(small: Path, fresh_seed: int, n: int, capfd) -> None:
+def check_fuzzed(small: Path, fresh_seed: int, n: int, capfd, processes: int = 0) -> None:
     rng = random.Random(fresh_seed)
-    with running(small) as port:
+    with running(small, processes=processes) as port:
         counts: dict[int, int] = {}
         for _ in range(n):
             sent = fuzzed(rng)
@@ -198,7 +198,7 @@ def test_fuzzed_requests(small: Path, fresh_seed: int, capfd) -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_fuzzed_requests(small: Path, fresh_seed: int, capfd) -> None:
-    check_fuzzed(small, fresh_seed, 10_000, capfd)
+    check_fuzzed(small, fresh_seed, 10_000, capfd, processes=2)
 
 
 def test_a_port_that_is_taken_and_an_address_of_another_machine() -> None:

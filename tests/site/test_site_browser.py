@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from site_twins import SmallStore, small
+from small_run import neurolocal
 
 from neurolocal.site.build import write_site
 from neurolocal.store import Store
@@ -19,6 +20,8 @@ from neurolocal.store import Store
 pytestmark = pytest.mark.slow
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample.jsonl.zst"
 
 AXE = {"preload": False, "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 """The rules of the accessibility checker; preloading would ask for the style by a request that files refuse."""
@@ -258,3 +261,37 @@ def test_nothing_of_a_hostile_store_runs(visit: Open, hostile: Path) -> None:
         page.keyboard.press("Enter")
         page.wait_for_timeout(150)
         assert page.query_selector("img") is None
+
+
+@pytest.fixture(scope="module")
+def smol_site(tmp_path_factory: pytest.TempPathFactory, smol_gguf: Path) -> Path:
+    """A layer of SmolLM2, read on some rows of the sample corpus."""
+    folder = tmp_path_factory.mktemp("smol")
+    done = neurolocal(
+        "collect", "--subject", smol_gguf, "--corpus", SAMPLE, "--store", "smol.h5", "--layers", "5",
+        "--max-rows", "16", "--row-length", "128", "--k", "8", "--logits", "5", cwd=folder, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    write_site(folder / "smol.h5", folder / "site", top=120, processes=2, bar=False)
+    return folder / "site"
+
+
+def test_a_real_model(visit: Open, smol_site: Path) -> None:
+    with Store(smol_site.parent / "smol.h5") as store:
+        word = store.vocabulary.word_at(*((e := store.examples(5, 3)[0]).tokens, e.peak)).text
+    page = visit(smol_site, "index.html")
+    page.click("text=layer 5")
+    page.wait_for_selector(".filters:not([hidden])")
+    assert len(rows(page)) == 100
+    page.goto(f"{smol_site.as_uri()}/neuron/5/3.html")
+    assert page.text_content(".w mark >> nth=0").strip() in word
+    page.focus(".w >> nth=0")
+    assert "100 % of the peak" in page.text_content("#tip")
+    page.click("text=whole row >> nth=0")
+    page.wait_for_selector(".whole")
+    assert len(page.query_selector_all(".whole > *")) > 100
+    page.fill(".find input", word)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#results")
+    page.wait_for_function("document.getElementById('found').textContent")
+    assert "layer 5 · 3" in page.text_content("#results")

@@ -36,7 +36,7 @@ def searched(store: Store, **chosen: object) -> SearchFiles:
 
 
 def all_terms(files: SearchFiles, kind: str) -> list[list]:
-    return [term for i in range(files.files(kind)) for term in files.file(kind, i)]
+    return [term for i in range(files.files(kind)) for term in files.file(kind, i) or []]
 
 
 @pytest.mark.parametrize("kind", ["word", "token"])
@@ -95,7 +95,7 @@ def test_rows_are_whole_and_those_of_a_part_are_the_ones_it_refers_to(store: Sto
     monkeypatch.setattr(row_files, "TOKENS", 100)
     files = RowFiles(store, select(store))
     assert files.per_file == 100 // store.rows_stored[0].shape[1]
-    rows = [row for number in files.numbers for row in files.file(number)]
+    rows = [row for number in files.numbers for row in files.file(number) or []]
     assert len(rows) == len(store.row_index)
     for texts, tokens in zip(rows, store.iter_rows(), strict=True):
         assert len(texts) == len(tokens)

@@ -1,4 +1,4 @@
-"""How fast `neurolocal serve` answers: pages of random neurons to readers at the same time, and a sentence to the subject.
+"""How fast `neurolocal serve` answers: pages of random neurons to several readers, and a sentence to the subject.
 
 Run: python scripts/bench_serve.py [STORE] [--subject [MODEL]]. Without a store a made-up one of 30 x 1,536 neurons is
 written to a temporary folder (0.6 GB). The server is a process of its own, the readers are threads of this one, on the
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from bench_find import collected, made_up_layer, made_up_rows, made_up_vocabulary
 
 from neurolocal.store import write_collected
 
 LAYERS, NEURONS = 30, 1_536
-SENTENCE = "The old farmer walked slowly to the market on Tuesday morning and bought red apples for his wife"
+SENTENCE = "The old farmer walked slowly to the market on Tuesday morning and bought red apples for his young wife"
 
 
 def main() -> None:
@@ -48,13 +50,13 @@ def main() -> None:
         line = next(line for line in server.stderr if line.startswith("serve: http"))
         port = int(line.split("/")[2].rpartition(":")[2])
         print(f"ready to answer after {time.perf_counter() - start:.1f} s")
-        pages(port, options.readers, options.pages)
-        print(f"memory of the server: {memory(server.pid):,} MiB")
+        pages(port, options.readers, options.pages, server.pid)
+        print(f"memory of the server and its readers: {memory(server.pid):,} MiB")
         if options.subject is not None:
             sentence(port)
 
 
-def pages(port: int, readers: int, n: int) -> None:
+def pages(port: int, readers: int, n: int, pid: int) -> None:
     """Times of the first pages, and of random neurons' to several readers at the same time."""
     facts = json.loads(get(http.client.HTTPConnection("127.0.0.1", port), "/api/store")[1])
     layers = [(layer["layer"], layer["neurons"]) for layer in facts["layers"]]
@@ -76,10 +78,13 @@ def pages(port: int, readers: int, n: int) -> None:
         mine = http.client.HTTPConnection("127.0.0.1", port)
         return [get(mine, name)[0] for name in share]
 
-    start = time.perf_counter()
+    start, before = time.perf_counter(), processor(pid)
     with ThreadPoolExecutor(readers) as pool:
         took = [t for part in pool.map(read, [names[i::readers] for i in range(readers)]) for t in part]
-    print(f"{n:,} random neurons, {readers} readers: {told(took)}, {n / (time.perf_counter() - start):.0f} pages/s")
+    wall = time.perf_counter() - start
+    print(f"{n:,} random neurons, {readers} readers: {told(took)}, {n / wall:.0f} pages/s")
+    ms, load = (processor(pid) - before) / n * 1e3, os.getloadavg()[0]
+    print(f"processor time of the server: {ms:.1f} ms a page; load of the machine {load:.1f}")
 
 
 def sentence(port: int) -> None:
@@ -111,10 +116,20 @@ def told(seconds: list[float]) -> str:
     return "median {:.0f} ms, p95 {:.0f} ms, p99 {:.0f} ms, largest {:.0f} ms".format(*ms)
 
 
+def processes(pid: int) -> list[psutil.Process]:
+    """The server and the processes that read for it."""
+    server = psutil.Process(pid)
+    return [server, *server.children(recursive=True)]
+
+
+def processor(pid: int) -> float:
+    """Seconds that they have computed."""
+    return sum(one.cpu_times().user + one.cpu_times().system for one in processes(pid))
+
+
 def memory(pid: int) -> int:
-    """Peak memory of a process, in MiB (Linux)."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
+    """Memory that they hold, in MiB."""
+    return sum(one.memory_info().rss for one in processes(pid)) >> 20
 
 
 def made_up(path: Path) -> Path:

@@ -15,7 +15,6 @@ import codecs
 import html
 import re
 from math import isfinite
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -35,6 +34,9 @@ UNKNOWN, WHOLE, SPECIAL, PART = 0, 1, 2, 3
 """What is known of a token id: nothing yet; its text is made; the same, and it is a special token, or its bytes end
 within a character."""
 
+KEPT = 1 << 17
+"""Texts of activations that are kept."""
+
 OPEN = ["<i>", *(f"<i class=s{shade}>" for shade in range(1, SHADES + 1))]
 """The opening tag of a token by its shade."""
 
@@ -53,6 +55,8 @@ class Windows:
         """For windows of this vocabulary; see the module for `joined`."""
         self._vocabulary, self._joined = vocabulary, joined
         self._texts = [""] * len(vocabulary.tokens)
+        self._names = [""] * len(vocabulary.tokens)
+        self._values = _Values()
         self._state = np.zeros(len(vocabulary.tokens), np.uint8)
 
     def html(
@@ -76,7 +80,6 @@ class Windows:
         ids, state = tokens.tolist(), self._state[tokens].tolist()
         if UNKNOWN in state:
             state = [self._learn(token) for token in ids]
-        names: list[Any] = ids
         if PART in state:
             together = groups(ids, self._vocabulary)
             made = [self._group(ids, group) for group in together]
@@ -85,8 +88,8 @@ class Windows:
             names = ["+".join(str(ids[i]) for i in group) for group in together]
             state = [state[group[-1]] for group in together]
         else:
-            texts = self._texts
-            made = [texts[token] for token in ids]
+            texts, numbers = self._texts, self._names
+            made, names = [texts[token] for token in ids], [numbers[token] for token in ids]
         shades = _shades(activations, scale)
         special = [i for i, one in enumerate(state) if one == SPECIAL] if SPECIAL in state else []
         if self._joined:
@@ -96,8 +99,8 @@ class Windows:
         for i in special:
             body[i] = f'<i class="x s{shades[i]}">{made[i]}</i>'
         body[peak] = _mark(made[peak], shades[peak])
-        values = ("%.3g " * len(made) % tuple(activations.tolist()))[:-1]
-        listed = f'data-a="{values}" data-t="{" ".join(map(str, names))}"'
+        values = " ".join(map(self._values.__getitem__, activations.tolist()))
+        listed = f'data-a="{values}" data-t="{" ".join(names)}"'
         return f"<p class=w dir=auto {listed}{attributes}>{''.join(body)}</p>"
 
     def _group(self, ids: list[int], group: list[int]) -> str:
@@ -113,9 +116,22 @@ class Windows:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         decoder.decode(data)
         self._texts[token] = html.escape(token_text(data.decode("utf-8", "replace")))
+        self._names[token] = str(token)
         part, special = bool(decoder.getstate()[0]), bool(self._vocabulary.special[token])
         self._state[token] = SPECIAL if special else PART if part else WHOLE
         return int(self._state[token])
+
+
+class _Values(dict[float, str]):
+    """Activations as text. Those of a collection in bfloat16 have few distinct values, so looking them up is faster."""
+
+    def __missing__(self, value: float) -> str:
+        text = f"{value:.3g}"
+        if len(self) >= KEPT:
+            self.clear()
+        if value == value:  # NaN equals nothing, and would be kept each time
+            self[value] = text
+        return text
 
 
 def _titled(made: list[str], shades: list[int], values: list[float], *, peak: int, special: list[int]) -> list[str]:

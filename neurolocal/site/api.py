@@ -25,8 +25,8 @@ class AbsentError(LookupError):
     """The store has no such layer, neuron or list."""
 
 
-def store_facts(opened: Opened) -> dict[str, Any]:
-    """The subject, the size of the collection, the layers with their sides, and the stages that have run."""
+def store_facts(opened: Opened, more: dict[str, Any]) -> dict[str, Any]:
+    """The subject, the size of the collection, the layers with their sides and the stages that have run; and more."""
     store, m = opened.store, opened.store.manifest
     subject = {name: m["subject"].get(name) for name in ("name", "sha256", "architecture", "n_layers", "n_ctx")}
     layers = [
@@ -39,7 +39,9 @@ def store_facts(opened: Opened) -> dict[str, Any]:
         for layer in store.layers
     ]
     size = {name: m[name] for name in ("rows", "tokens", "complete")}
-    return strict({"subject": subject, **size, "site": store.site, "sites": list(store.sites), "layers": layers})
+    return strict(
+        {"subject": subject, **size, "site": store.site, "sites": list(store.sites), "layers": layers, **more}
+    )
 
 
 def layer_neurons(opened: Opened, layer: int, side: Side) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def neuron(opened: Opened, layer: int, index: int, side: Side) -> dict[str, Any]
     return strict({**row_object(neuron_row(read, index)), "side": side, "examples": examples})
 
 
-def neurons_of(opened: Opened, text: str, *, word: bool, limit: int) -> dict[str, Any]:
+def neurons_of(opened: Opened, text: str, word: bool, limit: int) -> dict[str, Any]:
     """The neurons whose examples peak on a token (or word), as `find` gives them."""
     try:
         found = find(opened.store, text, limit=limit, word=word)

@@ -41,6 +41,9 @@ class TimedConnection(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """A client has connected."""
         super().connection_made(transport)
+        # asyncio does this for sockets of its own making alone; without it the second part of an answer waits for the
+        # client's delayed acknowledgement of the first, 40 ms.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wait()
 
     def data_received(self, data: bytes) -> None:
@@ -95,7 +98,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=CONNECTIONS)
     except (OSError, UnicodeError, OverflowError) as error:
-        said = getattr(error, "strerror", None) or str(error)
+        said = (getattr(error, "strerror", None) or str(error)).partition(" (while ")[0]
         raise NeurolocalError(
             f"listening on {host}, port {port}: {said}. Choose another --port (0 takes a free one), or an address of "
             "this machine as --host."

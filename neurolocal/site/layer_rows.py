@@ -1,7 +1,7 @@
 """The rows of a layer's table, as plain lists for a script file and as records for the page.
 
 Invariant: texts are visible and bounded, so a row has at most some 600 bytes; unknown figures are null.
-Cost: one read of the examples' rows and positions, `word_at` once an example.
+Cost: one read of the examples, and the word of each.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
 
 from neurolocal.literals import VERDICTS
-from neurolocal.records import TopK
 from neurolocal.render.visible import counted, visible
 from neurolocal.report.layer import Layer
-from neurolocal.words.vocabulary import RowWords
+from neurolocal.site.peak_words import PeakWords
 
 WORDS = 5
 """Peak words of a row."""
@@ -28,9 +26,6 @@ DESCRIPTION = 160
 
 AT_ONCE = 512
 """Neurons whose examples are read at once."""
-
-DENSE = 32
-"""Tokens of a row for each word needed, from which all words of the row cost less than single ones."""
 
 
 class LayerRow(NamedTuple):
@@ -55,10 +50,10 @@ class LayerRow(NamedTuple):
     """The largest activation."""
 
 
-def layer_rows(read: Layer, neurons: Sequence[int]) -> list[LayerRow]:
+def layer_rows(read: Layer, words: PeakWords, neurons: Sequence[int]) -> list[LayerRow]:
     """The rows of some neurons of a layer, in their order."""
-    words = peak_word_counts(read, neurons)
-    return [_row(read, neuron, words[neuron]) for neuron in neurons]
+    counts = peak_word_counts(read, words, neurons)
+    return [_row(read, neuron, counts[neuron]) for neuron in neurons]
 
 
 def _row(read: Layer, neuron: int, words: list[tuple[str, int]]) -> LayerRow:
@@ -85,7 +80,7 @@ def _row(read: Layer, neuron: int, words: list[tuple[str, int]]) -> LayerRow:
     )
 
 
-def peak_word_counts(read: Layer, neurons: Sequence[int]) -> dict[int, list[tuple[str, int]]]:
+def peak_word_counts(read: Layer, words: PeakWords, neurons: Sequence[int]) -> dict[int, list[tuple[str, int]]]:
     """The peak words of the largest examples of some neurons with their number of examples, commonest first."""
     wanted = np.array([read.index[neuron] for neuron in neurons], np.int64)
     found: dict[int, list[tuple[str, int]]] = {}
@@ -94,27 +89,11 @@ def peak_word_counts(read: Layer, neurons: Sequence[int]) -> dict[int, list[tupl
         first = number * AT_ONCE
         top = read.store.top(read.layer, "largest", slice(first, first + AT_ONCE))
         here = wanted[(wanted >= first) & (wanted < first + AT_ONCE)]
-        texts = _words(read, top, here - first)
-        found |= {names[at]: Counter(words).most_common() for at, words in zip(here.tolist(), texts, strict=True)}
+        places = zip(here.tolist(), top.row[here - first].tolist(), top.position[here - first].tolist(), strict=True)
+        for at, rows, positions in places:
+            texts = [words.text(r, p) for r, p in zip(rows, positions, strict=True) if r >= 0]
+            found[names[at]] = Counter(texts).most_common()
     return found
-
-
-def _words(read: Layer, top: TopK, at: Int64[np.ndarray, "_"]) -> list[list[str]]:
-    """The peak word of each example of some neurons; the words of a row are found once."""
-    vocabulary, rows = read.store.vocabulary, top.row[at]
-    many: dict[int, int] = dict(zip(*(a.tolist() for a in np.unique(rows, return_counts=True)), strict=True))
-    kept: dict[int, RowWords] = {}
-
-    def word(row: int, position: int) -> str:
-        tokens = read.store.row(row)
-        if DENSE * many[row] < len(tokens):
-            return vocabulary.word_at(tokens, position).text
-        if row not in kept:
-            kept[row] = vocabulary.row_words(tokens)
-        return kept[row].text(position)
-
-    pairs = zip(rows.tolist(), top.position[at].tolist(), strict=True)
-    return [[word(r, p) for r, p in zip(*one, strict=True) if r >= 0] for one in pairs]
 
 
 def _known(value: float) -> float | None:

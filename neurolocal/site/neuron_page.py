@@ -82,8 +82,7 @@ def neuron_page(sources: Sources, index: Index, layer: int, neuron: int) -> Neur
     """The page of a collected neuron."""
     read = sources.layer(layer)
     largest = sources.examples(layer, read.index[neuron])[0]["largest"]
-    vocabulary = sources.store.vocabulary
-    words = Counter(vocabulary.word_at(e.tokens, e.peak).text for e in largest.examples)
+    words = Counter(sources.words.text(e.row, e.position) for e in largest.examples)
     subsets = Counter(largest.subsets)
     effects = [("promotes", promoted(read, neuron)), ("suppresses", suppressed(read, neuron))]
     has_verdict = read.has("verdict", neuron)

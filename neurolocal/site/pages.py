@@ -24,7 +24,7 @@ from neurolocal.site.row_files import RowFiles
 from neurolocal.site.script_files import script_file
 from neurolocal.site.search_files import KINDS, Kind, SearchFiles
 from neurolocal.site.selection import select
-from neurolocal.site.sources import Sources
+from neurolocal.site.sources import BLOCK, Sources
 from neurolocal.site.terms import Index
 from neurolocal.store import Store
 
@@ -64,6 +64,7 @@ class Pages:
         top: int | None = None,
         live: bool = False,
         kept: int = LAYERS,
+        block: int = BLOCK,
     ) -> None:
         """The pages of a store.
 
@@ -76,6 +77,7 @@ class Pages:
                 `data-layer` and `data-neuron` where the page has one, loads `assets/ask.js` (which is not a file of the
                 site) and may connect to its own server.
             kept: layers whose tables are kept in memory.
+            block: neurons whose examples are read together: many where all pages are made in turn, else 1.
 
         Raises:
             StoreError: a layer was not collected, or no chosen layer has any of the neurons.
@@ -83,7 +85,7 @@ class Pages:
         """
         self.store, self._live = store, live
         self.selection = select(store, layers=layers, neurons=neurons, top=top)
-        self._sources = Sources(store, layers=kept)
+        self._sources = Sources(store, layers=kept, block=block)
         self._index = Index(store, self.selection)
         self._search = SearchFiles(store, self.selection, self._index)
         self._rows = RowFiles(store, self.selection)
@@ -155,7 +157,7 @@ class Pages:
             summary=layer_verdicts(self.store, layer),
             verdicts=VERDICTS,
             plots=layer_distributions(read),
-            rows=layer_rows(read, best),
+            rows=layer_rows(read, self._sources.words, best),
             total=len(neurons),
             files=list(dict.fromkeys((neurons // ROWS).tolist())),
             previous=layers[at - 1] if at else None,
@@ -168,7 +170,8 @@ class Pages:
         if not chosen:
             return None
         return script_file(
-            f"layer/{layer}/rows-{number}", [list(row) for row in layer_rows(self._sources.layer(layer), chosen)]
+            f"layer/{layer}/rows-{number}",
+            [list(row) for row in layer_rows(self._sources.layer(layer), self._sources.words, chosen)],
         )
 
     def _neuron_page(self, layer: int, neuron: int) -> bytes | None:

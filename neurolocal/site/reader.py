@@ -1,22 +1,30 @@
-"""The store that is served: read by one thread, opened anew when its file is replaced, the latest pages kept.
+"""The store that is served: read beside the server, opened anew when its file is replaced, the latest pages kept.
 
 Invariant: nothing but the store's file is opened, whatever name is asked for; every answer is of one state of the file.
-Cost: HDF5 lets one thread read at a time, so there is one; kept pages take at most `KEPT` bytes.
+Cost: HDF5 and Python let one thread of a process read at a time, so there are processes, each with its tables and
+`KEPT` bytes of pages.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import multiprocessing
+import os
 import secrets
+import signal
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from multiprocessing import connection
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from neurolocal.errors import StoreError
 from neurolocal.literals import Side, Site
 from neurolocal.report.layer import Layer, read_layer
 from neurolocal.site.current import Current, Stamp
@@ -28,11 +36,11 @@ T = TypeVar("T")
 KEPT = 64 << 20
 """Bytes of pages that are kept."""
 
-LAYERS = 4
-"""Layers whose tables are kept for the JSON interface."""
+LAYERS = 48
+"""Layers whose tables are kept: readers go from layer to layer."""
 
-PROCESS = secrets.token_hex(16)
-"""A part of every ETag: another process may make other pages of the same file."""
+SERVER = secrets.token_hex(16)
+"""A part of every ETag: another server may make other pages of the same file."""
 
 
 @dataclass
@@ -65,9 +73,9 @@ class Opened:
         """The tables of a layer and side; the last few are kept. Raises a StoreError where there is no such layer."""
         return lru_cache(LAYERS)(lambda layer, side: read_layer(self.store, layer, side=side, whole=False))
 
-    def tag(self, name: str) -> str:
-        """The ETag of a page: equal where the file, the process and the name are."""
-        of = "\0".join([PROCESS, *map(str, self.stamp), name])
+    def tag(self, server: str, name: str) -> str:
+        """The ETag of a page: equal where the file, the server and the name are."""
+        of = "\0".join([server, *map(str, self.stamp), name])
         return f'"{hashlib.sha256(of.encode("utf-8", "replace")).hexdigest()[:32]}"'
 
 
@@ -83,7 +91,9 @@ class Page(NamedTuple):
 class Reader:
     """Reads a store for many clients at once."""
 
-    def __init__(self, path: Path, *, site: Site | None = None, live: bool, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, *, site: Site | None = None, live: bool, say: Callable[[str], None], processes: int = 0
+    ) -> None:  # fmt: skip
         """Open a store.
 
         Args:
@@ -91,25 +101,38 @@ class Reader:
             site: which of its sites; None is its first.
             live: whether there is a subject that the pages may ask.
             say: receives one line where the file was replaced.
+            processes: that read; 0 reads in a thread of this one.
 
         Raises:
             StoreError: it is no store, or damaged.
         """
+        with Store(path, site=site) as store:
+            Pages(store, live=live)  # what is wrong is said at once
+        self._place: tuple[Path, Site | None, bool] = (path, site, live)
+        self._processes, self._say = processes, say
+        self._said: set[str] = set()
+        """The lines that were said: each process has the same."""
+        self._pool = self._start()
 
-        def make(stamp: Stamp) -> Opened:
-            store = Store(path, site=site)
-            try:
-                return Opened(store, Pages(store, live=live), stamp)
-            except BaseException:
-                store.close()
-                raise
+    async def read(self, function: Callable[..., T], *arguments: object) -> T:
+        """What a function finds in the store: it receives the `Opened` and the arguments, elsewhere.
 
-        self._current = Current(path, make, close=lambda opened: opened.store.close(), say=say)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-
-    async def read(self, function: Callable[[Opened], T]) -> T:
-        """What a function finds in the store; it runs in the reading thread."""
-        return await asyncio.wrap_future(self._thread.submit(lambda: function(self._current.get())))
+        Raises:
+            StoreError: what the function raises, or the process that read has crashed; the next question has another.
+        """
+        pool = self._pool
+        try:
+            found, lines = await asyncio.wrap_future(pool.submit(_answer, function, arguments))
+        except BrokenProcessPool as error:
+            if pool is self._pool:
+                self._pool = self._start()
+                pool.shutdown(wait=False)
+            raise StoreError(f"reading {self._place[0]}: the process that reads it has crashed. Ask again.") from error
+        for line in lines:
+            if line not in self._said:
+                self._said.add(line)
+                self._say(line)
+        return found
 
     async def page(self, name: str, *, held: str = "") -> Page | None:
         """A page of the site; None where the site has no such page.
@@ -118,17 +141,85 @@ class Reader:
             name: as in `Pages.names`.
             held: the tags that the client names (If-None-Match).
         """
-
-        def find(opened: Opened) -> Page | None:
-            tag = opened.tag(name)
-            if tag in held:
-                return Page(tag, None)
-            content = opened.page(name)
-            return None if content is None else Page(tag, content)
-
-        return await self.read(find)
+        return await self.read(_page, SERVER, name, held)
 
     def close(self) -> None:
         """Wait for what is being read, and close the file."""
-        self._thread.shutdown(cancel_futures=True)
-        self._current.close()
+        if not self._processes:
+            self._pool.submit(_end)
+        self._pool.shutdown()
+
+    def _start(self) -> Executor:
+        if not self._processes:
+            thread = ThreadPoolExecutor(1, "store", initializer=_begin, initargs=self._place)
+            thread.submit(_warm)
+            return thread
+        context = multiprocessing.get_context("spawn")  # a fork would share what torch and the server have open
+        pool = ProcessPoolExecutor(self._processes, context, initializer=_begin_process, initargs=self._place)
+        for _ in range(self._processes):
+            pool.submit(_warm)
+        return pool
+
+
+# What follows runs where the store is read: in a thread, or in a process that does nothing else.
+
+_here = threading.local()
+"""`current`: the store, from the first question on; `lines`: what is to be said."""
+
+
+def _begin(path: Path, site: Site | None, live: bool) -> None:
+    def make(stamp: Stamp) -> Opened:
+        store = Store(path, site=site)
+        try:
+            return Opened(store, Pages(store, live=live, kept=LAYERS, block=1), stamp)
+        except BaseException:
+            store.close()
+            raise
+
+    _here.lines = []
+    _here.begin = lambda: Current(path, make, close=lambda opened: opened.store.close(), say=_here.lines.append)
+
+
+def _begin_process(path: Path, site: Site | None, live: bool) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the server ends this one
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    _begin(path, site, live)
+
+
+def _end_with(sentinel: int) -> None:
+    """End this process when its parent has ended, however it did."""
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+def _current() -> Current[Opened]:
+    if not hasattr(_here, "current"):
+        _here.current = _here.begin()
+    return _here.current
+
+
+def _warm() -> None:
+    """Open the store and make the first page, which takes longest, before anybody asks for it."""
+    _current().get().page("index.html")
+
+
+def _answer(function: Callable[..., T], arguments: tuple[object, ...]) -> tuple[T, list[str]]:
+    found = function(_current().get(), *arguments)
+    lines = list(_here.lines)
+    _here.lines.clear()
+    return found, lines
+
+
+def _page(opened: Opened, server: str, name: str, held: str) -> Page | None:
+    tag = opened.tag(server, name)
+    if tag in held:
+        return Page(tag, None)
+    content = opened.page(name)
+    return None if content is None else Page(tag, content)
+
+
+def _end() -> None:
+    if hasattr(_here, "current"):
+        _here.current.close()

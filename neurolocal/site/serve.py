@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from neurolocal.subject import Subject
 
+PROCESSES = 2
+"""Processes that read the store."""
+
 SHORTEST_TOKEN = 16
 """Characters of a token of the user's own."""
 
@@ -75,6 +78,7 @@ def serve_store(
     site: Site | None = None,
     say: Callable[[str], None],
     on_error: Callable[[Exception], None],
+    processes: int = PROCESSES,
     started: Callable[[uvicorn.Server], None] | None = None,
 ) -> None:
     """Serve a store until the process is told to stop.
@@ -86,6 +90,7 @@ def serve_store(
         site: which of the store's sites; None is its first.
         say: receives one line for the user at a time.
         on_error: receives an error that is a mistake of ours.
+        processes: that read the store; 0 reads in this one.
         started: receives the server before it starts, to stop it from another thread.
 
     Raises:
@@ -95,7 +100,7 @@ def serve_store(
     """
     token = address.needed_token()
     with ExitStack() as stack:
-        reader = Reader(path, site=site, live=subject is not None, say=say)
+        reader = Reader(path, site=site, live=subject is not None, say=say, processes=processes)
         stack.callback(reader.close)
         listening = stack.enter_context(listen(address.host, address.port))
         port = listening.getsockname()[1]

@@ -24,7 +24,7 @@ from neurolocal.literals import Side
 from neurolocal.render.visible import visible
 from neurolocal.site import api
 from neurolocal.site.ask import LONGEST_TEXT, MOST_NEURONS, Asker, QuestionError, parse
-from neurolocal.site.reader import Opened, Reader
+from neurolocal.site.reader import Reader
 from neurolocal.site.security import Guard, Hosts, said
 
 if TYPE_CHECKING:
@@ -108,22 +108,18 @@ class Served:
 
     async def store(self, request: Request) -> Response:
         """The facts of the store, and what may be asked of the subject."""
-
-        def facts(opened: Opened) -> dict[str, Any]:
-            limits = {"characters": LONGEST_TEXT, "neurons": MOST_NEURONS}
-            return {**api.store_facts(opened), "ask": limits if self._asker else None}
-
-        return await self._json(facts)
+        limits = {"characters": LONGEST_TEXT, "neurons": MOST_NEURONS}
+        return await self._json(api.store_facts, {"ask": limits if self._asker else None})
 
     async def layer(self, request: Request) -> Response:
         """The neurons of a layer."""
         layer, side = request.path_params["layer"], _side(request)
-        return await self._json(lambda opened: api.layer_neurons(opened, layer, side))
+        return await self._json(api.layer_neurons, layer, side)
 
     async def neuron(self, request: Request) -> Response:
         """One neuron."""
         layer, neuron, side = request.path_params["layer"], request.path_params["neuron"], _side(request)
-        return await self._json(lambda opened: api.neuron(opened, layer, neuron, side))
+        return await self._json(api.neuron, layer, neuron, side)
 
     async def find(self, request: Request) -> Response:
         """The neurons whose examples peak on a token or word."""
@@ -131,7 +127,7 @@ class Served:
         text, word, limit = query.get("text", ""), query.get("word") == "1", query.get("limit", "20")
         if not text or not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:6]) <= 1_000:
             raise HTTPException(400, "expected text=TOKEN, and perhaps word=1 and limit=1 to 1000")
-        return await self._json(lambda opened: api.neurons_of(opened, text, word=word, limit=int(limit)))
+        return await self._json(api.neurons_of, text, word, int(limit))
 
     async def activations(self, request: Request) -> Response:
         """What the subject's neurons do on a text."""
@@ -150,8 +146,8 @@ class Served:
         self._on_error(error)
         return said(500, "a mistake of neurolocal, or of a package it uses; what happened is said where it was started")
 
-    async def _json(self, make: Callable[[Opened], dict[str, Any]]) -> Response:
-        found = await self._answer(self._reader.read(make))
+    async def _json(self, make: Callable[..., dict[str, Any]], *arguments: object) -> Response:
+        found = await self._answer(self._reader.read(make, *arguments))
         return found if isinstance(found, Response) else _json(found)
 
     async def _answer(self, waiting: Any) -> Any:

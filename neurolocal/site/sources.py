@@ -18,6 +18,7 @@ from neurolocal.records import Example
 from neurolocal.render.windows import Windows
 from neurolocal.report.facts import subject_name
 from neurolocal.report.layer import Layer, read_layer
+from neurolocal.site.peak_words import PeakWords
 from neurolocal.store import Store
 
 BLOCK = 64
@@ -54,10 +55,11 @@ class Block:
 class Sources:
     """The layers and examples of one store."""
 
-    def __init__(self, store: Store, *, layers: int) -> None:
-        """Of an open store, keeping the tables of this many layers."""
-        self.store = store
+    def __init__(self, store: Store, *, layers: int, block: int = BLOCK) -> None:
+        """Of an open store, keeping the tables of this many layers and reading so many neurons' examples together."""
+        self.store, self._size = store, block
         self.windows = Windows(store.vocabulary)
+        self.words = PeakWords(store)
         self.layer = lru_cache(layers)(self._layer)
         self.block = lru_cache(BLOCKS)(self._block)
 
@@ -78,7 +80,7 @@ class Sources:
             layer: index of the layer.
             at: where the neuron is in the arrays of the layer.
         """
-        block = self.block(layer, at // BLOCK)
+        block = self.block(layer, at // self._size)
         here = at - block.first
         return {side: lists[here] for side, lists in block.lists.items()}, block.sampled[here]
 
@@ -90,7 +92,7 @@ class Sources:
         return read_layer(self.store, layer, whole=False)
 
     def _block(self, layer: int, number: int) -> Block:
-        store, chosen = self.store, slice(number * BLOCK, (number + 1) * BLOCK)
+        store, chosen = self.store, slice(number * self._size, (number + 1) * self._size)
         lists: dict[Side, list[Listed]] = {
             side: list(self._listed(store.example_lists(layer, side, chosen))) for side in store.sides(layer)
         }

@@ -30,6 +30,10 @@ LARGEST_CHUNK = 64 << 20
 """Most bytes of a chunk, which HDF5 unfolds whole however little of it is asked for. Ours have about 1 MiB, or one row
 of the array where that is larger."""
 
+OPEN = 1024
+"""Datasets that stay open once checked: to open and check one costs more than to read a neuron's part of it. Without a
+cache of chunks (`rdcc_nbytes`), which would be 1 MiB each."""
+
 
 def _what_is_there(path: Path) -> str:
     """Why a path is no file, and what to do."""
@@ -61,12 +65,14 @@ class CheckedFile:
         self.path = path
         self._groups: dict[str, h5py.Group] = {}
         """The groups in which something was looked up, by path: a walk from the root costs as much as a small read."""
+        self._checked: dict[tuple[str, str | None, int | None], h5py.Dataset] = {}
+        """The datasets that were checked last, by name and what was required."""
         if not readable_path(path, error=StoreError).is_file():
             raise StoreError(f"opening the store {path}: {_what_is_there(path)}.")
         if not os.access(path, os.R_OK):
             raise StoreError(f"opening the store {path}: no permission to read it. Change the file's permissions.")
         try:
-            self.root, self._size = h5py.File(path, "r"), path.stat().st_size
+            self.root, self._size = h5py.File(path, "r", rdcc_nbytes=0), path.stat().st_size
         except Exception as error:  # h5py raises a dozen types for a damaged file
             raise StoreError(
                 f"opening the store {path}: it is no whole HDF5 file. Copy it again, or collect again."
@@ -96,6 +102,17 @@ class CheckedFile:
 
     def dataset(self, name: str, kind: str | None, ndim: int | None) -> h5py.Dataset:
         """A dataset, checked but not read."""
+        wanted = name, kind, ndim
+        if wanted in self._checked:
+            return self._checked[wanted]
+        found = self._check(name, kind, ndim)
+        if len(self._checked) >= OPEN:
+            self._checked.clear()
+        self._checked[wanted] = found
+        return found
+
+    def _check(self, name: str, kind: str | None, ndim: int | None) -> h5py.Dataset:
+        """A dataset of that name, whatever it claims, or a StoreError."""
         found = self.get(name)
         if not isinstance(found, h5py.Dataset):
             raise self.bad(f"{name} is no dataset")

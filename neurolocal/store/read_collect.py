@@ -176,7 +176,7 @@ def read_sampled(
     """The activation of some neurons of a layer at the sampled positions; `shape` is the whole layer's."""
     found = file.dataset(f"{base}/sample", "f4", 2)
     if found.shape != shape:
-        raise file.bad(f"{base}/sample has shape {found.shape}, expected {shape}")
+        raise file.bad(f"{base}/sample has the shape {found.shape}, expected {shape}")
     with file.reading(f"{base}/sample"):
         return found[neurons]
 

@@ -59,7 +59,7 @@ def client(
 
 
 @contextmanager
-def running(path: Path, *, errors: list[Exception] | None = None, **options: Any) -> Iterator[int]:
+def running(path: Path, *, processes: int = 0, errors: list[Exception] | None = None, **options: Any) -> Iterator[int]:
     """A real server in a thread; gives its port."""
     lines: list[str] = []
     ready, held = threading.Event(), []
@@ -71,7 +71,15 @@ def running(path: Path, *, errors: list[Exception] | None = None, **options: Any
             ready.set()
 
     def serve() -> None:
-        serve_store(path, Address(port=0), say=say, on_error=mistakes.append, started=held.append, **options)
+        serve_store(
+            path,
+            Address(port=0),
+            say=say,
+            on_error=mistakes.append,
+            processes=processes,
+            started=held.append,
+            **options,
+        )
 
     thread = threading.Thread(target=serve)
     thread.start()

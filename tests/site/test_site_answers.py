@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 import torch
@@ -142,9 +146,6 @@ def test_a_replaced_store_answers_and_one_of_another_subject_does_not(
 
 
 def test_over_http(collected: Path, subject: Any) -> None:
-    import json
-    from urllib.request import Request, urlopen
-
     with running(collected, subject=lambda: subject) as port:
         body = json.dumps({"text": TEXT, "strongest": 2}).encode()
         request = Request(f"http://127.0.0.1:{port}/api/activations", body, {"content-type": "application/json"})
@@ -166,3 +167,33 @@ def test_a_subject_error_is_a_line(collected: Path, subject: Any, monkeypatch: p
         answer = c.post("/api/activations", json={"text": "a"})
     made.close()
     assert (answer.status_code, answer.text) == (400, "reading a text: no tokens\n")
+
+
+@pytest.mark.slow
+def test_the_command_loads_the_subject_that_the_store_names(collected: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "neurolocal",
+        "serve",
+        str(collected),
+        "--port",
+        "0",
+        "--device",
+        "cpu",
+        "--subject",
+    ]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = next(line for line in process.stderr if line.startswith("serve: http"))
+            url = line.split()[1]
+            body = json.dumps({"text": TEXT, "neurons": [[2, 5]]}).encode()
+            request = Request(f"{url}api/activations", body, {"content-type": "application/json"})
+            with urlopen(request, timeout=60) as answer:
+                assert json.load(answer)["neurons"][0]["neuron"] == 5
+            with urlopen(f"{url}neuron/2/5.html", timeout=60) as answer:
+                assert b"assets/ask.js" in answer.read()
+        finally:
+            process.terminate()
+    assert process.returncode == 0

@@ -12,15 +12,10 @@ import pytest
 from serve_twins import running
 
 from neurolocal.site.ask import Question, QuestionError
-from neurolocal.site.pages import Pages
 from neurolocal.words import WORD
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "</script><img src=x onerror=window.ran=1>"
-PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title>
-<link rel="icon" href="data:,"><main><h1>Neuron</h1>
-<div id="ask" hidden data-layer="2" data-neuron="5"></div></main>
-<script src="../../assets/ask.js" defer></script></html>"""
 
 
 def answered(question: Question) -> dict[str, Any]:
@@ -59,11 +54,10 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, small: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A neuron's page with the text box; its console and its requests are checked in the end."""
+    """A neuron's page on a phone, with the text box; its console and its requests are checked in the end."""
     from neurolocal.site import serve
     from neurolocal.site.ask import Asker
 
-    monkeypatch.setattr(Pages, "read", lambda self, name: PAGE if name == "neuron/2/5.html" else None)
     monkeypatch.setattr(serve, "_asker", lambda *_: Asker(answered))
     with running(small, subject=lambda: None) as port:
         opened = browser.new_page(viewport={"width": 360, "height": 800})
@@ -87,18 +81,18 @@ def ask(page: Any, text: str) -> None:
 
 
 def tokens(page: Any, row: int = 0) -> Any:
-    return page.get_by_role("toolbar").nth(row).get_by_role("button")
+    return page.locator("#ask").get_by_role("toolbar").nth(row).get_by_role("button")
 
 
 def test_a_text_is_shown_token_by_token(page: Any) -> None:
     ask(page, "a cat sleeps")
     tokens(page).nth(3).wait_for()
     assert tokens(page).all_inner_texts() == ["<s>", "a", "cat", "sleeps"]
-    assert page.get_by_role("toolbar").count() == 1
+    assert page.locator("#ask").get_by_role("toolbar").count() == 1
     last = tokens(page).nth(3)
     assert last.get_attribute("title") == "sleeps (id 3): 6.00, 60 % of its largest, above 50.00 % of the corpus"
     assert last.get_attribute("aria-label") == last.get_attribute("title")
-    assert "ask-6" in (last.get_attribute("class") or "")
+    assert "s6" in (last.get_attribute("class") or "")
     assert "ask-peak" in (last.get_attribute("class") or "")
     assert page.locator(".ask-neuron bdi").first.inner_text() == HOSTILE
     assert page.locator(".ask-neuron h3 a").get_attribute("href").endswith("/neuron/2/5.html")
@@ -137,17 +131,18 @@ def test_by_keyboard_alone(page: Any) -> None:
     page.keyboard.type("fifteen")
     page.keyboard.press("Enter")
     page.get_by_text("→ 7.00").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "fifteen"  # the peak now
     assert page.get_by_label("Text of your own").input_value() == "fifteen three two"
 
 
 def test_the_strongest_neurons_and_named_ones(page: Any) -> None:
     page.get_by_label("the neurons that it excites most").check()
     ask(page, "a cat")
-    page.get_by_role("toolbar").nth(9).wait_for()
+    page.locator("#ask").get_by_role("toolbar").nth(9).wait_for()
     page.get_by_label("Neurons as layer:neuron").fill("2:3, 5:7")
     ask(page, "a cat")
     page.get_by_text("2 tokens").or_(page.get_by_text("3 tokens, 2 neurons")).wait_for()
-    assert page.get_by_role("toolbar").count() == 2
+    assert page.locator("#ask").get_by_role("toolbar").count() == 2
     page.get_by_label("Neurons as layer:neuron").fill("2-3")
     ask(page, "a cat")
     assert page.get_by_role("alert").inner_text() == "Give neurons as layer:neuron, for example 14:159, 3:7."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 from serve_twins import client, write_small
 
 from neurolocal.errors import StoreError
+from neurolocal.site import api
 from neurolocal.site import reader as readers
+from neurolocal.site.api import AbsentError
 from neurolocal.site.pages import Pages
-from neurolocal.site.reader import Opened, Reader
+from neurolocal.site.reader import Opened, Page, Reader
 from neurolocal.store import Store
 
 
@@ -102,3 +105,43 @@ def test_no_name_is_opened(small: Path, monkeypatch: pytest.MonkeyPatch) -> None
     watching = False
     reader.close()
     assert [name for name in seen if "passwd" in name or str(small) in name or name.endswith("x")] == []
+
+
+def test_processes_read_as_a_thread_does(small: Path) -> None:
+    names = ["index.html", "neuron/2/5.html", "layer/5/index.html", "nothing", "../small.h5"]
+
+    async def pages(reader: Reader) -> list[Page | None]:
+        found = [await reader.page(name) for name in names]
+        found.append(await reader.page(names[0], held=found[0].tag))
+        with pytest.raises(AbsentError, match="the store has no layer 9"):
+            await reader.read(api.layer_neurons, 9, "largest")
+        return found
+
+    got = []
+    for processes in (0, 2):
+        reader = Reader(small, live=False, say=print, processes=processes)
+        got.append(asyncio.run(pages(reader)))
+        reader.close()
+    assert got[0] == got[1]
+    assert got[1][-1].content is None
+
+
+def test_a_process_that_crashes_is_replaced(path: Path) -> None:
+    said: list[str] = []
+    reader = Reader(path, live=False, say=said.append, processes=2)
+
+    async def crash() -> dict:
+        with pytest.raises(StoreError, match="has crashed"):
+            await reader.read(_crash)
+        replace(path, layers=(1,))
+        facts = [await reader.read(api.store_facts, {}) for _ in range(6)]
+        assert all(layers(one) == [1] for one in facts)
+        return facts[0]
+
+    asyncio.run(crash())
+    reader.close()
+    assert said == []
+
+
+def _crash(opened: Opened) -> None:
+    os._exit(3)

@@ -34,17 +34,11 @@ def test_a_page_is_what_pages_makes(small: Path) -> None:
         assert c.head("/").headers["content-length"] == str(len(made or b""))
 
 
-def test_a_subject_makes_the_pages_live(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[bool] = []
-    real = Pages.__init__
-    monkeypatch.setattr(
-        Pages, "__init__", lambda self, store, **k: (given.append(k["live"]), real(self, store, **k))[1]
-    )
-    with client(small):
-        pass
-    with client(small, answer=echo):
-        pass
-    assert given == [False, True]
+def test_a_subject_makes_the_pages_live(small: Path) -> None:
+    for answer in (None, echo):
+        with client(small, answer=answer) as c:
+            page = c.get("/neuron/2/5.html").text
+        assert ("assets/ask.js" in page) == ('id="ask"' in page) == (answer is not None)
 
 
 def test_a_page_that_the_client_has_is_not_made_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

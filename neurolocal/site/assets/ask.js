@@ -116,7 +116,9 @@
       ? `${answer.tokens.length} tokens, ${n} ${n === 1 ? "neuron" : "neurons"}. Choose a token to replace its word.`
       : "No neuron of the store is excited by this text.";
     results.replaceChildren(...answer.neurons.map((one, i) => block(one, i)));
-    if (focus !== null) results.querySelectorAll("[role=toolbar]")[focus.row]?.querySelector("[tabindex='0']")?.focus();
+    if (focus === null) return;
+    const lines = results.children[focus.row]?.querySelectorAll("[role=toolbar]") ?? []; // before and now
+    lines[lines.length - 1]?.querySelector("[tabindex='0']")?.focus();
   }
 
   function block(one, row) {
@@ -128,7 +130,7 @@
         "h3",
         {},
         make("a", { href: new URL(`neuron/${one.layer}/${one.neuron}.html`, base) }, name),
-        ...(one.verdict ? [" ", make("span", { class: "ask-verdict" }, one.verdict)] : []),
+        ...(one.verdict ? [" ", make("span", { class: `chip ${one.verdict}` }, one.verdict)] : []),
         ...(one.shown ? [" ", make("bdi", {}, one.shown)] : []),
       ),
     ];
@@ -160,7 +162,7 @@
         "button",
         {
           type: "button",
-          class: `ask-token ask-${shade(one, i)}${i === one.peak ? " ask-peak" : ""}${token.special ? " ask-special" : ""}`,
+          class: `ask-token s${shade(one, i)}${i === one.peak ? " ask-peak" : ""}${token.special ? " ask-special" : ""}`,
           title: words,
           "aria-label": words,
           tabindex: i === (one.peak ?? 0) ? "0" : "-1",

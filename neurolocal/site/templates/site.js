@@ -209,6 +209,7 @@ window.neurolocal = (() => {
   const table = document.querySelector("table.ranking[data-layer]");
   if (!table) return;
   const SHOWN = 100;
+  const collate = new Intl.Collator().compare;
   const { layer, files } = table.dataset;
   const headers = Array.from(table.tHead.rows[0].cells);
   const filter = document.getElementById("filter");
@@ -254,7 +255,7 @@ window.neurolocal = (() => {
       const [x, y] = [value(a), value(b)];
       const [no, nor] = [x === null || x === "", y === null || y === ""];
       if (no || nor) return no - nor || a[0] - b[0];
-      return sign * (typeof x === "number" ? x - y : x.localeCompare(y)) || a[0] - b[0];
+      return sign * (typeof x === "number" ? x - y : collate(x, y)) || a[0] - b[0];
     });
     first = 0;
     draw();

@@ -11,6 +11,7 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,6 +127,11 @@ def _by_processes(
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     written += future.result()
                     done(running.pop(future))
+        except BrokenProcessPool as error:
+            raise NeurolocalError(
+                f"writing the site into {folder}: a process ended before its work, perhaps for want of memory. Run the "
+                "same command with --processes 1; what was written is kept."
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

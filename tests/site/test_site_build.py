@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
-from report_twins import SmallStore
-from site_twins import opened, small
+from site_twins import SmallStore, opened, small
 from small_run import neurolocal
 
 from neurolocal.errors import NeurolocalError
@@ -20,6 +21,12 @@ from neurolocal.store import Store, add_evidence
 
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def dies(names: object) -> int:
+    """What the system does to a process that takes too much memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
 
 
 def test_every_file_is_written_once(tmp_path: Path) -> None:
@@ -86,6 +93,14 @@ def test_several_processes_write_what_one_writes(tmp_path: Path, monkeypatch: py
     assert one == two
     assert two.files > 3 * build.TOGETHER
     assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "TOGETHER", 16)
+    monkeypatch.setattr(build, "_write_part", dies)
+    with pytest.raises(NeurolocalError, match=r"a process ended before its work.*--processes 1"):
+        write_site(small(), tmp_path / "site", processes=2, bar=False)
 
 
 @pytest.mark.slow

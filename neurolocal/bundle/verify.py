@@ -87,7 +87,7 @@ def read_manifest(folder: Path, manifest_sha256: str | None = None) -> dict[str,
     try:
         _check_manifest(manifest)
     except (KeyError, TypeError, ValueError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else _short(error)
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise BundleError(f"{path}: {what}. It must be the manifest that `neurolocal bundle make` wrote.") from error
     manifest["sha256"] = found
     return manifest
@@ -178,9 +178,9 @@ def _require(condition: object, what: str) -> None:
         raise ValueError(what)
 
 
-def _short(value: object) -> str:
+def _short(value: object, limit: int = 120) -> str:
     """Text of a bundle in a message: one line, nothing that moves a cursor."""
-    return ascii(str(value)[:120])[1:-1]
+    return ascii(str(value)[:limit])[1:-1]
 
 
 def there(path: Path) -> bool:
@@ -354,7 +354,8 @@ def commands(folder: Path, manifest: dict[str, Any]) -> list[str]:
         made = f"python{manifest['python'] or '3'} -m venv {shlex.quote(str(environment))}"
         found.append(f"{made} && {install} {wheels} {what}")
     if manifest["run"] is not None:
-        program = f"{python} -m neurolocal" if manifest["install"] is not None else "neurolocal"
+        installed = shlex.quote(str(environment / "bin" / "neurolocal"))  # `-m` would take the folder that it runs in
+        program = installed if manifest["install"] is not None else "neurolocal"
         found.append(f"{program} run {shlex.quote(str(folder / manifest['run']))}")
     return found
 

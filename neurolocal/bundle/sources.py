@@ -70,7 +70,7 @@ def _named(run: Run) -> dict[str, str]:
     found = {"subject": run.subject, "tokenizer": run.tokenizer, "llm": run.llm, "corpus": str(run.corpus)}
     if run.vectors not in NAMED_VECTORS:
         found["vectors"] = run.vectors
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name in SECTIONS if (value := found.get(name)) is not None}
 
 
 def _local(name: str, value: str) -> Path | None:

@@ -166,10 +166,10 @@ def test_a_model_and_a_corpus_from_a_hub(hub: Hub, tmp_path: Path) -> None:
 def test_a_download_that_was_cut_resumes_within_the_file(hub: Hub, tmp_path: Path, monkeypatch) -> None:
     section = HubSection("subject", hub_spec("some/model:model.safetensors"), endpoint=hub.url)
     work = tmp_path / "b" / ".making" / "subject"
-    from huggingface_hub import constants, file_download
+    from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 20)
-    monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
     hub.cut["model.safetensors"] = 4_000_000
     root = make_bundle(Bundle([section]), tmp_path / "b", say=silent)
     assert (root / "subject/model/model.safetensors").read_bytes() == LARGE

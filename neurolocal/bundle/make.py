@@ -67,7 +67,7 @@ def make_bundle(bundle: Bundle, root: Path, *, say: Say, volume_size: int | None
     contents = [content for section in bundle.sections for content in _gathered(section, root, say)]
     if bundle.run is not None:
         write_text(root / RUN_FILE, bundle.run, doing="writing")
-        contents.append(Content(RUN_FILE, None, "CC0-1.0", "written by bundle make"))
+        contents.append(Content(RUN_FILE, None, "NOASSERTION", "written by bundle make"))
     _remove_others(root, {content.path for content in contents}, say)
     entries = [_entry(content, root) for content in contents]
     manifest = _manifest(bundle, entries)

@@ -11,6 +11,9 @@ import click
 
 from neurolocal.cli.options import FilePath, Names, Ordered, example, say
 
+SAMPLE = {"corpus": "kind by kind: data/README.md of neurolocal"}
+"""The licence of the demo's corpus."""
+
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -97,7 +100,7 @@ def make(
         sections=sections or SECTIONS,
         wheels=_wheels(**{name: given[name] for name in _WHEELS}) if "wheels" in (sections or SECTIONS) else None,
         endpoint=endpoint,
-        licences=dict(licences),
+        licences=(SAMPLE if given["demo"] and given["corpus"] is None else {}) | dict(licences),
     )
     if dry_run:
         return _show(plan_bundle(wanted), as_json=as_json)

@@ -64,6 +64,25 @@ def test_from_a_run_file_to_the_commands(run, fixtures: Path, tmp_path: Path) ->
     assert "0 bytes; expected" in err
 
 
+def test_the_demo(run, smol_gguf: Path, tmp_path: Path) -> None:
+    """What the demo runs, with its settings: read again it is the demo."""
+    from neurolocal.pipeline.demo import demo_run
+    from neurolocal.pipeline.run import read_run
+
+    code, _, err = run("make", tmp_path / "carry", "--demo", *LOCAL[:1], "subject,llm,corpus")
+    assert code == 0, err
+    carried, demo = read_run(tmp_path / "carry" / "RUN.toml"), demo_run(Path("store.h5"), max_rows=500)
+    assert carried.configs == demo.configs
+    assert (carried.layers, carried.sides, carried.vectors) == (demo.layers, demo.sides, demo.vectors)
+    assert carried.subject == carried.llm == str(tmp_path / "carry" / "subject" / smol_gguf.name)
+    files = json.loads((tmp_path / "carry" / "manifest.json").read_text())["files"]
+    assert {e["section"]: e["licence"] for e in files} == {
+        "subject": "apache-2.0",
+        "corpus": "kind by kind: data/README.md of neurolocal",
+        "run": "NOASSERTION",
+    }
+
+
 def test_names_on_a_hub(run, tmp_path: Path) -> None:
     files = {"models/some/model": {"config.json": b"{}"}, "datasets/some/texts": {"a.jsonl": b"{}"}}
     with serving(Hub(files)) as hub:

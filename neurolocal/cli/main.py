@@ -39,6 +39,7 @@ COMMANDS = {
     "serve": "The pages of a store in the browser; a text box to ask.",
     "export": "Out to other tools: Parquet, CSV, neuron records, Neuronpedia.",
     "neuroscope": "Neuroscope's pages: import, replay, compare, export.",
+    "bundle": "Across the air gap: all that a run needs in one folder, checked.",
 }
 """The commands in the order of the data, each in the module of its name, with the first line of its help: the list of
 commands is printed without importing any of them."""

@@ -38,15 +38,14 @@ def sample_corpus() -> Path:
     raise CorpusError(f"looking for the sample corpus: it is not in {here / 'data'}. Install the package again.")
 
 
-def run_demo(out: Path, *, max_rows: int, limit: int, say: Say, until: str | None = None) -> None:
-    """Run everything, or up to a stage, on the embedded default; results in the folder `out`."""
+def demo_run(store: Path, *, max_rows: int) -> Run:
+    """The embedded default as a run, whose store is written at `store`."""
     from neurolocal.subject.load import EMBEDDED, embedded_gguf
 
-    say(f"neurolocal demo: SmolLM2-135M-Instruct, {max_rows} rows of 256 tokens of the sample corpus, layers {LAYERS}")
-    run = Run(
+    return Run(
         subject=EMBEDDED,
         corpus=sample_corpus(),
-        store=out / "store.h5",
+        store=store,
         layers=LAYERS,
         sides=("largest",),
         llm=str(embedded_gguf()),
@@ -57,4 +56,10 @@ def run_demo(out: Path, *, max_rows: int, limit: int, say: Say, until: str | Non
             "score": ScoreConfig(limit=SCORED, texts=5, rows=48),
         },
     )
+
+
+def run_demo(out: Path, *, max_rows: int, limit: int, say: Say, until: str | None = None) -> None:
+    """Run everything, or up to a stage, on the embedded default; results in the folder `out`."""
+    say(f"neurolocal demo: SmolLM2-135M-Instruct, {max_rows} rows of 256 tokens of the sample corpus, layers {LAYERS}")
+    run = demo_run(out / "store.h5", max_rows=max_rows)
     run_all(run, limit=limit, say=say, needs_llm=False, until=until)

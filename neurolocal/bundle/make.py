@@ -1,0 +1,156 @@
+"""Gather a bundle: plan its sections, fetch what is missing, write the run file, the manifest and the volumes.
+
+Invariant: the manifest is removed first and written last, so a folder with one is complete; files of an earlier bundle
+that this one does not have are removed. An interrupted `make` resumes. Cost: one read of every file beside
+the fetching.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from neurolocal.bundle.content import SECTIONS, UNKNOWN, Content, Section
+from neurolocal.bundle.licences import licence_of_wheel
+from neurolocal.bundle.run_file import RUN_FILE
+from neurolocal.bundle.verify import FORMAT, MANIFEST, PROGRAM, VERSION, readable
+from neurolocal.bundle.volumes import cut
+from neurolocal.bundle.wheels import Wheels
+from neurolocal.errors import NeurolocalError
+from neurolocal.files import file_sha256, write_text
+from neurolocal.stage import Say
+
+VERIFIER = Path(__file__).with_name(PROGRAM)
+"""What is copied into each bundle."""
+
+WORK = ".making"
+"""Folder in the bundle for what is only half there."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle is to hold."""
+
+    sections: Sequence[Section]
+    """The origins of its files, a section each."""
+    run: str | None = None
+    """The text of its RUN.toml; None writes none."""
+
+
+def plan_bundle(bundle: Bundle) -> dict[str, list[Content]]:
+    """Section -> the files that it will have; fetches none.
+
+    Raises:
+        NeurolocalError: an origin is missing, or cannot be asked.
+    """
+    return {section.name: section.plan() for section in bundle.sections}
+
+
+def make_bundle(bundle: Bundle, root: Path, *, say: Say, volume_size: int | None = None) -> Path:
+    """Gather a bundle in a folder; gives the folder to carry: `root`, or that of its volumes, `root`.volumes.
+
+    Args:
+        bundle: what it is to hold.
+        root: the folder, made if there is none; one that holds something else is refused.
+        say: receives one line at a time.
+        volume_size: bytes of a volume; None makes none.
+
+    Raises:
+        NeurolocalError: an origin cannot be read or fetched, the folder holds something else, or the disk is full.
+    """
+    _open(root)
+    contents = [content for section in bundle.sections for content in _gathered(section, root, say)]
+    if bundle.run is not None:
+        write_text(root / RUN_FILE, bundle.run, doing="writing")
+        contents.append(Content(RUN_FILE, None, "NOASSERTION", "written by bundle make"))
+    _remove_others(root, {content.path for content in contents}, say)
+    entries = [_entry(content, root) for content in contents]
+    manifest = _manifest(bundle, entries)
+    shutil.copyfile(VERIFIER, root / PROGRAM)
+    shutil.rmtree(root / WORK, ignore_errors=True)
+    _write(manifest, root, say)
+    if volume_size is None:
+        return root
+    folder = root.with_name(f"{root.name}.volumes")
+    volumes = cut([root / entry["path"] for entry in entries], folder, volume_size)
+    shutil.copyfile(VERIFIER, folder / PROGRAM)
+    _write(manifest | {"volumes": volumes}, folder, say)
+    say(f"{len(volumes)} volumes in {folder}: carry that folder's files")
+    return folder
+
+
+def _open(root: Path) -> None:
+    """Make the folder, or take that of an earlier `make`; its manifest goes first."""
+    path = root / MANIFEST
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        ours = (root / WORK).is_dir() or not any(root.iterdir())
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            ours = ours or json.loads(path.read_text(encoding="utf-8")).get("format") == FORMAT
+        if ours:
+            (root / WORK).mkdir(exist_ok=True)
+            path.unlink(missing_ok=True)
+            return
+    except OSError as error:
+        raise NeurolocalError(f"making a bundle in {root}: {error.strerror}. Choose another folder.") from error
+    raise NeurolocalError(f"making a bundle in {root}: it holds something else. Choose a new folder.")
+
+
+def _gathered(section: Section, root: Path, say: Say) -> list[Content]:
+    contents = section.gather(root, say)
+    size = sum((root / content.path).stat().st_size for content in contents)
+    say(f"{section.name}: {len(contents)} files, {readable(size)}")
+    return contents
+
+
+def _remove_others(root: Path, listed: set[str], say: Say) -> None:
+    """Remove what is left of an earlier bundle in the folders of the sections."""
+    for name in SECTIONS:
+        for path in sorted((root / name).rglob("*"), reverse=True):
+            if path.is_dir() and not path.is_symlink():
+                with contextlib.suppress(OSError):  # it is not empty
+                    path.rmdir()
+            elif path.relative_to(root).as_posix() not in listed:
+                say(f"removing {path}: it is of an earlier bundle")
+                path.unlink()
+    if RUN_FILE not in listed:
+        (root / RUN_FILE).unlink(missing_ok=True)
+
+
+def _entry(content: Content, root: Path) -> dict:
+    """One file of the manifest."""
+    path = root / content.path
+    licence = content.licence
+    if licence == UNKNOWN and path.suffix == ".whl":
+        licence = licence_of_wheel(path)
+    section = content.section if "/" in content.path else "run"
+    facts = {"path": content.path, "size": path.stat().st_size, "sha256": file_sha256(path)}
+    return facts | {"section": section, "licence": licence, "origin": content.origin}
+
+
+def _manifest(bundle: Bundle, entries: list[dict]) -> dict:
+    wheels = next((section for section in bundle.sections if isinstance(section, Wheels)), None)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "made_with": f"neurolocal {version('neurolocal')}",
+        "python": wheels and wheels.target.python,
+        "platform": wheels and wheels.target.platform,
+        "install": wheels and wheels.install,
+        "run": RUN_FILE if bundle.run is not None else None,
+        "verify_sha256": file_sha256(VERIFIER),
+        "files": entries,
+        "volumes": [],
+    }
+
+
+def _write(manifest: dict, folder: Path, say: Say) -> None:
+    path = folder / MANIFEST
+    write_text(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", doing="writing")
+    size = sum(entry["size"] for entry in manifest["files"])
+    say(f"{path}: {len(manifest['files'])} files, {readable(size)}; its SHA-256 is {file_sha256(path)}")

@@ -1,0 +1,269 @@
+"""Making a bundle from local files and from a hub on loopback: whole files are not fetched again."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bundle_twins import TEXTS, small_bundle, write_corpus
+from hub_twins import COMMIT, Hub, serving
+from small_run import write_run
+
+from neurolocal.bundle import Bundle, make_bundle, plan_bundle, verify
+from neurolocal.bundle.content import plain_url
+from neurolocal.bundle.hub import HubSection, hub_spec
+from neurolocal.bundle.local import LocalSection
+from neurolocal.bundle.sources import bundle_of
+from neurolocal.bundle.volumes import cut
+from neurolocal.errors import NeurolocalError
+from neurolocal.pipeline.run import read_run
+
+LARGE = bytes(range(256)) * 40_000  # 10 MB
+
+
+def silent(line: str) -> None:
+    pass
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("NEUROLOCAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("NEUROLOCAL_OFFLINE", raising=False)
+
+
+@pytest.fixture
+def hub():
+    model = {
+        "config.json": b"{}",
+        "model.safetensors": LARGE,
+        "pytorch_model.bin": b"p" * 2000,
+        "onnx/model.onnx": b"o" * 2000,
+        "tokenizer.json": b'{"a": 1}',
+        ".gitattributes": b"x",
+    }
+    data = {"README.md": b"---", "a/part0.jsonl": b'{"text": "a"}\n', "part1.jsonl.gz": b"z" * 1500, "image.png": b"i"}
+    files = {
+        "models/some/model": model,
+        "datasets/some/texts": data,
+        "models/some/llms": {"q4.gguf": b"GGUF", "q8.gguf": b"G"},
+    }
+    with serving(Hub(files)) as hub:
+        yield hub
+
+
+def test_folders_and_links_become_plain_files(tmp_path: Path) -> None:
+    texts = write_corpus(tmp_path / "texts")
+    (texts / ".hidden").write_text("no")
+    (texts / "a" / "linked.txt").symlink_to(texts / "three.txt")
+    (tmp_path / "texts" / "LICENSE").write_text("free")
+    root = small_bundle(tmp_path / "b", texts)
+    manifest = verify(root)
+    paths = [entry["path"].removeprefix("corpus/texts/") for entry in manifest["files"]]
+    assert sorted(paths) == sorted([*TEXTS, "a/linked.txt", "LICENSE"])
+    assert not any(path.is_symlink() for path in root.rglob("*"))
+    assert {entry["licence"] for entry in manifest["files"]} == {"see LICENSE"}
+    assert str(tmp_path) not in (root / "manifest.json").read_text()
+
+
+def test_made_again_it_changes_only_what_changed(tmp_path: Path) -> None:
+    texts = write_corpus(tmp_path / "texts")
+    root = small_bundle(tmp_path / "b", texts)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*.txt")}
+    (texts / "three.txt").write_text("four")
+    (texts / "a" / "one.txt").rename(texts / "a" / "other.txt")
+    small_bundle(root, texts)
+    verify(root)
+    assert (root / "corpus/texts/three.txt").read_text() == "four"
+    assert not (root / "corpus/texts/a/one.txt").exists()
+    assert (root / "corpus/texts/a/b/two.txt").stat().st_mtime_ns == before[root / "corpus/texts/a/b/two.txt"]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    texts = write_corpus(tmp_path / "texts")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "mine.txt").write_text("mine")
+    with pytest.raises(NeurolocalError, match=r"it holds something else\. Choose a new folder"):
+        small_bundle(tmp_path / "b", texts)
+    (tmp_path / "b" / "manifest.json").write_text('{"format": "other"}')
+    with pytest.raises(NeurolocalError, match=r"it holds something else"):
+        small_bundle(tmp_path / "b", texts)
+    assert (tmp_path / "b" / "mine.txt").read_text() == "mine"
+
+
+def test_volumes_of_any_size_hold_the_same(tmp_path: Path, rng) -> None:
+    texts = write_corpus(tmp_path / "texts")
+    size = int(rng.integers(1 << 16, 400_000))
+    folder = small_bundle(tmp_path / "b", texts, volume_size=size)
+    assert folder == tmp_path / "b.volumes"
+    small_bundle(tmp_path / "b", texts, volume_size=300_000)  # fewer: none of the earlier ones is left
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "manifest.json",
+        "verify.py",
+        "volume-0001",
+        "volume-0002",
+    ]
+    verify(folder)
+    for name, text in TEXTS.items():
+        assert (folder / "corpus/texts" / name).read_text() == text
+
+
+def test_volumes_too_small_and_a_folder_in_use(tmp_path: Path) -> None:
+    with pytest.raises(NeurolocalError, match="a volume has at least 65,536 bytes"):
+        cut([], tmp_path, 1000)
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(NeurolocalError, match="it holds mine"):
+        cut([], tmp_path, 1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("some/model", ("some/model", None, None)),
+        ("gpt2", ("gpt2", None, None)),
+        ("some/model@v1:a/*.gguf", ("some/model", "v1", "a/*.gguf")),
+        ("../model", None),
+        ("some/model/more", None),
+        ("", None),
+    ],
+)
+def test_names_on_a_hub(text: str, spec) -> None:
+    assert hub_spec(text) == spec
+
+
+def test_a_model_and_a_corpus_from_a_hub(hub: Hub, tmp_path: Path) -> None:
+    sections = [HubSection(name, hub_spec(f"some/{of}"), endpoint=hub.url) for name, of in
+                (("subject", "model"), ("tokenizer", "model"), ("corpus", "texts"))]  # fmt: skip
+    plan = plan_bundle(Bundle(sections))
+    assert hub.asked == []
+    assert [c.path for c in plan["subject"]] == [
+        f"subject/model/{f}" for f in ("config.json", "model.safetensors", "tokenizer.json")
+    ]
+    assert [c.size for c in plan["subject"]] == [2, len(LARGE), 8]
+    assert [c.path for c in plan["tokenizer"]] == ["tokenizer/model/config.json", "tokenizer/model/tokenizer.json"]
+    root = make_bundle(Bundle(sections), tmp_path / "b", say=silent)
+    manifest = verify(root)
+    assert (root / "subject/model/model.safetensors").read_bytes() == LARGE
+    assert (root / "corpus/texts/a/part0.jsonl").read_bytes() == b'{"text": "a"}\n'
+    found = {entry["path"]: entry for entry in manifest["files"]}
+    assert len(found) == 7
+    assert (
+        found["corpus/texts/part1.jsonl.gz"]["origin"]
+        == f"{hub.url}/datasets/some/texts/resolve/{COMMIT}/part1.jsonl.gz"
+    )
+    assert {entry["licence"] for entry in manifest["files"]} == {"mit"}
+    asked = len(hub.asked)
+    make_bundle(Bundle(sections), root, say=silent)
+    assert len(hub.asked) == asked, "whole files were fetched again"
+    (root / "tokenizer/model/config.json").write_bytes(b"[]")
+    make_bundle(Bundle(sections), root, say=silent)
+    assert hub.asked[asked:] == ["config.json"]
+    verify(root)
+
+
+def test_a_download_that_was_cut_resumes_within_the_file(hub: Hub, tmp_path: Path, monkeypatch) -> None:
+    section = HubSection("subject", hub_spec("some/model:model.safetensors"), endpoint=hub.url)
+    work = tmp_path / "b" / ".making" / "subject"
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 20)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    hub.cut["model.safetensors"] = 4_000_000
+    root = make_bundle(Bundle([section]), tmp_path / "b", say=silent)
+    assert (root / "subject/model/model.safetensors").read_bytes() == LARGE
+    assert not work.exists()
+    first, *rest = hub.asked
+    assert first == "model.safetensors"
+    assert rest
+    assert all(" from " in one for one in rest), hub.asked
+
+
+def test_what_comes_must_be_what_is_listed(hub: Hub, tmp_path: Path) -> None:
+    hub.wrong.add("model.safetensors")
+    section = HubSection("subject", hub_spec("some/model"), endpoint=hub.url)
+    with pytest.raises(NeurolocalError, match=r"what came is not what the hub lists"):
+        make_bundle(Bundle([section]), tmp_path / "b", say=silent)
+    assert not (tmp_path / "b" / "manifest.json").exists()
+    assert not (tmp_path / "b" / "subject/model/model.safetensors").exists()
+    hub.wrong.clear()
+    verify(make_bundle(Bundle([section]), tmp_path / "b", say=silent))
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "says"),
+    [
+        ("subject", "some/other", "there is no such path, and the hub says"),
+        ("llm", "some/llms", r"name a file of it, as some/llms:FILE\. It has q4\.gguf, q8\.gguf"),
+        ("llm", "some/llms:q5.gguf", r"no file q5\.gguf\. It has q4"),
+        ("corpus", "some/texts:*.parquet", r"no file \*\.parquet"),
+    ],
+)
+def test_what_a_hub_does_not_have(name: str, spec: str, says: str, hub: Hub) -> None:
+    with pytest.raises(NeurolocalError, match=says):
+        HubSection(name, hub_spec(spec), endpoint=hub.url).plan()
+
+
+def test_offline_refuses_the_hub_and_needs_none_for_local_files(hub: Hub, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("NEUROLOCAL_OFFLINE", "1")
+    with pytest.raises(NeurolocalError, match="NEUROLOCAL_OFFLINE is set"):
+        HubSection("subject", hub_spec("some/model"), endpoint=hub.url).plan()
+    assert hub.asked == []
+    verify(small_bundle(tmp_path / "b", write_corpus(tmp_path / "texts")))
+
+
+def test_a_run_is_carried_with_its_settings(fixtures: Path, hub: Hub, tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path, fixtures / "stories260k"))
+    run = replace(run, llm="some/llms:q4.gguf")
+    root = make_bundle(bundle_of(run, endpoint=hub.url), tmp_path / "b", say=silent)
+    assert verify(root)["run"] == "RUN.toml"
+    table = tomllib.loads((root / "RUN.toml").read_text())["run"]
+    assert table["subject"] == "subject/stories260k"
+    assert table["llm"] == "llm/llms/q4.gguf"
+    carried = read_run(root / "RUN.toml")
+    assert carried.configs == run.configs
+    assert (carried.layers, carried.sides, carried.device) == (run.layers, run.sides, run.device)
+    assert carried.corpus == root / "corpus/corpus.jsonl"
+    assert carried.vectors == str(root / "vectors/vectors.txt")
+    assert carried.store.resolve() == (tmp_path / "results" / "s.h5").resolve()
+
+
+def test_one_file_for_two_purposes_is_carried_once(stories_gguf: Path, tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path, stories_gguf))
+    bundle = bundle_of(replace(run, llm=str(stories_gguf)), sections=("subject", "llm", "corpus"))
+    assert [section.name for section in bundle.sections] == ["subject", "corpus"]
+    table = tomllib.loads(bundle.run)["run"]
+    assert table["llm"] == table["subject"] == f"subject/{stories_gguf.name}"
+
+
+def test_sections_that_are_not_carried(fixtures: Path, tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path, fixtures / "stories260k"))
+    bundle = bundle_of(run, sections=("corpus",))
+    assert [section.name for section in bundle.sections] == ["corpus"]
+    assert bundle.run is None
+    with pytest.raises(NeurolocalError, match="nothing to carry"):
+        bundle_of(run, sections=("llm",))
+    with pytest.raises(NeurolocalError, match="no such path, and it is no name on a hub"):
+        bundle_of(replace(run, subject="models/no/where"))
+
+
+def test_addresses_lose_their_secrets() -> None:
+    assert plain_url("https://me:secret@index.example:8/a/b.whl?token=1#sha256=2") == "https://index.example:8/a/b.whl"
+    assert plain_url("file:///home/me/wheels/b.whl") == "local: b.whl"
+
+
+def test_a_missing_manifest_means_not_complete(tmp_path: Path, monkeypatch) -> None:
+    texts = write_corpus(tmp_path / "texts")
+    root = small_bundle(tmp_path / "b", texts)
+
+    class Broken(LocalSection):
+        def gather(self, root, say):
+            super().gather(root, say)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_bundle(Bundle([Broken("corpus", texts)]), root, say=silent)
+    assert not (root / "manifest.json").exists()
+    small_bundle(root, texts)
+    assert json.loads((root / "manifest.json").read_text())["files"]

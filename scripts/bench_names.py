@@ -3,7 +3,7 @@
 There are two kinds of neurons with a known name. Word sets: the words of the concepts in planted.toml, each word alone.
 Planted: the neurons in the folder of bench_planted.py that fire where they should, with their contexts and substitutes.
 Each is described by every given LLM in four ways: our description (top 1), the three best candidates (top 3), the
-notebook's question, and token counts. A name is found where the text contains an accepted name (names.toml) as separate
+notebook's question, and the top words. A name is found where the text contains an accepted name (names.toml) as separate
 words; plurals count. A text that only lists the words contains the name where a word is one (`sleep`), so there are two
 figures: one for all cases, and one for those in which no word of the neuron is an accepted name. `--half final` shows
 the other half of the sets, which should be looked at once only.
@@ -30,7 +30,7 @@ from neurolocal.records import Example, Neuron
 from neurolocal.summary import describe
 from neurolocal.summary.peaks import find_peaks
 from neurolocal.summary.stage import neurons_of
-from neurolocal.summary.templates import counts
+from neurolocal.summary.templates import top_words
 from neurolocal.words import Vocabulary
 
 HERE = Path(__file__).parent
@@ -132,10 +132,10 @@ def judge(kind: str, cases: Sequence[Case], path: Path, workspace: Workspace, *,
             peaks = find_peaks(case.neuron, case.vocabulary)
             words = [f" {w}" for w, n in peaks.words.items() for _ in range(n)]
             asked = describe([replace(case.neuron, tokens=words)], llm, vocabulary=case.vocabulary, config=notebook)
-            plain = counts(peaks.words, peaks.n)
+            plain = top_words(peaks.words)
             for way, said in (
                 ("ours, top 1", top[:1]), ("ours, top 3", top), ("notebook's question", asked.description),
-                ("token counts", [plain]),
+                ("top words", [plain]),
             ):  # fmt: skip
                 found[way].append(any(named(text, case.accepted) for text in said))
             hidden.append(not named(" ".join(peaks.words), case.accepted))

@@ -3,10 +3,10 @@
 There are two kinds of neurons with a known name. Word sets: the words of the concepts in planted.toml, each word alone.
 Planted: the neurons in the folder of bench_planted.py that fire where they should, with their contexts and substitutes.
 Each is described by every given LLM in four ways: our description (top 1), the three best candidates (top 3), the
-notebook's question, and the top words. A name is found where the text contains an accepted name (names.toml) as separate
-words; plurals count. A text that only lists the words contains the name where a word is one (`sleep`), so there are two
-figures: one for all cases, and one for those in which no word of the neuron is an accepted name. `--half final` shows
-the other half of the sets, which should be looked at once only.
+notebook's question, and the top words. A name is found where the text contains an accepted name (names.toml) as
+separate words; plurals count. A text that only lists the words contains the name where a word is one (`sleep`), so
+there are two figures: one for all cases, and one for those in which no word of the neuron is an accepted name.
+`--half final` shows the other half of the sets, which should be looked at once only.
 """
 
 from __future__ import annotations

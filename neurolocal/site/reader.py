@@ -15,12 +15,13 @@ import secrets
 import signal
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -156,9 +157,24 @@ class Reader:
             return thread
         context = multiprocessing.get_context("spawn")  # a fork would share what torch and the server have open
         pool = ProcessPoolExecutor(self._processes, context, initializer=_begin_process, initargs=self._place)
-        for _ in range(self._processes):
-            pool.submit(_warm)
+        with _without_interrupts():
+            for _ in range(self._processes):
+                pool.submit(_warm)  # starts a process
         return pool
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Block SIGINT in this thread, and in the processes that it starts: they inherit that, so Ctrl-C ends none."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # multiprocessing's own process; its start would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # What follows runs where the store is read: in a thread, or in a process that does nothing else.

@@ -250,7 +250,8 @@ def _early_report(run: Run, workspace: Workspace, following: Sequence[Stage], *,
     if verdict is not None and _has_not_run(verdict, workspace):
         run_stage(verdict, workspace, run.config(verdict))
     _report(run, limit if verdict is None else None, workspace.say)
-    workspace.say(f"the page can be opened now; {following[0].name} follows")
+    may_change = "" if verdict is None else ", which may change the verdicts"
+    workspace.say(f"the page can be opened now; {following[0].name} follows{may_change}")
 
 
 def _report(run: Run, limit: int | None, say: Say) -> None:

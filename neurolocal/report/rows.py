@@ -257,6 +257,8 @@ class LayerVerdicts(NamedTuple):
     """Neurons that were collected."""
     counts: dict[str, int]
     """Every verdict with its number of neurons, in the order of `VERDICTS`; empty where the stage has not run."""
+    preliminary: bool = False
+    """Whether they rest on similarity alone: no word of the layer has been replaced."""
 
 
 def layer_verdicts(store: Store, layer: int, *, side: Side = "largest") -> LayerVerdicts:
@@ -264,7 +266,8 @@ def layer_verdicts(store: Store, layer: int, *, side: Side = "largest") -> Layer
     table = store.evidence("verdict", layer, side)
     tally = Counter[str](() if table is None else table.verdict)
     counts = {name: tally[name] for name in VERDICTS} if tally else {}
-    return LayerVerdicts(layer, len(store.neurons(layer)), counts)
+    preliminary = bool(counts) and store.inputs("perturbation", layer, side) is None
+    return LayerVerdicts(layer, len(store.neurons(layer)), counts, preliminary)
 
 
 def verdict_counts(rows: Iterable[NeuronRow]) -> dict[str, int]:

@@ -52,7 +52,7 @@ def test_the_page_is_there_before_the_descriptions(run: Run, monkeypatch: pytest
     reports, said = stages_at_each_report(run, monkeypatch), list[str]()
     run_whole(run, say=said.append)
     assert reports == [RANKED, TESTED, TESTED | {"summary"}]
-    assert "the page can be opened now; perturbation follows" in said
+    assert "the page can be opened now; perturbation follows, which may change the verdicts" in said
     assert "the page can be opened now; summary follows" in said
     run_whole(run)
     assert len(reports) == 4  # nothing was missing: once, at the end

@@ -137,6 +137,13 @@ def test_missing_evidence_makes_a_page_all_the_same(small_store, settings):
     assert not re.search(r"\bnan\b|None", shown)
 
 
+def test_verdicts_by_similarity_alone_are_called_preliminary(small_store):
+    note = "Preliminary: in layers 2, 5 no word has been replaced yet"
+    assert note in " ".join(Reader(page(small_store(stages=("similarity", "verdict")))).texts)
+    assert "Preliminary" not in page(small_store())
+    assert "Preliminary" not in page(small_store(stages=("similarity",)))
+
+
 def test_a_page_of_no_layers(small_store):
     read = Reader(page(small_store(), []))
     assert read.open == []

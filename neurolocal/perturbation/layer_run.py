@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, Integer
+from tqdm import tqdm
 
 from neurolocal.perturbation.measurements import BranchSubject, Measurements
 from neurolocal.perturbation.substitutes import CommonTraits, Substitute, SubstituteFinder
@@ -97,8 +98,6 @@ class LayerRun:
             repeated: called with the stored and the repeated activation of each original.
             progress: whether to show bars.
         """
-        from tqdm import tqdm
-
         traits = self._traits(neurons)
         of_row: dict[int, list[tuple[int, Example]]] = defaultdict(list)
         for neuron, examples in neurons.items():
@@ -121,8 +120,6 @@ class LayerRun:
 
     def _run_without_context(self, *, progress: bool) -> None:
         """Run what was collected: words in other contexts, and alone after BOS."""
-        from tqdm import tqdm
-
         rows = [(self._elsewhere[i], self.row_tokens(i)) for i in sorted(self._elsewhere)]
         with tqdm(total=len(rows), desc="perturbation: other contexts", unit="row", disable=not progress) as bar:
             self.measured.run(rows, self.subject, self.layer, done=bar.update)

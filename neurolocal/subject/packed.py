@@ -145,25 +145,19 @@ class Packed:
         for row, branches in rows:
             _check(row, {layer: branches}, self.n_ctx)
         lines = [_Line(i, row, Plan(branches)) for i, (row, branches) in enumerate(rows)]
-        lines.sort(key=lambda line: line.length)
-        while lines:
-            n = 1
-            while n < len(lines) and self._share_a_pass(lines[-n - 1 :]):
-                n += 1
-            some = lines[-n:]
-            if n == 1:
-                yield some[0].number, self.activations(some[0].row, {layer: some[0].plan.branches})[layer]
+        few = sorted((one for one in lines if 0 < one.plan.n_tokens <= self.budget), key=lambda one: one.length)
+        alone = [one for one in lines if not 0 < one.plan.n_tokens <= self.budget]
+        while few:
+            n = max(1, self.together // few[-1].length)
+            some, few = few[-n:], few[:-n]
+            if not self.packs or len(some) == 1:
+                alone += some
             elif self._run_together(layer, some):
-                yield from ((line.number, line.plan.result()) for line in some)
+                yield from ((one.number, one.plan.result()) for one in some)
             else:
-                continue  # from now on fewer rows share a pass
-            del lines[-n:]
-
-    def _share_a_pass(self, lines: Sequence[_Line]) -> bool:
-        """Whether lines, the longest last, are few enough for one pass."""
-        if not self.packs or any(not 0 < line.plan.n_tokens <= self.budget for line in lines):
-            return False
-        return len(lines) * lines[-1].length <= self.together
+                few += some  # once more, fewer at a time
+        for one in alone:
+            yield one.number, self.activations(one.row, {layer: one.plan.branches})[layer]
 
     def _run_together(self, layer: int, lines: Sequence[_Line]) -> bool:
         """Run the branches of several rows in one pass; whether that succeeded."""
@@ -232,19 +226,16 @@ class Packed:
             one.receive()
 
     def _one_pass(self, layer: int, lines: Sequence[_Line]) -> None:
-        """Rows whose branches fit into one pass each, all of them in the same pass."""
-        orders = [line.plan.chunks(self.budget)[0] for line in lines]
+        """All branches of several rows in one pass."""
+        orders = [one.plan.chunks(one.plan.n_tokens)[0] for one in lines]
+        both = list(zip(lines, orders, strict=True))
         beside = side_by_side(
-            [
-                (_ids(line.row[: line.plan.prefix]), [line.plan.places[i] for i in own])
-                for line, own in zip(lines, orders, strict=True)
-            ],
+            [(_ids(one.row[: one.plan.prefix]), [one.plan.places[i] for i in order]) for one, order in both],
             self.subject.device,
         )
         width, taken = beside.tokens.shape[1], Taken()
         parts = [
-            (line.plan, own, n * width + np.arange(line.plan.prefix, line.length))
-            for n, (line, own) in enumerate(zip(lines, orders, strict=True))
+            (one.plan, order, n * width + np.arange(one.plan.prefix, one.length)) for n, (one, order) in enumerate(both)
         ]
         self._read(beside, layer, lambda x: taken.take(parts, x))
         taken.receive()
@@ -286,6 +277,7 @@ class Packed:
     def _try(self) -> None:
         """Once, before the first row: branches at several positions of a short row, all of them run plainly too.
 
+        They run alone, and beside a line with padding, as rows that share a pass.
         A model that ignores positions (MPT adds its ALiBi bias by place) is right for a branch that begins where the
         row ends, which may be the only one that `_compare` sees.
         """
@@ -300,7 +292,14 @@ class Packed:
         packed, plain = Plan(branches), Plan(branches)
         self._run_packed(ids, {layer: packed})
         self._run_plain(ids, layer, plain)
-        found, true = packed.result().flat, plain.result().flat
+        lines = [_Line(0, ids, Plan(branches[: 2 * len(neurons)])), _Line(1, ids, Plan(branches))]
+        self._one_pass(layer, lines)
+        alone = plain.result().flat
+        few, all_ = (one.plan.result().flat for one in lines)
+        found, true = (
+            np.concatenate([packed.result().flat, all_, few]),
+            np.concatenate([alone, alone, alone[: len(few)]]),
+        )
         known = np.isfinite(true) & np.isfinite(found)
         difference = float(np.abs(found - true)[known].max(initial=0)) / max(
             float(np.abs(true)[known].max(initial=0)), 1e-9
@@ -339,8 +338,11 @@ class _Line:
     """A row of a pass that several share."""
 
     number: int
+    """Its place among the rows that were given."""
     row: Row
+    """Its token ids."""
     plan: Plan
+    """Its branches."""
 
     @property
     def length(self) -> int:

@@ -24,7 +24,7 @@ the perturbation q counts and at least `config.near` of them keep half of the ac
 11. `unclear` All others: tested, and the evidence does not decide.
 
 A `concept` whose examples peak on function words of one closed class (pronouns, prepositions, auxiliary verbs, ...) in
-`GRAMMAR` of the cases or more is `grammar`.
+`FUNCTION` of the cases or more is `grammar`.
 
 Invariant: a neuron's verdict depends on its own evidence alone; a figure that is missing or NaN never counts as
 evidence. Cost: O(distinct peak words) a neuron.
@@ -40,9 +40,9 @@ from neurolocal.config import VerdictConfig
 from neurolocal.literals import Verdict
 from neurolocal.verdict import reasons
 from neurolocal.verdict.evidence import Evidence, repeated_word, without_letters
-from neurolocal.words.classes import closed_class
+from neurolocal.words.classes import GRAMMAR, closed_class
 
-GRAMMAR = 0.8
+FUNCTION = 0.8
 """Share of the examples on function words from which a list of words is no concept."""
 
 
@@ -61,7 +61,7 @@ def decide(e: Evidence, config: VerdictConfig) -> tuple[Verdict, str]:
     """The verdict of one neuron, and its reason."""
     for rule in RULES:
         if rule.applies(e, config):
-            name = closed_class(e.words, GRAMMAR, function=True) if rule.verdict == "concept" else None
+            name = closed_class(e.words, FUNCTION, GRAMMAR) if rule.verdict == "concept" else None
             reason = rule.reason(e, config)
             return (rule.verdict, reason) if name is None else ("grammar", f"{name}: {reason}")
     return ("unclear" if e.tested or not e.finite else "untested"), reasons.undecided(e)

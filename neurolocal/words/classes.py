@@ -5,7 +5,7 @@ Invariant: a word may be in several classes. Cost: one pass over the distinct wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 CLASSES = {
     "pronouns": "i you he she it we they me him her us them myself himself herself itself themselves who whom one",
@@ -30,37 +30,38 @@ CLASSES = {
 LEXICAL = ("number words", "ordinal numbers")
 """Closed classes whose words have a meaning of their own; the words of the others are function words."""
 
-FUNCTION_WORDS = "function words"
-
-MEMBERS = {name: frozenset(words.split()) for name, words in CLASSES.items()}
-MEMBERS["personal and possessive pronouns"] = MEMBERS["pronouns"] | MEMBERS["possessive pronouns"]
-MEMBERS[FUNCTION_WORDS] = frozenset().union(*MEMBERS.values())  # last, so that narrower classes come first
-
 LEAST = 3
 """Fewest distinct words of a class."""
 
 
-def closed_class(words: Mapping[str, int], share: float, *, function: bool = False) -> str | None:
+def _members(names: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The words of some classes, of both kinds of pronouns together, and of all of them, which comes last."""
+    found = {name: frozenset(CLASSES[name].split()) for name in names}
+    found["personal and possessive pronouns"] = found["pronouns"] | found["possessive pronouns"]
+    return found | {"function words": frozenset().union(*found.values())}
+
+
+MEMBERS = _members(CLASSES)
+"""Class -> its words. Of two that cover the same examples the first is the narrower one."""
+
+GRAMMAR = _members(name for name in CLASSES if name not in LEXICAL)
+"""The same of function words alone."""
+
+
+def closed_class(
+    words: Mapping[str, int], share: float, classes: Mapping[str, frozenset[str]] = MEMBERS
+) -> str | None:  # fmt: skip
     """The class that covers most of the examples, and at least that share of them; the narrowest where several do.
 
     Args:
         words: number of examples by word.
         share: of the examples.
-        function: whether only classes of function words count.
+        classes: among which.
     """
     total, best, cover = sum(words.values()), None, 0.0
-    for name, members in MEMBERS.items():
-        if function and name in LEXICAL:
-            continue
-        own = members - _LEXICAL_ONLY if function and name == FUNCTION_WORDS else members
-        found = {w.casefold() for w in words} & own
-        covered = sum(n for w, n in words.items() if w.casefold() in found) / max(total, 1)
+    for name, members in classes.items():
+        found = {word.casefold() for word in words} & members
+        covered = sum(n for word, n in words.items() if word.casefold() in found) / max(total, 1)
         if len(found) >= LEAST and covered > cover:
             best, cover = name, covered
     return best if cover >= share else None
-
-
-_LEXICAL_ONLY = frozenset().union(*(MEMBERS[name] for name in LEXICAL)) - frozenset().union(
-    *(members for name, members in MEMBERS.items() if name not in (*LEXICAL, FUNCTION_WORDS))
-)
-"""Words of `LEXICAL` classes alone."""

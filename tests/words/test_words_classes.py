@@ -1,6 +1,6 @@
 """Closed classes: the narrowest that covers the examples, and which of them are function words."""
 
-from neurolocal.words.classes import LEXICAL, MEMBERS, closed_class
+from neurolocal.words.classes import GRAMMAR, LEXICAL, MEMBERS, closed_class
 
 
 def test_the_narrowest_class_that_covers_most_examples() -> None:
@@ -16,5 +16,5 @@ def test_number_words_are_no_function_words() -> None:
     for name in LEXICAL:
         words = dict.fromkeys(sorted(MEMBERS[name])[:5], 1)
         assert closed_class(words, 0.8) == name
-        assert closed_class(words, 0.8, function=True) is None
-    assert closed_class({"one": 3, "who": 3, "whom": 3}, 0.8, function=True) == "pronouns"
+        assert closed_class(words, 0.8, GRAMMAR) is None
+    assert closed_class({"one": 3, "who": 3, "whom": 3}, 0.8, GRAMMAR) == "pronouns"

@@ -148,12 +148,13 @@ def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: st
     with _timed(times, "collect"):
         if not _collect(run, say):
             raise NeurolocalError("stopped while collecting; the same command resumes it")
-    slow = [stage for stage in stages if stage.slow or (stage.llm and run.llm is not None)]
-    slow = [stage for stage in slow if not (stage.llm and any(earlier.llm for earlier in slow[: slow.index(stage)]))]
+    early = [stage for stage in stages if stage.slow]
+    if run.llm is not None:
+        early += [stage for stage in stages if stage.llm][:1]
     for stage in stages:
         if not stage.wanted(workspace, run.config(stage)):
             continue
-        if stage in slow and _has_not_run(stage, workspace) and not _page_is_current(run):
+        if stage in early and _has_not_run(stage, workspace) and not _page_is_current(run):
             with _timed(times, f"report before {stage.name}"):
                 _early_report(run, workspace, stages[stages.index(stage) :], limit=limit)
         with _timed(times, stage.name):

@@ -50,9 +50,7 @@ STYLE: dict[Any, Any] = {
 """What differs from matplotlib's own style."""
 
 
-def write_plots(
-    store: Store, out: Path, layers: Iterable[int] | None = None, *, side: Side = "largest"
-) -> list[Path]:  # fmt: skip
+def write_plots(store: Store, out: Path, layers: Iterable[int] | None = None, *, side: Side = "largest") -> list[Path]:
     """Write the figures of the layers (None: all) into a folder; the files, in the order of the report.
 
     Args:

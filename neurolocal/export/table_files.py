@@ -91,9 +91,7 @@ def _chosen(names: Sequence[str] | None) -> list[ExportTable]:
     return [table for name, table in known.items() if names is None or name in names]
 
 
-def _write(
-    table: ExportTable, store: Store, layers: Sequence[int], path: Path, writer: Callable[..., Any]
-) -> int:  # fmt: skip
+def _write(table: ExportTable, store: Store, layers: Sequence[int], path: Path, writer: Callable[..., Any]) -> int:
     """Write a table's file; the number of its rows."""
     rows = 0
     with replacing(path, **DOING) as beside, writer(beside, table) as put:

@@ -55,7 +55,7 @@ def export_neuron_records(
         StoreError: no such layer; the subject disagrees with the store; the folder holds another manifest, or cannot be
             written.
     """
-    which = store.require_layers(None if layers is None else list(layers))
+    which = store.require_layers(layers)
     path, reader = open_folder(out), TextReader(store)
     total = sum(len(store.neurons(layer)) for layer in which)
     with tqdm(total=total, unit="neuron", disable=not bar, delay=2) as progress:

@@ -64,7 +64,7 @@ def export_neuronpedia(
         ConfigError: no id that Neuronpedia accepts.
         StoreError: no such layer; the folder holds another manifest, or cannot be written.
     """
-    which = store.require_layers(None if layers is None else list(layers))
+    which = store.require_layers(layers)
     name = _model_id(store, model)
     path, reader = open_folder(out), TextReader(store)
     subject = str(store.manifest["subject"].get("sha256"))

@@ -63,7 +63,7 @@ def export_tables(
         ConfigError: an unknown table.
         StoreError: no such layer; the folder holds another manifest, or cannot be written.
     """
-    chosen, which = _chosen(tables), store.require_layers(None if layers is None else list(layers))
+    chosen, which = _chosen(tables), store.require_layers(layers)
     path_of_manifest = open_folder(out)
     written = []
     for table in tqdm(chosen, desc="tables", unit="table", disable=not bar, delay=2):

@@ -174,6 +174,9 @@ class Statistics:
 MOMENT_UNITS = (0, 0, 0, 16)
 """The sums of powers 1 to 4 count in units of 2 to these: a fourth power of 20,000 over 10^9 positions still fits."""
 
+MOMENTS = ("mean", "variance", "skewness", "kurtosis")
+"""The moments that `Statistics` derives from the sums."""
+
 
 @dataclass(frozen=True)
 class CaseStatistics:

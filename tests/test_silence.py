@@ -97,10 +97,11 @@ def test_a_run_and_every_reader_are_silent(trapped, fixtures: Path, stories_gguf
 
 
 def imports(path: Path) -> set[str]:
-    """The modules that a file imports, wherever it does."""
+    """The modules that a file imports, wherever it does; of `from a import b` both `a` and `a.b`."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return plain | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    parts = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    return plain | {node.module or "" for node in parts} | {f"{n.module}.{a.name}" for n in parts for a in n.names}
 
 
 def test_bundle_alone_imports_what_reaches_a_network() -> None:

@@ -165,7 +165,7 @@ class Asking:
                 f"looking for the strongest neurons of {self.subject.name}: without a store nothing says how active "
                 "each usually is. Give a store that was collected with it, or name neurons (--neuron 14:159)."
             )
-        return self.store.require_layers(None if layers is None else list(layers))
+        return self.store.require_layers(layers)
 
     def _chosen(self, places: Sequence[Place]) -> dict[int, list[int]]:
         """The neurons of each layer, each once; those that the store does not hold are refused."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from neurolocal.bundle.verify import check_path
 from neurolocal.errors import NeurolocalError
 from neurolocal.files import file_sha256
 from neurolocal.stage import Say
@@ -26,7 +27,11 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Content:
-    """One file of a bundle."""
+    """One file of a bundle.
+
+    Raises:
+        NeurolocalError: its path leads out of the bundle, or is not valid on every system.
+    """
 
     path: str
     """Its place in the bundle, with slashes."""
@@ -40,6 +45,13 @@ class Content:
     """Its SHA-256 by the origin; None where that does not say."""
     git_blob: str | None = None
     """Its SHA-1 as git computes it, where the origin gives that alone."""
+
+    def __post_init__(self) -> None:
+        """Refuse a path that `verify` would refuse on the other side."""
+        try:
+            check_path(self.path)
+        except ValueError as error:
+            raise NeurolocalError(f"making a bundle: {error}. Rename that file, or carry others.") from error
 
     @property
     def section(self) -> str:

@@ -30,15 +30,12 @@ def licence_of_metadata(metadata: Mapping[str, Any]) -> str:
 
 def licence_of_path(path: Path) -> str:
     """The licence of a local model, data set or file: its card's, its GGUF header's, or its LICENSE file."""
-    folder = path if path.is_dir() else path.parent
-    if path.is_file() and path.suffix == ".gguf":
-        return _gguf(path)
-    if path.is_dir() and (found := _card(folder / "README.md")):
+    if path.is_file():
+        return _gguf(path) if path.suffix == ".gguf" else UNKNOWN
+    if found := _card(path / "README.md"):
         return found
-    for name in ("LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING"):
-        if path.is_dir() and (folder / name).is_file():
-            return f"see {name}"
-    return UNKNOWN
+    names = ("LICENSE", "LICENSE.txt", "LICENSE.md", "COPYING")
+    return next((f"see {name}" for name in names if (path / name).is_file()), UNKNOWN)
 
 
 def _card(path: Path) -> str | None:

@@ -23,7 +23,7 @@ class LocalSection(Section):
 
     def __init__(self, name: str, path: Path, *, licence: str | None = None) -> None:
         """Name the section and its origin; `licence` where the user states it."""
-        self.name, self.path = name, path
+        self.name, self.path = name, path.resolve() if path.name in ("", "..") else path
         self.licence = licence or licence_of_path(path)
 
     @property

@@ -18,8 +18,8 @@ from pathlib import Path
 from neurolocal.bundle.content import SECTIONS, UNKNOWN, Content, Section
 from neurolocal.bundle.licences import licence_of_wheel
 from neurolocal.bundle.run_file import RUN_FILE
-from neurolocal.bundle.verify import FORMAT, MANIFEST, PROGRAM, VERSION, readable
-from neurolocal.bundle.volumes import cut
+from neurolocal.bundle.verify import FORMAT, MANIFEST, PROGRAM, VERSION, check_manifest, readable
+from neurolocal.bundle.volumes import cut, open_volumes
 from neurolocal.bundle.wheels import Wheels
 from neurolocal.errors import NeurolocalError
 from neurolocal.files import file_sha256, write_text
@@ -61,9 +61,13 @@ def make_bundle(bundle: Bundle, root: Path, *, say: Say, volume_size: int | None
         volume_size: bytes of a volume; None makes none.
 
     Raises:
-        NeurolocalError: an origin cannot be read or fetched, the folder holds something else, or the disk is full.
+        NeurolocalError: an origin cannot be read or fetched, a folder holds something else, the volumes are too small,
+            or the disk is full.
     """
+    folder = root.with_name(f"{root.name}.volumes")
     _open(root)
+    if volume_size is not None:
+        open_volumes(folder, volume_size)
     contents = [content for section in bundle.sections for content in _gathered(section, root, say)]
     if bundle.run is not None:
         write_text(root / RUN_FILE, bundle.run, doing="writing")
@@ -76,7 +80,6 @@ def make_bundle(bundle: Bundle, root: Path, *, say: Say, volume_size: int | None
     _write(manifest, root, say)
     if volume_size is None:
         return root
-    folder = root.with_name(f"{root.name}.volumes")
     volumes = cut([root / entry["path"] for entry in entries], folder, volume_size)
     shutil.copyfile(VERIFIER, folder / PROGRAM)
     _write(manifest | {"volumes": volumes}, folder, say)
@@ -151,6 +154,10 @@ def _manifest(bundle: Bundle, entries: list[dict]) -> dict:
 
 def _write(manifest: dict, folder: Path, say: Say) -> None:
     path = folder / MANIFEST
+    try:
+        check_manifest(manifest)
+    except ValueError as error:
+        raise NeurolocalError(f"writing {path}: {error}; verify would refuse it. Change what is carried.") from error
     write_text(path, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", doing="writing")
     size = sum(entry["size"] for entry in manifest["files"])
     say(f"{path}: {len(manifest['files'])} files, {readable(size)}; its SHA-256 is {file_sha256(path)}")

@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -34,7 +35,7 @@ MOST_FILES = 50_000
 LARGEST_FILE = 1 << 44
 CHUNK = 1 << 22
 
-PATH_PART = re.compile(r"[^\x00-\x1f\x7f-\x9f/\\:*?\"<>|]{1,200}")
+PATH_PART = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff/\\:*?\"<>|]{1,200}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PYTHON = re.compile(r"3\.[0-9]{1,2}")
 REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}(\[[A-Za-z0-9,_-]{0,100}\])?==[A-Za-z0-9.+!]{1,60}")
@@ -54,7 +55,7 @@ def verify(folder: Path, manifest_sha256: str | None = None, say: Callable[[str]
     """
     manifest = read_manifest(folder, manifest_sha256)
     check_entries(folder, manifest)
-    missing = [entry for entry in manifest["files"] if not there(folder / entry["path"])]
+    missing = [entry for entry in manifest["files"] if not os.path.lexists(folder / entry["path"])]
     if missing:
         if not manifest["volumes"]:
             raise BundleError(
@@ -85,7 +86,7 @@ def read_manifest(folder: Path, manifest_sha256: str | None = None) -> dict[str,
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: no JSON as expected ({_short(error)}). Copy it again.") from error
     try:
-        _check_manifest(manifest)
+        check_manifest(manifest)
     except (KeyError, TypeError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise BundleError(f"{path}: {what}. It must be the manifest that `neurolocal bundle make` wrote.") from error
@@ -118,7 +119,14 @@ def _number(text: str) -> float:
     raise ValueError(f"the number {text}")
 
 
-def _check_manifest(manifest: Any) -> None:
+def check_manifest(manifest: Any) -> None:
+    """Check every field of a manifest.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: a field is of another type.
+        ValueError: a field is out of bounds.
+    """
     _require(isinstance(manifest, dict), "it is no object")
     _require(manifest["format"] == FORMAT, f"format is not {FORMAT}")
     _require(manifest["version"] == VERSION, f"its version is not {VERSION}; use the verify.py beside it")
@@ -147,13 +155,22 @@ def _check_manifest(manifest: Any) -> None:
 def _check_entry(entry: Any) -> None:
     _require(isinstance(entry, dict), "a file that is no object")
     path, size, sha256 = entry["path"], entry["size"], entry["sha256"]
+    check_path(path)
+    _require(type(size) is int and 0 <= size <= LARGEST_FILE, f"the size of {_short(path)} is {_short(size)}")
+    _require(isinstance(sha256, str) and SHA256.fullmatch(sha256), f"the SHA-256 of {_short(path)} is none")
+
+
+def check_path(path: Any) -> None:
+    """Check that a path stays in the folder and can be a file's on every system.
+
+    Raises:
+        ValueError: it is no such path.
+    """
     _require(isinstance(path, str) and 0 < len(path) <= 1000, "a path that is no text of 1 to 1,000 characters")
     for part in path.split("/"):
         wrong = not PATH_PART.fullmatch(part) or part != part.strip(" ") or part.endswith(".")
         wrong = wrong or part.split(".")[0].casefold() in DEVICES
-        _require(not wrong, f"the path {_short(path)} may lead out of the folder, or is none on some system")
-    _require(type(size) is int and 0 <= size <= LARGEST_FILE, f"the size of {_short(path)} is {_short(size)}")
-    _require(isinstance(sha256, str) and SHA256.fullmatch(sha256), f"the SHA-256 of {_short(path)} is none")
+        _require(not wrong, f"the path {_short(path)} may lead out of the folder, or is not valid on every system")
 
 
 def _check_paths(paths: list[str]) -> None:
@@ -183,11 +200,6 @@ def _short(value: object, limit: int = 120) -> str:
     return ascii(str(value)[:limit])[1:-1]
 
 
-def there(path: Path) -> bool:
-    """Whether anything is at a path, a link that leads nowhere included."""
-    return os.path.lexists(path)
-
-
 def check_entries(folder: Path, manifest: dict[str, Any]) -> None:
     """Refuse links, devices, and files that the manifest does not list.
 
@@ -206,19 +218,20 @@ def check_entries(folder: Path, manifest: dict[str, Any]) -> None:
                     raise BundleError(f"{folder}: {_short(path)} is a link or no plain file. Remove it.")
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(path + "/")
-                elif path not in listed and not _left(path, listed):
+                elif path not in listed and not _left(folder, path, listed):
                     more.append(path)
     if more:
         names = ", ".join(map(_short, sorted(more)[:5]))
         raise BundleError(f"{folder}: {len(more)} files are not in the manifest ({names}). Remove them, or copy again.")
     program = folder / PROGRAM
-    if there(program) and sha256_of(program) != manifest["verify_sha256"]:
+    if os.path.lexists(program) and sha256_of(program) != manifest["verify_sha256"]:
         raise BundleError(f"{program}: it is not the one that the manifest names. Take it from the bundle's origin.")
 
 
-def _left(path: str, listed: set[str]) -> bool:
-    """Whether this is what a stopped join left of a listed file; the next one removes it."""
-    return path.endswith(".partial") and path[: -len(".partial")] in listed
+def _left(folder: Path, path: str, listed: set[str]) -> bool:
+    """Whether this is what a stopped join left of a listed file that is still missing; the next one removes it."""
+    file = path[: -len(".partial")]
+    return path.endswith(".partial") and file in listed and not os.path.lexists(folder / file)
 
 
 def check_file(folder: Path, entry: dict[str, Any]) -> None:
@@ -283,7 +296,7 @@ def _write(folder: Path, manifest: dict[str, Any], entry: dict[str, Any], begin:
     beside = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)  # `check_entries` has seen no links
-        if there(beside):
+        if os.path.lexists(beside):
             beside.unlink()
         digest = hashlib.sha256()
         with beside.open("xb") as file:
@@ -362,13 +375,13 @@ def commands(folder: Path, manifest: dict[str, Any]) -> list[str]:
 
 def notes(manifest: dict[str, Any]) -> list[str]:
     """What does not fit between the wheels of a bundle and this machine, in lines."""
-    found, here = [], sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    found, here, machine = [], sysconfig.get_platform(), platform.machine().lower()
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if manifest["python"] not in (None, python):
         found.append(f"note: the wheels are for Python {manifest['python']}; this is {python}")
     target = manifest["platform"]
-    machine = here.split("_", 1)[-1] if here.startswith("linux") else here.rsplit("_", 1)[-1]
-    if target is not None and not target.endswith(machine):
+    system = here.split("-")[0]  # `linux` is in the names manylinux and musllinux, too
+    if target is not None and not (system in target.split("_")[0] and target.endswith((machine, "universal2"))):
         found.append(f"note: the wheels are for {target}; this machine is {here}")
     return found
 
@@ -384,11 +397,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         manifest = verify(given.folder, given.manifest_sha256)
-    except BundleError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except OSError as error:
-        sys.stderr.write(f"error: {_short(error)}\n")
+    except (BundleError, OSError) as error:
+        sys.stderr.write(f"error: {error if isinstance(error, BundleError) else _short(error)}\n")
         return 1
     print("\n".join(summary(given.folder, manifest)))
     return 0

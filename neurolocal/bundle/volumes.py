@@ -20,8 +20,8 @@ SMALLEST = 1 << 16
 CHUNK = 1 << 22
 
 
-def cut(files: Sequence[Path], folder: Path, size: int) -> list[dict]:
-    """Write the volumes into a folder, which holds nothing else afterwards; what the manifest says of each.
+def open_volumes(folder: Path, size: int) -> None:
+    """Make the folder of the volumes, or take that of earlier ones; its manifest goes first.
 
     Raises:
         NeurolocalError: volumes too small, or a folder that holds something else.
@@ -35,6 +35,13 @@ def cut(files: Sequence[Path], folder: Path, size: int) -> list[dict]:
             f"writing volumes into {folder}: it holds {others[0]}. Remove it, or choose another folder."
         )
     (folder / MANIFEST).unlink(missing_ok=True)
+
+
+def cut(files: Sequence[Path], folder: Path, size: int) -> list[dict]:
+    """Write the volumes into a folder of `open_volumes`; what the manifest says of each.
+
+    Earlier volumes that are not among these are removed.
+    """
     pieces, found = _pieces(files, size), list[dict]()
     left = next(pieces, b"")
     while left:

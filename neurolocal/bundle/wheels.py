@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -57,9 +59,8 @@ class Package(NamedTuple):
     @property
     def content(self) -> Content:
         """The package as a file of the bundle; a source's wheel has no name before it is built."""
-        size = None
-        if self.url.startswith("file:"):
-            size = Path(unquote(urlsplit(self.url).path)).stat().st_size
+        path = _path(self.url)
+        size = path.stat().st_size if path else None
         if not self.file.endswith(".whl"):
             return Content(f"wheels/{self.file}", size, self.licence, f"{plain_url(self.url)} (built here)")
         return Content(f"wheels/{self.file}", size, self.licence, plain_url(self.url), sha256=self.sha256)
@@ -83,7 +84,6 @@ class Wheels(Section):
         self.project, self.extras, self.constraints = project, extras, constraints
         self.target, self.pip = target, pip
         self.install = ""
-        self._packages: list[Package] | None = None
 
     def plan(self) -> list[Content]:
         """What pip resolves, with sizes where the index's server states them."""
@@ -93,7 +93,7 @@ class Wheels(Section):
         with ThreadPoolExecutor(8) as pool:
             sizes = list(pool.map(_size, (package.url for package in packages)))
         return [
-            content if content.size is not None else _with_size(content, size)
+            content if content.size is not None else replace(content, size=size)
             for content, size in zip(contents, sizes, strict=True)
         ]
 
@@ -127,7 +127,7 @@ class Wheels(Section):
         pinned = ["--constraint", self.constraints] if self.constraints else []
         self.pip("install", "--dry-run", "--report", report, *into, *self.target.flags, *links, *pinned, wanted)
         packages = [_package(found) for found in json.loads(report.read_text(encoding="utf-8"))["install"]]
-        own = next(p for p in packages if p.name.replace("_", "-").lower() == name.replace("_", "-").lower())
+        own = next(p for p in packages if _normal(p.name) == _normal(name))
         self.install = f"{own.name}{extras}=={own.version}"
         return packages
 
@@ -164,8 +164,7 @@ class Wheels(Section):
         say(f"wheels: building {package.name} {package.version}")
         out = work / "built"
         self.pip("wheel", "--no-deps", "--wheel-dir", out, _pinned(package), building=True)
-        stem = package.name.replace("-", "_").lower()
-        wheel = next(path for path in out.glob("*.whl") if path.name.lower().startswith(f"{stem}-"))
+        wheel = next(p for p in out.glob("*.whl") if _normal(p.name.partition("-")[0]) == _normal(package.name))
         _move(wheel, root / "wheels" / wheel.name)
         sha256 = file_sha256(root / "wheels" / wheel.name)
         write_text(record, f"{wheel.name} {sha256}", durable=False)
@@ -184,9 +183,20 @@ def _package(found: dict) -> Package:
     info, metadata = found["download_info"], found["metadata"]
     sha256 = (info.get("archive_info") or {}).get("hashes", {}).get("sha256")
     url = info["url"]
-    if sha256 is None and url.startswith("file:") and Path(unquote(urlsplit(url).path)).is_file():
-        sha256 = file_sha256(Path(unquote(urlsplit(url).path)))
+    path = _path(url)
+    if sha256 is None and path is not None and path.is_file():
+        sha256 = file_sha256(path)
     return Package(metadata["name"], metadata["version"], url, sha256, licence_of_metadata(metadata))
+
+
+def _path(url: str) -> Path | None:
+    """The file of an address on this machine."""
+    return Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
+
+
+def _normal(name: str) -> str:
+    """A package's name as indexes compare it (PEP 503); pip spells it in other ways, too."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _pinned(package: Package) -> str:
@@ -202,11 +212,7 @@ def _move(path: Path, to: Path) -> None:
 
 
 def _with_wheel(content: Content, file: str, sha256: str) -> Content:
-    return Content(f"wheels/{file}", None, content.licence, content.origin, sha256=sha256)
-
-
-def _with_size(content: Content, size: int | None) -> Content:
-    return Content(content.path, size, content.licence, content.origin, content.sha256)
+    return replace(content, path=f"wheels/{file}", size=None, sha256=sha256)
 
 
 def _size(url: str) -> int | None:

@@ -87,6 +87,8 @@ def make(
     """
     from neurolocal.bundle.content import SECTIONS
 
+    if as_json and not dry_run:
+        raise click.UsageError("--json belongs to --dry-run; give both")
     for name in (*(sections or ()), *(name for name, _ in licences)):
         if name not in SECTIONS:
             raise click.UsageError(f"no section {name!r}; the sections are {', '.join(SECTIONS)}")

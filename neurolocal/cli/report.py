@@ -39,7 +39,7 @@ def report(
     from neurolocal.store import Store
 
     with Store(path, site=site) as store:
-        chosen = store.require_layers(None if layers is None else list(layers))
+        chosen = store.require_layers(layers)
         if plots is not None:
             _write_plots(store, chosen, plots, side)
         if layers is None:

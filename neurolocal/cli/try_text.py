@@ -122,7 +122,7 @@ def _asking(
     work = Workspace(
         readable_path(source), site=site, subject=subject, tokenizer=tokenizer, device=device, say=say
     )  # fmt: skip
-    work.store.require_layers(None if layers is None else list(layers))
+    work.store.require_layers(layers)
     for place in places or ():
         work.store.index_of(*place)
     return Asking(work.loaded_subject, work.store, side=side)

@@ -15,12 +15,10 @@ import pyarrow as pa
 from neurolocal.config import described
 from neurolocal.export.columns import LAYER, NEURON, SIDE, batch, column, lists
 from neurolocal.export.table import ROWS, ExportTable, slices
-from neurolocal.records import CASES, CaseStatistics, Example, LogitEffects, Side, Statistics
+from neurolocal.records import CASES, MOMENTS, CaseStatistics, Example, LogitEffects, Side, Statistics
 from neurolocal.store import Store
 
 INTS, FLOATS, STRINGS = pa.list_(pa.int64()), pa.list_(pa.float32()), pa.list_(pa.string())
-
-MOMENTS = ("mean", "variance", "skewness", "kurtosis")
 
 _OF = described(Statistics)
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from neurolocal.export.folder import DOING, make_folder, open_folder, put_manifest
 from neurolocal.export.neurons import NeuronTexts, TextReader
 from neurolocal.files import replacing
-from neurolocal.records import Statistics
+from neurolocal.records import MOMENTS, Statistics
 from neurolocal.render.figures import strict
 from neurolocal.store import Store
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 RANDOM = 20
 """Random texts of each neuron: as many as it has examples, usually."""
-
-MOMENTS = ("mean", "variance", "skewness", "kurtosis")
 
 
 def export_neuron_records(
@@ -57,8 +55,8 @@ def export_neuron_records(
         StoreError: no such layer; the subject disagrees with the store; the folder holds another manifest, or cannot be
             written.
     """
-    which = store.require_layers(None if layers is None else list(layers))
-    written, path, reader = 0, open_folder(out), TextReader(store)
+    which = store.require_layers(layers)
+    path, reader = open_folder(out), TextReader(store)
     total = sum(len(store.neurons(layer)) for layer in which)
     with tqdm(total=total, unit="neuron", disable=not bar, delay=2) as progress:
         for layer, random in _random_records(store, reader, which, subject, texts):
@@ -67,10 +65,9 @@ def export_neuron_records(
                 record = neuron_record(layer, one, statistics) | {"random_sample": random(one.at)}
                 with replacing(folder / f"{one.neuron}.json", durable=False, **DOING) as beside:
                     beside.write_bytes(orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY))
-                written += 1
                 progress.update()
     put_manifest(path, store, which, "neuron-records")
-    return written
+    return total
 
 
 def neuron_record(layer: int, one: NeuronTexts, statistics: Statistics) -> dict[str, Any]:

@@ -64,9 +64,9 @@ def export_neuronpedia(
         ConfigError: no id that Neuronpedia accepts.
         StoreError: no such layer; the folder holds another manifest, or cannot be written.
     """
-    which = store.require_layers(None if layers is None else list(layers))
+    which = store.require_layers(layers)
     name = _model_id(store, model)
-    path, reader, written = open_folder(out), TextReader(store), 0
+    path, reader = open_folder(out), TextReader(store)
     subject = str(store.manifest["subject"].get("sha256"))
     corpus = plain(PurePath(str(store.manifest["corpus"].get("path") or "")).name) or "unknown"
     total = sum(len(store.neurons(layer)) for layer in which)
@@ -82,11 +82,11 @@ def export_neuronpedia(
             while some := list(islice(neurons, BATCH)):
                 for part, made in lines.batch(some).items():
                     _put_lines(folder / part / f"batch-{number}.jsonl.gz", made)
-                number, written = number + 1, written + len(some)
+                number += 1
                 progress.update(len(some))
             _remove_later(folder, number)
     put_manifest(path, store, which, "neuronpedia")
-    return written
+    return total
 
 
 def _model_id(store: Store, model: str | None) -> str:
@@ -103,33 +103,45 @@ def _model_id(store: Store, model: str | None) -> str:
 
 def _put_facts(store: Store, source: Source, folder: Path) -> None:
     """The lines of the model, the source set and the source."""
-    subject, config = store.manifest["subject"], store.manifest["config"]
-    sizes = subject.get("d_mlp")
-    shared = {"creatorId": source.creator, "visibility": "PUBLIC"}
-    layers = subject.get("n_layers")
-    named = {"displayName": source.model, "displayNameShort": source.model, "owner": source.model}
-    counts = {
-        "layers": layers if isinstance(layers, int) else len(store.layers),
-        "neuronsPerLayer": max(sizes) if isinstance(sizes, list) and sizes else len(store.neurons(source.layer)),
-    }
+    subject = store.manifest["subject"]
+    layers, sizes = subject.get("n_layers"), subject.get("d_mlp")
     about = f"MLP neurons ({source.site}), collected by neurolocal"
     facts = {
-        "model": {"id": source.model, "instruct": False, **named, **counts, **shared},
-        "sourceset": {"modelId": source.model, "name": source.set, "description": about, "creatorName": "neurolocal"}
-        | shared,
-        "source": {"id": source.id, "modelId": source.model, "setName": source.set, "dataset": source.corpus}
-        | {"num_prompts": store.manifest["rows"], "num_tokens_in_prompt": config.get("row_length"), "notes": about}
-        | shared,
+        "model": {
+            "id": source.model,
+            "instruct": False,
+            "displayName": source.model,
+            "displayNameShort": source.model,
+            "owner": source.model,
+            "layers": layers if isinstance(layers, int) else len(store.layers),
+            "neuronsPerLayer": max(sizes) if isinstance(sizes, list) and sizes else len(store.neurons(source.layer)),
+        },
+        "sourceset": {
+            "modelId": source.model,
+            "name": source.set,
+            "description": about,
+            "creatorName": "neurolocal",
+        },
+        "source": {
+            "id": source.id,
+            "modelId": source.model,
+            "setName": source.set,
+            "dataset": source.corpus,
+            "num_prompts": store.manifest["rows"],
+            "num_tokens_in_prompt": store.manifest["config"].get("row_length"),
+            "notes": about,
+        },
     }
     for name, line in facts.items():
         with replacing(folder / f"{name}.jsonl", **DOING) as beside:
-            beside.write_bytes(_json(line) + b"\n")
+            beside.write_bytes(_json(line | {"creatorId": source.creator, "visibility": "PUBLIC"}) + b"\n")
 
 
 def _remove_later(folder: Path, number: int) -> None:
     """Remove the batches from a number on: they are of an earlier export with more neurons."""
     for path in folder.glob("*/batch-*.jsonl.gz"):
-        if int(path.name.removeprefix("batch-").removesuffix(".jsonl.gz")) >= number:
+        found = path.name.removeprefix("batch-").removesuffix(".jsonl.gz")
+        if found.isdecimal() and int(found) >= number:  # others are not of an export
             path.unlink()
 
 

@@ -63,7 +63,7 @@ def export_tables(
         ConfigError: an unknown table.
         StoreError: no such layer; the folder holds another manifest, or cannot be written.
     """
-    chosen, which = _chosen(tables), store.require_layers(None if layers is None else list(layers))
+    chosen, which = _chosen(tables), store.require_layers(layers)
     path_of_manifest = open_folder(out)
     written = []
     for table in tqdm(chosen, desc="tables", unit="table", disable=not bar, delay=2):
@@ -91,9 +91,7 @@ def _chosen(names: Sequence[str] | None) -> list[ExportTable]:
     return [table for name, table in known.items() if names is None or name in names]
 
 
-def _write(
-    table: ExportTable, store: Store, layers: Sequence[int], path: Path, writer: Callable[..., Any]
-) -> int:  # fmt: skip
+def _write(table: ExportTable, store: Store, layers: Sequence[int], path: Path, writer: Callable[..., Any]) -> int:
     """Write a table's file; the number of its rows."""
     rows = 0
     with replacing(path, **DOING) as beside, writer(beside, table) as put:

@@ -261,7 +261,7 @@ def _report(run: Run, limit: int | None, say: Say) -> None:
     from neurolocal.store import Store
 
     with Store(run.store) as store:
-        layers = store.require_layers(None if run.layers is None else list(run.layers))
+        layers = store.require_layers(run.layers)
         rows = report.report_rows(store, layers)
         report.write_json(store, rows, path=run.json)
         report.write_page(store, layers, path=run.page)

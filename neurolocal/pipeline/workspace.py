@@ -79,7 +79,7 @@ class Workspace:
         Raises:
             StoreError: a layer or sign case that was not collected.
         """
-        chosen = self.store.require_layers(None if self.layers is None else list(self.layers))
+        chosen = self.store.require_layers(self.layers)
         return [(layer, side) for layer in chosen for side in self.require_sides(layer)]
 
     def require_sides(self, layer: int) -> tuple[Side, ...]:

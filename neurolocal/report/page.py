@@ -117,7 +117,7 @@ def page(
     listed: list[Ranked] = []
     detailed: list[Card] = []
     summaries: list[LayerVerdicts] = []
-    for layer in store.require_layers(None if layers is None else list(layers)):
+    for layer in store.require_layers(layers):
         read = read_layer(store, layer, side=side)
         for i, neuron in enumerate(read.ranked()[:rows]):
             row = neuron_row(read, neuron)

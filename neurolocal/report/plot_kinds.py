@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -46,9 +47,6 @@ UNIFORM: dict[str, Any] = {
     "color": "#D55E00", "linestyle": "--", "linewidth": 1.4, "label": "uniform: no effect", "zorder": 9,
 }  # fmt: skip
 """The line that p values without any effect follow."""
-
-PLACES = {"post": "mlp.hook_post", "mid": "mlp.hook_mid", "pre": "mlp.hook_pre", "pre_linear": "mlp.hook_pre_linear"}
-"""Site -> its name in TransformerLens."""
 
 
 def verdicts(data: PlotData, name: str) -> Figure | None:
@@ -86,7 +84,7 @@ def maxima(data: PlotData, name: str) -> Figure | None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
     _layer_axis(axes, layers)
-    axes.set_ylabel(f"largest activation\n({PLACES.get(data.site, data.site)}, model's units)")
+    axes.set_ylabel(f"largest activation\n(mlp.hook_{data.site}, model's units)")
     _heading(figure, "Largest activation of each neuron", name)
     return figure
 
@@ -244,6 +242,4 @@ def _lines_legend(figure: Figure, axes: Axes, layers: Sequence[int]) -> None:
 
 def _shades(n: int) -> np.ndarray:
     """Colours from the first to the last layer, of even lightness steps."""
-    from matplotlib import colormaps
-
     return colormaps["cividis"](np.linspace(0.0, 0.88, max(n, 1)))[:n]

@@ -50,9 +50,7 @@ STYLE: dict[Any, Any] = {
 """What differs from matplotlib's own style."""
 
 
-def write_plots(
-    store: Store, out: Path, layers: Iterable[int] | None = None, *, side: Side = "largest"
-) -> list[Path]:  # fmt: skip
+def write_plots(store: Store, out: Path, layers: Iterable[int] | None = None, *, side: Side = "largest") -> list[Path]:
     """Write the figures of the layers (None: all) into a folder; the files, in the order of the report.
 
     Args:
@@ -65,7 +63,7 @@ def write_plots(
         StoreError: a layer was not collected.
         NeurolocalError: matplotlib (extra `plots`) is not installed; the folder cannot be written.
     """
-    which = store.require_layers(None if layers is None else list(layers))
+    which = store.require_layers(layers)
     _require_matplotlib()
     from neurolocal.report.plot_data import read_plot_data
     from neurolocal.report.plot_kinds import KINDS

@@ -134,7 +134,7 @@ def report_rows(
     """
     return [
         neuron_row(read, neuron)
-        for layer in store.require_layers(None if layers is None else list(layers))
+        for layer in store.require_layers(layers)
         for read in [read_layer(store, layer, side=side)]
         for neuron in read.ranked()[:limit]
     ]

@@ -69,7 +69,7 @@ def select(
     """
     found: dict[int, Int64[np.ndarray, "_"]] = {}
     collected: dict[int, int] = {}
-    for layer in store.require_layers(None if layers is None else list(layers)):
+    for layer in store.require_layers(layers):
         held = store.neurons(layer)
         collected[layer] = len(held)
         if neurons is not None:

@@ -9,7 +9,7 @@ Cost: opening reads the manifest alone; a neuron's examples read k entries of ea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -160,19 +160,20 @@ class Store:
             raise self._file.bad(f"collect/{self.site} does not hold layers")
         return sorted(int(name) for name in names)
 
-    def require_layers(self, layers: list[int] | None) -> list[int]:
-        """The given layers in ascending order; all collected layers for None.
+    def require_layers(self, layers: Iterable[int] | None) -> list[int]:
+        """The given layers in ascending order, each once; all collected layers for None.
 
         Raises:
             StoreError: a layer that the store does not hold.
         """
-        absent = [layer for layer in layers or [] if layer not in self.layers]
+        given = self.layers if layers is None else list(layers)
+        absent = [layer for layer in given if layer not in self.layers]
         if absent:
             raise StoreError(
                 f"looking for layer {', '.join(map(str, absent))} in {self.path}: it holds layers "
                 f"{_ranges(self.layers)} (numbered from 0). Choose from these, or collect that layer."
             )
-        return list(self.layers) if layers is None else sorted(set(layers))
+        return sorted(set(given))
 
     @cached_property
     def _before_after(self) -> tuple[int, int]:

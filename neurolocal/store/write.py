@@ -25,7 +25,7 @@ from jaxtyping import Int64, Integer
 
 from neurolocal.errors import StoreError
 from neurolocal.files import locked, replacing
-from neurolocal.records import LayerRecord, LogitEffects, PageLists, Place, Sample, Side, Site
+from neurolocal.records import MOMENTS, LayerRecord, LogitEffects, PageLists, Place, Sample, Side, Site
 from neurolocal.store.index import Index, IndexBuilder, KeyTable
 from neurolocal.words import Vocabulary
 
@@ -136,7 +136,7 @@ def _put_record(file: h5py.File, base: str, record: LayerRecord) -> None:
     statistics = record.statistics
     for side, top in record.lists.items():
         _put_columns(file, f"{base}/{side}", {name: value for name, value in vars(top).items() if value is not None})
-    derived = {name: getattr(statistics, name) for name in ("mean", "variance", "skewness", "kurtosis")}
+    derived = {name: getattr(statistics, name) for name in MOMENTS}
     _put_columns(file, f"{base}/statistics", vars(statistics) | derived)
     _put(file, f"{base}/sample", record.sample)
     if record.cases is not None:

@@ -99,6 +99,7 @@ def test_names_on_a_hub(run, tmp_path: Path) -> None:
         (("make", "DIR", "--licence", "corpus"), 2, "give SECTION=TEXT"),
         (("make", "DIR", "--licence", "other=MIT"), 2, "no section 'other'"),
         (("make", "DIR", "--volume-size", "4 apples"), 2, "give bytes, or kB, MB, GB, TB, for example 4GB"),
+        (("make", "DIR", "--json"), 2, "--json belongs to --dry-run"),
         (("make", "DIR", "--demo", "--run", "r.toml"), 2, "--demo and --run name two runs"),
         (("make", "DIR", "--subject", "a"), 2, "give --subject and --corpus, or --run"),
         (("make", "DIR", "--sections", "corpus"), 1, "nothing to carry"),

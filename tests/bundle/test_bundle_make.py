@@ -17,7 +17,7 @@ from neurolocal.bundle.content import plain_url
 from neurolocal.bundle.hub import HubSection, hub_spec
 from neurolocal.bundle.local import LocalSection
 from neurolocal.bundle.sources import bundle_of
-from neurolocal.bundle.volumes import cut
+from neurolocal.bundle.volumes import open_volumes
 from neurolocal.errors import NeurolocalError
 from neurolocal.pipeline.run import read_run
 
@@ -112,10 +112,47 @@ def test_volumes_of_any_size_hold_the_same(tmp_path: Path, rng) -> None:
 
 def test_volumes_too_small_and_a_folder_in_use(tmp_path: Path) -> None:
     with pytest.raises(NeurolocalError, match="a volume has at least 65,536 bytes"):
-        cut([], tmp_path, 1000)
+        open_volumes(tmp_path, 1000)
     (tmp_path / "mine").write_text("x")
     with pytest.raises(NeurolocalError, match="it holds mine"):
-        cut([], tmp_path, 1 << 20)
+        open_volumes(tmp_path, 1 << 20)
+    texts = write_corpus(tmp_path / "texts")
+    with pytest.raises(NeurolocalError, match="a volume has at least 65,536 bytes"):
+        small_bundle(tmp_path / "b", texts, volume_size=1000)
+    assert not list((tmp_path / "b").rglob("*.txt")), "files were gathered before the size was refused"
+
+
+@pytest.mark.parametrize("name", ["a:b.txt", "nul.txt", "\udcff.txt", "a" * 201])
+def test_what_verify_would_refuse_is_not_carried(name: str, tmp_path: Path) -> None:
+    texts = write_corpus(tmp_path / "texts")
+    (texts / name).write_text("x")
+    with pytest.raises(NeurolocalError, match=r"the path corpus/texts/.*Rename that file") as error:
+        small_bundle(tmp_path / "b", texts)
+    assert str(error.value).isascii()
+    assert not (tmp_path / "b" / "manifest.json").exists()
+
+
+def test_names_that_differ_in_case_alone_are_not_carried(tmp_path: Path) -> None:
+    texts = write_corpus(tmp_path / "texts")
+    (texts / "Three.txt").write_text("x")
+    with pytest.raises(NeurolocalError, match=r"three\.txt occurs twice, or is taken; verify would refuse it"):
+        small_bundle(tmp_path / "b", texts)
+    assert not (tmp_path / "b" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("given", ["..", "."])
+def test_a_folder_named_by_dots_keeps_its_name(given: str, tmp_path: Path, monkeypatch) -> None:
+    texts = write_corpus(tmp_path / "texts")
+    monkeypatch.chdir(texts / "a" if given == ".." else texts)
+    manifest = verify(small_bundle(tmp_path / "b", Path(given)))
+    assert {entry["path"] for entry in manifest["files"]} == {f"corpus/texts/{name}" for name in TEXTS}
+
+
+def test_a_hub_cannot_name_a_file_outside_the_bundle(tmp_path: Path) -> None:
+    with serving(Hub({"models/some/model": {"a/../../../out.json": b"{}"}})) as hub:
+        section = HubSection("subject", hub_spec("some/model"), endpoint=hub.url)
+        with pytest.raises(NeurolocalError, match="may lead out of the folder"):
+            make_bundle(Bundle([section]), tmp_path / "b", say=silent)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from bundle_twins import TEXTS, change, small_bundle, write_corpus
 
 import neurolocal
 from neurolocal.bundle import BundleError, verify
-from neurolocal.bundle.verify import commands, readable
+from neurolocal.bundle.verify import commands, notes, readable
 
 VERIFY = Path(neurolocal.__file__).parent / "bundle" / "verify.py"
 
@@ -146,6 +148,7 @@ def folder(path: Path) -> None:
         ),
         (lambda path: path.with_name("x\x1b[2J").write_text(""), r"\\x1b\[2J"),
         (lambda path: path.with_name("x.partial").write_text(""), "not in the manifest"),
+        (lambda path: path.with_name("one.txt.partial").write_text(""), "not in the manifest"),
         (lambda path: path.parents[3].joinpath("verify.py").write_text(""), "not the one that the manifest names"),
     ],
 )
@@ -169,6 +172,7 @@ BAD_PATHS = [
     "a\\..\\out",
     "a\nb",
     "a\x00b",
+    "a\ud800b",
     "nul",
     "a/COM1.txt",
     "a ",
@@ -284,6 +288,23 @@ def test_commands_are_quoted(tmp_path: Path) -> None:
     )
     assert f"--find-links '{there}/$(x)/wheels' 'neurolocal[all]==0.1.0'" in install
     assert run == f"'{there}/venv/bin/neurolocal' run '{there}/$(x)/RUN.toml'"
+
+
+@pytest.mark.parametrize(
+    ("here", "machine", "fit", "other"),
+    [
+        ("linux-x86_64", "x86_64", "manylinux_2_28_x86_64", "macosx_14_0_x86_64"),
+        ("linux-aarch64", "aarch64", "manylinux2014_aarch64", "manylinux2014_x86_64"),
+        ("macosx-10.9-universal2", "arm64", "macosx_14_0_arm64", "macosx_14_0_x86_64"),
+        ("macosx-10.9-x86_64", "x86_64", "macosx_10_9_universal2", "macosx_14_0_arm64"),
+        ("win-amd64", "AMD64", "win_amd64", "win_arm64"),
+    ],
+)
+def test_wheels_for_another_machine_are_noted(here, machine, fit, other, monkeypatch) -> None:
+    monkeypatch.setattr(sysconfig, "get_platform", lambda: here)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert notes({"python": None, "platform": None}) == notes({"python": None, "platform": fit}) == []
+    assert notes({"python": None, "platform": other}) == [f"note: the wheels are for {other}; this machine is {here}"]
 
 
 def test_verify_is_one_file_for_old_pythons() -> None:

@@ -169,9 +169,10 @@ def test_batches_and_what_an_earlier_export_left(small_store, tmp_path, monkeypa
     first = (folder / "batch-0.jsonl.gz").read_bytes()
     export_neuronpedia(small_store(), tmp_path, layers=[2], bar=False)
     assert (folder / "batch-0.jsonl.gz").read_bytes() == first
+    (folder / "batch-0 (1).jsonl.gz").write_bytes(first)
     monkeypatch.setattr(neuronpedia, "BATCH", 12)
     export_neuronpedia(small_store(), tmp_path, layers=[2], bar=False)
-    assert [path.name for path in folder.iterdir()] == ["batch-0.jsonl.gz"]
+    assert {path.name for path in folder.iterdir()} == {"batch-0.jsonl.gz", "batch-0 (1).jsonl.gz"}
 
 
 def test_another_site_has_a_set_of_its_own(small_store, tmp_path, monkeypatch):

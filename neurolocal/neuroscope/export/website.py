@@ -84,7 +84,7 @@ def export_site(
     if texts < 1:
         raise ConfigError(f"exporting {store.path}: texts is {texts}; expected 1 or more, {TEXTS} as on Neuroscope.")
     _require_complete(store)
-    chosen = store.require_layers(None if layers is None else list(layers))
+    chosen = store.require_layers(layers)
     which = {layer: _indices(store, layer, neurons) for layer in chosen}
     _require_examples(store, which, side)
     loaded = None if store.imported else subject()

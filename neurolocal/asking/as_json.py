@@ -20,7 +20,7 @@ def answer_object(answer: TextAnswer) -> dict[str, Any]:
             "subject": answer.subject,
             "site": answer.site,
             "side": answer.side,
-            "measure": "largest activation over the counted tokens / the neuron's own extreme in the store",
+            "measure": f"{answer.side} activation over the counted tokens / the neuron's own extreme in the store",
             "tokens": [token._asdict() for token in answer.tokens],
             "neurons": [_neuron(one) for one in answer.neurons],
         }

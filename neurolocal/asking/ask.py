@@ -72,8 +72,7 @@ class Asking:
             raise ConfigError(f"asking at site = {site}: the store is read at {store.site}; open it at that site")
         self.subject, self.store = subject, store
         self.side: Side = side
-        own: Site = "mid" if "mid" in subject.sites else "post"
-        self.site: Site = store.site if store is not None else site or own
+        self.site: Site = store.site if store is not None else site or ("mid" if "mid" in subject.sites else "post")
         config = store.manifest["config"] if store is not None else {}
         self._bos = None if store is None else config.get("bos") == "prepend"
         self._control, self._config = config.get("control_tokens", "token"), config
@@ -106,7 +105,7 @@ class Asking:
             layers: to look at; None is all of the store's.
 
         Raises:
-            ConfigError: there is no store.
+            ConfigError: there is no store, or `layers` is empty.
             StoreError: the store does not hold one of the layers.
             SubjectError: the model cannot read the text.
         """
@@ -136,6 +135,8 @@ class Asking:
         """
         if places is None:
             places = self._most_changed(text, other, n, self._layers(layers))
+            if not places:
+                return Comparison(self._answer(self._row(text), {}, []), self._answer(self._row(other), {}, []))
         return Comparison(self.neurons(text, places), self.neurons(other, places))
 
     def scale(self, layer: int) -> Scale:
@@ -165,6 +166,8 @@ class Asking:
                 f"looking for the strongest neurons of {self.subject.name}: without a store nothing says how active "
                 "each usually is. Give a store that was collected with it, or name neurons (--neuron 14:159)."
             )
+        if layers is not None and not len(layers):
+            raise ConfigError("looking for the strongest neurons: no layers. Give one or more, or None for all.")
         return self.store.require_layers(layers)
 
     def _chosen(self, places: Sequence[Place]) -> dict[int, list[int]]:

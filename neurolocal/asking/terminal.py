@@ -7,18 +7,17 @@ in texts is made visible.
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, nan
 
 import numpy as np
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from neurolocal.asking.answer import Comparison, NeuronOnText, TextAnswer
 from neurolocal.render.figures import number, percent
 from neurolocal.render.spans import Span, shade_of, token_spans
-from neurolocal.render.terminal import Out, console, has_colour, shade_style, shaded, verdict_text
+from neurolocal.render.terminal import Out, console, has_colour, indented, shade_style, shaded, verdict_text
 from neurolocal.render.visible import LONGEST, spaced, visible
 from neurolocal.words import Vocabulary
 
@@ -49,7 +48,7 @@ def print_answer(
         _text(screen, answer, one, vocabulary)
     if len(answer.neurons) == 1:
         screen.print()
-        _indented(screen, _tokens(answer, answer.neurons[0], style=has_colour(screen)))
+        indented(screen, _tokens(answer, answer.neurons[0], style=has_colour(screen)))
 
 
 def print_comparison(
@@ -69,7 +68,7 @@ def print_comparison(
             _text(screen, answer, one, vocabulary)
     if len(first.neurons) == 1:
         screen.print()
-        _indented(screen, _aligned(comparison, style=has_colour(screen)))
+        indented(screen, _aligned(comparison, style=has_colour(screen)))
 
 
 def _begin(screen: Console, answer: TextAnswer, facts: list[str]) -> None:
@@ -91,30 +90,37 @@ def _name(one: NeuronOnText) -> Text:
 
 def _described(screen: Console, one: NeuronOnText) -> None:
     if one.description:
-        _indented(screen, Text(visible(one.description, limit=LONGEST)))
+        indented(screen, Text(visible(one.description, limit=LONGEST)))
 
 
 def _peak(screen: Console, answer: TextAnswer, one: NeuronOnText) -> None:
     """Where the neuron is most active, and where that is in its distribution."""
     if one.peak is None:
-        return _indented(screen, Text("no activation at any counted token", style="dim"))
+        return indented(screen, Text("no activation at any counted token", style="dim"))
     line = f"{spaced(answer.tokens[one.peak].text)} {number(one.peak_activation)}"
     if isfinite(one.peak_share):
         line += f" · {percent(one.peak_share)} of its {answer.side} ({number(one.extreme)})"
     if isfinite(one.peak_quantile):
         line += f" · above {quantile(one.peak_quantile)} of positions"
-    return _indented(screen, Text(line))
+    return indented(screen, Text(line))
 
 
 def _text(screen: Console, answer: TextAnswer, one: NeuronOnText, vocabulary: Vocabulary) -> None:
-    _indented(screen, shaded(text_spans(answer, one, vocabulary), style=has_colour(screen), tenths=True), columns=4)
+    indented(screen, shaded(text_spans(answer, one, vocabulary), style=has_colour(screen), tenths=True), columns=4)
 
 
 def text_spans(answer: TextAnswer, one: NeuronOnText, vocabulary: Vocabulary) -> list[Span]:
     """The text in spans; an activation of the neuron's extreme (without one, of the peak) has the deepest shade."""
-    full = one.extreme if isfinite(one.extreme) else one.peak_activation
     ids = np.array([token.id for token in answer.tokens])
-    return token_spans(ids, one.activations, vocabulary, full=full, peak=one.peak)
+    return token_spans(ids, one.activations, vocabulary, full=_full(answer, one), peak=one.peak)
+
+
+def _full(answer: TextAnswer, one: NeuronOnText) -> float:
+    """The activation of the deepest shade; NaN, which shades nothing, if even the peak has the other sign."""
+    if isfinite(one.extreme):
+        return one.extreme
+    there = one.peak_activation > 0 if answer.side == "largest" else one.peak_activation < 0
+    return one.peak_activation if there else nan
 
 
 def _tokens(answer: TextAnswer, one: NeuronOnText, *, style: bool) -> Table:
@@ -151,8 +157,7 @@ def _grid(names: tuple[str, ...], *, left: tuple[str, ...]) -> Table:
 def _token(answer: TextAnswer, one: NeuronOnText, i: int, *, style: bool) -> Text:
     """A token by itself, shaded as in the text."""
     text = spaced(answer.tokens[i].text)
-    full = one.extreme if isfinite(one.extreme) else one.peak_activation
-    shade = shade_of(float(one.activations[i]), full)
+    shade = shade_of(float(one.activations[i]), _full(answer, one))
     piece = Span(text, shade, float(one.activations[i]), i == one.peak, answer.tokens[i].special)
     return Text(text, style=shade_style(piece)) if style else Text(f"[[{text}]]" if piece.peak else text)
 
@@ -172,7 +177,3 @@ def quantile(share: float) -> str:
     if not isfinite(share):
         return "–"
     return "100 %" if share >= 1 else f"{int(1000 * share) / 10:.1f} %"
-
-
-def _indented(screen: Console, body: Text | Table, *, columns: int = 2) -> None:
-    screen.print(Padding(body, (0, 0, 0, columns), expand=False))

@@ -13,10 +13,9 @@ from neurolocal.asking import NeuronOnText, TextAnswer
 from neurolocal.asking.terminal import quantile, text_spans
 from neurolocal.literals import VERDICTS, Side
 from neurolocal.records import Example
-from neurolocal.render.figures import number, percent
 from neurolocal.render.page_templates import environment
 from neurolocal.render.spans import spans
-from neurolocal.render.visible import LONGEST, counted, spaced, visible
+from neurolocal.render.visible import counted
 from neurolocal.report.facts import run_facts, subject_name
 from neurolocal.report.histogram import histogram
 from neurolocal.report.layer import Layer
@@ -75,13 +74,7 @@ def _shown(read: Layer, examples: list[Example]) -> list[dict[str, Any]]:
 @cache
 def _templates() -> Environment:
     made = environment([Path(__file__).parent / "templates"], doing="showing a store in a notebook")
-    made.filters |= {
-        "seen": lambda text: visible(text, limit=LONGEST),
-        "spaced": spaced,
-        "number": number,
-        "percent": percent,
-        "quantile": quantile,
-    }
+    made.filters["quantile"] = quantile
     return made
 
 

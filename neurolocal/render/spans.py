@@ -1,7 +1,7 @@
 """Tokens as spans: pieces of text with their activation, which every view shades.
 
 Invariant: the spans joined are the tokens' text. Tokens that form one character together are one span, so no view
-shows part of a character. Exactly one span holds the peak. Cost: linear in the tokens.
+shows part of a character. One span at most holds the peak. Cost: linear in the tokens.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from io import TextIOBase
 from typing import IO, cast
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from neurolocal.render.spans import SHADES, Span
@@ -66,6 +67,11 @@ def console(out: Out, *, width: int | None = None, color: bool | None = None, ot
 def has_colour(screen: Console) -> bool:
     """Whether a console shows colours, so that shades need no marks."""
     return screen.color_system is not None and not screen.no_color
+
+
+def indented(screen: Console, body: RenderableType, *, columns: int = 2) -> None:
+    """Print a text or a table, indented; its lines wrap within the width."""
+    screen.print(Padding(body, (0, 0, 0, columns), expand=False))
 
 
 def shaded(pieces: Sequence[Span], *, style: bool, tenths: bool = False) -> Text:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from math import isfinite
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +18,7 @@ from neurolocal.literals import Side
 from neurolocal.records import CASES, THRESHOLDS
 from neurolocal.render.figures import number, percent
 from neurolocal.render.spans import spans
-from neurolocal.render.terminal import Out, console, has_colour, shaded, verdict_text
+from neurolocal.render.terminal import Out, console, has_colour, indented, shaded, verdict_text
 from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.report.histogram import histogram
 from neurolocal.report.layer import Layer
@@ -105,17 +104,17 @@ def _evidence(screen: Console, read: Layer, row: NeuronRow) -> None:
         null = Text(" · ").join(part for part in (Text(f.null_text, style="dim"), Text(f.test)) if part)
         grid.add_row(Text(name), Text(text, style="bold"), null)
     none = "none yet: neither similarity nor perturbation has measured this neuron"
-    _indented(screen, grid if measured else Text(none))
+    indented(screen, grid if measured else Text(none))
 
 
 def _words(screen: Console, read: Layer, row: NeuronRow) -> None:
     """The peak words, and the words that replaced them."""
     if row.words:
         _heading(screen, "words")
-        _indented(screen, Text(counted(list(row.words.items())[:WORDS])))
+        indented(screen, Text(counted(list(row.words.items())[:WORDS])))
     for words in word_lists(read, row.neuron):
         listed = ", ".join(f"{visible(r.word, limit=24)} {percent(r.relative)}" for r in words.words)
-        _indented(screen, Text.assemble((f"{words.name}  ", "dim"), listed))
+        indented(screen, Text.assemble((f"{words.name}  ", "dim"), listed))
 
 
 def _statistics(screen: Console, read: Layer, neuron: int) -> None:
@@ -127,19 +126,19 @@ def _statistics(screen: Console, read: Layer, neuron: int) -> None:
         line += f" · from {number(s.minimum)} to {number(s.maximum)}"
     if s.nonfinite:
         line += f" · NaN or infinite at {s.nonfinite:,}"
-    _indented(screen, Text(line))
+    indented(screen, Text(line))
     if s.finite:
         above = [f"> {level:g} {percent(share)}" for level, share in zip(THRESHOLDS, s.above, strict=True)]
         shape = f"skewness {number(s.skewness)} · kurtosis {number(s.kurtosis)}"
-        _indented(screen, Text(f"{' · '.join(above)} · {shape}"))
+        indented(screen, Text(f"{' · '.join(above)} · {shape}"))
     drawn = histogram(read, neuron)
     if drawn is not None:
-        _indented(screen, Text(f"{drawn.text}\n{drawn.meaning}"))
+        indented(screen, Text(f"{drawn.text}\n{drawn.meaning}"))
     cases, at = read.store.cases(read.layer), read.index[neuron]
     if cases is not None:
         for i, case in enumerate(CASES):
             share, mean = percent(float(cases.frequency[i, at])), number(float(cases.mean[i, at]))
-            _indented(screen, Text(f"{case.replace('_', ' ')}  {share:>5}, mean {mean}"))
+            indented(screen, Text(f"{case.replace('_', ' ')}  {share:>5}, mean {mean}"))
 
 
 def _logits(screen: Console, read: Layer, neuron: int) -> None:
@@ -149,7 +148,7 @@ def _logits(screen: Console, read: Layer, neuron: int) -> None:
     _heading(screen, "direct logit effect")
     for name, effects in (("promotes", promoted(read, neuron)), ("suppresses", suppressed(read, neuron))):
         shown = [f"{visible(e.token, limit=LONGEST)} {number(e.effect)}" for e in effects]
-        _indented(screen, Text(f"{name} {', '.join(shown)}"))
+        indented(screen, Text(f"{name} {', '.join(shown)}"))
 
 
 def _origin(screen: Console, read: Layer, neuron: int) -> None:
@@ -162,7 +161,7 @@ def _origin(screen: Console, read: Layer, neuron: int) -> None:
     if found:
         _heading(screen, "examples from")
         listed = (f"{visible(name or 'no subset', limit=LONGEST)} {percent(share)}" for share, name in found)
-        _indented(screen, Text(" · ".join(listed)))
+        indented(screen, Text(" · ".join(listed)))
 
 
 def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -> None:
@@ -171,7 +170,7 @@ def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -
     more = f" · {len(shown)} of {len(examples)}" if len(shown) < len(examples) else ""
     _heading(screen, f"examples · {read.side} activation{more}")
     if not examples:
-        _indented(screen, Text("none"))
+        indented(screen, Text("none"))
     for example, same in zip(shown, repeats(shown), strict=True):
         head = Text.assemble((f"{example.rank + 1:>2}", "dim"), f"  {number(example.activation)}")
         subset = visible(read.subset(example), limit=LONGEST)
@@ -181,12 +180,8 @@ def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -
             head.append(f" · nearly the text of {shown[same].rank + 1}", style="dim")
         screen.print(head)
         window = spans(example, read.store.vocabulary)
-        _indented(screen, shaded(window, style=has_colour(screen)), columns=4)
+        indented(screen, shaded(window, style=has_colour(screen)), columns=4)
 
 
 def _heading(screen: Console, text: str) -> None:
     screen.print(Text(f"\n{text}", style="dim"))
-
-
-def _indented(screen: Console, body: Text | Table, *, columns: int = 2) -> None:
-    screen.print(Padding(body, (0, 0, 0, columns), expand=False))

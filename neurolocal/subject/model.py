@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -223,10 +224,15 @@ class Subject:
             body: further arguments of the decoder body (cache, mask, positions).
 
         Raises:
-            SubjectError: rows longer than the context, or a site that this model lacks.
+            SubjectError: rows longer than the context, or a layer or site that this model lacks.
         """
         if not readers:
             raise ValueError("reading a forward pass: no layers to read; expected a reader for one or more")
+        for layer in readers:
+            if not 0 <= layer < self.n_layers:
+                raise SubjectError(
+                    f"reading layer {layer} of {self.name}: it has layers 0 to {self.n_layers - 1}. Choose from these."
+                )
         shape = tokens.shape
         if not body:  # with it the caller sets the positions
             self.require_row_length(shape[-1])
@@ -255,13 +261,13 @@ class Subject:
 
     @overload
     def activations(
-        self, tokens: str, layer: int, site: Site = "post", *, neuron: int | Sequence[int] | None = None,
+        self, tokens: str, layer: int, site: Site = "post", *, neuron: int | np.integer | Sequence[int] | None = None,
         bos: bool | None = None,
     ) -> TextActivations: ...  # fmt: skip
 
     def activations(
         self, tokens: Int[Tensor, "batch pos"] | str, layer: int, site: Site = "post", *,
-        neuron: int | Sequence[int] | None = None, bos: bool | None = None,
+        neuron: int | np.integer | Sequence[int] | None = None, bos: bool | None = None,
     ) -> Float[Tensor, "batch pos d_mlp"] | TextActivations:  # fmt: skip
         """The activations of one layer on a text, token by token, or on rows of token ids.
 
@@ -277,7 +283,7 @@ class Subject:
         """
         if isinstance(tokens, str):
             ids = text_tokens(self, tokens, bos=bos)
-            choice = these(self, layer, [neuron] if isinstance(neuron, int) else neuron)
+            choice = these(self, layer, neuron)
             neurons, values = read_text(self, ids, {layer: choice}, site=site)[layer]
             return TextActivations(layer, neurons, ids, self.vocabulary.str_tokens(ids), values)
         kept: list[Tensor] = []

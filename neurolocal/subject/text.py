@@ -99,12 +99,6 @@ def read_text(
     Raises:
         SubjectError: a layer or site that the model does not have.
     """
-    for layer in choices:
-        if not 0 <= layer < subject.n_layers:
-            raise SubjectError(
-                f"reading layer {layer} of {subject.name}: it has layers 0 to {subject.n_layers - 1}. "
-                "Choose from these."
-            )
     kept: dict[int, tuple[Int64[np.ndarray, "neuron"], Float32[np.ndarray, "pos neuron"]]] = {}
 
     def reader(layer: int) -> Callable[[torch.Tensor], None]:
@@ -119,14 +113,14 @@ def read_text(
     return kept
 
 
-def these(subject: Subject, layer: int, neurons: Sequence[int] | None) -> Choice:
-    """The choice of some neurons of a layer, in their order; all for None.
+def these(subject: Subject, layer: int, neurons: int | np.integer | Sequence[int] | None) -> Choice:
+    """The choice of one neuron of a layer, or of some in their order; all for None.
 
     Raises:
         SubjectError: a neuron that the layer does not have.
     """
     width = subject.d_mlp[layer] if 0 <= layer < subject.n_layers else 0
-    chosen = np.arange(width) if neurons is None else np.array(neurons, np.int64)
+    chosen = np.arange(width) if neurons is None else np.atleast_1d(np.array(neurons, np.int64))
     absent = [n for n in chosen.tolist() if not 0 <= n < width] if width else []
     if absent:
         raise SubjectError(

@@ -64,6 +64,8 @@ def test_strongest_of_some_layers_and_of_none(subject, store) -> None:
     asking = Asking(subject, store)
     assert {one.layer for one in asking.strongest(TEXT, n=50, layers=[1, 3]).neurons} == {1, 3}
     assert asking.strongest(TEXT, n=0).neurons == []
+    with pytest.raises(ConfigError, match="no layers"):
+        asking.strongest(TEXT, layers=[])
     with pytest.raises(StoreError, match="looking for layer 9"):
         asking.strongest(TEXT, layers=[9])
 
@@ -93,6 +95,14 @@ def test_a_neuron_that_neither_text_excites_does_not_change(subject, store) -> N
         asking.scale(x.layer).extreme[x.neuron] = 1e-4
     found = asking.compare("a", "the", n=20).first.neurons
     assert not {(one.layer, one.neuron) for one in found} & {(x.layer, x.neuron) for x, _ in below}
+
+
+def test_a_comparison_may_have_no_neurons(subject, store) -> None:
+    asking = Asking(subject, store)
+    for layer in store.layers:
+        asking.scale(layer).extreme[:] = np.nan
+    found = asking.compare(TEXT, OTHER)
+    assert (found.first.neurons, found.second.neurons, found.changes) == ([], [], [])
 
 
 def test_the_tokens_of_two_texts_are_aligned(subject, store) -> None:

@@ -103,6 +103,14 @@ def test_without_a_store_the_peak_is_the_full_shade(subject) -> None:
     assert "nan" not in text.lower()
 
 
+@pytest.mark.parametrize(("sign", "side"), [(-1, "largest"), (1, "smallest")])
+def test_without_a_store_a_peak_of_the_other_sign_shades_nothing(sign, side) -> None:
+    answer, vocabulary = by_hand([0.9, 0.2, 0.31, 0.02], peak=3)
+    one = answer.neurons[0]
+    weak = answer._replace(side=side, neurons=[one._replace(extreme=np.nan, activations=sign * one.activations)])
+    assert "\n    <s> the day[[ Tuesday]]\n" in printed(weak, vocabulary)
+
+
 def test_a_neuron_without_a_peak_and_an_answer_without_neurons() -> None:
     answer, vocabulary = by_hand([np.nan] * 4, peak=0)
     silent = answer._replace(neurons=[answer.neurons[0]._replace(peak=None)])

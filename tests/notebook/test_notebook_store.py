@@ -64,6 +64,7 @@ def test_its_html_has_the_facts_and_the_verdicts_of_judged_layers(opened) -> Non
     assert "<b>stories260k</b>" in shown
     assert "<th>1</th><td>172</td>" in shown
     assert "<th>3</th><td>172</td>" not in shown
+    assert "Preliminary: in layers 1, 2 no word has been replaced yet" in shown
     assert "<script" not in shown
 
 

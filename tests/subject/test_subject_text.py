@@ -96,6 +96,7 @@ def test_a_text_gives_what_its_ids_give(stories260k) -> None:
     np.testing.assert_array_equal(found.values[:, 0], every[:, 5])
     np.testing.assert_array_equal(stories260k.activations("Lily ran home.", 2).values, every)
     np.testing.assert_array_equal(stories260k.activations("Lily ran home.", 2, neuron=[9, 5]).values, every[:, [9, 5]])
+    np.testing.assert_array_equal(stories260k.activations("Lily ran home.", 2, neuron=np.int64(5)).values, found.values)
     pre = stories260k.activations("Lily ran home.", 2, "pre", neuron=5).values[:, 0]
     np.testing.assert_array_equal(pre, stories260k.activations(torch.tensor([ids]), 2, "pre")[0, :, 5].numpy())
 
@@ -121,6 +122,9 @@ def test_what_cannot_be_read(stories260k) -> None:
         stories260k.activations("", layer=0, neuron=1)
     with pytest.raises(SubjectError, match=r"reading layer 5 .*: it has layers 0 to 4"):
         stories260k.activations("a", layer=5, neuron=1)
+    for layer in (5, -1):
+        with pytest.raises(SubjectError, match=rf"reading layer {layer} .*: it has layers 0 to 4"):
+            stories260k.activations(torch.tensor([[1, 2]]), layer)
     with pytest.raises(SubjectError, match=r"reading neuron 172 of layer 1 .* neurons 0 to 171"):
         stories260k.activations("a", layer=1, neuron=[3, 172])
     with pytest.raises(SubjectError, match=r"has [\d,]+ tokens and the model 2,048 positions\. Give a shorter text"):

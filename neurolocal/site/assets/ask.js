@@ -193,7 +193,7 @@
     const value = one.activations[i];
     if (value === null) return 0;
     const top = one.peak_activation;
-    const share = one.shares[i] ?? (top ? value / top : 0);
+    const share = one.shares[i] ?? (top > 0 ? value / top : 0); // of a peak of the other sign nothing is shaded
     return Math.round(10 * Math.min(Math.max(share, 0), 1));
   }
 

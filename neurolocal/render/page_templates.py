@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 SHARED = Path(__file__).parent / "templates"
-"""What pages share: `macros.html` and `look.css`."""
+"""What pages share: `head.html`, `macros.html` and `look.css`."""
 
 
 def environment(folders: Sequence[Path], *, doing: str) -> Environment:

@@ -12,13 +12,11 @@ from typing import Any
 from neurolocal.errors import StoreError
 from neurolocal.records import TABLES, Side
 from neurolocal.render.figures import strict
+from neurolocal.report.layer import Layer
 from neurolocal.report.rows import neuron_row, row_object
 from neurolocal.site.reader import Opened
 from neurolocal.store import find
 from neurolocal.store.checked import DamagedError
-
-COLUMNS = {"verdict": ("score",), "similarity": ("score",), "perturbation": ("score",)}
-"""Stage -> the figures of it in the list of a layer."""
 
 
 class AbsentError(LookupError):
@@ -45,7 +43,11 @@ def store_facts(opened: Opened, more: dict[str, Any]) -> dict[str, Any]:
 
 
 def layer_neurons(opened: Opened, layer: int, side: Side) -> dict[str, Any]:
-    """The neurons of a layer by rank: neuron, rank, verdict, description and the scores of its evidence."""
+    """The neurons of a layer by rank: neuron, rank, verdict, description and the scores of its evidence.
+
+    Raises:
+        AbsentError: the store has no such layer or side.
+    """
     read = _layer(opened, layer, side)
     neurons = [
         {
@@ -53,11 +55,9 @@ def layer_neurons(opened: Opened, layer: int, side: Side) -> dict[str, Any]:
             "rank": int(read.figure("verdict", "rank", neuron)) + 1 if read.has("verdict", neuron) else None,
             "verdict": read.text("verdict", "verdict", neuron),
             "description": read.text("summary", "description", neuron) or "",
-            **{
-                (column if stage == "verdict" else stage): read.figure(stage, column, neuron)
-                for stage, columns in COLUMNS.items()
-                for column in columns
-            },
+            "score": read.figure("verdict", "score", neuron),
+            "similarity": read.figure("similarity", "score", neuron),
+            "perturbation": read.figure("perturbation", "score", neuron),
         }
         for neuron in read.ranked()
     ]
@@ -65,7 +65,11 @@ def layer_neurons(opened: Opened, layer: int, side: Side) -> dict[str, Any]:
 
 
 def neuron(opened: Opened, layer: int, index: int, side: Side) -> dict[str, Any]:
-    """One neuron: the record of `report --json`, and its examples with tokens and activations, strongest first."""
+    """One neuron: the record of `report --json`, and its examples with tokens and activations, strongest first.
+
+    Raises:
+        AbsentError: the store has no such layer, side or neuron.
+    """
     read, vocabulary = _layer(opened, layer, side), opened.store.vocabulary
     if index not in read.index:
         raise AbsentError(f"layer {layer} of the store has no neuron {index}")
@@ -87,7 +91,11 @@ def neuron(opened: Opened, layer: int, index: int, side: Side) -> dict[str, Any]
 
 
 def neurons_of(opened: Opened, text: str, word: bool, limit: int) -> dict[str, Any]:
-    """The neurons whose examples peak on a token (or word), as `find` gives them."""
+    """The neurons whose examples peak on a token (or word), as `find` gives them.
+
+    Raises:
+        AbsentError: no neuron of the store peaks on it.
+    """
     try:
         found = find(opened.store, text, limit=limit, word=word)
     except DamagedError:
@@ -97,7 +105,7 @@ def neurons_of(opened: Opened, text: str, word: bool, limit: int) -> dict[str, A
     return strict({"neurons": [asdict(one) for one in found]})
 
 
-def _layer(opened: Opened, layer: int, side: Side) -> Any:
+def _layer(opened: Opened, layer: int, side: Side) -> Layer:
     """The tables of a layer.
 
     Raises:

@@ -105,7 +105,7 @@ def _list(key: str, title: str, meaning: str, shown: list[str], folded: list[str
 
 def _key(side: Side) -> str:
     """A name without signs: `gate+_in-` -> `gate-p-in-m`."""
-    return side.replace("+", "-p").replace("-_", "-m_").replace("_", "-")
+    return side.replace("-", "-m").replace("+", "-p").replace("_", "-")
 
 
 def _examples(sources: Sources, listed: Listed) -> Iterator[str]:

@@ -106,7 +106,7 @@ def _prepare(folder: Path) -> None:
         raise NeurolocalError(
             f"making the folder {folder}: {error.strerror}. Choose a path that can be written to."
         ) from error
-    _write(folder / MARK, json.dumps({"format": "neurolocal-site", "version": 1}).encode() + b"\n", folders=set())
+    _write(folder / MARK, json.dumps({"format": "neurolocal-site", "version": 1}).encode() + b"\n")
 
 
 def _by_processes(
@@ -153,25 +153,23 @@ def _write_part(names: Sequence[str]) -> int:
 
 def _part(pages: Pages, folder: Path, names: Sequence[str], done: Callable[[int], object]) -> int:
     """Write some files; gives how many were written."""
-    written, folders = 0, set[Path]()
+    written = 0
     for name in names:
         content = pages.read(name)
         assert content is not None, name
-        written += _write(folder / name, content, folders=folders)
+        written += _write(folder / name, content)
     done(len(names))
     return written
 
 
-def _write(path: Path, content: bytes, *, folders: set[Path]) -> bool:
-    """Write a file if its content is new; whether it was. `folders` are known to exist."""
-    if path.parent not in folders:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folders.add(path.parent)
+def _write(path: Path, content: bytes) -> bool:
+    """Write a file if its content is new; whether it was."""
     try:
         if path.stat().st_size == len(content) and path.read_bytes() == content:
             return False
     except OSError:
         pass
     with replacing(path, doing="writing the site's", durable=False) as beside:
+        path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(content)
     return True

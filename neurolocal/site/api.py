@@ -14,7 +14,7 @@ from neurolocal.records import TABLES, Side
 from neurolocal.render.figures import strict
 from neurolocal.report.layer import Layer
 from neurolocal.report.rows import neuron_row, row_object
-from neurolocal.site.reader import Opened
+from neurolocal.site.reader import OpenStore
 from neurolocal.store import find
 from neurolocal.store.checked import DamagedError
 
@@ -23,7 +23,7 @@ class AbsentError(LookupError):
     """The store has no such layer, neuron or list."""
 
 
-def store_facts(opened: Opened, more: dict[str, Any]) -> dict[str, Any]:
+def store_facts(opened: OpenStore, more: dict[str, Any]) -> dict[str, Any]:
     """The subject, the size of the collection, the layers with their sides and the stages that have run; and more."""
     store, m = opened.store, opened.store.manifest
     subject = {name: m["subject"].get(name) for name in ("name", "sha256", "architecture", "n_layers", "n_ctx")}
@@ -42,7 +42,7 @@ def store_facts(opened: Opened, more: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def layer_neurons(opened: Opened, layer: int, side: Side) -> dict[str, Any]:
+def layer_neurons(opened: OpenStore, layer: int, side: Side) -> dict[str, Any]:
     """The neurons of a layer by rank: neuron, rank, verdict, description and the scores of its evidence.
 
     Raises:
@@ -64,7 +64,7 @@ def layer_neurons(opened: Opened, layer: int, side: Side) -> dict[str, Any]:
     return strict({"layer": layer, "side": side, "neurons": neurons})
 
 
-def neuron(opened: Opened, layer: int, index: int, side: Side) -> dict[str, Any]:
+def neuron(opened: OpenStore, layer: int, index: int, side: Side) -> dict[str, Any]:
     """One neuron: the record of `report --json`, and its examples with tokens and activations, strongest first.
 
     Raises:
@@ -90,7 +90,7 @@ def neuron(opened: Opened, layer: int, index: int, side: Side) -> dict[str, Any]
     return strict({**row_object(neuron_row(read, index)), "side": side, "examples": examples})
 
 
-def neurons_of(opened: Opened, text: str, word: bool, limit: int) -> dict[str, Any]:
+def neurons_of(opened: OpenStore, text: str, word: bool, limit: int) -> dict[str, Any]:
     """The neurons whose examples peak on a token (or word), as `find` gives them.
 
     Raises:
@@ -105,7 +105,7 @@ def neurons_of(opened: Opened, text: str, word: bool, limit: int) -> dict[str, A
     return strict({"neurons": [asdict(one) for one in found]})
 
 
-def _layer(opened: Opened, layer: int, side: Side) -> Layer:
+def _layer(opened: OpenStore, layer: int, side: Side) -> Layer:
     """The tables of a layer.
 
     Raises:

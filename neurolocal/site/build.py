@@ -35,7 +35,7 @@ MARK = "assets/site.json"
 """The file by which a folder is known to hold a site."""
 
 
-class Built(NamedTuple):
+class FileCounts(NamedTuple):
     """What a build did."""
 
     files: int
@@ -56,7 +56,7 @@ def write_site(
     top: int | None = None,
     processes: int | None = None,
     bar: bool = True,
-) -> Built:
+) -> FileCounts:
     """Write the site of a store into a folder.
 
     Args:
@@ -85,7 +85,7 @@ def write_site(
                 written = _by_processes(path, site, chosen, folder, names, workers, shown.update)
             else:
                 written = sum(_part(pages, folder, part, shown.update) for part in _parts(names))
-        return Built(len(names), written, n)
+        return FileCounts(len(names), written, n)
 
 
 def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:

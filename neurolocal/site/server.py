@@ -70,27 +70,27 @@ def application(
         cookie: name of the cookie that carries it.
         on_error: receives an error that is a mistake of ours.
     """
-    served = Served(reader, asker, on_error)
+    endpoints = Endpoints(reader, asker, on_error)
     routes = [
-        Route("/api/store", served.store),
-        Route("/api/layers/{layer:int}", served.layer),
-        Route("/api/neurons/{layer:int}/{neuron:int}", served.neuron),
-        Route("/api/find", served.find),
-        Route("/api/activations", served.activations, methods=["POST"]),
-        Route("/{name:path}", served.page),
+        Route("/api/store", endpoints.store),
+        Route("/api/layers/{layer:int}", endpoints.layer),
+        Route("/api/neurons/{layer:int}/{neuron:int}", endpoints.neuron),
+        Route("/api/find", endpoints.find),
+        Route("/api/activations", endpoints.activations, methods=["POST"]),
+        Route("/{name:path}", endpoints.page),
     ]
     handlers: Any = {
         HTTPException: _refused,
         QuestionError: _refused,
         ClientDisconnect: _refused,
-        Exception: served.failed,
+        Exception: endpoints.failed,
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return Guard(app, hosts=hosts, token=token, cookie=cookie)
 
 
-class Served:
+class Endpoints:
     """The answers, each a method; the application maps addresses to them."""
 
     def __init__(self, reader: Reader, asker: Asker | None, on_error: Callable[[Exception], None]) -> None:

@@ -72,7 +72,7 @@ def pages(port: int, readers: int, n: int, pid: int) -> None:
         took, content = get(one, name)
         print(f"{name}: {took * 1e3:.0f} ms, {len(content) / 1e3:.0f} kB")
     first = [get(one, f"/neuron/{layer}/0.html")[0] for layer, _ in layers]
-    print(f"the first neuron of each layer, one reader: {told(first)}")
+    print(f"the first neuron of each layer, one reader: {percentiles(first)}")
 
     def read(share: list[str]) -> list[float]:
         mine = http.client.HTTPConnection("127.0.0.1", port)
@@ -82,7 +82,7 @@ def pages(port: int, readers: int, n: int, pid: int) -> None:
     with ThreadPoolExecutor(readers) as pool:
         took = [t for part in pool.map(read, [names[i::readers] for i in range(readers)]) for t in part]
     wall = time.perf_counter() - start
-    print(f"{n:,} random neurons, {readers} readers: {told(took)}, {n / wall:.0f} pages/s")
+    print(f"{n:,} random neurons, {readers} readers: {percentiles(took)}, {n / wall:.0f} pages/s")
     ms, load = (processor(pid) - before) / n * 1e3, os.getloadavg()[0]
     print(f"processor time of the server: {ms:.1f} ms a page; load of the machine {load:.1f}")
 
@@ -95,7 +95,7 @@ def sentence(port: int) -> None:
         body = json.dumps({"text": SENTENCE, **what}).encode()
         answers = [get(one, "/api/activations", body) for _ in range(21)][1:]
         tokens = len(json.loads(answers[0][1])["tokens"])
-        print(f"a sentence of {tokens} tokens, {json.dumps(what)}: {told([took for took, _ in answers])}")
+        print(f"a sentence of {tokens} tokens, {json.dumps(what)}: {percentiles([took for took, _ in answers])}")
 
 
 def get(connection: http.client.HTTPConnection, path: str, body: bytes | None = None) -> tuple[float, bytes]:
@@ -110,7 +110,7 @@ def get(connection: http.client.HTTPConnection, path: str, body: bytes | None = 
     return time.perf_counter() - start, content
 
 
-def told(seconds: list[float]) -> str:
+def percentiles(seconds: list[float]) -> str:
     """Percentiles in milliseconds."""
     ms = np.percentile(np.array(seconds) * 1e3, [50, 95, 99, 100])
     return "median {:.0f} ms, p95 {:.0f} ms, p99 {:.0f} ms, largest {:.0f} ms".format(*ms)

@@ -3,7 +3,7 @@
 Run: python scripts/bench_site.py STORE [--layers 14,15] [--neurons 512] [--processes 2]. Writes the pages of the first
 NEURONS neurons of each layer into a temporary folder, twice: the second time nothing changes. Prints pages a second of
 both, the sizes of neuron pages, and the largest memory of a process after each quarter of the pages, which shows
-whether it grows. Every other figure of the page is in the README of the room.
+whether it grows.
 """
 
 from __future__ import annotations

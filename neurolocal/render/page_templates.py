@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 SHARED = Path(__file__).parent / "templates"
-"""What pages share: `macros.html` and `look.css`."""
+"""What pages share: `head.html`, `macros.html` and `look.css`."""
 
 
 def environment(folders: Sequence[Path], *, doing: str) -> Environment:
@@ -37,9 +37,7 @@ def environment(folders: Sequence[Path], *, doing: str) -> Environment:
     try:
         import jinja2
     except ImportError as error:
-        raise NeurolocalError(
-            f"{doing}: jinja2 is not installed. Run: pip install 'neurolocal[site]', or use --json."
-        ) from error
+        raise NeurolocalError(f"{doing}: jinja2 is not installed. Run: pip install 'neurolocal[site]'.") from error
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, SHARED]),
         autoescape=True,

@@ -12,20 +12,18 @@ from typing import Any
 from neurolocal.errors import StoreError
 from neurolocal.records import TABLES, Side
 from neurolocal.render.figures import strict
+from neurolocal.report.layer import Layer
 from neurolocal.report.rows import neuron_row, row_object
-from neurolocal.site.reader import Opened
+from neurolocal.site.reader import OpenStore
 from neurolocal.store import find
 from neurolocal.store.checked import DamagedError
-
-COLUMNS = {"verdict": ("score",), "similarity": ("score",), "perturbation": ("score",)}
-"""Stage -> the figures of it in the list of a layer."""
 
 
 class AbsentError(LookupError):
     """The store has no such layer, neuron or list."""
 
 
-def store_facts(opened: Opened, more: dict[str, Any]) -> dict[str, Any]:
+def store_facts(opened: OpenStore, more: dict[str, Any]) -> dict[str, Any]:
     """The subject, the size of the collection, the layers with their sides and the stages that have run; and more."""
     store, m = opened.store, opened.store.manifest
     subject = {name: m["subject"].get(name) for name in ("name", "sha256", "architecture", "n_layers", "n_ctx")}
@@ -44,8 +42,12 @@ def store_facts(opened: Opened, more: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def layer_neurons(opened: Opened, layer: int, side: Side) -> dict[str, Any]:
-    """The neurons of a layer by rank: neuron, rank, verdict, description and the scores of its evidence."""
+def layer_neurons(opened: OpenStore, layer: int, side: Side) -> dict[str, Any]:
+    """The neurons of a layer by rank: neuron, rank, verdict, description and the scores of its evidence.
+
+    Raises:
+        AbsentError: the store has no such layer or side.
+    """
     read = _layer(opened, layer, side)
     neurons = [
         {
@@ -53,19 +55,21 @@ def layer_neurons(opened: Opened, layer: int, side: Side) -> dict[str, Any]:
             "rank": int(read.figure("verdict", "rank", neuron)) + 1 if read.has("verdict", neuron) else None,
             "verdict": read.text("verdict", "verdict", neuron),
             "description": read.text("summary", "description", neuron) or "",
-            **{
-                (column if stage == "verdict" else stage): read.figure(stage, column, neuron)
-                for stage, columns in COLUMNS.items()
-                for column in columns
-            },
+            "score": read.figure("verdict", "score", neuron),
+            "similarity": read.figure("similarity", "score", neuron),
+            "perturbation": read.figure("perturbation", "score", neuron),
         }
         for neuron in read.ranked()
     ]
     return strict({"layer": layer, "side": side, "neurons": neurons})
 
 
-def neuron(opened: Opened, layer: int, index: int, side: Side) -> dict[str, Any]:
-    """One neuron: the record of `report --json`, and its examples with tokens and activations, strongest first."""
+def neuron(opened: OpenStore, layer: int, index: int, side: Side) -> dict[str, Any]:
+    """One neuron: the record of `report --json`, and its examples with tokens and activations, strongest first.
+
+    Raises:
+        AbsentError: the store has no such layer, side or neuron.
+    """
     read, vocabulary = _layer(opened, layer, side), opened.store.vocabulary
     if index not in read.index:
         raise AbsentError(f"layer {layer} of the store has no neuron {index}")
@@ -86,8 +90,12 @@ def neuron(opened: Opened, layer: int, index: int, side: Side) -> dict[str, Any]
     return strict({**row_object(neuron_row(read, index)), "side": side, "examples": examples})
 
 
-def neurons_of(opened: Opened, text: str, word: bool, limit: int) -> dict[str, Any]:
-    """The neurons whose examples peak on a token (or word), as `find` gives them."""
+def neurons_of(opened: OpenStore, text: str, word: bool, limit: int) -> dict[str, Any]:
+    """The neurons whose examples peak on a token (or word), as `find` gives them.
+
+    Raises:
+        AbsentError: no neuron of the store peaks on it.
+    """
     try:
         found = find(opened.store, text, limit=limit, word=word)
     except DamagedError:
@@ -97,7 +105,7 @@ def neurons_of(opened: Opened, text: str, word: bool, limit: int) -> dict[str, A
     return strict({"neurons": [asdict(one) for one in found]})
 
 
-def _layer(opened: Opened, layer: int, side: Side) -> Any:
+def _layer(opened: OpenStore, layer: int, side: Side) -> Layer:
     """The tables of a layer.
 
     Raises:

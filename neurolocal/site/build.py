@@ -35,7 +35,7 @@ MARK = "assets/site.json"
 """The file by which a folder is known to hold a site."""
 
 
-class Built(NamedTuple):
+class FileCounts(NamedTuple):
     """What a build did."""
 
     files: int
@@ -56,7 +56,7 @@ def write_site(
     top: int | None = None,
     processes: int | None = None,
     bar: bool = True,
-) -> Built:
+) -> FileCounts:
     """Write the site of a store into a folder.
 
     Args:
@@ -85,7 +85,7 @@ def write_site(
                 written = _by_processes(path, site, chosen, folder, names, workers, shown.update)
             else:
                 written = sum(_part(pages, folder, part, shown.update) for part in _parts(names))
-        return Built(len(names), written, n)
+        return FileCounts(len(names), written, n)
 
 
 def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -106,7 +106,7 @@ def _prepare(folder: Path) -> None:
         raise NeurolocalError(
             f"making the folder {folder}: {error.strerror}. Choose a path that can be written to."
         ) from error
-    _write(folder / MARK, json.dumps({"format": "neurolocal-site", "version": 1}).encode() + b"\n", folders=set())
+    _write(folder / MARK, json.dumps({"format": "neurolocal-site", "version": 1}).encode() + b"\n")
 
 
 def _by_processes(
@@ -153,25 +153,23 @@ def _write_part(names: Sequence[str]) -> int:
 
 def _part(pages: Pages, folder: Path, names: Sequence[str], done: Callable[[int], object]) -> int:
     """Write some files; gives how many were written."""
-    written, folders = 0, set[Path]()
+    written = 0
     for name in names:
         content = pages.read(name)
         assert content is not None, name
-        written += _write(folder / name, content, folders=folders)
+        written += _write(folder / name, content)
     done(len(names))
     return written
 
 
-def _write(path: Path, content: bytes, *, folders: set[Path]) -> bool:
-    """Write a file if its content is new; whether it was. `folders` are known to exist."""
-    if path.parent not in folders:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folders.add(path.parent)
+def _write(path: Path, content: bytes) -> bool:
+    """Write a file if its content is new; whether it was."""
     try:
         if path.stat().st_size == len(content) and path.read_bytes() == content:
             return False
     except OSError:
         pass
     with replacing(path, doing="writing the site's", durable=False) as beside:
+        path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(content)
     return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from neurolocal.records import Statistics
 from neurolocal.render.figures import number
@@ -63,7 +63,7 @@ class Bands:
     last: int
 
 
-STATISTICS: dict[str, tuple[str, str, Callable[[Statistics], np.ndarray]]] = {
+STATISTICS: dict[str, tuple[str, str, Callable[[Statistics], Float[np.ndarray, "neuron"]]]] = {
     "maximum": ("largest activation", "Each neuron's largest activation over the corpus.", lambda s: s.maximum),
     "positive": (
         "share of positions above 0.5",
@@ -114,7 +114,9 @@ def layer_bands(statistics: Mapping[int, Statistics]) -> list[Bands]:
     return made
 
 
-def _distribution(values: np.ndarray, nulls: np.ndarray, name: str, meaning: str) -> Distribution | None:
+def _distribution(
+    values: Float[np.ndarray, "neuron"], nulls: Float[np.ndarray, "_"], name: str, meaning: str
+) -> Distribution | None:  # fmt: skip
     values, nulls = (v[np.isfinite(v)].astype(np.float64) for v in (values, nulls))
     if not values.size:
         return None
@@ -125,12 +127,14 @@ def _distribution(values: np.ndarray, nulls: np.ndarray, name: str, meaning: str
     most = max(counts.max() / len(values), other.max() / max(len(nulls), 1), 1e-9)
     bars, line = (HEIGHT * c / max(len(v), 1) / most for c, v in ((counts, values), (other, nulls)))
     path = "".join(f"M{i} {HEIGHT}v-{h:.1f}h.8v{h:.1f}z" for i, h in enumerate(bars.tolist()) if h)
-    outline = "M0 60" + "".join(f"V{HEIGHT - h:.1f}h1" for h in line.tolist()) + f"V{HEIGHT}" if len(nulls) else ""
+    outline = (
+        f"M0 {HEIGHT}" + "".join(f"V{HEIGHT - h:.1f}h1" for h in line.tolist()) + f"V{HEIGHT}" if len(nulls) else ""
+    )
     median = number(float(np.median(values)))
     return Distribution(name, meaning, path, outline, number(low), number(high), len(values), median)
 
 
-def _quantiles(values: np.ndarray) -> Float64[np.ndarray, "5"] | None:
+def _quantiles(values: Float[np.ndarray, "neuron"]) -> Float64[np.ndarray, "5"] | None:
     known = values[np.isfinite(values)].astype(np.float64)
     return np.quantile(known, QUANTILES) if known.size else None
 

@@ -20,7 +20,7 @@ from neurolocal.render.page_templates import markup
 from neurolocal.render.visible import LONGEST, visible
 from neurolocal.report.layer import Layer
 from neurolocal.report.repeats import repeats
-from neurolocal.site.sources import Listed, Sources
+from neurolocal.site.sources import NeuronExamples, Sources
 
 BUDGET = 130_000
 """Bytes of all examples of a page. The rest of a page is bounded by its own limits, some 40,000 bytes."""
@@ -105,10 +105,10 @@ def _list(key: str, title: str, meaning: str, shown: list[str], folded: list[str
 
 def _key(side: Side) -> str:
     """A name without signs: `gate+_in-` -> `gate-p-in-m`."""
-    return side.replace("+", "-p").replace("-_", "-m_").replace("_", "-")
+    return side.replace("-", "-m").replace("+", "-p").replace("_", "-")
 
 
-def _examples(sources: Sources, listed: Listed) -> Iterator[str]:
+def _examples(sources: Sources, listed: NeuronExamples) -> Iterator[str]:
     """Each example of a list as HTML."""
     examples = listed.examples[:EXAMPLES]
     for e, place, subset, same in zip(examples, listed.places, listed.subsets, repeats(examples), strict=False):
@@ -121,7 +121,7 @@ def _examples(sources: Sources, listed: Listed) -> Iterator[str]:
         )
 
 
-def _scale(lists: dict[Side, Listed], sampled: Float32[np.ndarray, "sample"]) -> float:
+def _scale(lists: dict[Side, NeuronExamples], sampled: Float32[np.ndarray, "sample"]) -> float:
     """The activation of the strongest shade among random positions: the neuron's largest."""
     largest = next((one.examples[0].activation for one in lists.values() if one.examples), 0.0)
     return largest if largest > 0 or not sampled.size else float(np.nanmax(np.abs(sampled), initial=0.0))

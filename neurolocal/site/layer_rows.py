@@ -44,7 +44,7 @@ class LayerRow(NamedTuple):
     half: float | None
     """Share of near words that keep half of the activation."""
     half_null: float | None
-    told: float | None
+    detection_auc: float | None
     """AUC of telling texts apart by the description."""
     maximum: float | None
     """The largest activation."""
@@ -62,7 +62,7 @@ def _row(read: Layer, neuron: int, words: list[tuple[str, int]]) -> LayerRow:
     def figure(stage: str, column: str) -> float | None:
         return _known(read.figure(stage, column, neuron))
 
-    told = read.scores(neuron).get("detection_auc", (float("nan"),))[0]
+    auc = read.scores(neuron).get("detection_auc", (float("nan"),))[0]
     maximum = float(read.statistics.maximum[read.index[neuron]])
     return LayerRow(
         neuron,
@@ -75,7 +75,7 @@ def _row(read: Layer, neuron: int, words: list[tuple[str, int]]) -> LayerRow:
         figure("similarity", "null_mean"),
         figure("perturbation", "half"),
         figure("perturbation", "control_half"),
-        _known(told),
+        _known(auc),
         _known(maximum),
     )
 

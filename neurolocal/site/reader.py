@@ -45,7 +45,7 @@ SERVER = secrets.token_hex(16)
 
 
 @dataclass
-class Opened:
+class OpenStore:
     """A store as it was when it was opened, with its pages."""
 
     store: Store
@@ -116,7 +116,7 @@ class Reader:
         self._pool = self._start()
 
     async def read(self, function: Callable[..., T], *arguments: object) -> T:
-        """What a function finds in the store: it receives the `Opened` and the arguments, elsewhere.
+        """What a function finds in the store: it receives the `OpenStore` and the arguments, elsewhere.
 
         Raises:
             StoreError: what the function raises, or the process that read has crashed; the next question has another.
@@ -184,10 +184,10 @@ _here = threading.local()
 
 
 def _begin(path: Path, site: Site | None, live: bool) -> None:
-    def make(stamp: Stamp) -> Opened:
+    def make(stamp: Stamp) -> OpenStore:
         store = Store(path, site=site)
         try:
-            return Opened(store, Pages(store, live=live, kept=LAYERS, block=1), stamp)
+            return OpenStore(store, Pages(store, live=live, kept=LAYERS, block=1), stamp)
         except BaseException:
             store.close()
             raise
@@ -210,7 +210,7 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _current() -> Current[Opened]:
+def _current() -> Current[OpenStore]:
     if not hasattr(_here, "current"):
         _here.current = _here.begin()
     return _here.current
@@ -228,7 +228,7 @@ def _answer(function: Callable[..., T], arguments: tuple[object, ...]) -> tuple[
     return found, lines
 
 
-def _page(opened: Opened, server: str, name: str, held: str) -> Page | None:
+def _page(opened: OpenStore, server: str, name: str, held: str) -> Page | None:
     tag = opened.tag(server, name)
     if tag in held:
         return Page(tag, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+from jaxtyping import Bool, Integer
 
 from neurolocal.render.spans import groups
 from neurolocal.render.windows import token_text
@@ -60,7 +61,7 @@ class RowFiles:
     def _known(self) -> frozenset[int]:
         return frozenset(self.numbers)
 
-    def _mark(self, used: np.ndarray, rows: np.ndarray) -> None:
+    def _mark(self, used: Bool[np.ndarray, "file"], rows: Integer[np.ndarray, "_"]) -> None:
         used[np.searchsorted(self._store.row_index, rows) // self.per_file] = True
 
     def _texts(self, ids: list[int]) -> list[str]:

@@ -6,12 +6,14 @@ subject the model is loaded first, and its first pass runs beside the first page
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from neurolocal.errors import ConfigError
 from neurolocal.literals import Site
@@ -32,13 +34,16 @@ PROCESSES = 2
 SHORTEST_TOKEN = 16
 """Characters of a token of the user's own."""
 
+OWN_TOKEN = re.compile(rf"[!-~]{{{SHORTEST_TOKEN},}}")
+"""A token of the user's own: what a header and a cookie can carry."""
+
 
 @dataclass(frozen=True)
 class Address:
     """Where to listen, and for whom."""
 
     host: str = "127.0.0.1"
-    """An address or name of this machine; `0.0.0.0` and `::` are all of them."""
+    """An address or name of this machine; `0.0.0.0` is every IPv4 address, `::` every IPv6 address."""
     port: int = 8000
     """0 takes a free one."""
     allowed: tuple[str, ...] = ()
@@ -54,10 +59,10 @@ class Address:
         Raises:
             ConfigError: the user's own token can be guessed.
         """
-        if self.token is not None and (len(self.token) < SHORTEST_TOKEN or not self.token.isascii()):
+        if self.token is not None and not OWN_TOKEN.fullmatch(self.token):
             raise ConfigError(
                 f"serving with the token of NEUROLOCAL_TOKEN: it has {len(self.token)} characters. Give "
-                f"{SHORTEST_TOKEN} ASCII characters or more, or unset it, and one is made."
+                f"{SHORTEST_TOKEN} or more, of ASCII and without spaces, or unset it, and one is made."
             )
         if is_loopback(self.host) and not self.guarded:
             return None
@@ -67,7 +72,7 @@ class Address:
         """What to open in a browser."""
         everywhere = self.host in ("0.0.0.0", "::", "")
         host = socket.gethostname() if everywhere else f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{port}/" + ("" if token is None else f"?token={token}")
+        return f"http://{host}:{port}/" + ("" if token is None else f"?token={quote(token, safe='')}")
 
 
 def serve_store(

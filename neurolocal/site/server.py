@@ -8,6 +8,7 @@ Cost: a page that the client still has is answered without being made.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -43,6 +44,9 @@ TYPES = {
 LONGEST_BODY = 64 << 10
 """Bytes of a request's body: each character of the longest text may be escaped as \\uXXXX, twice over."""
 
+LIMIT = re.compile("[0-9]{1,4}")
+"""How a limit is written: no longer than the largest that is allowed."""
+
 OWN = {f"assets/{name}": (Path(__file__).parent / "assets" / name) for name in ("ask.js", "ask.css")}
 """The files that only the server has: its own script and style."""
 
@@ -66,27 +70,27 @@ def application(
         cookie: name of the cookie that carries it.
         on_error: receives an error that is a mistake of ours.
     """
-    served = Served(reader, asker, on_error)
+    endpoints = Endpoints(reader, asker, on_error)
     routes = [
-        Route("/api/store", served.store),
-        Route("/api/layers/{layer:int}", served.layer),
-        Route("/api/neurons/{layer:int}/{neuron:int}", served.neuron),
-        Route("/api/find", served.find),
-        Route("/api/activations", served.activations, methods=["POST"]),
-        Route("/{name:path}", served.page),
+        Route("/api/store", endpoints.store),
+        Route("/api/layers/{layer:int}", endpoints.layer),
+        Route("/api/neurons/{layer:int}/{neuron:int}", endpoints.neuron),
+        Route("/api/find", endpoints.find),
+        Route("/api/activations", endpoints.activations, methods=["POST"]),
+        Route("/{name:path}", endpoints.page),
     ]
     handlers: Any = {
         HTTPException: _refused,
         QuestionError: _refused,
         ClientDisconnect: _refused,
-        Exception: served.failed,
+        Exception: endpoints.failed,
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return Guard(app, hosts=hosts, token=token, cookie=cookie)
 
 
-class Served:
+class Endpoints:
     """The answers, each a method; the application maps addresses to them."""
 
     def __init__(self, reader: Reader, asker: Asker | None, on_error: Callable[[Exception], None]) -> None:
@@ -125,7 +129,7 @@ class Served:
         """The neurons whose examples peak on a token or word."""
         query = request.query_params
         text, word, limit = query.get("text", ""), query.get("word") == "1", query.get("limit", "20")
-        if not text or not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:6]) <= 1_000:
+        if not text or not LIMIT.fullmatch(limit) or not 1 <= int(limit) <= 1_000:
             raise HTTPException(400, "expected text=TOKEN, and perhaps word=1 and limit=1 to 1000")
         return await self._json(api.neurons_of, text, word, int(limit))
 

@@ -29,7 +29,7 @@ BLOCKS = 8
 
 
 @dataclass(frozen=True)
-class Listed:
+class NeuronExamples:
     """One neuron's examples of one side."""
 
     examples: list[Example]
@@ -46,7 +46,7 @@ class Block:
 
     first: int
     """Where its first neuron is in the arrays of the layer."""
-    lists: Mapping[Side, list[Listed]]
+    lists: Mapping[Side, list[NeuronExamples]]
     """By side: the examples of each neuron."""
     sampled: Float32[np.ndarray, "neuron sample"]
     """The activation of each neuron at the sampled positions."""
@@ -73,7 +73,7 @@ class Sources:
         """How many positions were sampled."""
         return len(self.store.sample.row)
 
-    def examples(self, layer: int, at: int) -> tuple[dict[Side, Listed], Float32[np.ndarray, "sample"]]:
+    def examples(self, layer: int, at: int) -> tuple[dict[Side, NeuronExamples], Float32[np.ndarray, "sample"]]:
         """The examples of one neuron by side, and its activation at the sampled positions.
 
         Args:
@@ -93,12 +93,12 @@ class Sources:
 
     def _block(self, layer: int, number: int) -> Block:
         store, chosen = self.store, slice(number * self._size, (number + 1) * self._size)
-        lists: dict[Side, list[Listed]] = {
+        lists: dict[Side, list[NeuronExamples]] = {
             side: list(self._listed(store.example_lists(layer, side, chosen))) for side in store.sides(layer)
         }
         return Block(chosen.start, lists, store.sampled(layer, chosen))
 
-    def _listed(self, lists: list[list[Example]]) -> Iterator[Listed]:
+    def _listed(self, lists: list[list[Example]]) -> Iterator[NeuronExamples]:
         """The example lists with the places and subsets of their examples, found for all of them at once."""
         parts = self.store.parts
         rows, positions = (
@@ -110,5 +110,5 @@ class Sources:
         at = 0
         for examples in lists:
             mine = slice(at, at + len(examples))
-            yield Listed(examples, places[mine], [names[number] for number in numbers[mine]])
+            yield NeuronExamples(examples, places[mine], [names[number] for number in numbers[mine]])
             at = mine.stop

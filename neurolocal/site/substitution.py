@@ -62,11 +62,6 @@ class Kind:
         """Where the mean lies in the drawing."""
         return _y(self.mean)
 
-    @property
-    def crosses(self) -> str:
-        """The points as crosses: the data of one SVG path."""
-        return "".join(f"M{p.x - 3:g} {p.y - 3:g}l6 6m0 -6l-6 6" for p in self.points)
-
 
 @dataclass(frozen=True)
 class Substitution:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int64
 from neurolocal.site.selection import Selection
 from neurolocal.store import Store
 from neurolocal.store.index import Entries
-from neurolocal.store.read_index import By, open_index
+from neurolocal.store.read_index import BuiltIndex, By, StoredIndex, open_index
 
 AT_ONCE = 1 << 18
 """Entries that are read at once."""
@@ -64,7 +64,7 @@ class Index:
         return {word: i for i, word in enumerate(self.words)}
 
     @cached_property
-    def _index(self):
+    def _index(self) -> StoredIndex | BuiltIndex:
         return open_index(self._store)
 
     def _terms(self, by: By) -> Terms:

@@ -14,8 +14,9 @@ import pytest
 from site_twins import SmallStore, small
 from small_run import neurolocal
 
+from neurolocal.records import SummaryTable
 from neurolocal.site.build import write_site
-from neurolocal.store import Store
+from neurolocal.store import Store, add_evidence
 
 pytestmark = pytest.mark.slow
 
@@ -189,6 +190,31 @@ def test_search_by_word_token_and_description(visit: Open, site: Path) -> None:
     page.wait_for_selector(".examples")
     page.goto(page.url.split("/neuron/")[0] + "/search.html#zzzz")
     page.wait_for_selector("text=Nothing: no peak word")
+
+
+def test_the_search_folds_case_as_the_terms_are_folded(visit: Open, site: Path) -> None:
+    page = visit(site, "search.html")
+    letters = [chr(i) for i in (*range(0x20, 0x590), *range(0x1E00, 0x2000))]  # Latin, Greek, Cyrillic, Armenian
+    texts = [*letters, "STRASSE Straße", "ΟΔΟΣ οδός"]
+    assert page.evaluate("texts => texts.map(window.neurolocal.fold)", texts) == [text.casefold() for text in texts]
+
+
+def test_a_word_far_back_in_a_description_finds_it(visit: Open, tmp_path: Path) -> None:
+    path = Path(shutil.copy(small(), tmp_path / "s.h5"))
+    with Store(path) as store:
+        table = store.evidence("summary", 5)
+    described = ["royal " * 50 + "Straßen", *table.description[1:]]
+    add_evidence(
+        path, [("summary", 5, "largest", SummaryTable(**vars(table) | {"description": described}), {})], site="post"
+    )
+    write_site(path, tmp_path / "site", processes=1, bar=False)
+    page = visit(tmp_path / "site", "search.html")
+    for text in ("straßen", "ROYAL strassen"):
+        page.fill("#query input", "zzzz")
+        page.wait_for_selector("text=Nothing: no peak word")
+        page.fill("#query input", text)
+        page.wait_for_selector("h2:has-text('Descriptions')")
+        assert page.locator("section:has-text('Descriptions') td.wide").count() == 1
 
 
 def test_a_random_neuron_and_the_next_one(visit: Open, site: Path) -> None:

@@ -67,14 +67,22 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
         write_site(small(), tmp_path / "thesis.tex" / "site", processes=1, bar=False)
 
 
+def test_a_file_in_the_place_of_a_folder_is_said(tmp_path: Path) -> None:
+    write_site(small(), tmp_path, layers=[5], neurons=[0], processes=1, bar=False)
+    shutil.rmtree(tmp_path / "rows")
+    (tmp_path / "rows").write_text("x")
+    with pytest.raises(NeurolocalError, match=r"writing the site's .*rows/0\.js"):
+        write_site(small(), tmp_path, layers=[5], neurons=[0], processes=1, bar=False)
+
+
 def test_an_interrupted_build_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written, real = [], build._write
 
-    def stops(path: Path, content: bytes, **how: object) -> bool:
+    def stops(path: Path, content: bytes) -> bool:
         written.append(path)
         if len(written) == 9:
             raise KeyboardInterrupt
-        return real(path, content, **how)
+        return real(path, content)
 
     monkeypatch.setattr(build, "_write", stops)
     with pytest.raises(KeyboardInterrupt):

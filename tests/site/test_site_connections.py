@@ -217,14 +217,16 @@ def test_the_token_that_is_needed() -> None:
     made = {Address(host).needed_token() for host in ("0.0.0.0", "::", "10.0.0.1", "box.lan", "")}
     assert len(made) == 5
     assert all(token is not None and len(token) >= 43 for token in made)
-    with pytest.raises(ConfigError, match="it has 5 characters"):
-        Address("0.0.0.0", token="short").needed_token()
+    for own, n in (("short", 5), ("with spaces in it, and long", 27), ("a line\n" + "x" * 20, 27), ("é" * 20, 20)):
+        with pytest.raises(ConfigError, match=f"it has {n} characters"):
+            Address("0.0.0.0", token=own).needed_token()
 
 
 def test_the_address_that_is_printed() -> None:
     assert Address("127.0.0.1").url(8000, None) == "http://127.0.0.1:8000/"
     assert Address("::1").url(8000, "t") == "http://[::1]:8000/?token=t"
     assert Address("0.0.0.0").url(1, "t") == f"http://{socket.gethostname()}:1/?token=t"
+    assert Address("::1").url(1, "a+b/c=&") == "http://[::1]:1/?token=a%2Bb%2Fc%3D%26"
 
 
 def begun(small: Path, folder: Path) -> tuple[subprocess.Popen[str], str]:

@@ -9,11 +9,13 @@ import pytest
 from site_twins import opened
 
 from neurolocal.errors import StoreError
+from neurolocal.literals import CASES
 from neurolocal.records import TABLES
 from neurolocal.report.layer import read_layer
 from neurolocal.report.rows import report_rows
 from neurolocal.site import peak_words, row_files, search_files, terms
 from neurolocal.site.distributions import BARS, layer_bands, layer_distributions
+from neurolocal.site.example_lists import _key
 from neurolocal.site.layer_rows import LayerRow, layer_rows
 from neurolocal.site.peak_words import PeakWords
 from neurolocal.site.row_files import RowFiles
@@ -166,6 +168,10 @@ def test_the_selection_as_ranges() -> None:
     assert chosen.ranges() == [[3, 0, 2, 7, 7, 9, 10], [4]]
     assert [chosen.at(3, n) for n in (0, 7, 8, 11)] == [0, 3, None, None]
     assert chosen.at(5, 0) is None
+
+
+def test_anchors_of_the_sign_cases() -> None:
+    assert [_key(side) for side in CASES] == ["gate-p-in-p", "gate-p-in-m", "gate-m-in-p", "gate-m-in-m"]
 
 
 def test_stages_of_the_charts_are_stages() -> None:

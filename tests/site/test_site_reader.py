@@ -15,7 +15,7 @@ from neurolocal.site import api
 from neurolocal.site import reader as readers
 from neurolocal.site.api import AbsentError
 from neurolocal.site.pages import Pages
-from neurolocal.site.reader import Opened, Page, Reader
+from neurolocal.site.reader import OpenStore, Page, Reader
 from neurolocal.store import Store
 
 
@@ -78,7 +78,7 @@ def test_pages_are_kept_up_to_a_size(small: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Pages, "read", lambda self, name: (made.append(name), b"x" * int(name))[1])
     monkeypatch.setattr(readers, "KEPT", 1000)
     with Store(small) as store:
-        opened = Opened(store, Pages(store), readers.Stamp(0, 0, 0, 0))
+        opened = OpenStore(store, Pages(store), readers.Stamp(0, 0, 0, 0))
         for name in ("400", "500", "400", "300", "400", "2000", "2000", "500"):
             assert opened.page(name) == b"x" * int(name)
         assert made == ["400", "500", "300", "2000", "2000", "500"]  # 500 was asked for longest ago when 300 came
@@ -143,5 +143,5 @@ def test_a_process_that_crashes_is_replaced(path: Path) -> None:
     assert said == []
 
 
-def _crash(opened: Opened) -> None:
+def _crash(opened: OpenStore) -> None:
     os._exit(3)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from serve_twins import TOKEN, client
 
 from neurolocal.site.security import HEADERS, HOST, Hosts, is_loopback
+from neurolocal.site.serve import Address
 
 LOOPBACK = [
     "127.0.0.1",
@@ -134,6 +135,16 @@ def test_the_token_opens_and_leaves_the_address(small: Path) -> None:
         c.cookies.clear()
         assert c.get("/api/store").status_code == 401
         assert c.get("/api/store", headers={"authorization": f"bearer {TOKEN}"}).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["q+Zk/8w1x2y3z4==", "".join(map(chr, range(33, 127)))])
+def test_a_token_of_any_characters_opens(small: Path, token: str) -> None:
+    with client(small, token=token) as c:
+        address = Address("127.0.0.1").url(8000, token)
+        assert c.get(address).status_code == 303
+        assert c.get("/api/store").status_code == 200
+        c.cookies.clear()
+        assert c.get("/api/store", headers={"authorization": f"Bearer {token}"}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,11 @@ def test_the_neurons_of_a_token_as_find_gives_them(small: Path) -> None:
         token = store.vocabulary.str_tokens([store.examples(2, 0)[0].tokens[store.examples(2, 0)[0].peak]])[0]
         got = c.get("/api/find", params={"text": token, "limit": 3}).json()["neurons"]
         assert got == [vars(one) for one in find(store, token, limit=3)]
-        for query in ("", "text=", "text=a&limit=0", "text=a&limit=x", "text=a&limit=9999999", "text=a&limit=²"):
+        for query in (
+            "",
+            "text=",
+            *(f"text=a&limit={n}" for n in ("0", "x", "1001", "9999999", "²", "000001" + "0" * 40)),
+        ):
             assert c.get(f"/api/find?{query}").status_code == 400
 
 

@@ -42,7 +42,11 @@ window.neurolocal = (() => {
   const chip = (at) => make("span", { className: `chip ${verdicts[at] ?? "none"}` }, verdicts[at] ?? "no verdict");
   const bdi = (text) => make("bdi", {}, text);
 
-  return { take, load, make, page, count, fixed, percent, number, chip, bdi, verdicts, root };
+  /** A text as Python's `casefold` gives it, in which the terms of the search are; of Cherokee it gives the small letters. */
+  const fold = (text) =>
+    Array.from(text, (c) => (c === "ı" ? c : c.toLowerCase().toUpperCase().toLowerCase())).join("");
+
+  return { take, load, make, page, count, fixed, percent, number, chip, bdi, fold, verdicts, root };
 })();
 
 // The value of the token that is pointed at, or moved to with the arrow keys.
@@ -298,7 +302,7 @@ window.neurolocal = (() => {
 
 // The search page: tokens, words and descriptions of the whole model.
 (() => {
-  const { load, make, page, count, chip, bdi } = window.neurolocal;
+  const { load, make, page, count, chip, bdi, fold } = window.neurolocal;
   const form = document.getElementById("query");
   if (!form) return;
   const input = form.querySelector("input");
@@ -386,11 +390,13 @@ window.neurolocal = (() => {
   const described = async (contents, words) => {
     const lists = [];
     for (const word of words) lists.push((await terms(contents, "text", word)).flatMap(([, , list]) => list));
+    const listed = lists.map((list) => new Set(list.map(([layer, neuron]) => `${layer} ${neuron}`)));
     const rarest = lists.reduce((a, b) => (b.length < a.length ? b : a), lists[0] ?? []);
     const seen = new Set();
     return rarest.filter(([layer, neuron, , text]) => {
       const key = `${layer} ${neuron}`;
-      const fits = !seen.has(key) && words.every((word) => text.toLowerCase().includes(word));
+      // A list is cut where many neurons have the word, a text where it is long: either may lack what the other has.
+      const fits = !seen.has(key) && words.every((word, i) => listed[i].has(key) || fold(text).includes(word));
       seen.add(key);
       return fits;
     });
@@ -406,7 +412,7 @@ window.neurolocal = (() => {
       return;
     }
     const contents = await load("search/contents");
-    const word = text.trim().toLowerCase();
+    const word = fold(text.trim());
     const matching = await terms(contents, "word", word);
     const exact = new Map();
     for (const spelt of new Set([text, ` ${text.trim()}`, text.trim()])) {

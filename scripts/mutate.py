@@ -62,7 +62,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """What the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--python", type=lambda path: Path(path).absolute(), required=True, help="runs the tests")
     parser.add_argument("--only", help="one module of mutation.toml")
     parser.add_argument("--sample", type=int, help="mutants of each module, instead of mutation.toml's number")
@@ -86,8 +86,8 @@ def tested(
     target: dict[str, Any], tests: Tests, sample: int | None, seed: int, say: Callable[[str], object]
 ) -> list[dict[str, Any]]:
     """The outcome of each drawn mutant of a module; the working directory is the copy."""
-    from cosmic_ray.mutating import use_mutation
-    from cosmic_ray.plugins import get_operator
+    from cosmic_ray.mutating import use_mutation  # pyright: ignore[reportMissingImports]
+    from cosmic_ray.plugins import get_operator  # pyright: ignore[reportMissingImports]
 
     module = Path(target["module"])
     assert tests.pass_within(target["tests"], 1200), f"{module}: its tests fail without a mutant"
@@ -168,7 +168,7 @@ def _forked(tests: list[str], seconds: float) -> bool:
 
 def mutations(module: Path) -> list[Any]:
     """Every mutation that cosmic-ray knows of a module."""
-    from cosmic_ray.commands.init import _all_work_items
+    from cosmic_ray.commands.init import _all_work_items  # pyright: ignore[reportMissingImports]
 
     return [item.mutations[0] for item in _all_work_items([module], {})]
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurolocal.collect.sample import Sampler, hashes
+from neurolocal.records import HISTOGRAM_EVERY
 
 
 @settings(max_examples=100, deadline=None)
@@ -21,6 +22,19 @@ def test_the_sample_is_the_positions_of_smallest_hash(drawn, size):
     assert sample.position.tolist() == [p for _, p, _ in chosen]
     wanted = np.array([case.values[b, p] for _, p, b in chosen]).reshape(-1, case.x.shape[2])
     np.testing.assert_array_equal(record.sample, wanted.T)
+
+
+def test_the_histogram_takes_every_counted_position_whose_hash_is_small(rng):
+    rows, mask = np.sort(rng.choice(10**6, 30, replace=False)), rng.random((30, 64)) < 0.7
+    drawn = Sampler(5, seed=SEED).draw(rows, mask).histogram
+    small = 2**64 // HISTOGRAM_EVERY
+    assert drawn.tolist() == [[b, p] for b, p in np.argwhere(mask).tolist() if hash_of(int(rows[b]), p) < small]
+    assert 0 < len(drawn) < mask.sum()
+
+
+def test_a_batch_without_a_counted_position_draws_nothing():
+    drawn = Sampler(5, seed=SEED).draw(np.arange(2), np.zeros((2, 3), bool))
+    assert (drawn.histogram.shape, drawn.entering.shape, drawn.slots.shape) == ((0, 2), (0, 2), (0,))
 
 
 def test_hashes_are_those_of_the_format(rng):

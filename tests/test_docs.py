@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +13,7 @@ import click
 import pytest
 
 from neurolocal.cli import cli
-from neurolocal.pipeline.run import tables
+from neurolocal.pipeline.run import read_run, tables
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,3 +66,60 @@ def test_every_benchmark_is_in_the_readme_of_the_scripts() -> None:
     text = (ROOT / "scripts" / "README.md").read_text(encoding="utf-8")
     for path in (ROOT / "scripts").glob("*.py"):
         assert f"`{path.name}`" in text, path.name
+
+
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("neurolocal/*/*.md")]
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """The code of a document in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(path: Path) -> Iterator[list[str]]:
+    """The arguments of each `neurolocal` in a document's shell code; lines that end in a backslash go on."""
+    for code in blocks(path, "sh"):
+        for line in code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["neurolocal"]:
+                yield words[1:]
+
+
+def parse(words: list[str]) -> click.Context:
+    """What the real parser makes of a command line; it raises a UsageError where an option or argument is wrong."""
+    command, context = cli, click.Context(cli, info_name="neurolocal")
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words[0])
+        assert found is not None, f"no command {words[0]}"
+        command, context, words = found, click.Context(found, parent=context, info_name=words[0]), words[1:]
+    return command.make_context(context.info_name, list(words), parent=context.parent)
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if any(commands(path))], ids=lambda p: p.parent.name)
+def test_every_command_in_a_document_is_understood(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(click.Path, "convert", lambda _self, value, _param, _ctx: Path(value))  # files need not exist
+    for words in commands(path):
+        try:
+            parse(words)
+        except click.UsageError as error:
+            raise AssertionError(f"{path}: neurolocal {shlex.join(words)}: {error.format_message()}") from error
+
+
+def test_the_parser_notices_what_is_wrong() -> None:
+    for words in (["show", "a.h5", "1"], ["report", "a.h5", "--nothing"], ["bundle", "make"], ["merge"]):
+        with pytest.raises(click.UsageError):
+            parse(words)
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if blocks(path, "toml")], ids=lambda p: p.parent.name)
+def test_every_run_file_in_a_document_can_be_read(path: Path, tmp_path: Path) -> None:
+    for code in blocks(path, "toml"):
+        if "[run]" in code:
+            (tmp_path / "RUN.toml").write_text(code, encoding="utf-8")
+            read_run(tmp_path / "RUN.toml")
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if blocks(path, "python")], ids=lambda p: p.parent.name)
+def test_python_in_a_document_compiles(path: Path) -> None:
+    for code in blocks(path, "python"):
+        compile(code, str(path), "exec", dont_inherit=True)

@@ -30,6 +30,9 @@ LARGEST_CHUNK = 64 << 20
 """Most bytes of a chunk, which HDF5 unfolds whole however little of it is asked for. Ours have about 1 MiB, or one row
 of the array where that is larger."""
 
+FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+"""Filters that FORMAT.md allows. Others decode in code that is seldom used: HDF5's scale-offset filter overflows."""
+
 OPEN = 1024
 """Datasets that stay open once checked: to open and check one costs more than to read a neuron's part of it. Without a
 cache of chunks (`rdcc_nbytes`), which would be 1 MiB each."""
@@ -120,18 +123,23 @@ class CheckedFile:
             chunk = int(np.prod(found.chunks, dtype=object)) * found.dtype.itemsize if found.chunks else 0
             outside = bool(found.external or found.is_virtual)
             dtype, dims, size, held = found.dtype, found.ndim, found.size or 0, found.id.get_storage_size()
-            unfiltered = found.id.get_create_plist().get_nfilters() == 0
+            stored = found.id.get_create_plist()
+            filters = [stored.get_filter(i)[0] for i in range(stored.get_nfilters())]
         if outside:
             raise self.bad(f"{name} lies outside the file")
         numeric = dtype.kind in "iuf" and dtype.byteorder in "<=|"
         if not numeric or (kind is not None and dtype.str[1:] != kind):
             raise self.bad(f"{name} is of type {dtype}, expected {kind or 'little-endian numbers'}")
+        if not found.id.get_type().equal(h5py.h5t.py_create(dtype)):  # HDF5 would convert it, bit by bit
+            raise self.bad(f"{name} stores its {dtype} in another number of bits or order than {dtype} has")
+        if not FILTERS.issuperset(filters):
+            raise self.bad(f"{name} is stored by filters {filters}, expected deflate, shuffle and fletcher32 alone")
         if chunk > LARGEST_CHUNK:
             raise self.bad(f"{name} has chunks of {chunk:,} bytes, expected at most {LARGEST_CHUNK:,}")
         if ndim is not None and dims != ndim:
             raise self.bad(f"{name} has {dims} dimensions, expected {ndim}")
         # Without this, an array that claims terabytes and stores none would be allocated and filled with fill values.
-        most = min(held, self._size) * (1 if unfiltered else DEFLATE)
+        most = min(held, self._size) * (DEFLATE if filters else 1)
         if size * dtype.itemsize > most:
             raise self.bad(f"{name} claims {size * dtype.itemsize:,} bytes and stores {held:,}")
         return found

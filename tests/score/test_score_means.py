@@ -24,6 +24,13 @@ def test_a_mean_leaves_out_neurons_without_a_figure() -> None:
     assert -0.1 - 1e-6 <= found.low <= found.above <= found.high <= 0.4 + 1e-6
 
 
+def test_names_that_are_read_from_a_file_are_found() -> None:
+    """They are equal to the names of the program, and not the same objects."""
+    table = score_table([row(i, "".join(["firing", "_f1"]), 0.5, 0.25) for i in range(2)], [])
+    (found,) = means(table)
+    assert (found.measure, found.n, found.above) == ("firing_f1", 2, 0.25)
+
+
 def test_few_neurons_have_no_interval() -> None:
     (found,) = means(score_table([row(i, "firing_f1", 0.1 * i, 0.0) for i in range(LEAST - 1)], []))
     assert np.isnan([found.low, found.high]).all()

@@ -115,6 +115,24 @@ def test_a_bomb_is_not_unpacked(store_path, kind):
                 store.rest()
 
 
+@pytest.mark.parametrize("kind", ["filter", "bits"])
+def test_what_hdf5_would_decode_by_seldom_used_code_is_refused(store_path, kind):
+    """Scale-offset and the conversion of odd bit counts have overflowed on crafted files."""
+    with h5py.File(store_path, "r+") as file:
+        values = np.asarray(file["corpus/token_count"])
+        del file["corpus/token_count"]
+        if kind == "filter":
+            file.create_dataset("corpus/token_count", data=values, chunks=values.shape, scaleoffset=8)
+        else:
+            short = h5py.h5t.STD_I64LE.copy()
+            short.set_precision(40)
+            space = h5py.h5s.create_simple(values.shape)
+            h5py.h5d.create(file.id, b"corpus/token_count", short, space).write(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    says = "is stored by filters .6.* expected deflate" if kind == "filter" else "another number of bits"
+    with Store(store_path) as store, pytest.raises(StoreError, match=says):
+        _ = store.token_count
+
+
 def test_an_index_beyond_the_strings_is_refused(tmp_path):
     path = tmp_path / "a.h5"
     write_collected(path, made_up(np.random.default_rng(1)))

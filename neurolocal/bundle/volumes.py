@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from neurolocal.bundle.verify import MANIFEST
+from neurolocal.bundle.verify import MANIFEST, PROGRAM
 from neurolocal.errors import NeurolocalError
 from neurolocal.files import replacing
 
@@ -63,7 +63,9 @@ def cut(files: Sequence[Path], folder: Path, size: int) -> list[dict]:
 
 
 def _ours(name: str) -> bool:
-    return name in (MANIFEST, "verify.py") or name.startswith(("volume-", ".volume-"))
+    """Whether a `make` wrote a file of that name, or was killed while it did."""
+    written = name[1:] if name.startswith(".") and name.endswith(".partial") else name
+    return written.startswith((MANIFEST, PROGRAM, "volume-"))
 
 
 def _pieces(files: Sequence[Path], size: int) -> Iterator[bytes]:

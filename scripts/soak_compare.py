@@ -12,7 +12,7 @@ import numpy as np
 from soak_process import NOT_COUNTED
 
 LOCKS = {".lock", ".holder"}
-"""Endings of what may differ: the file of a lock stays, and a kill leaves the name of its holder until the next lock."""
+"""Endings of what may differ: the file of a lock stays, and a kill leaves the name of its holder beside it."""
 
 
 def contents(folder: Path) -> dict[str, str]:

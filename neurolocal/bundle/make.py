@@ -1,8 +1,8 @@
 """Gather a bundle: plan its sections, fetch what is missing, write the run file, the manifest and the volumes.
 
-Invariant: the manifest is removed first and written last, so a folder with one is complete; files of an earlier bundle
-that this one does not have are removed. An interrupted `make` resumes. Cost: one read of every file beside
-the fetching.
+Invariant: the manifest is removed first and written last, so a folder with one is complete; until then the folder WORK
+marks it as half made. Files of an earlier bundle that this one does not have are removed. An interrupted `make`
+resumes. Cost: one read of every file beside the fetching.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from neurolocal.bundle.verify import FORMAT, MANIFEST, PROGRAM, VERSION, check_m
 from neurolocal.bundle.volumes import cut, open_volumes
 from neurolocal.bundle.wheels import Wheels
 from neurolocal.errors import NeurolocalError
-from neurolocal.files import file_sha256, write_text
+from neurolocal.files import file_sha256, replacing, write_text
 from neurolocal.stage import Say
 
 VERIFIER = Path(__file__).with_name(PROGRAM)
@@ -76,16 +76,23 @@ def make_bundle(bundle: Bundle, root: Path, *, say: Say, volume_size: int | None
     _remove_others(root, {content.path for content in contents}, say)
     entries = [_entry(content, root) for content in contents]
     manifest = _manifest(bundle, entries)
-    shutil.copyfile(VERIFIER, root / PROGRAM)
-    shutil.rmtree(root / WORK, ignore_errors=True)
+    _put_verifier(root)
+    for path in (root / WORK).iterdir():
+        shutil.rmtree(path, ignore_errors=True)
     _write(manifest, root, say)
+    shutil.rmtree(root / WORK, ignore_errors=True)
     if volume_size is None:
         return root
     volumes = cut([root / entry["path"] for entry in entries], folder, volume_size)
-    shutil.copyfile(VERIFIER, folder / PROGRAM)
+    _put_verifier(folder)
     _write(manifest | {"volumes": volumes}, folder, say)
     say(f"{len(volumes)} volumes in {folder}: carry that folder's files")
     return folder
+
+
+def _put_verifier(folder: Path) -> None:
+    with replacing(folder / PROGRAM, doing="writing") as beside:
+        shutil.copyfile(VERIFIER, beside)
 
 
 def _open(root: Path) -> None:

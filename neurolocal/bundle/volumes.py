@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from neurolocal.bundle.verify import MANIFEST
+from neurolocal.bundle.verify import MANIFEST, PROGRAM
 from neurolocal.errors import NeurolocalError
 from neurolocal.files import replacing
 
@@ -64,7 +64,9 @@ def cut(files: Sequence[Path], folder: Path, size: int) -> list[dict[str, Any]]:
 
 
 def _ours(name: str) -> bool:
-    return name in (MANIFEST, "verify.py") or name.startswith(("volume-", ".volume-"))
+    """Whether a `make` wrote a file of that name, or was killed while it did."""
+    written = name[1:] if name.startswith(".") and name.endswith(".partial") else name
+    return written.startswith((MANIFEST, PROGRAM, "volume-"))
 
 
 def _pieces(files: Sequence[Path], size: int) -> Iterator[bytes]:

@@ -174,11 +174,8 @@ def add_evidence(
             unchanged.
     """
     with locked(path, doing="writing", error=StoreError, say=say), _replacing(path, copy=True) as file:
-        if manifest is not None and json.loads(str(file.attrs["manifest"])) != json.loads(json.dumps(dict(manifest))):
-            raise StoreError(
-                f"writing {path}: it was collected anew while {tables[0][0]} was working, so these results are not "
-                "written. Run the same command again."
-            )
+        if manifest is not None:
+            _require_same(path, file, manifest, tables[0][0])
         for stage, layer, side, table, inputs in tables:
             base = f"{stage}/{site}/{layer}/{side}"
             _no_links(path, file, base)
@@ -189,19 +186,43 @@ def add_evidence(
             _put_table(group, table)
 
 
-def write_effects(path: Path, effects: Mapping[Place, LogitEffects]) -> None:
+def write_effects(path: Path, effects: Mapping[Place, LogitEffects], *, manifest: Mapping[str, Any]) -> None:
     """Add direct logit effects to a store, by site and layer; what else it holds stays as it is.
 
+    Args:
+        path: the store.
+        effects: what to add.
+        manifest: of the store that the effects belong to.
+
     Raises:
-        StoreError: the disk is full or the folder cannot be written; the store is unchanged.
+        StoreError: the disk is full or the folder cannot be written, or another store is at the path by now; it is
+            unchanged.
     """
     with locked(path, doing="writing", error=StoreError), _replacing(path, copy=True) as file:
+        _require_same(path, file, manifest, "collect")
         for (site, layer), one in effects.items():
             base = f"collect/{site}/{layer}/logits"
             _no_links(path, file, base)
             if base in file:
                 del file[base]
             _put_columns(file, base, vars(one))
+
+
+def _require_same(path: Path, file: h5py.File, manifest: Mapping[str, Any], stage: str) -> None:
+    """Refuse to add what was made from another store.
+
+    Raises:
+        StoreError: the manifest of the file is another.
+    """
+    try:
+        same = json.loads(str(file.attrs["manifest"])) == json.loads(json.dumps(dict(manifest)))
+    except (KeyError, ValueError):
+        same = False
+    if not same:
+        raise StoreError(
+            f"writing {path}: it was collected anew while {stage} was working, so these results are not "
+            "written. Run the same command again."
+        )
 
 
 def _put_table(group: h5py.Group, table: Any) -> None:

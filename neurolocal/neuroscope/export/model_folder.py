@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from neurolocal.errors import StoreError
-from neurolocal.files import write_text
+from neurolocal.files import remove_leftovers, write_text
 
 MARKER = "neurolocal.json"
 GENERATOR = '<meta name="generator" content="neurolocal">'
@@ -97,6 +97,7 @@ def open_model(out: Path, model: str, dataset: str, of: dict[str, Any]) -> Model
             if (out / name).exists() and GENERATOR not in (out / name).read_text("utf-8", "replace"):
                 raise StoreError(f"exporting to {out}: {name} there is not from an export. Choose another folder.")
         mine.path.mkdir(exist_ok=True)
+        remove_leftovers(mine.path)
         there = read_model(mine.path)
         if there is None and any(not one.name.endswith(".partial") for one in mine.path.iterdir()):
             raise StoreError(

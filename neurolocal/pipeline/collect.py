@@ -38,6 +38,7 @@ from neurolocal.stage import Say
 if TYPE_CHECKING:
     from neurolocal.collect import Contents, Outcome
     from neurolocal.corpus import Cursor, RowStream
+    from neurolocal.subject import Subject
 
 
 def collect_store(
@@ -191,6 +192,17 @@ def prepared(job: Collection, *, replace: bool, say: Say) -> tuple[Collection, R
     if found != "complete":
         _examine(job, listing.files, say)
     return job, row_stream(job, listing.files), found
+
+
+def fitted(config: CollectConfig, subject: Subject, *, say: Say) -> CollectConfig:
+    """The settings with rows that are no longer than the subject's positions; says so where they are shortened."""
+    if (subject.n_ctx or config.row_length) >= config.row_length:
+        return config
+    say(
+        f"collect: {subject.name} has {subject.n_ctx:,} positions: rows have as many tokens, not the preset's "
+        f"{config.row_length:,} (recorded in the store as row_length)"
+    )
+    return dataclasses.replace(config, row_length=subject.n_ctx)
 
 
 def say_what_was_read(config: CollectConfig, stream: RowStream, control: int, say: Say) -> None:

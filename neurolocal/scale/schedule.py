@@ -102,7 +102,7 @@ class Schedule:
             return
         shard = job.shard
         self.failures[shard] += 1
-        if self.doing(job) or any(part.first <= shard <= part.last for part in self.parts):
+        if self.doing(job) or self._overtaken(job):
             return
         if self.failures[shard] >= self.attempts:
             self.aside[shard] = why
@@ -124,8 +124,11 @@ class Schedule:
 
     @property
     def over(self) -> bool:
-        """Whether every shard is in a finished part or set aside."""
-        return self.all_found and not self.pending and not self.running
+        """Whether every shard is in a finished part or set aside; a worker that was overtaken is not waited for."""
+        return self.all_found and not self.pending and all(self._overtaken(job) for job, _ in self.running.values())
+
+    def _overtaken(self, job: Job) -> bool:
+        return isinstance(job, Collect) and any(part.first <= job.shard <= part.last for part in self.parts)
 
     def _merge(self) -> Merge | None:
         """`FAN` adjacent parts of equal length that are not being merged; their first number divides by the new length.

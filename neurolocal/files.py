@@ -19,7 +19,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def replacing(
     todo: str = "Make the folder, or choose a path that can be written to.",
     error: type[NeurolocalError] = NeurolocalError,
     durable: bool = True,
-) -> Iterator[Path]:
+) -> Generator[Path, None, None]:
     """A path beside `path` to write a file at; it takes the place of `path` when the block ends without an error.
 
     With `durable`, what killed processes of this machine left beside `path` is removed first.
@@ -181,7 +181,7 @@ def readable_path(
 @contextlib.contextmanager
 def locked(
     path: Path, *, doing: str, error: type[NeurolocalError] = NeurolocalError, say: Callable[[str], None] | None = None
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Hold the right to write a file, which one process has at a time.
 
     The lock is a file beside it, `.NAME.lock`, which stays as long as the file does. The system frees it when its
@@ -249,7 +249,7 @@ def write_text(path: Path, text: str, **how: Any) -> None:
 
 
 @contextlib.contextmanager
-def _one_line(path: Path, doing: str, todo: str, kind: type[NeurolocalError]) -> Iterator[None]:
+def _one_line(path: Path, doing: str, todo: str, kind: type[NeurolocalError]) -> Generator[None, None, None]:
     """Turn what the system says of a failed write into one line that says what to do. HDF5 raises RuntimeErrors."""
     try:
         yield

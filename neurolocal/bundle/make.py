@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from neurolocal.bundle.content import SECTIONS, UNKNOWN, Content, Section
 from neurolocal.bundle.licences import licence_of_wheel
@@ -125,7 +126,7 @@ def _remove_others(root: Path, listed: set[str], say: Say) -> None:
         (root / RUN_FILE).unlink(missing_ok=True)
 
 
-def _entry(content: Content, root: Path) -> dict:
+def _entry(content: Content, root: Path) -> dict[str, Any]:
     """One file of the manifest."""
     path = root / content.path
     licence = content.licence
@@ -136,7 +137,7 @@ def _entry(content: Content, root: Path) -> dict:
     return facts | {"section": section, "licence": licence, "origin": content.origin}
 
 
-def _manifest(bundle: Bundle, entries: list[dict]) -> dict:
+def _manifest(bundle: Bundle, entries: list[dict[str, Any]]) -> dict[str, Any]:
     wheels = next((section for section in bundle.sections if isinstance(section, Wheels)), None)
     return {
         "format": FORMAT,
@@ -152,7 +153,7 @@ def _manifest(bundle: Bundle, entries: list[dict]) -> dict:
     }
 
 
-def _write(manifest: dict, folder: Path, say: Say) -> None:
+def _write(manifest: dict[str, Any], folder: Path, say: Say) -> None:
     path = folder / MANIFEST
     try:
         check_manifest(manifest)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from neurolocal.bundle.verify import MANIFEST
 from neurolocal.errors import NeurolocalError
@@ -37,12 +38,12 @@ def open_volumes(folder: Path, size: int) -> None:
     (folder / MANIFEST).unlink(missing_ok=True)
 
 
-def cut(files: Sequence[Path], folder: Path, size: int) -> list[dict]:
+def cut(files: Sequence[Path], folder: Path, size: int) -> list[dict[str, Any]]:
     """Write the volumes into a folder of `open_volumes`; what the manifest says of each.
 
     Earlier volumes that are not among these are removed.
     """
-    pieces, found = _pieces(files, size), list[dict]()
+    pieces, found = _pieces(files, size), list[dict[str, Any]]()
     left = next(pieces, b"")
     while left:
         path = folder / f"volume-{len(found) + 1:04d}"

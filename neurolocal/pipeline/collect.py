@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +81,7 @@ def collect_store(
 
 
 @contextmanager
-def _folder_of(path: Path) -> Iterator[None]:
+def _folder_of(path: Path) -> Generator[None, None, None]:
     """Make a file's folder; it is removed again where nothing was written into it."""
     there = path.parent.exists()
     with contextlib.suppress(OSError):
@@ -320,7 +320,7 @@ def _say_shortage(job: Collection, say: Say) -> None:
 
 
 @contextmanager
-def stop_signals(say: Say) -> Iterator[Callable[[], bool]]:
+def stop_signals(say: Say) -> Generator[Callable[[], bool], None, None]:
     """Gives whether Ctrl-C or SIGTERM came. The first one stops after the batch, a second one at once."""
     asked = False
 

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -285,7 +285,7 @@ def _report(run: Run, limit: int | None, say: Say) -> None:
 
 
 @contextmanager
-def _timed(times: dict[str, float], name: str) -> Iterator[None]:
+def _timed(times: dict[str, float], name: str) -> Generator[None, None, None]:
     began = time.monotonic()
     yield
     times[name] = time.monotonic() - began

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +82,7 @@ def resources(config: ScaleConfig, there: Mapping[str, float]) -> Resources:
 
 
 @contextmanager
-def ray_cluster(config: ScaleConfig) -> Iterator[Any]:
+def ray_cluster(config: ScaleConfig) -> Generator[Any, None, None]:
     """Ray, connected to the cluster of the settings; a cluster of one's own ends with the block.
 
     Raises:

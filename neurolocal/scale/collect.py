@@ -110,7 +110,7 @@ class Driver:
         self._loading: set[int] = set()
         self._idle: set[int] = set()
         self._paths: dict[int, Path] = {}
-        self._single: Answer | None = None
+        self._single: list[Answer] = []
         self._single_at: int | None = None
         self._starts: Counter[int] = Counter()
         self._merges: Counter[Job] = Counter()
@@ -247,7 +247,8 @@ class Driver:
             if worker in self._loading:
                 self._loaded(answer)
             elif worker == self._single_at:
-                self._single, self._single_at = answer, None
+                self._single.append(answer)
+                self._single_at = None
                 self._free(answer)
             elif worker in self.schedule.running:
                 self._answered(answer)
@@ -400,14 +401,14 @@ class Driver:
             worker = self._single_at = min(self._idle)
             self._idle.discard(worker)
             self.pool.call(worker, method, *arguments, **named)
-            self._single = None
-            while self._single is None:
+            while not self._single:
                 self._step_or_end()
-            answer = self._single
-            if isinstance(answer.value, Failed):
-                raise NeurolocalError(answer.value.why)
+            answer = self._single.pop()
+            value = answer.value
+            if isinstance(value, Failed):
+                raise NeurolocalError(value.why)
             if answer.failed is None:
-                return answer.value
+                return value
             why = answer.failed
         raise NeurolocalError(f"collecting on Ray: {method} failed {self.config.attempts} times; the last time: {why}")
 
@@ -441,7 +442,7 @@ class Driver:
     def _amount(self) -> tuple[int, int]:
         return self._rows_done(), sum(part.tokens for part in self.schedule.parts)
 
-    def _show(self, bar: tqdm) -> None:
+    def _show(self, bar: tqdm[Any]) -> None:
         """Rows, tokens a second, workers, and the time left."""
         shards, rows = self.folder.shards, self._rows_done()
         done = {}

@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -350,7 +350,7 @@ class _Disk(io.FileIO):
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, *, copy: bool) -> Iterator[h5py.File]:
+def _replacing(path: Path, *, copy: bool) -> Generator[h5py.File, None, None]:
     """An HDF5 file that replaces the one at the path when the block succeeds; with `copy` it starts as a copy of it."""
     todo = "The old file is untouched. Free disk space or give another path, and run the same command again."
     if not copy:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ TODO = "Free space or choose a folder that can be written to, and run the same e
 
 
 @contextlib.contextmanager
-def one_line_errors(path: Path) -> Iterator[None]:
+def one_line_errors(path: Path) -> Generator[None, None, None]:
     """Turn a full disk or a folder that cannot be written into a one-line error."""
     try:
         yield

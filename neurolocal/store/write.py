@@ -96,9 +96,10 @@ def write_collected(path: Path, collected: StoreContent) -> None:
         file.attrs["format"], file.attrs["version"] = FORMAT, np.int64(VERSION)
         put_json(file, "manifest", collected.manifest)
         index = IndexBuilder(tuple(collected.manifest["config"]["sites"]))
+        indexed = collected.manifest["complete"] and "range" not in collected.manifest
         for (site, layer), record in collected.layers:
             _put_record(file, f"collect/{site}/{layer}", record)
-            if collected.manifest["complete"]:
+            if indexed:
                 index.add((site, layer), record)
         rows, small = collected.rows(), len(collected.vocabulary.tokens) <= 1 << 16
         _put(file, "rows/tokens", rows.tokens.astype("<u2" if small else "<u4", copy=False))
@@ -118,7 +119,7 @@ def write_collected(path: Path, collected: StoreContent) -> None:
             _put_blocks(file, f"neuroscope/{site}/{layer}/activation", activations)
         if collected.problems:
             _put_columns(file, "neuroscope", {"problems": list(collected.problems)})
-        if collected.manifest["complete"]:
+        if indexed:
             _put_index(file, index.build(rows.tokens, rows.length, rows.index, collected.vocabulary))
 
 

@@ -266,6 +266,41 @@ class VerdictConfig:
         _within(self, 0.0, math.inf, "strong", "dead", "halfway")
 
 
+@dataclass(frozen=True)
+class ScaleConfig:
+    """Where a collection runs. It does not change the result, so the store does not state it."""
+
+    engine: Literal["single", "ray"] = "single"
+    """`single`: in this process; `ray`: in workers, each of which takes shards of the corpus."""
+    workers: int | None = None
+    """Workers of the Ray engine; None is one for each GPU, or without GPUs one for all cores."""
+    address: str | None = None
+    """A running Ray cluster (`HOST:PORT`, or `auto`); None is a new one on this machine, for this run alone."""
+    shards: int | None = None
+    """About so many shards; None is 4 a worker."""
+    gpus_per_worker: int | None = None
+    """GPUs of a worker, over which a model is spread; None is 1 where there are GPUs, else 0."""
+    cpus_per_worker: int | None = None
+    """Cores of a worker; None is an equal share of the cores."""
+    attempts: int = 3
+    """Times that a shard may fail before it is set aside."""
+    slow: float = 3.0
+    """A shard that takes longer than so many times the median is begun once more by a worker with nothing to do."""
+
+    def __post_init__(self) -> None:
+        _require_sane(self)
+        _at_least(self, attempts=1)
+        for name, least in (("workers", 1), ("shards", 1), ("gpus_per_worker", 0), ("cpus_per_worker", 1)):
+            if getattr(self, name) is not None:
+                _at_least(self, **{name: least})
+        _within(self, 1.0, math.inf, "slow")
+        if self.engine == "single" and (given := [name for name in WORKERS if getattr(self, name) is not None]):
+            raise ConfigError(f"{given[0]} = {getattr(self, given[0])} without workers: add engine = ray, or omit it")
+
+
+WORKERS = ("workers", "address", "shards", "gpus_per_worker", "cpus_per_worker")
+"""Settings of `ScaleConfig` that only the Ray engine has."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     # 1024 tokens with BOS, which competes too; 20 examples, one a row; windows of 50 before and 10 after.
     "neuroscope": {

@@ -19,7 +19,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,11 @@ def replacing(
     todo: str = "Make the folder, or choose a path that can be written to.",
     error: type[NeurolocalError] = NeurolocalError,
     durable: bool = True,
-) -> Iterator[Path]:
+) -> Generator[Path, None, None]:
     """A path beside `path` to write a file at; it takes the place of `path` when the block ends without an error.
 
-    With `durable`, what killed processes of this machine left beside `path` is removed first.
+    With `durable`, what killed processes of this machine left beside `path` is removed first; a folder of many files
+    is better cleaned once, by `remove_leftovers`.
 
     Args:
         path: the file to write or replace; its folder must exist.
@@ -111,12 +112,11 @@ def replacing(
         NeurolocalError: the disk is full, or the folder cannot be written to. What was there is untouched, and nothing
             is left beside it.
     """
-    host = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:40] or "host"
-    beside = path.with_name(f".{path.name[:100]}.{host}-{os.getpid()}.partial")
+    beside = _beside(path)
     try:
         with _one_line(path, doing, todo, error):
             if durable:
-                _remove_leftovers(path, host)
+                _remove_leftovers(path)
             yield beside
             if durable:
                 with beside.open("r+b") as file:  # Windows flushes only what may be written
@@ -152,8 +152,12 @@ def require_place(path: Path, *, doing: str, error: type[NeurolocalError] = Neur
             there = there.parent
         if not there.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file, not a folder")
-        with tempfile.NamedTemporaryFile(dir=there, prefix=f".{path.name[:100]}."):
-            pass
+        _remove_leftovers(there / path.name)
+        probe = _beside(there / path.name, "try-")
+        try:
+            probe.touch()
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def readable_path(
@@ -181,7 +185,7 @@ def readable_path(
 @contextlib.contextmanager
 def locked(
     path: Path, *, doing: str, error: type[NeurolocalError] = NeurolocalError, say: Callable[[str], None] | None = None
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Hold the right to write a file, which one process has at a time.
 
     The lock is a file beside it, `.NAME.lock`, which stays as long as the file does. The system frees it when its
@@ -249,7 +253,7 @@ def write_text(path: Path, text: str, **how: Any) -> None:
 
 
 @contextlib.contextmanager
-def _one_line(path: Path, doing: str, todo: str, kind: type[NeurolocalError]) -> Iterator[None]:
+def _one_line(path: Path, doing: str, todo: str, kind: type[NeurolocalError]) -> Generator[None, None, None]:
     """Turn what the system says of a failed write into one line that says what to do. HDF5 raises RuntimeErrors."""
     try:
         yield
@@ -261,13 +265,44 @@ def _one_line(path: Path, doing: str, todo: str, kind: type[NeurolocalError]) ->
         raise kind(f"{doing} {path}: {what}.{free} {todo}") from error
 
 
-def _remove_leftovers(path: Path, host: str) -> None:
+def append_line(path: Path, line: str, *, doing: str, todo: str, error: type[NeurolocalError]) -> None:
+    """Append a line to a text file; a kill or a full disk may leave a part of it. Arguments as of `replacing`.
+
+    Raises:
+        NeurolocalError: the disk is full, or the file cannot be written to.
+    """
+    with _one_line(path, doing, todo, error), path.open("ab") as file:
+        file.write(f"{line}\n".encode())
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this machine that no longer run left in a folder and those below it."""
+    for left in folder.rglob(f".*.{_host()}-*.partial"):
+        _remove_if_dead(left)
+
+
+def _host() -> str:
+    """This machine's name as a part of a file name."""
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:40] or "host"
+
+
+def _beside(path: Path, what: str = "") -> Path:
+    """The name of this process's own file beside a path; `remove_leftovers` knows it."""
+    return path.with_name(f".{path.name[:100]}.{_host()}-{what}{os.getpid()}.partial")
+
+
+def _remove_leftovers(path: Path) -> None:
     """Remove what processes of this machine that no longer run left beside a path."""
-    for left in path.parent.glob(f".{glob.escape(path.name[:100])}.{host}-*.partial"):
-        with contextlib.suppress(ValueError, OSError):
-            pid = int(left.name.rpartition("-")[2].removesuffix(".partial"))
-            if pid != os.getpid() and not _runs(pid):
-                left.unlink()
+    for left in path.parent.glob(f".{glob.escape(path.name[:100])}.{_host()}-*.partial"):
+        _remove_if_dead(left)
+
+
+def _remove_if_dead(left: Path) -> None:
+    """Remove a process's own file if the process no longer runs."""
+    with contextlib.suppress(ValueError, OSError):
+        pid = int(left.name.rpartition("-")[2].removesuffix(".partial"))
+        if pid != os.getpid() and not _runs(pid):
+            left.unlink()
 
 
 def _runs(pid: int) -> bool:

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from tqdm import tqdm
 
@@ -22,7 +22,7 @@ DELAY = 2.0
 
 
 @contextlib.contextmanager
-def waiting(what: str, *, bar: bool = True) -> Iterator[None]:
+def waiting(what: str, *, bar: bool = True) -> Generator[None, None, None]:
     """Show a bar while the block runs, if it takes longer than DELAY.
 
     Args:

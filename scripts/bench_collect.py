@@ -305,7 +305,8 @@ OTHERS: dict[str, Callable[[Any, Subject, Batch], None]] = {
 
 def memory(options: argparse.Namespace) -> None:
     """Resident memory at 10 % and at the end of a run, beside what FORMAT.md's formula says."""
-    import neurolocal.collect.kernels  # noqa: F401  the compiler belongs to what Python and its packages take
+    # The compiler belongs to what Python and its packages take.
+    import neurolocal.collect.kernels  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from neurolocal.collect.memory import expected_bytes
 
     config = CollectConfig(

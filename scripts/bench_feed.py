@@ -21,7 +21,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,7 +129,7 @@ def timed_calls(call: Callable[..., Any], spent: dict[str, float], name: str) ->
 
 
 @contextmanager
-def timing(spent: dict[str, float], name: str) -> Iterator[None]:
+def timing(spent: dict[str, float], name: str) -> Generator[None, None, None]:
     """Add the processor time of a block."""
     began = time.process_time()
     yield

@@ -2,6 +2,9 @@
 
 The neurons are random: 5 to 20 words of the sample corpus each, drawn in proportion to their counts. So their frequency
 profiles are as varied as those of real neurons that fire at random, and p should be under 0.05 for 5 % of them.
+`--matched N` then draws N random sets for each planted concept (planted.toml), matched to it in frequency as
+bench_planted.py does, and prints the share of p under 0.05 for whole sets, and for those of their words that lie
+nearest to each other among SmolLM2's embeddings: a neuron that fires on a random set fires most on such words.
 """
 
 from __future__ import annotations
@@ -10,16 +13,20 @@ import argparse
 import io
 import json
 import time
+import tomllib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import zstandard
+from planting import LEAST, SETS, matched
 
 from neurolocal.fdr import q_values
 from neurolocal.similarity.frequency_matched import score_words
-from neurolocal.similarity.null import frequency_pool, null_scores
-from neurolocal.similarity.vectors import load_vectors
+from neurolocal.similarity.null import Pool, frequency_pool, null_scores
+from neurolocal.similarity.vectors import Vectors, load_vectors
+from neurolocal.subject import load_subject
 from neurolocal.words import WORD, folded
 from neurolocal.words.forms import FormRates
 from neurolocal.words.peaks import DistinctWords
@@ -34,6 +41,39 @@ def corpus_counts(path: Path) -> Counter[str]:
     return counts
 
 
+def share(chosen: Sequence[Sequence[str]], pool: Pool, vectors: Vectors, *, draws: int) -> str:
+    """The share of p under 0.05 and of sets with a p, as text."""
+    peaks = [DistinctWords(tuple(dict.fromkeys(w.casefold() for w in one)), 0.1) for one in chosen]
+    score, known, profiles = score_words(peaks, vectors, pool=pool)
+    at = known >= 2
+    null = null_scores(pool, profiles[at], score=score[at], draws=draws, seed=1)
+    z = (score[at] - null.mean) / null.sd
+    return f"{(null.p < 0.05).mean():.3f} of {at.sum()}, z {z.mean():+.2f} +- {z.std():.2f}"
+
+
+def afresh(cased: Counter[str], pool: Pool, vectors: Vectors, *, each: int, draws: int, seed: int) -> None:
+    """Print the calibration on sets of one-token words matched to the planted concepts."""
+    subject, rng = load_subject("smollm2"), np.random.default_rng(seed)
+    ids = {t.decode("utf-8", "replace"): i for i, t in enumerate(subject.vocabulary.tokens)}
+    one = {t[1:]: i for t, i in ids.items() if t[:1] == " " and WORD.fullmatch(t[1:]) and cased[t[1:]] >= LEAST}
+    word = {i: w for w, i in one.items()}
+    ranked = sorted(word, key=lambda i: (cased[word[i]], i))
+    place = {token: at for at, token in enumerate(ranked)}
+    halves = tomllib.loads(SETS.read_text("utf-8")).values()
+    sets = [text.split() for half in halves for text in half["concepts"].values()]
+    concepts = [frozenset(one[w] for w in words if w in one) for words in sets]
+    drawn = [sorted(matched(c, ranked, place, rng)) for c in concepts if len(c) >= 8 for _ in range(each)]
+    said = share([[word[i] for i in s] for s in drawn], pool, vectors, draws=draws)
+    print(f"sets matched to the planted concepts, p < 0.05: {said}")
+    embedding = subject.model.get_input_embeddings().weight.detach().float().numpy()
+    unit = embedding - embedding.mean(axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    for part in (0.8, 0.6, 0.4):
+        near = [np.array(s)[np.argsort(-(unit[s] @ unit[s].mean(axis=0)))][: round(part * len(s))] for s in drawn]
+        said = share([[word[i] for i in s.tolist()] for s in near], pool, vectors, draws=draws)
+        print(f"{part:.0%} of their words, nearest to each other in the subject: {said}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = Path(__file__).parents[1]
@@ -42,6 +82,7 @@ def main() -> None:
     parser.add_argument("--neurons", type=int, default=50_000)
     parser.add_argument("--draws", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--matched", type=int, default=0, metavar="N", help="random sets for each planted concept")
     args = parser.parse_args()
     cased = corpus_counts(args.corpus)
     counts, rng = folded(cased), np.random.default_rng(args.seed)
@@ -75,6 +116,8 @@ def main() -> None:
     done("shared form: p and q", t)
     print(f"{args.neurons:,} neurons: {sum(seconds.values()):.1f} s in all")
     print(f"p < 0.05: coherence {(null.p < 0.05).mean():.4f}, shared form {(p < 0.05).mean():.4f}")
+    if args.matched:
+        afresh(cased, pool, vectors, each=args.matched, draws=args.draws, seed=args.seed)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,7 +56,9 @@ def main() -> None:
                 with counted(llm, shared=shared) as count:
                     stamps, tokens = list[float](), list[int]()
 
-                    def done(row: Description, stamps: list = stamps, tokens: list = tokens, n: list = count) -> None:
+                    def done(
+                        row: Description, stamps: list[float] = stamps, tokens: list[int] = tokens, n: list[int] = count
+                    ) -> None:
                         stamps.append(time.monotonic())
                         tokens.append(n[0])
 
@@ -78,12 +80,14 @@ def main() -> None:
 
 
 @contextmanager
-def counted(llm: LLM, *, shared: bool) -> Iterator[list[int]]:
+def counted(llm: LLM, *, shared: bool) -> Generator[list[int], None, None]:
     """Count the prompt tokens of every call; without sharing, evaluate the head again each time."""
     plain, count = llm.branch, [0]
 
     @contextmanager
-    def branch(tokens: Sequence[int], head: int | None) -> Iterator[tuple[int, Float64[np.ndarray, "d_vocab"]]]:
+    def branch(
+        tokens: Sequence[int], head: int | None
+    ) -> Generator[tuple[int, Float64[np.ndarray, "d_vocab"]], None, None]:
         before = [] if head is None else llm.heads[head].tokens
         count[0] += len(before) + len(tokens)
         if shared:

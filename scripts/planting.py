@@ -120,10 +120,10 @@ def _of_half(
     concepts = {name: [of[w] for w in text.split() if w in of] for name, text in sets["concepts"].items()}
     concepts = {name: ids for name, ids in sorted(concepts.items()) if len(ids) >= 8}
     made = [Plant(name, "concept", final, frozenset(ids)) for name, ids in concepts.items()]
-    made += [Plant(f"random for {p.name}", "random", final, _matched(p.tokens, ranked, place, rng)) for p in made]
+    made += [Plant(f"random for {p.name}", "random", final, matched(p.tokens, ranked, place, rng)) for p in made]
     shapes = list(concepts.values())
     made += [
-        Plant(f"spare {final:d} {i}", "spare", final, _matched(frozenset(shapes[i % len(shapes)]), ranked, place, rng))
+        Plant(f"spare {final:d} {i}", "spare", final, matched(frozenset(shapes[i % len(shapes)]), ranked, place, rng))
         for i in range(spare)
     ]
     alone = sorted(set(sets["tokens"]["words"].split()))
@@ -146,7 +146,7 @@ def _of_half(
     return made
 
 
-def _matched(
+def matched(
     tokens: frozenset[int], ranked: Sequence[int], place: dict[int, int], rng: np.random.Generator
 ) -> frozenset[int]:
     """As many other words of about the same frequencies: at most 15 places, or 2 %, away in the order of frequency."""

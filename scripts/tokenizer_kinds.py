@@ -109,8 +109,8 @@ def from_gguf(scratch: Path) -> Iterator[Line]:
     other, asked = 0, 0
     for name in names:
         texts = gguf_twins.hostile(rng, 60)[:60]
-        how = {"tokens": tokens, "types": [1] * len(tokens), "merges": merges}
-        path = gguf_twins.write_gguf(scratch / "made.gguf", "gpt2", pre=name, **how)
+        types = [1] * len(tokens)
+        path = gguf_twins.write_gguf(scratch / "made.gguf", "gpt2", pre=name, tokens=tokens, types=types, merges=merges)
         other += len(gguf_twins.differences(path, scratch / "gguf", texts))
         asked += 2 * len(texts)
     yield Line(f"byte-level BPE, {len(names)} names of `pre`", "GGUF", "llama.cpp", asked, other)

@@ -87,4 +87,4 @@ def test_an_unknown_name() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         neurolocal.nothing  # noqa: B018
     with pytest.raises(ImportError):
-        from neurolocal import nothing  # noqa: F401
+        from neurolocal import nothing  # noqa: F401  # pyright: ignore[reportUnusedImport]

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def planting(monkeypatch) -> ModuleType:
     return planting
 
 
-def words_of(planting: ModuleType, halves: dict):
+def words_of(planting: ModuleType, halves: dict[str, Any]):
     """Every word of the sets and 3,000 made-up ones, as tokens with counts."""
     every: set[str] = set()
     for sets in halves.values():

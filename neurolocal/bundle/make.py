@@ -1,8 +1,8 @@
 """Gather a bundle: plan its sections, fetch what is missing, write the run file, the manifest and the volumes.
 
-Invariant: the manifest is removed first and written last, so a folder with one is complete; files of an earlier bundle
-that this one does not have are removed. An interrupted `make` resumes. Cost: one read of every file beside
-the fetching.
+Invariant: the manifest is removed first and written last, so a folder with one is complete; until then the folder WORK
+marks it as half made. Files of an earlier bundle that this one does not have are removed. An interrupted `make`
+resumes. Cost: one read of every file beside the fetching.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from neurolocal.bundle.content import SECTIONS, UNKNOWN, Content, Section
 from neurolocal.bundle.licences import licence_of_wheel
@@ -22,7 +23,7 @@ from neurolocal.bundle.verify import FORMAT, MANIFEST, PROGRAM, VERSION, check_m
 from neurolocal.bundle.volumes import cut, open_volumes
 from neurolocal.bundle.wheels import Wheels
 from neurolocal.errors import NeurolocalError
-from neurolocal.files import file_sha256, write_text
+from neurolocal.files import file_sha256, replacing, write_text
 from neurolocal.stage import Say
 
 VERIFIER = Path(__file__).with_name(PROGRAM)
@@ -75,16 +76,23 @@ def make_bundle(bundle: Bundle, root: Path, *, say: Say, volume_size: int | None
     _remove_others(root, {content.path for content in contents}, say)
     entries = [_entry(content, root) for content in contents]
     manifest = _manifest(bundle, entries)
-    shutil.copyfile(VERIFIER, root / PROGRAM)
-    shutil.rmtree(root / WORK, ignore_errors=True)
+    _put_verifier(root)
+    for path in (root / WORK).iterdir():
+        shutil.rmtree(path, ignore_errors=True)
     _write(manifest, root, say)
+    shutil.rmtree(root / WORK, ignore_errors=True)
     if volume_size is None:
         return root
     volumes = cut([root / entry["path"] for entry in entries], folder, volume_size)
-    shutil.copyfile(VERIFIER, folder / PROGRAM)
+    _put_verifier(folder)
     _write(manifest | {"volumes": volumes}, folder, say)
     say(f"{len(volumes)} volumes in {folder}: carry that folder's files")
     return folder
+
+
+def _put_verifier(folder: Path) -> None:
+    with replacing(folder / PROGRAM, doing="writing") as beside:
+        shutil.copyfile(VERIFIER, beside)
 
 
 def _open(root: Path) -> None:
@@ -125,7 +133,7 @@ def _remove_others(root: Path, listed: set[str], say: Say) -> None:
         (root / RUN_FILE).unlink(missing_ok=True)
 
 
-def _entry(content: Content, root: Path) -> dict:
+def _entry(content: Content, root: Path) -> dict[str, Any]:
     """One file of the manifest."""
     path = root / content.path
     licence = content.licence
@@ -136,7 +144,7 @@ def _entry(content: Content, root: Path) -> dict:
     return facts | {"section": section, "licence": licence, "origin": content.origin}
 
 
-def _manifest(bundle: Bundle, entries: list[dict]) -> dict:
+def _manifest(bundle: Bundle, entries: list[dict[str, Any]]) -> dict[str, Any]:
     wheels = next((section for section in bundle.sections if isinstance(section, Wheels)), None)
     return {
         "format": FORMAT,
@@ -152,7 +160,7 @@ def _manifest(bundle: Bundle, entries: list[dict]) -> dict:
     }
 
 
-def _write(manifest: dict, folder: Path, say: Say) -> None:
+def _write(manifest: dict[str, Any], folder: Path, say: Say) -> None:
     path = folder / MANIFEST
     try:
         check_manifest(manifest)

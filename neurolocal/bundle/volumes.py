@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from neurolocal.bundle.verify import MANIFEST
+from neurolocal.bundle.verify import MANIFEST, PROGRAM
 from neurolocal.errors import NeurolocalError
 from neurolocal.files import replacing
 
@@ -37,12 +38,12 @@ def open_volumes(folder: Path, size: int) -> None:
     (folder / MANIFEST).unlink(missing_ok=True)
 
 
-def cut(files: Sequence[Path], folder: Path, size: int) -> list[dict]:
+def cut(files: Sequence[Path], folder: Path, size: int) -> list[dict[str, Any]]:
     """Write the volumes into a folder of `open_volumes`; what the manifest says of each.
 
     Earlier volumes that are not among these are removed.
     """
-    pieces, found = _pieces(files, size), list[dict]()
+    pieces, found = _pieces(files, size), list[dict[str, Any]]()
     left = next(pieces, b"")
     while left:
         path = folder / f"volume-{len(found) + 1:04d}"
@@ -63,7 +64,9 @@ def cut(files: Sequence[Path], folder: Path, size: int) -> list[dict]:
 
 
 def _ours(name: str) -> bool:
-    return name in (MANIFEST, "verify.py") or name.startswith(("volume-", ".volume-"))
+    """Whether a `make` wrote a file of that name, or was killed while it did."""
+    written = name[1:] if name.startswith(".") and name.endswith(".partial") else name
+    return written.startswith((MANIFEST, PROGRAM, "volume-"))
 
 
 def _pieces(files: Sequence[Path], size: int) -> Iterator[bytes]:

@@ -14,12 +14,12 @@ import re
 import shutil
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from neurolocal.bundle.content import Content, Section, plain_url, require_network
@@ -172,13 +172,13 @@ class Wheels(Section):
 
 
 @contextmanager
-def _work() -> Iterator[Path]:
+def _work() -> Generator[Path, None, None]:
     """A folder for pip, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="neurolocal-bundle-") as folder:
         yield Path(folder)
 
 
-def _package(found: dict) -> Package:
+def _package(found: dict[str, Any]) -> Package:
     """A package of pip's report (https://pip.pypa.io/en/stable/reference/installation-report/)."""
     info, metadata = found["download_info"], found["metadata"]
     sha256 = (info.get("archive_info") or {}).get("hashes", {}).get("sha256")

@@ -1,5 +1,8 @@
 """`neurolocal bundle make` and `bundle verify`."""
 
+# pyright: reportMissingTypeArgument=false
+# ParamType is generic only in the latest click.
+
 from __future__ import annotations
 
 import json

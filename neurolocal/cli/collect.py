@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,10 @@ import click
 
 from neurolocal.cli.options import FilePath, Names, Numbers, Shard, Sites, device_option, example, say
 from neurolocal.cli.stage_command import config_options, given
-from neurolocal.config import PRESETS, CollectConfig, preset_settings
+from neurolocal.config import PRESETS, CollectConfig, ScaleConfig, preset_settings
+
+SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
+"""Options that say where the collection runs."""
 
 
 @click.command(epilog=example("neurolocal collect --subject ./pythia-70m --corpus pile/ --store pythia.h5"))
@@ -31,6 +34,7 @@ from neurolocal.config import PRESETS, CollectConfig, preset_settings
     without=("shard", "shards"),
     types={"layers": Numbers(), "neurons": Numbers(), "sites": Sites(), "count_roles": Names()},
 )
+@config_options(ScaleConfig)
 @click.option(
     "--checkpoint-seconds",
     type=float,
@@ -48,25 +52,26 @@ def collect(
     from neurolocal.corpus import corpus_files
     from neurolocal.errors import StoreError
     from neurolocal.files import require_place
-    from neurolocal.pipeline.collect import Collection, collect_store
+    from neurolocal.pipeline.collect import Collection, collect_store, fitted
     from neurolocal.subject import load_subject
 
+    scale = given(ScaleConfig, {name: settings.pop(name) for name in SCALE})
     config = given(CollectConfig, settings, **preset_settings(preset), shard=shard[0], shards=shard[1])
     corpus_files(corpus)  # a wrong path is said before a large model is loaded
     require_place(store, doing="collecting into", error=StoreError)
-    loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer)
-    if (
-        preset is not None
-        and settings["row_length"] is None
-        and (loaded.n_ctx or config.row_length) < config.row_length
-    ):
-        say(
-            f"collect: {loaded.name} has {loaded.n_ctx:,} positions: rows have as many tokens, not the preset's "
-            f"{config.row_length:,} (recorded in the store as row_length)"
+    fit = preset is not None and settings["row_length"] is None
+    if scale.engine == "ray":
+        from neurolocal.scale.collect import collect_on_ray
+        from neurolocal.scale.worker import Request
+
+        request = Request(
+            subject, corpus, store, config, tokenizer, device, fit, every=checkpoint_seconds, every_rows=checkpoint_rows
         )
-        config = replace(config, row_length=loaded.n_ctx)
-    job = Collection(loaded, corpus, store, config)
-    outcome = collect_store(job, say=say, every=checkpoint_seconds, every_rows=checkpoint_rows)
+        outcome = collect_on_ray(request, scale, say=say)
+    else:
+        loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer)
+        job = Collection(loaded, corpus, store, fitted(config, loaded, say=say) if fit else config)
+        outcome = collect_store(job, say=say, every=checkpoint_seconds, every_rows=checkpoint_rows)
     if outcome is None:
         return
     state = "complete" if outcome.complete else "stopped; the same command resumes it"

@@ -3,6 +3,9 @@
 Invariant: imports click alone, so that help answers at once.
 """
 
+# pyright: reportMissingTypeArgument=false
+# ParamType is generic only in the latest click.
+
 from __future__ import annotations
 
 import os

@@ -20,4 +20,10 @@ def run(run_toml: Path, limit: int, until: str | None) -> None:
     """
     from neurolocal.pipeline.run import read_run, run_all
 
-    run_all(read_run(run_toml), limit=limit, say=say, until=until)
+    found = read_run(run_toml)
+    if found.scale.engine == "ray":
+        from neurolocal.scale.collect import collect_run
+
+        run_all(found, limit=limit, say=say, until=until, collect=collect_run)
+        return
+    run_all(found, limit=limit, say=say, until=until)

@@ -80,8 +80,8 @@ def require_server() -> None:
     from neurolocal.errors import NeurolocalError
 
     try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
+        import starlette  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        import uvicorn  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
         raise NeurolocalError(
             f"serving a store: {error.name} is not installed. Run: pip install 'neurolocal[site]', or write the pages "

@@ -4,6 +4,9 @@ Invariant: every field of the config is a flag of its name, explained by the fie
 Cost: the config's source is parsed once a command.
 """
 
+# pyright: reportMissingTypeArgument=false
+# ParamType is generic only in the latest click.
+
 from __future__ import annotations
 
 import dataclasses

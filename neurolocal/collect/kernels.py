@@ -11,6 +11,9 @@ of the function that is called and no other: a change in a second file would lea
 `update` is one long function because, split into functions that share a tuple of arrays, it was slower with sign cases.
 """
 
+# pyright: reportMissingParameterType=false
+# Kernels are compiled for the types that they are called with.
+
 from __future__ import annotations
 
 from typing import Any

@@ -63,9 +63,8 @@ class RowBuffer:
         keep = keep[:-1]
         ends = np.cumsum([len(row[2]) for row in rows])
         wanted = np.split(keep, ends[:-1])
-        self.tokens, self.length = (
-            np.concatenate([row[i][mine] for row, mine in zip(rows, wanted, strict=True)]) for i in (0, 1)
-        )
+        self.tokens = np.concatenate([row[0][mine] for row, mine in zip(rows, wanted, strict=True)])
+        self.length = np.concatenate([row[1][mine] for row, mine in zip(rows, wanted, strict=True)])
         self.index = index[keep]
         self.parts = Parts.concatenate([row[3].take(mine) for row, mine in zip(rows, wanted, strict=True)])
         self._fresh, self._fresh_tokens = [], 0

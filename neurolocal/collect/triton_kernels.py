@@ -11,6 +11,9 @@ sorts. NaN and infinite activations are counted, and are in no list and no sum.
 Cost: each activation is read once by `scan`; `merge` reads 4 bytes a row, neuron and side where nothing enters.
 """
 
+# pyright: reportMissingParameterType=false
+# Kernels are compiled for the types that they are called with.
+
 from __future__ import annotations
 
 import triton

@@ -17,7 +17,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ class Message(NamedTuple):
     """The records skipped by then, where a process counts them and they have changed."""
 
 
-def batches(stream: RowStream, cursor: Cursor | None = None, *, process: bool = False) -> Iterator[Batch]:
+def batches(stream: RowStream, cursor: Cursor | None = None, *, process: bool = False) -> Generator[Batch]:
     """The batches of this shard from `stream.batches`, made ahead.
 
     Batches of other shards are made too, since their tokens decide where ours begin, but are not returned. `stream.end`

@@ -20,7 +20,7 @@ from neurolocal.store import Store
 
 INTS, FLOATS, STRINGS = pa.list_(pa.int64()), pa.list_(pa.float32()), pa.list_(pa.string())
 
-_OF = described(Statistics)
+_STATISTICS = described(Statistics)
 
 STATISTICS = pa.schema([
     LAYER,
@@ -28,39 +28,39 @@ STATISTICS = pa.schema([
     column("expert", pa.int32(), "Number of its expert within the layer; null in a layer without experts."),
     column("expert_neuron", pa.int64(), "Index within the expert; null in a layer without experts."),
     column("routed", pa.int64(), "Counted positions that were routed to its expert; null in a layer without experts."),
-    *(column(name, pa.int64(), _OF[name]) for name in ("count", "nonfinite")),
+    *(column(name, pa.int64(), _STATISTICS[name]) for name in ("count", "nonfinite")),
     *(column(name, pa.float64(), getattr(Statistics, name).__doc__ or "") for name in MOMENTS),
-    *(column(name, pa.float32(), _OF[name]) for name in ("minimum", "maximum")),
-    column("positive", pa.int64(), _OF["positive"]),
-    column("above", INTS, _OF["above"]),
-    column("sampled", pa.int64(), _OF["sampled"]),
-    column("histogram", INTS, _OF["histogram"]),
+    *(column(name, pa.float32(), _STATISTICS[name]) for name in ("minimum", "maximum")),
+    column("positive", pa.int64(), _STATISTICS["positive"]),
+    column("above", INTS, _STATISTICS["above"]),
+    column("sampled", pa.int64(), _STATISTICS["sampled"]),
+    column("histogram", INTS, _STATISTICS["histogram"]),
 ])  # fmt: skip
 
-_OF = described(Example)
+_EXAMPLE = described(Example)
 
 EXAMPLES = pa.schema([
     LAYER,
     NEURON,
     SIDE,
-    column("rank", pa.int32(), _OF["rank"]),
-    *(column(name, pa.int64(), _OF[name]) for name in ("row", "position")),
-    column("activation", pa.float32(), _OF["activation"]),
+    column("rank", pa.int32(), _EXAMPLE["rank"]),
+    *(column(name, pa.int64(), _EXAMPLE[name]) for name in ("row", "position")),
+    column("activation", pa.float32(), _EXAMPLE["activation"]),
     column("subset", pa.string(), "Subset of the corpus that the peak stands in; empty: in none."),
     column("peak_token", pa.string(), "Text of the peak token alone."),
-    column("start", pa.int64(), _OF["start"]),
-    column("tokens", INTS, _OF["tokens"]),
+    column("start", pa.int64(), _EXAMPLE["start"]),
+    column("tokens", INTS, _EXAMPLE["tokens"]),
     column("str_tokens", STRINGS, "Text of each of `tokens` alone; parts of characters are U+FFFD."),
-    column("activations", FLOATS, _OF["activations"]),
+    column("activations", FLOATS, _EXAMPLE["activations"]),
 ])  # fmt: skip
 
-_OF = described(CaseStatistics)
+_CASE = described(CaseStatistics)
 
 SIGN_CASES = pa.schema([
     LAYER,
     NEURON,
     column("case", pa.string(), "The signs of gate and in."),
-    column("count", pa.int64(), _OF["count"]),
+    column("count", pa.int64(), _CASE["count"]),
     column("frequency", pa.float64(), CaseStatistics.frequency.__doc__ or ""),
     column("mean", pa.float64(), CaseStatistics.mean.__doc__ or ""),
 ])  # fmt: skip
@@ -69,7 +69,7 @@ SAMPLE = pa.schema([
     LAYER, NEURON, column("activations", FLOATS, "Activation at each row of the table `sample_positions`, in order."),
 ])  # fmt: skip
 
-_OF = described(LogitEffects)
+_EFFECTS = described(LogitEffects)
 
 LOGITS = pa.schema([
     LAYER,
@@ -78,9 +78,9 @@ LOGITS = pa.schema([
         field
         for name in ("promoted", "suppressed")
         for field in (
-            column(name, pa.list_(pa.int32()), _OF[name]),
+            column(name, pa.list_(pa.int32()), _EFFECTS[name]),
             column(f"{name}_tokens", STRINGS, "The text of each."),
-            column(f"{name}_effect", FLOATS, _OF[f"{name}_effect"]),
+            column(f"{name}_effect", FLOATS, _EFFECTS[f"{name}_effect"]),
         )
     ),
 ])  # fmt: skip

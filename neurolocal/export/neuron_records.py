@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from neurolocal.export.folder import DOING, make_folder, open_folder, put_manifest
 from neurolocal.export.neurons import NeuronTexts, TextReader
-from neurolocal.files import replacing
+from neurolocal.files import remove_leftovers, replacing
 from neurolocal.records import MOMENTS, Statistics
 from neurolocal.render.figures import strict
 from neurolocal.store import Store
@@ -61,6 +61,7 @@ def export_neuron_records(
     with tqdm(total=total, unit="neuron", disable=not bar, delay=2) as progress:
         for layer, random in _random_records(store, reader, which, subject, texts):
             folder, statistics = make_folder(out / "neurons" / str(layer)), store.statistics(layer)
+            remove_leftovers(folder)
             for one in reader.neurons(layer):
                 record = neuron_record(layer, one, statistics) | {"random_sample": random(one.at)}
                 with replacing(folder / f"{one.neuron}.json", durable=False, **DOING) as beside:

@@ -22,12 +22,12 @@ ROW = column("row", pa.int64(), "Row index in the corpus.")
 
 TOKEN_ROWS = pa.schema([ROW, column("tokens", pa.list_(pa.int64()), "Token ids, without padding.")])
 
-_OF = described(Parts)
+_PARTS = described(Parts)
 
 PARTS = pa.schema([
     ROW,
-    column("position", pa.int32(), _OF["position"]),
-    *(column(name, pa.int64(), _OF[name]) for name in ("file", "record", "character")),
+    column("position", pa.int32(), _PARTS["position"]),
+    *(column(name, pa.int64(), _PARTS[name]) for name in ("file", "record", "character")),
     column("subset", pa.string(), "Subset of the corpus; empty: in none."),
 ])  # fmt: skip
 
@@ -44,15 +44,15 @@ VOCABULARY = pa.schema([
     column("count", pa.int64(), "How often it occurred at a counted position of the corpus."),
 ])  # fmt: skip
 
-_OF = described(PageLists)
+_PAGE = described(PageLists)
 
 PAGES = pa.schema([
     LAYER,
     NEURON,
-    column("text", pa.list_(pa.int32()), _OF["text"]),
-    *(column(name, pa.list_(pa.float64()), _OF[name]) for name in ("largest", "smallest")),
-    *(column(name, pa.float64(), _OF[name]) for name in ("range", "maximum")),
-    column("trusted", pa.bool_(), _OF["trusted"]),
+    column("text", pa.list_(pa.int32()), _PAGE["text"]),
+    *(column(name, pa.list_(pa.float64()), _PAGE[name]) for name in ("largest", "smallest")),
+    *(column(name, pa.float64(), _PAGE[name]) for name in ("range", "maximum")),
+    column("trusted", pa.bool_(), _PAGE["trusted"]),
 ])  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -102,14 +102,14 @@ def _write(table: ExportTable, store: Store, layers: Sequence[int], path: Path, 
 
 
 @contextlib.contextmanager
-def _parquet(path: Path, table: ExportTable) -> Iterator[Callable[[pa.RecordBatch], None]]:
+def _parquet(path: Path, table: ExportTable) -> Generator[Callable[[pa.RecordBatch], None], None, None]:
     schema = table.schema.with_metadata({"description": table.about})
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
         yield lambda batch: file.write_batch(batch.replace_schema_metadata(schema.metadata))
 
 
 @contextlib.contextmanager
-def _csv(path: Path, table: ExportTable) -> Iterator[Callable[[pa.RecordBatch], None]]:
+def _csv(path: Path, table: ExportTable) -> Generator[Callable[[pa.RecordBatch], None], None, None]:
     with path.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, lineterminator="\r\n")
         lines.writerow(table.schema.names)

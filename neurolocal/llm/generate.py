@@ -8,7 +8,7 @@ token.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -112,7 +112,7 @@ def _pick(logprobs: Float64[np.ndarray, "d_vocab"], temperature: float, draw: np
 
 
 @contextmanager
-def _rules(llm: LLM, grammar: str | None, n: int) -> Iterator[list[Any]]:
+def _rules(llm: LLM, grammar: str | None, n: int) -> Generator[list[Any], None, None]:
     """The states of n continuations in a grammar, freed at the end; None each without a grammar."""
     rules: list[Any] = []
     try:

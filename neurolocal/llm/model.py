@@ -17,7 +17,7 @@ import ctypes
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,7 +188,9 @@ class LLM:
         return list(body), before or ""
 
     @contextmanager
-    def branch(self, tokens: Sequence[int], head: int | None) -> Iterator[tuple[int, Float64[np.ndarray, "d_vocab"]]]:
+    def branch(
+        self, tokens: Sequence[int], head: int | None
+    ) -> Generator[tuple[int, Float64[np.ndarray, "d_vocab"]], None, None]:
         """Evaluate head + tokens as the working sequence; remove it and its forks at the end.
 
         Gives the length of the sequence and the log-probabilities of the token that follows it.

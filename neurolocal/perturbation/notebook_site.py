@@ -8,7 +8,7 @@ Cost: one more LayerNorm of the layer read a pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def notebook_site(subject: Subject, layer: int, site: Site) -> Iterator[Site]:
+def notebook_site(subject: Subject, layer: int, site: Site) -> Generator[Site, None, None]:
     """The site at which a layer's substitutes are read while the context lasts.
 
     Args:

@@ -5,7 +5,7 @@ Cost: the subject is loaded once for all layers and sides; see `layer_run`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ def inputs(workspace: Workspace, config: PerturbationConfig, layer: int, side: S
 
 
 @contextmanager
-def work(workspace: Workspace, config: PerturbationConfig) -> Iterator[Work]:
+def work(workspace: Workspace, config: PerturbationConfig) -> Generator[Work, None, None]:
     """Replace the peak words of a layer's neurons.
 
     Raises:

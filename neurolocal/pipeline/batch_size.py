@@ -7,7 +7,7 @@ Cost: nothing before memory runs out; then passes of one and two rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def enough_memory(job: Collection, progress: Progress) -> Iterator[None]:
+def enough_memory(job: Collection, progress: Progress) -> Generator[None, None, None]:
     """Around a collection: out of memory becomes an error that says which batch size fits.
 
     Args:

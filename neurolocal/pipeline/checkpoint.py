@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurolocal.errors import StoreError
+from neurolocal.pipeline.batch_range import BatchRange
 from neurolocal.pipeline.manifest import Collection, manifest_of
 from neurolocal.progress import waiting
 from neurolocal.records import LayerRecord, Place
@@ -24,15 +25,20 @@ AGAIN = "Delete the file to collect again, or give another --store."
 
 
 def write_store(
-    job: Collection, files: list[Path], skipped: Mapping[str, int], contents: Contents, *, complete: bool, bar: bool
-) -> dict[Place, int]:
-    """Write the store; returns the NaN and infinite activations of each layer that has some."""
+    job: Collection, files: list[Path], skipped: Mapping[str, int], contents: Contents, *, complete: bool, bar: bool,
+    part: BatchRange | None = None,
+) -> dict[Place, int]:  # fmt: skip
+    """Write the store; returns the NaN and infinite activations of each layer that has some.
+
+    The store of a range states the hashes of those files alone in which its text lies.
+    """
     from neurolocal.corpus import Cursor, rest_arrays
     from neurolocal.store import StoreContent, StoredRows, write_collected
 
-    kept, cursor = contents.kept, contents.cursor or Cursor()  # a shard may hold no batch
-    whole = complete and job.config.max_rows is None
-    manifest = manifest_of(job, files if whole else files[: cursor.file + 1], files)
+    begin = part.begin if part is not None else Cursor()
+    kept, cursor = contents.kept, contents.cursor or begin  # a shard may hold no batch
+    whole = complete and job.config.max_rows is None and (part is None or part.end is None)
+    manifest = manifest_of(job, files[begin.file : None if whole else cursor.file + 1], files)
     manifest["corpus"] |= {
         "documents": cursor.documents,
         "subsets": cursor.subsets,
@@ -41,6 +47,8 @@ def write_store(
         "control_tokens": cursor.control,
     }
     manifest |= {"rows": contents.rows, "tokens": contents.n_tokens, "complete": complete, "cursor": cursor.facts()}
+    if part is not None:
+        manifest["range"] = part.facts(cursor)
     bad: dict[Place, int] = {}
 
     def layers() -> Iterator[tuple[Place, LayerRecord]]:

@@ -13,17 +13,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from neurolocal.config import differences
+from neurolocal.config import CollectConfig, differences
 from neurolocal.errors import CorpusError, StoreError
 from neurolocal.files import locked
 from neurolocal.machine import command_began
+from neurolocal.pipeline.batch_range import BatchRange
 from neurolocal.pipeline.batch_size import enough_memory
 from neurolocal.pipeline.checkpoint import AGAIN, cursor_of, restore, write_store
 from neurolocal.pipeline.effects import add_effects
@@ -37,13 +38,16 @@ from neurolocal.stage import Say
 if TYPE_CHECKING:
     from neurolocal.collect import Contents, Outcome
     from neurolocal.corpus import Cursor, RowStream
+    from neurolocal.subject import Subject
 
 
 def collect_store(
     job: Collection, *, say: Say, replace: bool = False, stop: Callable[[], bool] | None = None,
-    every: float | None = None, every_rows: int | None = None, bar: bool = True,
+    every: float | None = None, every_rows: int | None = None, bar: bool = True, part: BatchRange | None = None,
 ) -> Outcome | None:  # fmt: skip
     """Collect, or resume an interrupted collection; None where the store is complete already.
+
+    Of a part nothing is said that concerns the whole corpus: see `prepared`.
 
     Args:
         job: subject, corpus, store and config.
@@ -53,6 +57,7 @@ def collect_store(
         every: seconds between checkpoints; None is the default.
         every_rows: rows between checkpoints; None is by time alone.
         bar: whether to show a progress bar.
+        part: the batches to collect, without logit effects; None is all of the config's shard.
 
     Raises:
         StoreError: the path is not a store, or a store of other inputs (without `replace`); another process is
@@ -64,19 +69,19 @@ def collect_store(
     from neurolocal.store import Store
 
     listing = corpus_listing(job.corpus)
-    if line := listing.line():
+    if part is None and (line := listing.line()):
         say(f"collect: {line}")
     if job.store.exists():
         with Store(job.store):  # refused before a lock is put beside what is no store
             pass
     with _folder_of(job.store), locked(job.store, doing="collecting into", error=StoreError):
         return _collect(
-            job, listing.files, say=say, replace=replace, stop=stop, every=every, every_rows=every_rows, bar=bar
+            job, listing.files, part, say=say, replace=replace, stop=stop, every=every, every_rows=every_rows, bar=bar
         )
 
 
 @contextmanager
-def _folder_of(path: Path) -> Iterator[None]:
+def _folder_of(path: Path) -> Generator[None, None, None]:
     """Make a file's folder; it is removed again where nothing was written into it."""
     there = path.parent.exists()
     with contextlib.suppress(OSError):
@@ -90,42 +95,50 @@ def _folder_of(path: Path) -> Iterator[None]:
 
 
 def _collect(
-    job: Collection, files: list[Path], *, say: Say, replace: bool, stop: Callable[[], bool] | None,
-    every: float | None, every_rows: int | None, bar: bool,
+    job: Collection, files: list[Path], part: BatchRange | None, *, say: Say, replace: bool,
+    stop: Callable[[], bool] | None, every: float | None, every_rows: int | None, bar: bool,
 ) -> Outcome | None:  # fmt: skip
     from neurolocal.collect import collect, resolved, start
-    from neurolocal.corpus import batches
 
     job = dataclasses.replace(job, config=resolved(job.config, job.subject))
-    _say_shortage(job, say)
-    laps, cursor = _Laps(say), None
+    laps, cursor = _Laps(say if part is None else _silent), None
+    if part is None:
+        _say_shortage(job, say)
     progress = start(job.subject, job.config)
     if job.store.exists():
-        found = _existing(job, files, replace=replace, say=say)
+        found = existing(job, files, part, replace=replace, say=say)
         if found == "complete":
+            if part is not None:
+                return None
             say(f"collect: {job.store} is complete and its inputs are unchanged; nothing to do")
-            with _signals(say) as signalled:
+            with stop_signals(say) as signalled:
                 whole = add_effects(job, say=say, stop=stop or signalled, bar=bar)
             return None if whole else _without_effects(job)
         if isinstance(found, list):
             say(f"collect: again, since {'; '.join(found)}")
+        elif found == "lacking":
+            raise StoreError(
+                f"collecting into {job.store}: it lacks parts of the corpus that its workers could not do. The command "
+                "that made it (--engine ray) tries them again; or delete the file to collect on this machine."
+            )
         elif found is not None:
             cursor = restore(job, progress)
             say(f"collect: resuming at row {progress.rows:,} of {job.store}")
-    with waiting(f"trying the tokenizer of {job.subject.name}", bar=bar):
-        _examine(job, files, say)
+    if part is None:
+        with waiting(f"trying the tokenizer of {job.subject.name}", bar=bar):
+            _examine(job, files, say)
     stream = row_stream(job, files)
     # a loop that drives a GPU must not wait for the feed's Python; on a CPU a process would take the model's cores
     on_gpu = any(job.subject.device_of(layer).type != "cpu" for layer in range(job.subject.n_layers))
 
     def checkpoint(contents: Contents, *, complete: bool) -> dict[Place, int]:
-        return write_store(job, files, stream.skipped.counts, contents, complete=complete, bar=bar)
+        return write_store(job, files, stream.skipped.counts, contents, complete=complete, bar=bar, part=part)
 
-    with _signals(say) as signalled:
+    with stop_signals(say) as signalled:
         with enough_memory(job, progress):
             outcome = collect(
                 job.subject,
-                laps.first_of(batches(stream, cursor, process=on_gpu)),
+                laps.first_of(_batches(stream, cursor, part, process=on_gpu)),
                 progress,
                 config=job.config,
                 checkpoint=checkpoint,
@@ -135,19 +148,67 @@ def _collect(
                 stop=laps.after_each(stop or signalled),
                 bar=bar,
             )
+        if part is not None:
+            return outcome
         if outcome.complete and not add_effects(job, say=say, stop=stop or signalled, bar=bar):
             outcome = dataclasses.replace(outcome, complete=False)
     laps.say_end()
-    _say_what_was_read(job, stream, getattr(progress.cursor, "control", 0), say)
+    say_what_was_read(job.config, stream, getattr(progress.cursor, "control", 0), say)
     for line in overflow_lines(outcome.nonfinite, dtype=job.config.dtype):
         say(f"collect: WARNING: {line}")
     return outcome
 
 
-def _say_what_was_read(job: Collection, stream: RowStream, control: int, say: Say) -> None:
+def _batches(stream: RowStream, cursor: Cursor | None, part: BatchRange | None, *, process: bool) -> Iterator[Any]:
+    """The batches that are left, of the part or of the config's shard."""
+    from neurolocal.corpus import batches
+
+    if part is None:
+        return batches(stream, cursor, process=process)
+    return part.batches(stream, cursor or part.begin, process=process)
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
+
+
+def prepared(job: Collection, *, replace: bool, say: Say) -> tuple[Collection, RowStream, str | list[str] | None]:
+    """What comes before a collection in parts: the job with its settings resolved, its rows, and `existing`.
+
+    Says what concerns the whole corpus, once. The rows hold nothing of the model, and can be pickled.
+
+    Raises:
+        NeurolocalError: as `collect_store` does before its first batch.
+    """
+    from neurolocal.collect import resolved
+    from neurolocal.corpus import corpus_listing
+
+    listing = corpus_listing(job.corpus)
+    if line := listing.line():
+        say(f"collect: {line}")
+    job = dataclasses.replace(job, config=resolved(job.config, job.subject))
+    _say_shortage(job, say)
+    found = existing(job, listing.files, None, replace=replace, say=say) if job.store.exists() else None
+    if found != "complete":
+        _examine(job, listing.files, say)
+    return job, row_stream(job, listing.files), found
+
+
+def fitted(config: CollectConfig, subject: Subject, *, say: Say) -> CollectConfig:
+    """The settings with rows that are no longer than the subject's positions; says so where they are shortened."""
+    if (subject.n_ctx or config.row_length) >= config.row_length:
+        return config
+    say(
+        f"collect: {subject.name} has {subject.n_ctx:,} positions: rows have as many tokens, not the preset's "
+        f"{config.row_length:,} (recorded in the store as row_length)"
+    )
+    return dataclasses.replace(config, row_length=subject.n_ctx)
+
+
+def say_what_was_read(config: CollectConfig, stream: RowStream, control: int, say: Say) -> None:
     """Control tokens, replaced characters, cut documents and skipped records, a line each."""
     if control:
-        how = job.config.control_tokens
+        how = config.control_tokens
         say(
             f"collect: the documents write out {control:,} control tokens, such as an end of text, which are read as "
             f"{'control tokens (--control-tokens text reads them as text)' if how == 'token' else 'text'}"
@@ -157,7 +218,7 @@ def _say_what_was_read(job: Collection, stream: RowStream, control: int, say: Sa
     for file, n in stream.skipped.cut.items():
         say(
             f"collect: documents of {file} were cut {n:,} times at white space: they are longer than longest_text "
-            f"({job.config.longest_text:,} characters), and this tokenizer may give other ids on a cut text"
+            f"({config.longest_text:,} characters), and this tokenizer may give other ids on a cut text"
         )
     for reason, n in stream.skipped.counts.items():
         first = stream.skipped.first.get(reason, "in an earlier run")
@@ -259,7 +320,7 @@ def _say_shortage(job: Collection, say: Say) -> None:
 
 
 @contextmanager
-def _signals(say: Say) -> Iterator[Callable[[], bool]]:
+def stop_signals(say: Say) -> Generator[Callable[[], bool], None, None]:
     """Gives whether Ctrl-C or SIGTERM came. The first one stops after the batch, a second one at once."""
     asked = False
 
@@ -279,14 +340,24 @@ def _signals(say: Say) -> Iterator[Callable[[], bool]]:
             signal.signal(name, handler)
 
 
-def _existing(job: Collection, files: list[Path], *, replace: bool, say: Say) -> str | list[str] | None:
-    """`complete`, `partial`, or what differs (only with `replace`)."""
+def existing(
+    job: Collection, files: list[Path], part: BatchRange | None, *, replace: bool, say: Say
+) -> str | list[str] | None:
+    """What the store is that exists: `complete`, `partial`, `lacking`, or what differs (only with `replace`).
+
+    Raises:
+        StoreError: it is made from something else, without `replace`; or lacks parts, which only workers can add.
+    """
     from neurolocal.store import Store
 
+    first = 0 if part is None else part.begin.file
     with Store(job.store) as store:
         there = store.manifest
         try:
-            here = manifest_of(job, files[: len(there["corpus"]["files"])], files)
+            n = len(files) if there.get("lacks") else len(there["corpus"]["files"])
+            here = manifest_of(job, files[first : first + n], files)
+            if part is not None:
+                here["range"] = part.facts(part.begin)
             old, new = identity(there), identity(here)
             if old["tokenizer"] != new["tokenizer"] and job.subject.has_tokenizer(old["tokenizer"]):
                 old["tokenizer"] = new["tokenizer"]
@@ -297,14 +368,14 @@ def _existing(job: Collection, files: list[Path], *, replace: bool, say: Say) ->
         differ = differences(old, new)
         if differ and not there["complete"] and _only_the_last_file(old, new):
             say(f"collect: {files[len(new['corpus']) - 1]} has changed; comparing the text that was read so far")
-            differ = [] if _same_rows(job, files, cursor_of(store)) else differ
+            differ = [] if _same_rows(job, files, cursor_of(store), part) else differ
         if differ and not replace:
             differ.sort(key=lambda line: not line.startswith(("subject", "tokenizer")))  # the most serious first
             raise StoreError(
                 f"collecting into {job.store}: it was made from something else ({'; '.join(differ[:4])}). "
                 "Give another --store, or delete this one."
             )
-        return differ or ("complete" if there["complete"] else "partial")
+        return differ or ("complete" if there["complete"] else "lacking" if there.get("lacks") else "partial")
 
 
 def _only_the_last_file(old: dict[str, Any], new: dict[str, Any]) -> bool:
@@ -315,10 +386,10 @@ def _only_the_last_file(old: dict[str, Any], new: dict[str, Any]) -> bool:
     )
 
 
-def _same_rows(job: Collection, files: list[Path], cursor: Cursor) -> bool:
-    """Whether the corpus, read from its beginning, still gives the rows of a cursor's digest."""
+def _same_rows(job: Collection, files: list[Path], cursor: Cursor, part: BatchRange | None) -> bool:
+    """Whether the corpus, read from the beginning of the part, still gives the rows of a cursor's digest."""
     try:
-        batches = row_stream(job, files).batches()
+        batches = row_stream(job, files).batches(None if part is None else part.begin)
         after = next((b.after for b in batches if b.after.batches >= cursor.batches), None)
     except CorpusError:
         return False

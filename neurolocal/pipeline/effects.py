@@ -34,7 +34,7 @@ def add_effects(job: Collection, *, say: Say, stop: Callable[[], bool], bar: boo
     Raises:
         StoreError: the store cannot be written; it is unchanged.
     """
-    from neurolocal.store import write_effects
+    from neurolocal.store import Store, write_effects
     from neurolocal.subject.logits import LogitLens
 
     missing = _missing(job)
@@ -42,6 +42,8 @@ def add_effects(job: Collection, *, say: Say, stop: Callable[[], bool], bar: boo
         return True
     config, found, last, stopped = job.config, dict[Place, LogitEffects](), time.monotonic(), False
     total = sum(n for _, n in missing)
+    with Store(job.store) as store:
+        manifest = store.manifest
     with tqdm(total=total, desc="logit effects", unit="neuron", unit_scale=True, disable=not bar) as shown:
         try:
             lens = LogitLens(job.subject, config.logits)
@@ -50,13 +52,13 @@ def add_effects(job: Collection, *, say: Say, stop: Callable[[], bool], bar: boo
                 if stopped := stop():
                     break
                 if time.monotonic() - last >= every:
-                    write_effects(job.store, found)
+                    write_effects(job.store, found, manifest=manifest)
                     found, last = {}, time.monotonic()
         except SubjectError as error:
             shown.leave = False
             say(f"collect: no direct logit effects: {error}")
     if found:
-        write_effects(job.store, found)
+        write_effects(job.store, found, manifest=manifest)
     return not stopped or not _missing(job)
 
 

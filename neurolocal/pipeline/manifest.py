@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurolocal.config import CollectConfig, sha256
 from neurolocal.files import file_sha256
+from neurolocal.pipeline.batch_range import range_of
 from neurolocal.records import BINS, HISTOGRAM_EVERY, THRESHOLDS
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "corpus": {f["name"]: f["sha256"] for f in manifest["corpus"]["files"]},
         "corpus files": manifest["corpus"]["n_files"],
         "config": LATER | manifest["config"],
+        "range": (range_of(manifest) or {}).get("begin"),
     }
 
 

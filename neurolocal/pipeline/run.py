@@ -11,14 +11,14 @@ import json
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from neurolocal.config import CollectConfig, Method
+from neurolocal.config import CollectConfig, Method, ScaleConfig
 from neurolocal.errors import ConfigError, LLMError, NeurolocalError, StoreError, first_line
 from neurolocal.files import readable_path, require_place
 from neurolocal.literals import CASES, SIDES, Side
@@ -57,6 +57,11 @@ class Run:
         """The settings of the collection."""
         return self.configs.get("collect", CollectConfig())
 
+    @property
+    def scale(self) -> ScaleConfig:
+        """Where the collection runs."""
+        return self.configs.get("scale", ScaleConfig())
+
     def config(self, stage: Stage) -> Any:
         """The settings of a stage."""
         return self.configs.get(stage.name, stage.config())
@@ -77,9 +82,13 @@ class Run:
         return self.store.with_suffix(".html")
 
 
+Collect = Callable[[Run, Say], bool]
+"""Collects what a run says; returns whether the store is complete."""
+
+
 def tables() -> dict[str, type]:
     """The tables of a RUN.toml beside [run], each with the type of its settings, in run order."""
-    return {"collect": CollectConfig} | {stage.name: stage.config for stage in all_stages()}
+    return {"collect": CollectConfig, "scale": ScaleConfig} | {stage.name: stage.config for stage in all_stages()}
 
 
 def read_run(path: Path) -> Run:
@@ -125,7 +134,9 @@ def _there(path: Path, doing: str) -> Path:
     return readable_path(path, doing=doing, error=ConfigError)
 
 
-def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: str | None = None) -> None:
+def run_all(
+    run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: str | None = None, collect: Collect | None = None
+) -> None:  # fmt: skip
     """Do every stage, then print the ranked table, the paths and the times.
 
     The reports are also written before each stage that takes long, with the verdicts that can be given by then.
@@ -136,6 +147,7 @@ def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: st
         say: receives a line for the user at a time.
         needs_llm: whether an LLM that cannot be used ends the run; otherwise the run does without.
         until: the last stage to do; None does all.
+        collect: collects, and returns whether the store is complete; None collects in this process.
 
     Raises:
         NeurolocalError: a path or name of the run is wrong, which is found before anything is computed; the collection
@@ -146,7 +158,7 @@ def run_all(run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: st
     times: dict[str, float] = {}
     workspace = _workspace(run, say)
     with _timed(times, "collect"):
-        if not _collect(run, say):
+        if not (collect or _collect)(run, say):
             raise NeurolocalError("stopped while collecting; the same command resumes it")
     early = [stage for stage in stages if stage.slow]
     if run.llm is not None:
@@ -273,7 +285,7 @@ def _report(run: Run, limit: int | None, say: Say) -> None:
 
 
 @contextmanager
-def _timed(times: dict[str, float], name: str) -> Iterator[None]:
+def _timed(times: dict[str, float], name: str) -> Generator[None, None, None]:
     began = time.monotonic()
     yield
     times[name] = time.monotonic() - began

@@ -18,6 +18,7 @@ from neurolocal.config import canonical, differences
 from neurolocal.errors import StoreError
 from neurolocal.files import require_place
 from neurolocal.literals import Side
+from neurolocal.pipeline.journal import remove_journal
 from neurolocal.pipeline.workspace import FACTS, Workspace
 from neurolocal.records import TABLES
 from neurolocal.stage import Stage
@@ -62,6 +63,7 @@ def run_stage(chosen: str | Stage, workspace: Workspace, config: Any = None) -> 
             for layer, side in places:
                 new, old = made_from(one, workspace, config, layer, side), workspace.inputs(one.name, layer, side)
                 if old == new:
+                    remove_journal(workspace.journal_path(one.name, layer, side))
                     reused.append(layer)
                     continue
                 if old is not None:

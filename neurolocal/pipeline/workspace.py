@@ -112,8 +112,12 @@ class Workspace:
 
     def journal(self, stage: str, layer: int, side: Side, made_from: Mapping[str, Any]) -> Journal:
         """Where a slow stage keeps the neurons of a layer that are done, beside the store."""
+        return Journal(self.journal_path(stage, layer, side), made_from)
+
+    def journal_path(self, stage: str, layer: int, side: Side) -> Path:
+        """The file of a journal."""
         end = "" if side == "largest" else f"-{side}"
-        return Journal(self.path.with_name(f"{self.path.name}.{stage}-{layer}{end}.jsonl"), made_from)
+        return self.path.with_name(f"{self.path.name}.{stage}-{layer}{end}.jsonl")
 
     def neurons(self, layer: int, side: Side, chosen: Sequence[int]) -> list[Neuron]:
         """Neurons with their examples, and what was put in place of their peak words."""

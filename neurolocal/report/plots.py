@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ def _require_matplotlib() -> None:
     with contextlib.suppress(NeurolocalError):
         os.environ.setdefault("MPLCONFIGDIR", str(cache_folder("matplotlib")))
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
         raise NeurolocalError(
             f"{DOING}s: matplotlib is not installed. Run `pip install 'neurolocal[plots]'`, or use --html, which needs "
@@ -106,7 +106,7 @@ def _require_matplotlib() -> None:
 
 
 @contextlib.contextmanager
-def _style() -> Iterator[None]:
+def _style() -> Generator[None, None, None]:
     import matplotlib
 
     with matplotlib.rc_context():

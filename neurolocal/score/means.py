@@ -71,7 +71,7 @@ def lines(table: ScoreTable) -> list[str]:
         if m.low == m.low:
             line += f" (95 %: {m.low:+.3f} to {m.high:+.3f})"
         made.append(line)
-    failed = [text for text, measure in zip(table.said, table.measure, strict=True) if text and "Error" in text]
+    failed = [text for text in table.said if text and "Error" in text]
     if failed:
         made.append(f"{len(failed)} measures failed, the first: {failed[0]}")
     return made

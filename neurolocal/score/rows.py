@@ -21,10 +21,10 @@ def _columns(table: type) -> dict[str, str]:
     return {name: kind for name, kind in column_annotations(table).items() if not kind.endswith("Table")}
 
 
-ScoreRow = namedtuple("ScoreRow", _columns(ScoreTable))
+ScoreRow = namedtuple("ScoreRow", _columns(ScoreTable))  # pyright: ignore[reportUntypedNamedTuple]
 """One row of `ScoreTable`, without its texts."""
 
-TextRow = namedtuple("TextRow", _columns(ScoredTextTable))
+TextRow = namedtuple("TextRow", _columns(ScoredTextTable))  # pyright: ignore[reportUntypedNamedTuple]
 """One row of `ScoredTextTable`."""
 
 

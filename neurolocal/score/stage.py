@@ -8,7 +8,7 @@ forward pass of the subject over the random rows, then that of `Scorer.score` fo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ def inputs(workspace: Workspace, config: ScoreConfig, layer: int, side: Side) ->
 
 
 @contextmanager
-def work(workspace: Workspace, config: ScoreConfig) -> Iterator[Work]:
+def work(workspace: Workspace, config: ScoreConfig) -> Generator[Work, None, None]:
     """Score the best described neurons of a layer.
 
     Raises:

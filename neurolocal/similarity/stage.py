@@ -5,7 +5,7 @@ Cost: all examples of a layer are in memory at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ def inputs(workspace: Workspace, config: SimilarityConfig, layer: int, side: Sid
 
 
 @contextmanager
-def work(workspace: Workspace, config: SimilarityConfig) -> Iterator[Work]:
+def work(workspace: Workspace, config: SimilarityConfig) -> Generator[Work, None, None]:
     """Score every neuron of a layer."""
     from neurolocal.similarity import frequency_matched_similarity, notebook_similarity
 

@@ -358,7 +358,7 @@ def train(texts: Iterable[str | Sequence[str]], *, seed: int = 1, **changes: Any
     import gensim
     from gensim.models import FastText
 
-    params = {**FASTTEXT, **changes, "seed": seed}
+    params: dict[str, Any] = {**FASTTEXT, **changes, "seed": seed}
     sentences = _Sentences(texts)
     digest = hashlib.sha256(canonical({"gensim": gensim.__version__, **params}).encode())
     for words in sentences:

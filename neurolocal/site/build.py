@@ -1,7 +1,8 @@
 """The static site: every file of a store's pages, written by several processes.
 
 Invariant: a file is written as a whole or not at all, and only where its content changed; so a second build of the same
-store writes nothing, and an interrupted build is finished by the same command. Nothing is removed.
+store writes nothing, and an interrupted build is finished by the same command. Nothing is removed but what a killed
+build left half written.
 Cost: about 80 kB a neuron; each process opens the store itself, and its memory does not depend on the number of pages.
 """
 
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from neurolocal.errors import NeurolocalError
-from neurolocal.files import replacing
+from neurolocal.files import remove_leftovers, replacing
 from neurolocal.machine import cores
 from neurolocal.records import Site
 from neurolocal.site.pages import Pages
@@ -97,15 +98,18 @@ def _prepare(folder: Path) -> None:
     """Make the folder and mark it as a site."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / MARK).is_file() and any(folder.iterdir()):
-            raise NeurolocalError(
-                f"writing a site into {folder}: the folder holds something else. Give a new or an empty folder, or one "
-                "that a site was written into."
-            )
+        if not (folder / MARK).is_file():
+            remove_leftovers(folder / MARK.partition("/")[0])
+            if any(not path.is_dir() for path in folder.rglob("*")):
+                raise NeurolocalError(
+                    f"writing a site into {folder}: the folder holds something else. Give a new or an empty folder, or "
+                    "one that a site was written into."
+                )
     except OSError as error:
         raise NeurolocalError(
             f"making the folder {folder}: {error.strerror}. Choose a path that can be written to."
         ) from error
+    remove_leftovers(folder)
     _write(folder / MARK, json.dumps({"format": "neurolocal-site", "version": 1}).encode() + b"\n")
 
 

@@ -15,7 +15,7 @@ import secrets
 import signal
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -164,7 +164,7 @@ class Reader:
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
+def _without_interrupts() -> Generator[None, None, None]:
     """Block SIGINT in this thread, and in the processes that it starts: they inherit that, so Ctrl-C ends none."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

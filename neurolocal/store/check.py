@@ -62,13 +62,23 @@ def check(path: str | Path, *, progress: bool = True) -> Report:
         _read_everything(store, faults, notes, looked, bar)
         with faults.reading("/"):
             manifest, sites = store.manifest, store.sites
-            if not manifest["complete"]:
-                notes.append(f"a checkpoint: its collection stopped at row {manifest['rows']:,}")
+            notes += _unfinished(manifest)
             rows = _rows(store, faults)
             looked["rows"] = len(store.row_index)
             for site in sites:
                 _check_site(store.path, site, rows, faults, notes, looked)
     return Report(looked, tuple(faults.found), tuple(notes))
+
+
+def _unfinished(manifest: dict[str, Any]) -> list[str]:
+    """What of the corpus the store does not hold."""
+    if manifest["complete"]:
+        return ["a part of a collection, to be merged with the others"] if "range" in manifest else []
+    if not (lacks := manifest.get("lacks")):
+        return [f"a checkpoint: its collection stopped at row {manifest['rows']:,}"]
+    if not isinstance(lacks, list) or not all(isinstance(one, dict) for one in lacks):
+        return [f"it lacks parts of the corpus, which it states as {_short(lacks)}"]
+    return [f"it lacks rows {_short(one.get('rows'))}: {_short(one.get('why'))}" for one in lacks]
 
 
 def _read_everything(store: Store, faults: Faults, notes: list[str], looked: dict[str, int], bar: Any) -> None:

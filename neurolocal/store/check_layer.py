@@ -4,6 +4,9 @@ Invariant: each comparison follows from FORMAT.md alone, for a collection with a
 Cost: some ten passes over the layer's arrays in memory, and about twice their size.
 """
 
+# pyright: reportUnnecessaryComparison=false
+# `faults.reading` ends a block at an error, so that what is read may still be None.
+
 from __future__ import annotations
 
 import dataclasses

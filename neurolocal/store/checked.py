@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ class CheckedFile:
         return value
 
     @contextlib.contextmanager
-    def reading(self, what: str) -> Iterator[None]:
+    def reading(self, what: str) -> Generator[None, None, None]:
         """Turns every error that h5py raises in the block into a StoreError."""
         try:
             yield

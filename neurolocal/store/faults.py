@@ -7,7 +7,7 @@ next. Cost: none where there is no fault.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,7 @@ class Faults:
             self.add(place, f"{n:,} {what}, first at {at}", expected)
 
     @contextlib.contextmanager
-    def reading(self, place: str) -> Iterator[None]:
+    def reading(self, place: str) -> Generator[None, None, None]:
         """Turns a DamagedError in the block into a fault; the same dataset is listed once."""
         try:
             yield

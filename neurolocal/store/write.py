@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,9 +96,10 @@ def write_collected(path: Path, collected: StoreContent) -> None:
         file.attrs["format"], file.attrs["version"] = FORMAT, np.int64(VERSION)
         put_json(file, "manifest", collected.manifest)
         index = IndexBuilder(tuple(collected.manifest["config"]["sites"]))
+        indexed = collected.manifest["complete"] and "range" not in collected.manifest
         for (site, layer), record in collected.layers:
             _put_record(file, f"collect/{site}/{layer}", record)
-            if collected.manifest["complete"]:
+            if indexed:
                 index.add((site, layer), record)
         rows, small = collected.rows(), len(collected.vocabulary.tokens) <= 1 << 16
         _put(file, "rows/tokens", rows.tokens.astype("<u2" if small else "<u4", copy=False))
@@ -118,7 +119,7 @@ def write_collected(path: Path, collected: StoreContent) -> None:
             _put_blocks(file, f"neuroscope/{site}/{layer}/activation", activations)
         if collected.problems:
             _put_columns(file, "neuroscope", {"problems": list(collected.problems)})
-        if collected.manifest["complete"]:
+        if indexed:
             _put_index(file, index.build(rows.tokens, rows.length, rows.index, collected.vocabulary))
 
 
@@ -174,11 +175,8 @@ def add_evidence(
             unchanged.
     """
     with locked(path, doing="writing", error=StoreError, say=say), _replacing(path, copy=True) as file:
-        if manifest is not None and json.loads(str(file.attrs["manifest"])) != json.loads(json.dumps(dict(manifest))):
-            raise StoreError(
-                f"writing {path}: it was collected anew while {tables[0][0]} was working, so these results are not "
-                "written. Run the same command again."
-            )
+        if manifest is not None:
+            _require_same(path, file, manifest, tables[0][0])
         for stage, layer, side, table, inputs in tables:
             base = f"{stage}/{site}/{layer}/{side}"
             _no_links(path, file, base)
@@ -189,19 +187,43 @@ def add_evidence(
             _put_table(group, table)
 
 
-def write_effects(path: Path, effects: Mapping[Place, LogitEffects]) -> None:
+def write_effects(path: Path, effects: Mapping[Place, LogitEffects], *, manifest: Mapping[str, Any]) -> None:
     """Add direct logit effects to a store, by site and layer; what else it holds stays as it is.
 
+    Args:
+        path: the store.
+        effects: what to add.
+        manifest: of the store that the effects belong to.
+
     Raises:
-        StoreError: the disk is full or the folder cannot be written; the store is unchanged.
+        StoreError: the disk is full or the folder cannot be written, or another store is at the path by now; it is
+            unchanged.
     """
     with locked(path, doing="writing", error=StoreError), _replacing(path, copy=True) as file:
+        _require_same(path, file, manifest, "collect")
         for (site, layer), one in effects.items():
             base = f"collect/{site}/{layer}/logits"
             _no_links(path, file, base)
             if base in file:
                 del file[base]
             _put_columns(file, base, vars(one))
+
+
+def _require_same(path: Path, file: h5py.File, manifest: Mapping[str, Any], stage: str) -> None:
+    """Refuse to add what was made from another store.
+
+    Raises:
+        StoreError: the manifest of the file is another.
+    """
+    try:
+        same = json.loads(str(file.attrs["manifest"])) == json.loads(json.dumps(dict(manifest)))
+    except (KeyError, ValueError):
+        same = False
+    if not same:
+        raise StoreError(
+            f"writing {path}: it was collected anew while {stage} was working, so these results are not "
+            "written. Run the same command again."
+        )
 
 
 def _put_table(group: h5py.Group, table: Any) -> None:
@@ -349,7 +371,7 @@ class _Disk(io.FileIO):
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, *, copy: bool) -> Iterator[h5py.File]:
+def _replacing(path: Path, *, copy: bool) -> Generator[h5py.File, None, None]:
     """An HDF5 file that replaces the one at the path when the block succeeds; with `copy` it starts as a copy of it."""
     todo = "The old file is untouched. Free disk space or give another path, and run the same command again."
     if not copy:

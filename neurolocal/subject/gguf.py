@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def _judge(path: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _appearing(folder: Path, last: str) -> Iterator[Path]:
+def _appearing(folder: Path, last: str) -> Generator[Path, None, None]:
     """A folder beside `folder` that takes its name at the end; a faster process's, known by its file `last`, stays."""
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:12]}-", dir=folder.parent))
     try:

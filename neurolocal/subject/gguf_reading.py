@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +30,7 @@ ROWS = 16
 
 
 @contextmanager
-def quick_reading() -> Iterator[None]:
+def quick_reading() -> Generator[None, None, None]:
     """Let transformers read GGUFs fast inside the block; one thread of a process at a time."""
     import gguf
 

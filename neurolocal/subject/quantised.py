@@ -6,11 +6,14 @@ into equal blocks instead: of 192 rows in blocks of 128 it scales rows 96 to 127
 Cost: the weights in the dtype that was asked for, two to eight times the size of the files.
 """
 
+# pyright: reportPrivateUsage=false
+# transformers has no public place to dequantise one tensor.
+
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +57,7 @@ def quantisation(config: Any) -> str | None:
 
 
 @contextlib.contextmanager
-def dequantising(config: Any, folder: Path, dtype: torch.dtype) -> Iterator[None]:
+def dequantising(config: Any, folder: Path, dtype: torch.dtype) -> Generator[None, None, None]:
     """While the weights are read: transformers dequantises them where it can.
 
     Args:

@@ -18,7 +18,7 @@ bfloat16 copy of the unembedding where it is in another format and bfloat16 is u
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -263,7 +263,7 @@ def _seconds(dtype: torch.dtype, d: int) -> float:
 
 
 @contextmanager
-def _single_threads(n: int) -> Iterator[ThreadPoolExecutor]:
+def _single_threads(n: int) -> Generator[ThreadPoolExecutor, None, None]:
     """Threads whose products use no others."""
     before = torch.get_num_threads()
     try:

@@ -7,7 +7,7 @@ layer is written. Cost: that of `describe` for each neuron.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ def inputs(workspace: Workspace, config: SummaryConfig, layer: int, side: Side) 
 
 
 @contextmanager
-def work(workspace: Workspace, config: SummaryConfig) -> Iterator[Work]:
+def work(workspace: Workspace, config: SummaryConfig) -> Generator[Work, None, None]:
     """Describe the best neurons of a layer.
 
     Raises:

@@ -6,7 +6,7 @@ Cost: one `word_at` an example, and the rules once a neuron.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ def inputs(workspace: Workspace, config: VerdictConfig, layer: int, side: Side) 
 
 
 @contextmanager
-def work(workspace: Workspace, config: VerdictConfig) -> Iterator[Work]:
+def work(workspace: Workspace, config: VerdictConfig) -> Generator[Work, None, None]:
     """Decide every neuron of a layer."""
 
     def decide_layer(layer: int, side: Side) -> Result:

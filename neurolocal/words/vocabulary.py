@@ -59,7 +59,7 @@ class Vocabulary:
         return np.fromiter(map(len, self.tokens), np.int64, len(self.tokens))
 
     @cached_property
-    def _joinable(self) -> tuple[list[bytes], Int64[np.ndarray, "d_vocab"]]:
+    def joinable(self) -> tuple[list[bytes], Int64[np.ndarray, "d_vocab"]]:
         """The bytes of each token as joined to a row's text, and how many they are.
 
         A control token becomes NUL: it is no letter, and it ends an incomplete character, as the end of a row does.
@@ -149,7 +149,7 @@ class RowWords:
     def __init__(self, vocabulary: Vocabulary, tokens: Integer[np.ndarray, "pos"]) -> None:
         """Find the words. A word that extends beyond the reach of `word_at` is found by `word_at` when asked for."""
         self.vocabulary, self.tokens = vocabulary, tokens
-        pieces, widths = vocabulary._joinable
+        pieces, widths = vocabulary.joinable
         data = b"".join(map(pieces.__getitem__, tokens.tolist()))
         self._text = text = data.decode("utf-8", "surrogateescape")
         spans = np.array([place for match in WORD.finditer(text) for place in match.span()], np.int64).reshape(-1, 2)

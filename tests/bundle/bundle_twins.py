@@ -26,7 +26,7 @@ def small_bundle(root: Path, corpus: Path, **how: Any) -> Path:
     return make_bundle(Bundle([LocalSection("corpus", corpus)]), root, say=lambda line: None, **how)
 
 
-def change(root: Path, edit: Callable[[dict], object]) -> None:
+def change(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     """Edit the manifest of a bundle."""
     path = root / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))

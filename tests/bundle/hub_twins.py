@@ -7,9 +7,10 @@ import hashlib
 import html
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "c" * 40
@@ -36,12 +37,12 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def listing(kind: str, name: str, files: dict[str, bytes]) -> dict:
+def listing(kind: str, name: str, files: dict[str, bytes]) -> dict[str, Any]:
     """What the hub's API says of a repository: large files have a SHA-256, small ones git's SHA-1."""
     siblings = []
     for path, data in files.items():
         blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-        entry: dict = {"rfilename": path, "size": len(data), "blobId": blob}
+        entry: dict[str, Any] = {"rfilename": path, "size": len(data), "blobId": blob}
         if len(data) > 1000:
             entry["lfs"] = {"sha256": sha256(data), "size": len(data), "pointerSize": 100}
         siblings.append(entry)
@@ -104,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
         self,
         status: int,
         data: bytes,
-        more: dict | None = None,
+        more: dict[str, Any] | None = None,
         *,
         kind: str = "application/json",
         cut: int | None = None,
@@ -121,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(hub: Hub) -> Iterator[Hub]:
+def serving(hub: Hub) -> Generator[Hub, None, None]:
     """Serve on a port of loopback until the block ends."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Serving", (Handler,), {"hub": hub}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

@@ -40,7 +40,7 @@ def edits(draw: Any) -> list[tuple[str, Any, str, Any]]:
 
 @given(edits())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_an_edited_manifest(manifest: dict[str, Any], changes: list) -> None:
+def test_an_edited_manifest(manifest: dict[str, Any], changes: list[Any]) -> None:
     found = json.loads(json.dumps(manifest))
     for where, number, name, value in changes:
         place = found.get(where) if where else found

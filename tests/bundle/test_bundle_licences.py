@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from package_twins import wheel
@@ -21,7 +22,7 @@ from neurolocal.bundle.licences import licence_of_metadata, licence_of_path, lic
         ({}, "unknown"),
     ],
 )
-def test_of_metadata(metadata: dict, licence: str) -> None:
+def test_of_metadata(metadata: dict[str, Any], licence: str) -> None:
     assert licence_of_metadata(metadata) == licence
 
 

@@ -1,5 +1,7 @@
 """Lists, statistics and sign cases of the compiled kernels equal a brute-force reference, any batch size and values."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -28,11 +30,11 @@ def bin_of(value: float) -> int:
     raise AssertionError(value)
 
 
-def brute_force(case: Case, k: int) -> dict:
+def brute_force(case: Case, k: int) -> dict[str, Any]:
     """Every neuron by itself: all candidates sorted by (strength, row, position), best first."""
     x, mask, rows = case.values, case.mask, case.rows
     n_rows, n_pos, d = x.shape
-    found: dict = {side: [] for side in (*SIDES, *CASES)}
+    found: dict[str, Any] = {side: [] for side in (*SIDES, *CASES)}
     for side in found:
         for j in range(d):
             best = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def swapped_neurons(layer: int, a: int, b: int) -> Any:
 
 
 @contextlib.contextmanager
-def another_machine() -> Iterator[None]:
+def another_machine() -> Generator[None, None, None]:
     """Linear layers in bfloat16 add in float64 and round once: what kernels of another machine may do."""
     own = torch.nn.functional.linear
 

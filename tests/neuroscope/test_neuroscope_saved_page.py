@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def test_any_number_of_texts_of_any_tokens(rng, texts, crlf):
 @settings(max_examples=60, deadline=None)
 def test_any_tokens_and_values(data):
     tokens = st.lists(st.text(max_size=5) | st.sampled_from(HOSTILE), min_size=1, max_size=90)
-    page = {"model": "gelu-4l", "dataset": "c4 & code", "layer": 3, "neuron": 14, "texts": []}
+    page: dict[str, Any] = {"model": "gelu-4l", "dataset": "c4 & code", "layer": 3, "neuron": 14, "texts": []}
     for i in range(data.draw(st.integers(1, 4))):
         own = data.draw(tokens)
         values = data.draw(st.lists(st.integers(-9_999_999, 9_999_999), min_size=len(own), max_size=len(own)))

@@ -100,7 +100,7 @@ class Small:
 
     subject: Any
     rows: dict[int, np.ndarray]
-    counts: Counter
+    counts: Counter[Any]
 
     def examples(self, layer: int, neurons, k: int = 6, sign: int = 1) -> dict[int, list[Example]]:
         """The k strongest positions of different rows, by brute force."""

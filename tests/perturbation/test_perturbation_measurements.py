@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from perturbation_twins import CONFIG
@@ -72,7 +73,7 @@ class Recorder:
     half_precision = False
 
     def __init__(self) -> None:
-        self.passes: list[list] = []
+        self.passes: list[list[Any]] = []
 
     def encode_exactly(self, text: str) -> None:
         return None

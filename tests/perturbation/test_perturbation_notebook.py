@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -49,7 +51,7 @@ def literal(small, vectors, examples, neuron: int, layer: int):
     return names, names, total / (6 * len(own)), checked, len(kept)
 
 
-def weak(small, layer: int, neurons, rng) -> dict:
+def weak(small, layer: int, neurons, rng) -> dict[str, Any]:
     """Examples at weak positions too, so that substitutes do reach them."""
     from dataclasses import replace
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_a_branch_longer_than_the_budget_has_a_pass_of_its_own(rng: np.random.Ge
     assert np.allclose(found.flat, true, rtol=0, atol=1e-4 * np.abs(true).max())
 
 
-def some_rows(rng: np.random.Generator, n: int = 9) -> list:
+def some_rows(rng: np.random.Generator, n: int = 9) -> list[Any]:
     """Rows of several lengths with few and many branches, and one without any."""
     rows = [rng.integers(0, VOCAB, int(rng.integers(3, 40))) for _ in range(n)]
     return [(row, random_branches(rng, row, D_MLP, int(rng.choice([0, 1, 3, 30])))) for row in rows]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -37,7 +38,7 @@ def run(subject, corpus, store, *, said=None, stop=lambda: False, every=None, re
 
 def content(path, *, manifest=True):
     """Every dataset's type and bytes, and the manifest without paths."""
-    found: dict = {}
+    found: dict[str, Any] = {}
 
     def see(name, place):
         if isinstance(place, h5py.Dataset):

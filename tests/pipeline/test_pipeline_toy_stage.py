@@ -6,7 +6,7 @@ import importlib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from io import StringIO
 from pathlib import Path
 
@@ -81,7 +81,7 @@ README = "# vowels\n\n<!-- settings vowels -->\n<!-- end settings -->\n"
 
 
 @pytest.fixture
-def vowels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def vowels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path, None, None]:
     """The stage's folder, found as a room of the package, and its line."""
     folder = tmp_path / "rooms" / "vowels"
     folder.mkdir(parents=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def write_small(path: Path, **settings: Any) -> Path:
 def client(
     path: Path, *, answer: Answer | None = None, said: list[str] | None = None, errors: list[Exception] | None = None,
     seconds: float = 5.0, **guard: Any,
-) -> Iterator[TestClient]:  # fmt: skip
+) -> Generator[TestClient]:  # fmt: skip
     """The application in this process. Errors are mistakes of ours, and fail the test unless they are collected."""
     lines, mistakes = [] if said is None else said, [] if errors is None else errors
     reader = Reader(path, live=answer is not None, say=lines.append)
@@ -59,7 +59,9 @@ def client(
 
 
 @contextmanager
-def running(path: Path, *, processes: int = 0, errors: list[Exception] | None = None, **options: Any) -> Iterator[int]:
+def running(
+    path: Path, *, processes: int = 0, errors: list[Exception] | None = None, **options: Any
+) -> Generator[int, None, None]:
     """A real server in a thread; gives its port."""
     lines: list[str] = []
     ready, held = threading.Event(), []

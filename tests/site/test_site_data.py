@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def searched(store: Store, **chosen: object) -> SearchFiles:
     return SearchFiles(store, selection, Index(store, selection))
 
 
-def all_terms(files: SearchFiles, kind: str) -> list[list]:
+def all_terms(files: SearchFiles, kind: str) -> list[list[Any]]:
     return [term for i in range(files.files(kind)) for term in files.file(kind, i) or []]
 
 

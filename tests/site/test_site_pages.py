@@ -7,6 +7,7 @@ import re
 import unicodedata
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 import pytest
@@ -224,7 +225,7 @@ def _with_tokens(texts: list[str]) -> Store:
 
 
 @pytest.mark.parametrize("settings", [{"stages": ()}, {"neurons": 0}, {"stages": ("similarity",)}])
-def test_missing_evidence_makes_pages_all_the_same(settings: dict) -> None:
+def test_missing_evidence_makes_pages_all_the_same(settings: dict[str, Any]) -> None:
     made = Pages(opened(**settings))
     for name in made.names():
         content = made.read(name)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serve_twins import client, write_small
@@ -30,7 +31,7 @@ def replace(path: Path, **settings: object) -> None:
     new.replace(path)
 
 
-def layers(answer: dict) -> list[int]:
+def layers(answer: dict[str, Any]) -> list[int]:
     return [layer["layer"] for layer in answer["layers"]]
 
 
@@ -130,7 +131,7 @@ def test_a_process_that_crashes_is_replaced(path: Path) -> None:
     said: list[str] = []
     reader = Reader(path, live=False, say=said.append, processes=2)
 
-    async def crash() -> dict:
+    async def crash() -> dict[str, Any]:
         with pytest.raises(StoreError, match="has crashed"):
             await reader.read(_crash)
         replace(path, layers=(1,))

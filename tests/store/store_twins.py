@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from tables import filled
 
@@ -72,7 +74,7 @@ def record(
     )
 
 
-def rest_of(rng: np.random.Generator) -> dict:
+def rest_of(rng: np.random.Generator) -> dict[str, Any]:
     """Text between two batches: two documents, of the second the characters unknown."""
     characters = np.array([0, 2, 2]), np.array([-1, -1])
     return rest_arrays(
@@ -95,7 +97,7 @@ def parts_of(rng: np.random.Generator, rows: int = ROWS) -> Parts:
 def made_up(
     rng: np.random.Generator, *, layers: tuple[int, ...] = (0, 2), sites: tuple[records.Site, ...] = ("post",),
     vocabulary: Vocabulary | None = None, token_count: np.ndarray | None = None, rows: StoredRows | None = None,
-    rest: dict | None = None, sample: int = SAMPLE, **more,
+    rest: dict[str, Any] | None = None, sample: int = SAMPLE, **more,
 ) -> StoreContent:  # fmt: skip
     """A collection of two layers; `more` goes to `record`."""
     places = np.sort(rng.choice(ROWS * 3, sample, replace=False)) if rows is None else np.empty(0, np.int64)
@@ -131,7 +133,7 @@ def verdict_table(n: int = 3) -> records.VerdictTable:
     )
 
 
-def evidence(rng: np.random.Generator) -> list[tuple]:
+def evidence(rng: np.random.Generator) -> list[tuple[Any, ...]]:
     """A table of every stage, for layer 2."""
     two, f = np.array([0, 3]), lambda: rng.normal(size=2).astype(np.float32)
     i32 = np.array([2, 1], np.int32)

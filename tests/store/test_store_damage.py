@@ -5,6 +5,7 @@ import re
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def stores(fixtures, tmp_path_factory):
     return found
 
 
-def outcome(path: Path, content: bytes, wanted: list) -> str:
+def outcome(path: Path, content: bytes, wanted: list[Any]) -> str:
     """`refused` or `equal`; anything else fails."""
     path.write_bytes(content)
     began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -6,7 +6,7 @@ import ctypes
 import io
 import json
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ _silence: Any = None
 
 
 @contextmanager
-def llama_cpp(path: Path) -> Iterator[Callable[[str, str], list[int]]]:
+def llama_cpp(path: Path) -> Generator[Callable[[str, str], list[int]], None, None]:
     """llama.cpp's ids of a text, control tokens being `token` or `text`; the test is skipped where it is missing."""
     global _silence
     c = pytest.importorskip("llama_cpp")

@@ -6,6 +6,7 @@ import contextlib
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_a_billion_empty_tokens_in_a_sparse_file(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["scores", "token_type"])
 @pytest.mark.parametrize(("value", "said"), [([1] * 9, "9 numbers"), ([], "no numbers"), (["a"] * 400, "no numbers")])
-def test_arrays_of_another_length_or_type(name: str, value: list, said: str, tmp_path) -> None:
+def test_arrays_of_another_length_or_type(name: str, value: list[Any], said: str, tmp_path) -> None:
     tokens, merges = byte_bpe(np.random.default_rng(1), 400)
     key = f"tokenizer.ggml.{name}"
     path = write_gguf(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,11 +28,11 @@ def written(folder: Path, **parts) -> Path:
     return folder
 
 
-def vocabulary(i: int) -> dict:
+def vocabulary(i: int) -> dict[str, Any]:
     return {"type": "WordLevel", "vocab": {w: n for n, w in enumerate(WORDS)} | {"g": i}, "unk_token": "<unk>"}
 
 
-def added(i: int) -> dict:
+def added(i: int) -> dict[str, Any]:
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     return {"id": i, "content": "<far>", "special": True} | flags
 

@@ -32,6 +32,12 @@ class Decimals:
         self._text = "".join(each)
         self._ends = np.concatenate([[0], np.cumsum([len(one) for one in each])])
 
+    def part(self, low: int, high: int) -> Decimals:
+        """The values `low` to `high`, `high` excluded, without writing them again."""
+        made = Decimals.__new__(Decimals)
+        made._text, made._ends = self._text, self._ends[low : high + 1]
+        return made
+
     def between(self, first: int, stop: int) -> str:
         """The values `first` to `stop`, `stop` excluded, separated by `, `."""
         return self._text[self._ends[first] : max(self._ends[stop] - 2, self._ends[first])]
@@ -41,12 +47,7 @@ def texts(parts: list[Float[np.ndarray, "_"]]) -> list[Decimals]:
     """The texts of several arrays, written together."""
     whole = Decimals(np.concatenate(parts))
     edges = np.cumsum([0, *map(len, parts)]).tolist()
-    found = []
-    for low, high in pairwise(edges):
-        one = Decimals.__new__(Decimals)
-        one._text, one._ends = whole._text, whole._ends[low : high + 1]
-        found.append(one)
-    return found
+    return [whole.part(low, high) for low, high in pairwise(edges)]
 
 
 def _written(x: Float[np.ndarray, "n"]) -> tuple[str, Int64[np.ndarray, "_"]]:

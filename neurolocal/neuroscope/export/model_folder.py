@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neurolocal.errors import StoreError
-from neurolocal.files import write_text
+from neurolocal.files import remove_leftovers, write_text
 
 MARKER = "neurolocal.json"
 GENERATOR = '<meta name="generator" content="neurolocal">'
@@ -65,7 +65,7 @@ TODO = "Free space or choose a folder that can be written to, and run the same e
 
 
 @contextlib.contextmanager
-def one_line_errors(path: Path) -> Iterator[None]:
+def one_line_errors(path: Path) -> Generator[None, None, None]:
     """Turn a full disk or a folder that cannot be written into a one-line error."""
     try:
         yield
@@ -97,6 +97,7 @@ def open_model(out: Path, model: str, dataset: str, of: dict[str, Any]) -> Model
             if (out / name).exists() and GENERATOR not in (out / name).read_text("utf-8", "replace"):
                 raise StoreError(f"exporting to {out}: {name} there is not from an export. Choose another folder.")
         mine.path.mkdir(exist_ok=True)
+        remove_leftovers(mine.path)
         there = read_model(mine.path)
         if there is None and any(not one.name.endswith(".partial") for one in mine.path.iterdir()):
             raise StoreError(

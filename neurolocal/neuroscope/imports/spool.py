@@ -10,7 +10,7 @@ import errno
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from neurolocal.errors import StoreError
 
 
 @contextmanager
-def store_folder(out: Path) -> Iterator[Path]:
+def store_folder(out: Path) -> Generator[Path, None, None]:
     """The folder of the store `out`, made if needed; temporary files go there.
 
     Raises:

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -202,7 +202,7 @@ def _parsed(text: str) -> Any:
 
 
 @contextlib.contextmanager
-def _refusals(path: Path) -> Iterator[None]:
+def _refusals(path: Path) -> Generator[None, None, None]:
     """Turn whatever reading a file raises into a SubjectError: the library's panics are no Exceptions."""
     try:
         yield
@@ -216,7 +216,7 @@ def _refusals(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None, None, None]:
     """Let nothing reach the terminal's error output in the block: a panic writes there before it can be caught."""
     sys.stderr.flush()
     try:

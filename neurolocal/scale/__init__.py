@@ -1,0 +1,1 @@
+"""Collections beyond one process: shards of the corpus, done by the workers of a Ray cluster."""

@@ -1,0 +1,194 @@
+"""Workers as Ray actors; the only place that imports Ray.
+
+A cluster of one's own speaks over the loopback, sends no usage statistics, has no dashboard, and ends with the run.
+Invariant: Ray restarts and repeats nothing by itself; the driver decides what is tried again, and by whom.
+Cost: starting a cluster takes some ten processes and seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from neurolocal.config import ScaleConfig
+from neurolocal.errors import ConfigError, NeurolocalError, first_line
+from neurolocal.machine import cores
+from neurolocal.scale.worker import Request, Worker
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker without a GPU sees none
+}
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray's name for it: its processes speak over 127.0.0.1, on any system."""
+
+OBJECTS = 80 * 2**20
+"""Bytes of shared memory of a cluster of one's own: shards travel as files, so Ray's least is enough."""
+
+
+class ScaleError(NeurolocalError):
+    """A cluster that cannot be started, joined or used."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a call."""
+
+    worker: int
+    """Which worker."""
+    value: Any
+    """What it returned; None where it failed."""
+    failed: str | None = None
+    """The error, where there was one."""
+    died: bool = False
+    """Whether the worker is gone."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each worker has."""
+
+    workers: int
+    gpus: int
+    cpus: int
+
+
+def resources(config: ScaleConfig, there: Mapping[str, float]) -> Resources:
+    """How many workers there are and what each has, from what the cluster has.
+
+    Raises:
+        ConfigError: a worker is to have more than the whole cluster has.
+    """
+    gpus, cpus = int(there.get("GPU", 0)), max(1, int(there.get("CPU", 1)))
+    own = config.gpus_per_worker if config.gpus_per_worker is not None else int(gpus > 0)
+    fits = gpus // own if own else cpus // config.cpus_per_worker if config.cpus_per_worker is not None else 1
+    workers = config.workers or max(1, fits)
+    threads = config.cpus_per_worker or max(1, cpus // workers)
+    if own > gpus or threads > cpus:
+        raise ConfigError(
+            f"a worker of {own} GPUs and {threads} cores: the cluster has {gpus} GPUs and {cpus} cores. "
+            "Choose gpus_per_worker and cpus_per_worker from these."
+        )
+    return Resources(workers, own, threads)
+
+
+@contextmanager
+def ray_cluster(config: ScaleConfig) -> Generator[Any, None, None]:
+    """Ray, connected to the cluster of the settings; a cluster of one's own ends with the block.
+
+    Raises:
+        ScaleError: Ray is not installed, or the cluster cannot be started or joined.
+    """
+    alone = config.address is None
+    os.environ.update(ENVIRONMENT | (ALONE if alone else {}))
+    try:
+        import ray
+    except ImportError as error:
+        raise ScaleError(
+            "collecting with --engine ray: the package ray is not installed. Run `pip install 'neurolocal[ray]'`, or "
+            "collect shards with --shard I/N and merge them."
+        ) from error
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    folder = tempfile.mkdtemp(prefix="neurolocal-ray-") if alone else None
+    how: dict[str, Any] = {"address": config.address}
+    if alone:
+        how = {"num_cpus": max(cores(), (config.workers or 1) * (config.cpus_per_worker or 1)), "_temp_dir": folder,
+               "include_dashboard": False, "object_store_memory": OBJECTS, "_node_ip_address": "127.0.0.1"}  # fmt: skip
+    try:
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **how)
+        except Exception as error:  # Ray raises a dozen types
+            where = "starting a Ray cluster" if alone else f"joining the Ray cluster {config.address}"
+            raise ScaleError(
+                f"{where}: {first_line(error)}. {'Is there memory?' if alone else 'Check the address and the token.'}"
+            ) from error
+        yield ray
+    finally:
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class RayPool:
+    """Workers, each an actor that does one call at a time; while it does, it can be asked how far it is."""
+
+    def __init__(self, ray: Any, request: Request, own: Resources) -> None:
+        """No worker is started yet."""
+        self._ray, self._request, self._own = ray, request, own
+        self._actor = ray.remote(Worker).options(
+            num_cpus=own.cpus, num_gpus=own.gpus, max_restarts=0, max_task_retries=0, max_concurrency=4
+        )
+        self._actors: dict[int, Any] = {}
+        self._calls: dict[Any, int] = {}
+        self._asked: dict[Any, int] = {}
+        self._batches: dict[int, int] = {}
+
+    def start(self, worker: int) -> None:
+        """Start a worker, in place of an earlier one of that number; the answer to its `load` says that it is ready."""
+        self.drop(worker)
+        self._actors[worker] = self._actor.remote(self._request, threads=None if self._own.gpus else self._own.cpus)
+        self.call(worker, "load")
+
+    def drop(self, worker: int) -> None:
+        """End a worker at once."""
+        actor = self._actors.pop(worker, None)
+        self._calls = {ref: other for ref, other in self._calls.items() if other != worker}
+        self._asked = {ref: other for ref, other in self._asked.items() if other != worker}
+        self._batches.pop(worker, None)
+        if actor is not None:
+            with contextlib.suppress(Exception):
+                self._ray.kill(actor, no_restart=True)
+
+    def call(self, worker: int, method: str, *arguments: Any, **named: Any) -> None:
+        """Let a worker do something; `wait` gives the answer."""
+        self._calls[getattr(self._actors[worker], method).remote(*arguments, **named)] = worker
+        self._batches[worker] = 0
+
+    def wait(self, seconds: float) -> list[Answer]:
+        """The answers that have come; waits for the first so long."""
+        if not self._calls:
+            time.sleep(seconds)
+            return []
+        ready, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=seconds)
+        if ready:
+            ready, _ = self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        return [self._answer(ref, self._calls.pop(ref)) for ref in ready]
+
+    def _answer(self, ref: Any, worker: int) -> Answer:
+        from ray.exceptions import RayTaskError
+
+        try:
+            return Answer(worker, self._ray.get(ref))
+        except RayTaskError as error:
+            cause = error.cause if isinstance(error.cause, BaseException) else error
+            return Answer(worker, None, f"{type(cause).__name__}: {first_line(cause)}")
+        except Exception as error:  # the actor, its node, or what it returned is lost
+            self.drop(worker)
+            return Answer(worker, None, f"its worker died ({type(error).__name__})", died=True)
+
+    def batches(self) -> dict[int, int]:
+        """Batches done by each worker in its present call, as far as they have answered; asks again."""
+        if self._asked:
+            ready, _ = self._ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
+            for ref in ready:
+                worker = self._asked.pop(ref)
+                with contextlib.suppress(Exception):
+                    self._batches[worker] = self._ray.get(ref)
+        for worker in set(self._calls.values()) - set(self._asked.values()):
+            self._asked[self._actors[worker].batches.remote()] = worker
+        return dict(self._batches)
+
+    def stop(self, worker: int) -> None:
+        """Let a worker end what it does after its batch."""
+        with contextlib.suppress(Exception):
+            self._actors[worker].stop.remote()

@@ -1,0 +1,207 @@
+"""The folder beside the store in which shards are kept until they are merged: `STORE.shards/`.
+
+    run.json              what the run is made from, and the batches of a shard
+    plan.jsonl            the shards found so far, a line each
+    00003-00003.2.h5      the second try at shard 3: a checkpoint, or finished
+    00003-00003.json      shard 3 is finished: its file, size and SHA-256
+    00000-00007.1.h5      shards 0 to 7, merged
+
+Invariant: a try has a file of its own, so a worker that is believed dead and is not writes where nobody reads. A part
+counts as finished if its file has the recorded size and SHA-256. Only the driver writes what is not .h5.
+Cost: a finished shard is read once when a run resumes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from neurolocal.config import differences
+from neurolocal.errors import NeurolocalError, StoreError
+from neurolocal.files import write_text
+from neurolocal.scale.shards import Shard, as_json, begins, from_json, joins
+
+PART = re.compile(r"(\d{5,9})-(\d{5,9})\.(\d{1,9})\.h5")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A finished file: one shard, or several merged."""
+
+    first: int
+    """Number of its first shard."""
+    last: int
+    """Number of its last shard."""
+    file: str
+    """Name of the file in the folder."""
+    bytes: int
+    """Size of the file."""
+    sha256: str
+    """Of the file's bytes."""
+    tokens: int
+    """Positions counted."""
+
+
+def whole_sha256(path: Path) -> str:
+    """SHA-256 of the bytes that a file has now; no cache is asked, since a damaged file may look unchanged."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class ShardFolder:
+    """The folder, by one driver at a time."""
+
+    def __init__(self, store: Path) -> None:
+        """Of a store; nothing is read or made."""
+        self.path = store.with_name(f"{store.name}.shards")
+        self.shards: list[Shard] = []
+        self.batches = 0
+
+    def open(self, made_from: Mapping[str, Any], *, replace: bool) -> bool:
+        """Open it, or make it; returns whether an earlier run is resumed.
+
+        Args:
+            made_from: what the run is made from, as plain values.
+            replace: whether the shards of another run are deleted (True) or refused.
+
+        Raises:
+            StoreError: they are of another run.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        found = self._run()
+        if found is not None:
+            differ = differences(found["made_from"], json.loads(json.dumps(made_from)))
+            if not differ:
+                self.batches, self.shards = found["batches"], self._plan()
+                return True
+            if not replace:
+                raise StoreError(
+                    f"collecting with {self.path}: its shards were made from something else "
+                    f"({'; '.join(differ[:4])}). Delete the folder, or give another --store."
+                )
+        self.remove()
+        self.path.mkdir()
+        return False
+
+    def begin(self, made_from: Mapping[str, Any], *, batches: int) -> None:
+        """Note what a new run is made from, and the batches of its shards."""
+        self.batches = batches
+        self._write("run.json", {"made_from": made_from, "batches": batches})
+
+    def add(self, shard: Shard) -> None:
+        """Note a shard that was found."""
+        with (self.path / "plan.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(as_json(shard)) + "\n")
+        self.shards.append(shard)
+
+    def keep(self, shards: list[Shard]) -> None:
+        """Keep these of the shards found so far."""
+        self.shards = shards
+        self._write_plan(shards)
+
+    def next_try(self, first: int, last: int) -> Path:
+        """The path of a try that does not exist yet."""
+        tries = [try_ for try_, _ in self.tries(first, last)]
+        return self.path / f"{_name(first, last)}.{max(tries, default=0) + 1}.h5"
+
+    def tries(self, first: int, last: int) -> list[tuple[int, Path]]:
+        """The files of earlier tries at a part, the newest first."""
+        found = []
+        for path in self.path.glob(f"{_name(first, last)}.*.h5"):
+            if match := PART.fullmatch(path.name):
+                found.append((int(match[3]), path))
+        return sorted(found, reverse=True)
+
+    def finished(self, part: Part) -> None:
+        """Note a finished part, and delete what it makes superfluous: other tries, and the parts merged into it."""
+        self._write(f"{_name(part.first, part.last)}.json", asdict(part))
+        for other in self._recorded():
+            if other != part and part.first <= other.first <= other.last <= part.last:
+                self.discard(other)
+        for _, path in self.tries(part.first, part.last):
+            if path.name != part.file:
+                _unlink(path)
+
+    def discard(self, part: Part) -> None:
+        """Forget a part and delete its files."""
+        _unlink(self.path / f"{_name(part.first, part.last)}.json")
+        for _, path in self.tries(part.first, part.last):
+            _unlink(path)
+
+    def is_whole(self, part: Part) -> bool:
+        """Whether the part's file is there as it was finished."""
+        path = self.path / part.file
+        try:
+            return path.stat().st_size == part.bytes and whole_sha256(path) == part.sha256
+        except OSError:
+            return False
+
+    def parts(self) -> tuple[list[Part], list[Part]]:
+        """The finished parts that are whole, ascending and without overlap; and those that are damaged, deleted now."""
+        good, bad, upto = list[Part](), list[Part](), -1
+        for part in sorted(self._recorded(), key=lambda part: (part.first, -part.last)):
+            if part.last >= len(self.shards) or not self.is_whole(part):
+                bad.append(part)
+                self.discard(part)
+            elif part.first > upto:
+                good.append(part)
+                upto = part.last
+        return good, bad
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _run(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+            return found if isinstance(found["made_from"], dict) and type(found["batches"]) is int else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _plan(self) -> list[Shard]:
+        """The shards found so far; a line that a kill cut short ends them."""
+        shards: list[Shard] = []
+        with contextlib.suppress(OSError):
+            for line in (self.path / "plan.jsonl").read_text(encoding="utf-8").splitlines():
+                try:
+                    shard = from_json(json.loads(line))
+                except (ValueError, NeurolocalError):
+                    break
+                if not (joins(shards[-1], shard) if shards else begins(shard)):
+                    break
+                shards.append(shard)
+        return shards
+
+    def _write_plan(self, shards: list[Shard]) -> None:
+        write_text(self.path / "plan.jsonl", "".join(json.dumps(as_json(shard)) + "\n" for shard in shards))
+
+    def _recorded(self) -> list[Part]:
+        found: list[Part] = []
+        for path in sorted(self.path.glob("*-*.json")):
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                part = Part(**json.loads(path.read_text(encoding="utf-8")))
+                match = PART.fullmatch(part.file)
+                if match and path.stem == _name(part.first, part.last) == f"{match[1]}-{match[2]}":
+                    found.append(part)
+        return found
+
+    def _write(self, name: str, value: Mapping[str, Any]) -> None:
+        write_text(self.path / name, json.dumps(value), error=StoreError)
+
+
+def _name(first: int, last: int) -> str:
+    return f"{first:05}-{last:05}"
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.with_name(f".{path.name}.lock").unlink(missing_ok=True)

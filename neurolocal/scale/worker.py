@@ -1,0 +1,289 @@
+"""What a worker does: it loads the subject once, then collects shards, merges parts, and adds logit effects.
+
+It knows nothing of Ray: a test runs it in a thread. Every method returns what was made, or what went wrong, since an
+error of another process would come back as a text without its kind.
+Invariant: a worker writes only to the path that it is given. Cost: one subject, and the state of one shard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurolocal.config import CollectConfig
+from neurolocal.errors import ConfigError, CorpusError, NeurolocalError, StoreError, SubjectError, first_line
+from neurolocal.files import replacing
+from neurolocal.scale.folder import Part, whole_sha256
+from neurolocal.scale.shards import Shard
+
+if TYPE_CHECKING:
+    from neurolocal.corpus import RowStream
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says where there is no room for a file."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to collect, by names and paths that every worker can reach."""
+
+    subject: str
+    """Model folder, .gguf file, or a name in the local hub cache."""
+    corpus: Path
+    """The text, on storage that all workers share."""
+    store: Path
+    """The store to write at the end, on storage that all workers share."""
+    config: CollectConfig
+    """The settings."""
+    tokenizer: str | None = None
+    """Tokenizer folder or name, where the subject brings none."""
+    device: str | None = None
+    """Torch device; None chooses."""
+    fit_rows: bool = False
+    """Whether rows are shortened to the subject's positions."""
+    every: float | None = None
+    """Seconds between checkpoints of a shard."""
+    every_rows: int | None = None
+    """Rows between them."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the driver needs to know of the subject, which it does not load."""
+
+    config: CollectConfig
+    """The settings, resolved."""
+    stream: RowStream
+    """The rows."""
+    made_from: dict[str, Any]
+    """Subject, tokenizer, settings and files, as plain values."""
+    found: str | None
+    """What stands at the store's path: `complete`, `partial`, `lacking`, `other`, or nothing."""
+    said: list[str]
+    """Lines for the user."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What went wrong in a worker."""
+
+    why: str
+    """The message of the error."""
+    ends_the_run: bool
+    """Whether every worker would fail in the same way: a wrong setting, a subject that cannot be read, a full disk."""
+
+
+class Worker:
+    """One worker; its methods may be called by several threads, but only one of them works at a time."""
+
+    def __init__(self, request: Request, *, threads: int | None) -> None:
+        """Nothing is loaded yet; `threads` are those of torch on a CPU."""
+        self._request, self._threads = request, threads
+        self._subject: Any = None
+        self._stop = threading.Event()
+        self._batches = 0
+
+    def load(self) -> Failed | None:
+        """Load the subject."""
+        return self._reported(self._load)
+
+    def prepare(self, *, replace: bool) -> Prepared | Failed:
+        """Look at subject, corpus and store."""
+        return self._reported(lambda: self._prepare(replace=replace))
+
+    def collect(self, config: CollectConfig, shard: Shard, path: Path, earlier: list[Path]) -> Part | Failed | None:
+        """Collect a shard into a new file; None where it was stopped.
+
+        Args:
+            config: the settings, resolved.
+            shard: the batches.
+            path: the file to write.
+            earlier: files of earlier tries, whose work is used again.
+        """
+        return self._reported(lambda: self._collect(config, shard, path, earlier))
+
+    def merge(
+        self, parts: list[tuple[Part, Path]], path: Path, lacks: list[dict[str, Any]]
+    ) -> tuple[Part, dict[Any, int]] | Failed:
+        """Merge adjacent parts into a new file; gives it, and the NaN and infinite activations."""
+        return self._reported(lambda: self._merge(parts, path, lacks))
+
+    def effects(self, config: CollectConfig, path: Path) -> tuple[bool, list[str]] | Failed:
+        """Add the direct logit effects to a merged store; False where it was stopped before all were added."""
+        return self._reported(lambda: self._effects(config, path))
+
+    def batches(self) -> int:
+        """Batches done of the shard that is being collected."""
+        return self._batches
+
+    def stop(self) -> None:
+        """End the work after this batch."""
+        self._stop.set()
+
+    def _load(self) -> None:
+        from neurolocal.subject import load_subject
+
+        if self._threads is not None:
+            import torch
+
+            torch.set_num_threads(self._threads)
+        request = self._request
+        dtype, device = request.config.dtype, request.device
+        self._subject = load_subject(request.subject, dtype=dtype, device=device, tokenizer=request.tokenizer)
+
+    def _prepare(self, *, replace: bool) -> Prepared:
+        from neurolocal.corpus import corpus_files
+        from neurolocal.corpus.sizes import bytes_of
+        from neurolocal.pipeline.collect import fitted, prepared
+        from neurolocal.pipeline.manifest import manifest_of
+
+        said: list[str] = []
+        config = self._request.config
+        if self._request.fit_rows:
+            config = fitted(config, self._subject, say=said.append)
+        job, stream, found = prepared(self._job(config, self._request.store), replace=replace, say=said.append)
+        files = corpus_files(job.corpus)
+        facts = manifest_of(job, [], files)
+        made_from = {
+            "subject": facts["subject"]["sha256"],
+            "tokenizer": facts["tokenizer"]["sha256"],
+            "config": facts["config"],
+            "files": {os.path.relpath(file, job.corpus): bytes_of(file) for file in files},
+        }
+        kind = "other" if isinstance(found, list) else found
+        if isinstance(found, list):
+            said.append(f"collect: again, since {'; '.join(found)}")
+        return Prepared(job.config, stream, made_from, kind, said)
+
+    def _collect(self, config: CollectConfig, shard: Shard, path: Path, earlier: list[Path]) -> Part | None:
+        from neurolocal.store import Store
+
+        _take_over(earlier, path)
+        try:
+            outcome = self._run(config, shard, path)
+        except StoreError:
+            if not path.exists():
+                raise
+            path.unlink()  # the earlier try is damaged, or its text has changed
+            outcome = self._run(config, shard, path)
+        if outcome is not None and not outcome.complete:
+            return None
+        with Store(path) as store:
+            end = store.manifest["range"]["end"]
+            if end != shard.end:
+                raise CorpusError(
+                    f"collecting rows {shard.begin.rows:,} to {shard.end['rows'] - 1:,}: the text is not the one that "
+                    "the driver read. The corpus was changed, or this worker sees another one. Collect again."
+                )
+            tokens = store.manifest["tokens"]
+        return _part(shard.number, shard.number, path, tokens)
+
+    def _run(self, config: CollectConfig, shard: Shard, path: Path) -> Any:
+        from neurolocal.pipeline.collect import collect_store
+
+        request = self._request
+        return collect_store(
+            self._job(config, path), say=_silent, stop=self._after_batch, every=request.every,
+            every_rows=request.every_rows, bar=False, part=shard.part,
+        )  # fmt: skip
+
+    def _merge(
+        self, parts: list[tuple[Part, Path]], path: Path, lacks: list[dict[str, Any]]
+    ) -> tuple[Part, dict[Any, int]]:
+        from neurolocal.pipeline.merge import merge_stores
+        from neurolocal.store import Store
+
+        nonfinite = merge_stores(path, [file for _, file in parts], say=_silent, lacks=lacks, bar=False)
+        with Store(path) as store:
+            tokens = store.manifest["tokens"]
+        return _part(parts[0][0].first, parts[-1][0].last, path, tokens), nonfinite
+
+    def _effects(self, config: CollectConfig, path: Path) -> tuple[bool, list[str]]:
+        from neurolocal.pipeline.effects import add_effects
+
+        said: list[str] = []
+        whole = add_effects(self._job(config, path), say=said.append, stop=self._stop.is_set, bar=False)
+        return whole, said
+
+    def _job(self, config: CollectConfig, path: Path) -> Any:
+        from neurolocal.pipeline.collect import Collection
+
+        return Collection(self._subject, self._request.corpus, path, config)
+
+    def _after_batch(self) -> bool:
+        self._batches += 1
+        return self._stop.is_set()
+
+    def _reported(self, work: Callable[[], Any]) -> Any:
+        """The work's result; an error that a user can mend as `Failed`."""
+        self._stop.clear()
+        self._batches = 0
+        try:
+            if self._subject is not None and self._threads is not None:
+                import torch
+
+                torch.set_num_threads(self._threads)  # of this thread
+            return work()
+        except NeurolocalError as error:
+            return Failed(str(error), isinstance(error, (ConfigError, SubjectError)) or _disk_is_full(error))
+        except OSError as error:
+            if not _disk_is_full(error):
+                raise
+            return Failed(f"writing the shards of {self._request.store}: {first_line(error)}. Make room.", True)
+
+
+def _silent(line: str) -> None:
+    """Say nothing: what concerns the whole corpus, the driver says once."""
+
+
+def _part(first: int, last: int, path: Path, tokens: int) -> Part:
+    return Part(first, last, path.name, path.stat().st_size, whole_sha256(path), tokens)
+
+
+def _take_over(earlier: list[Path], path: Path) -> None:
+    """Begin with the checkpoint of the earlier try that got furthest, if one opens.
+
+    It is copied: the worker that wrote it may still live.
+    """
+    from neurolocal.store import Store
+
+    found: list[tuple[int, Path]] = []
+    for one in earlier:
+        with contextlib.suppress(NeurolocalError, OSError), Store(one) as store:
+            found.append((store.manifest["rows"], one))
+    if found:
+        _, best = max(found, key=lambda pair: pair[0])
+        with contextlib.suppress(NeurolocalError, FileNotFoundError), replacing(path, durable=False) as beside:
+            shutil.copyfile(best, beside)
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        said = str(error)
+        if getattr(error, "errno", None) in FULL or "disk is full" in said or "No space left" in said:
+            return True
+        error = error.__cause__
+    return False
+
+
+def absolute(request: Request) -> Request:
+    """The request with paths that do not depend on the folder that a worker runs in."""
+
+    def there(name: str | None) -> str | None:
+        return name if name is None or not Path(name).exists() else str(Path(name).resolve())
+
+    return dataclasses.replace(
+        request,
+        subject=there(request.subject) or request.subject,
+        tokenizer=there(request.tokenizer),
+        corpus=request.corpus.absolute(),
+        store=request.store.absolute(),
+    )

@@ -1,0 +1,222 @@
+"""Real Ray clusters on this machine: faults of every kind, a run that is stopped, and Ray that is not installed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from contents import content
+from worker_twins import write_text
+
+from neurolocal.config import CollectConfig, ScaleConfig
+from neurolocal.errors import ConfigError
+from neurolocal.scale.cluster import OBJECTS, Resources, ScaleError, ray_cluster, resources
+
+SETTINGS = {"row_length": 64, "k": 5, "batch_size": 4, "logits": 3}
+WAIT = 300.0
+"""Seconds until something must have happened; on a busy machine a process takes half a minute to begin."""
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text(tmp_path_factory.mktemp("ray") / "c.jsonl", 400)
+
+
+@pytest.fixture(scope="session")
+def one(subject: Any, text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    from neurolocal.pipeline.collect import Collection, collect_store
+
+    path = tmp_path_factory.mktemp("one") / "s.h5"
+    collect_store(Collection(subject, text, path, CollectConfig(**SETTINGS)), say=lambda line: None, bar=False)
+    return content(path)
+
+
+class Command:
+    """`neurolocal collect --engine ray` as a process; what it says goes to a file."""
+
+    def __init__(self, fixtures: Path, text: Path, store: Path, *more: object) -> None:
+        settings = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
+        self.log, self.store = store.with_suffix(f".{time.monotonic_ns()}.log"), store
+        command = [
+            sys.executable, "-c", "from neurolocal.cli.main import main; main()", "collect", "--engine", "ray",
+            "--subject", fixtures / "stories260k", "--corpus", text, "--store", store, "--device", "cpu", *settings,
+            "--workers", "2", "--checkpoint-rows", "4", *more,
+        ]  # fmt: skip
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        with self.log.open("w") as out:
+            self.process = subprocess.Popen(list(map(str, command)), stderr=out, env=environment)
+
+    def said(self) -> str:
+        return self.log.read_text().replace("\r", "\n")
+
+    def end(self) -> int:
+        return self.process.wait(timeout=2 * WAIT)
+
+    def finished(self) -> list[Path]:
+        """The records of finished shards."""
+        return sorted(self.store.with_name(f"{self.store.name}.shards").glob("*-*.json"))
+
+    def until(self, what: Callable[[], object], *, alive: bool = True) -> None:
+        ends = time.monotonic() + WAIT
+        while not what():
+            assert time.monotonic() < ends, self.said()[-3000:]
+            assert not alive or self.process.poll() is None, self.said()[-3000:]
+            time.sleep(0.05)
+
+    def until_shards(self, n: int) -> None:
+        """Wait until so many more shards are finished."""
+        before = {path.name for path in self.finished()}
+        self.until(lambda: len({path.name for path in self.finished()} - before) >= n)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two nodes of one core."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": OBJECTS, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=node)
+    made.add_node(num_cpus=1, object_store_memory=OBJECTS)
+    yield made
+    made.shutdown()
+
+
+def workers(cluster: Any) -> list[psutil.Process]:
+    """The processes of the actors."""
+    found = []
+    for node in (cluster.head_node, *cluster.worker_nodes):
+        for info in node.all_processes.get("raylet", []):
+            with contextlib.suppress(psutil.Error):
+                found += [p for p in psutil.Process(info.process.pid).children(recursive=True) if _is_worker(p)]
+    return found
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return "ray::Worker" in " ".join([process.name(), *process.cmdline()])
+    return False
+
+
+@pytest.mark.slow
+def test_ten_faults_and_the_store_is_that_of_one_process(
+    cluster: Any, fixtures: Path, text: Path, one: dict[str, Any], tmp_path: Path
+) -> None:
+    store, faults = tmp_path / "s.h5", list[str]()
+
+    def begin() -> Command:
+        return Command(fixtures, text, store, "--address", cluster.address, "--shards", 24, "--slow", 1.5,
+                       "--attempts", 8)  # fmt: skip
+
+    def kill_a_worker(run: Command) -> None:
+        run.until(lambda: workers(cluster))
+        run.until_shards(1)
+        with contextlib.suppress(psutil.Error):
+            workers(cluster)[0].kill()
+            faults.append("worker killed")
+
+    def cut_a_shard(run: Command) -> None:
+        record = run.finished()[-1]
+        (path,) = record.parent.glob(f"{record.stem}.*.h5")
+        os.truncate(path, path.stat().st_size // 2)
+        faults.append("shard cut")
+
+    run = begin()
+    kill_a_worker(run)
+    kill_a_worker(run)
+    cut_a_shard(run)
+    run.process.kill()
+    faults.append("driver killed")
+    run.end()
+
+    run = begin()
+    kill_a_worker(run)
+    assert "is damaged; its shards are collected again" in run.said()
+    cluster.remove_node(next(iter(cluster.worker_nodes)))
+    faults.append("node removed")
+    run.until_shards(1)
+    cluster.add_node(num_cpus=1, object_store_memory=OBJECTS)
+    kill_a_worker(run)
+    for process in workers(cluster):
+        with contextlib.suppress(psutil.Error):
+            process.rlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    faults.append("no room for files")
+    assert run.end() == 1
+    assert "error: " in run.said()
+
+    run = begin()
+    kill_a_worker(run)
+    cut_a_shard(run)
+    kill_a_worker(run)
+    stopped = workers(cluster)[0]
+    stopped.suspend()
+    faults.append("worker hangs")
+    code = run.end()
+    with contextlib.suppress(psutil.Error):
+        stopped.resume()
+    assert code == 0, run.said()[-3000:]
+    assert "takes long; another worker begins it as well" in run.said()
+    assert len(faults) >= 10
+    assert content(store) == one
+    assert not store.with_name("s.h5.shards").exists()
+
+
+@pytest.mark.slow
+def test_a_cluster_of_ones_own_that_is_stopped_resumes(
+    fixtures: Path, text: Path, one: dict[str, Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    run = Command(fixtures, text, tmp_path / "s.h5")
+    run.until_shards(1)
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 1
+    assert "s.h5 is stopped; the same command resumes it" in run.said()
+    left = [p for p in psutil.process_iter() if _is_worker(p) and p.ppid() != 1]
+    assert not left
+    again = Command(fixtures, text, tmp_path / "s.h5")
+    assert again.end() == 0, again.said()[-3000:]
+    assert "collect: resuming with" in again.said()
+    assert content(tmp_path / "s.h5") == one
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ScaleError, match=r"pip install 'neurolocal\[ray\]'"), ray_cluster(ScaleConfig(engine="ray")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("given", "there", "expected"),
+    [
+        ({}, {"CPU": 8.0}, Resources(1, 0, 8)),
+        ({"workers": 3}, {"CPU": 8.0}, Resources(3, 0, 2)),
+        ({"cpus_per_worker": 2}, {"CPU": 8.0}, Resources(4, 0, 2)),
+        ({}, {"CPU": 64.0, "GPU": 8.0}, Resources(8, 1, 8)),
+        ({"gpus_per_worker": 2}, {"CPU": 64.0, "GPU": 8.0}, Resources(4, 2, 16)),
+        ({"gpus_per_worker": 0, "workers": 4}, {"CPU": 64.0, "GPU": 8.0}, Resources(4, 0, 16)),
+    ],
+)
+def test_what_each_worker_has(given: dict[str, Any], there: dict[str, float], expected: Resources) -> None:
+    assert resources(ScaleConfig(engine="ray", **given), there) == expected
+
+
+def test_a_worker_that_no_cluster_can_hold_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a worker of 2 GPUs and 8 cores: the cluster has 1 GPUs and 8 cores"):
+        resources(ScaleConfig(engine="ray", gpus_per_worker=2), {"CPU": 8.0, "GPU": 1.0})
+
+
+def test_settings_of_workers_need_the_engine() -> None:
+    with pytest.raises(ConfigError, match="workers = 4 without workers: add engine = ray"):
+        ScaleConfig(workers=4)

@@ -92,9 +92,11 @@ def applying(requirements: Iterable[str], extras: frozenset[str]) -> list[Requir
 
 def _requires(name: str) -> list[str]:
     try:
-        return requires(name) or []
+        found = requires(name) or []
     except PackageNotFoundError:  # for another platform or Python
         return []
+    # torch's builds differ in what they bring for accelerators: the pins are those of its build for CPUs.
+    return [text for text in found if name != "torch" or not text.startswith(("nvidia-", "cuda-", "triton"))]
 
 
 def imported(package: Path) -> set[str]:

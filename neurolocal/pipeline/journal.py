@@ -31,14 +31,14 @@ class Journal:
         self._held.enter_context(locked(path, doing="keeping finished neurons in", error=StoreError))
         self.path, self.rows = path, dict[int, dict[str, Any]]()
         head = json.dumps({"made_from": sha256(dict(made_from))})
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
         whole = []
         if lines and lines[0] == head:
             for line in lines[1:]:
                 try:
                     row = json.loads(line)
                     self.rows[int(row["neuron"])] = row
-                except (ValueError, TypeError, KeyError):
+                except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
                     break
                 whole.append(line)
         path.write_text("\n".join([head, *whole]) + "\n", encoding="utf-8")

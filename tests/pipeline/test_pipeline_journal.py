@@ -34,6 +34,14 @@ def test_a_line_that_a_kill_cut_is_ignored_and_overwritten(tmp_path: Path) -> No
     assert list(Journal(path, INPUTS).rows) == [3, 4]
 
 
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"[" * 100_000, b'{"neuron": 1e999}', b'{"neuron": null}', b"\x00"])
+def test_a_damaged_line_is_where_it_ends(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    Journal(path, INPUTS).add(3, {"x": 1})
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    assert list(Journal(path, INPUTS).rows) == [3]
+
+
 def test_other_inputs_start_again(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     Journal(path, INPUTS).add(3, {"x": 1})

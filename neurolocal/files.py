@@ -111,8 +111,9 @@ def replacing(
         NeurolocalError: the disk is full, or the folder cannot be written to. What was there is untouched, and nothing
             is left beside it.
     """
-    host = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:40] or "host"
+    host = _host()
     beside = path.with_name(f".{path.name[:100]}.{host}-{os.getpid()}.partial")
+    there = True
     try:
         with _one_line(path, doing, todo, error):
             if durable:
@@ -122,11 +123,19 @@ def replacing(
                 with beside.open("r+b") as file:  # Windows flushes only what may be written
                     os.fsync(file.fileno())
             beside.replace(path)
+            there = False
         if durable:
             flush_folder(path.parent)
     finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+        if there:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+
+
+@functools.cache
+def _host() -> str:
+    """The name of this machine as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:40] or "host"
 
 
 def require_place(path: Path, *, doing: str, error: type[NeurolocalError] = NeurolocalError) -> None:

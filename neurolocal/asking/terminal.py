@@ -16,7 +16,7 @@ from rich.text import Text
 
 from neurolocal.asking.answer import Comparison, NeuronOnText, TextAnswer
 from neurolocal.render.figures import number, percent
-from neurolocal.render.spans import Span, shade_of, token_spans
+from neurolocal.render.spans import Span, shades, token_spans
 from neurolocal.render.terminal import Out, console, has_colour, indented, shade_style, shaded, verdict_text
 from neurolocal.render.visible import LONGEST, spaced, visible
 from neurolocal.words import Vocabulary
@@ -157,8 +157,8 @@ def _grid(names: tuple[str, ...], *, left: tuple[str, ...]) -> Table:
 def _token(answer: TextAnswer, one: NeuronOnText, i: int, *, style: bool) -> Text:
     """A token by itself, shaded as in the text."""
     text = spaced(answer.tokens[i].text)
-    shade = shade_of(float(one.activations[i]), _full(answer, one))
-    piece = Span(text, shade, float(one.activations[i]), i == one.peak, answer.tokens[i].special)
+    shade = shades(one.activations[i : i + 1], _full(answer, one))[0]
+    piece = Span(text, int(shade), float(one.activations[i]), i == one.peak, answer.tokens[i].special)
     return Text(text, style=shade_style(piece)) if style else Text(f"[[{text}]]" if piece.peak else text)
 
 

@@ -41,6 +41,7 @@ def environment(folders: Sequence[Path], *, doing: str) -> Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, SHARED]),
         autoescape=True,
+        auto_reload=False,
         finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

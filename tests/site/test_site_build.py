@@ -67,11 +67,21 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
         write_site(small(), tmp_path / "thesis.tex" / "site", processes=1, bar=False)
 
 
+def test_a_build_that_was_killed_before_its_mark_is_begun_again(tmp_path: Path) -> None:
+    left = tmp_path / "site" / "assets" / ".site.json.host-1.partial"
+    left.parent.mkdir(parents=True)
+    left.write_text("{")
+    assert write_site(small(), tmp_path / "site", layers=[5], neurons=[0], processes=1, bar=False).neurons == 1
+    left.parent.joinpath("site.json").unlink()
+    with pytest.raises(NeurolocalError, match="holds something else"):
+        write_site(small(), tmp_path / "site", processes=1, bar=False)
+
+
 def test_a_file_in_the_place_of_a_folder_is_said(tmp_path: Path) -> None:
     write_site(small(), tmp_path, layers=[5], neurons=[0], processes=1, bar=False)
     shutil.rmtree(tmp_path / "rows")
     (tmp_path / "rows").write_text("x")
-    with pytest.raises(NeurolocalError, match=r"writing the site's .*rows/0\.js"):
+    with pytest.raises(NeurolocalError, match=r"making the site's folder .*rows: File exists"):
         write_site(small(), tmp_path, layers=[5], neurons=[0], processes=1, bar=False)
 
 

@@ -90,7 +90,7 @@ class Room:
 def example_lists(sources: Sources, read: Layer, neuron: int) -> list[ExampleList]:
     """All lists of a neuron; a list without an example is left out."""
     lists, sampled = sources.examples(read.layer, read.index[neuron])
-    chosen = {side: listed for side, listed in lists.items() if listed.examples}
+    chosen: dict[Side, NeuronExamples] = {side: listed for side, listed in lists.items() if listed.examples}
     heads = [_heads(listed) for listed in chosen.values()]
     shown = [[_window(e) for e in listed.examples[:EXAMPLES]] for listed in chosen.values()]
     drawn, drawn_heads = _random(sources, sampled, scale=_scale(lists, sampled))

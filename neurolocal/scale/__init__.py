@@ -1,0 +1,1 @@
+"""Beyond one machine: what a run will cost before it is started."""

@@ -23,6 +23,7 @@ from neurolocal.machine import begin_command
 COMMANDS = {
     "demo": "Everything, on SmolLM2-135M and the sample corpus.",
     "run": "Everything, from one file; an interrupted run resumes.",
+    "plan": "What a run will cost before it is started: time, memory, disk.",
     "collect": "Text through a model -> each neuron's best examples.",
     "merge": "Shards of a collection -> the store that one run would make.",
     "check": "Is this store whole, and what the subject says?",

@@ -1,1 +1,1 @@
-"""Collections beyond one process: shards of the corpus, done by the workers of a Ray cluster."""
+"""Beyond one machine: collections by the workers of a Ray cluster, and what a run will cost before it is started."""

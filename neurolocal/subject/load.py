@@ -78,6 +78,16 @@ def load_subject(
     return subject
 
 
+def subject_tokenizer(spec: str | os.PathLike[str], *, d_vocab: int) -> Tokenizer:
+    """The tokenizer that a model brings, without its weights.
+
+    Raises:
+        SubjectError: no such model, or it brings none that can be read.
+    """
+    path = locate(spec)
+    return _tokenizer(path, "" if path.is_dir() else weights_sha256(path), path, name=None, given=None, d_vocab=d_vocab)
+
+
 def _tokenizer(
     path: Path, digest: str, folder: Path, *, name: str | None, given: str | os.PathLike[str] | None, d_vocab: int
 ) -> Tokenizer:

@@ -1,0 +1,53 @@
+"""Memory of a worker at its peak: of its process, and of its GPU.
+
+Invariant: the parts are those of FORMAT.md, "Memory"; rows are estimated as in `plan_size`, not taken at their most.
+Cost: none.
+"""
+
+from __future__ import annotations
+
+from neurolocal.collect.memory import ELEMENT, device_bytes, neuron_bytes
+from neurolocal.collect.rows import SLACK
+from neurolocal.scale.plan_constants import Constants
+from neurolocal.scale.plan_job import Amount, Job
+from neurolocal.scale.plan_size import references, stored_rows
+from neurolocal.scale.plan_terms import size
+
+
+def host_memory(job: Job, machine: Constants) -> list[Amount]:
+    """Memory of a worker's process at its peak."""
+    config, shape = job.config, job.shape
+    sites, rows = len(config.sites or ("post",)), job.own_rows
+    token = 2 if shape.d_vocab <= 1 << 16 else 4
+    each = neuron_bytes(config)
+    kept = stored_rows(references(job.neurons, config), rows) * config.row_length * token
+    fresh = min(max(kept, SLACK * token), rows * config.row_length * token)
+    widest = max(layer.d_mlp for layer in job.read)
+    found = [
+        Amount("Python and its packages", machine.base, machine.source),
+        Amount("neuron lists", sites * job.neurons * each, f"{sites} x {job.neurons:,} neurons x {each:,} bytes"),
+        Amount("a layer in the store's form", 2 * widest * each, f"2 x {widest:,} x {each:,}"),
+        Amount("token rows", kept + fresh, f"{size(kept)} referred to, {size(fresh)} new between prunings"),
+    ]
+    if not machine.gpu:
+        element = ELEMENT[config.dtype]
+        tokens = config.batch_size * config.row_length
+        batch = tokens * element * (8 * shape.d_model + 4 * max(layer.active for layer in job.layers))
+        weights = shape.parameters * element
+        found.insert(1, Amount("weights", weights, f"{shape.parameters:,} x {element}"))
+        found.append(Amount("a batch", batch, f"{tokens:,} tokens x {element} x (8 d_model + 4 d_mlp)"))
+    return found
+
+
+def device_memory(job: Job) -> list[Amount]:
+    """Memory of a worker's GPU at its peak."""
+    config, shape = job.config, job.shape
+    element = ELEMENT[config.dtype]
+    tokens = config.batch_size * config.row_length
+    widths = [one.d_mlp if config.neurons is None else len(config.neurons) for one in job.read]
+    batch = tokens * element * (8 * shape.d_model + 4 * max(layer.active for layer in job.layers))
+    return [
+        Amount("weights", shape.parameters * element, f"{shape.parameters:,} x {element}"),
+        Amount("neuron lists", device_bytes(widths, config), f"{job.neurons:,} neurons (collect/memory.py)"),
+        Amount("a batch", batch, f"{tokens:,} tokens x {element} x (8 d_model + 4 d_mlp)"),
+    ]

@@ -1,0 +1,152 @@
+"""What a user asks for -> a plan: the subject's shape, the machine's constants, the size of the corpus.
+
+Invariant: without `--calibrate` nothing is measured or written. Cost: importing torch and transformers for the shape.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neurolocal.config import CollectConfig
+from neurolocal.errors import ConfigError, SubjectError
+from neurolocal.files import cache_folder
+from neurolocal.scale.plan_constants import Constants, read_constants, write_constants
+from neurolocal.scale.plan_cost import Plan, plan
+from neurolocal.scale.plan_job import Job
+from neurolocal.stage import Say
+
+if TYPE_CHECKING:
+    from neurolocal.subject.shape import Shape
+    from neurolocal.subject.tokenizers import Tokenizer
+
+SHAPES = Path(__file__).with_name("plan_shapes.json")
+"""Settings of well-known models by name, as in their `config.json`."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `neurolocal plan`."""
+
+    subject: str
+    """A name of `SHAPES`, or what `subject_shape` takes."""
+    config: CollectConfig
+    """The settings of the collection."""
+    tokens: float | None
+    """Tokens of the corpus."""
+    rows: int | None
+    """Or its rows."""
+    machine: str | None
+    """A shipped name, or a file; None is this machine's file in the cache."""
+    workers: int = 1
+    analyse: int = 0
+    screen: int | None = None
+    describe: int = 0
+    score: int = 0
+    llm_weights: float = 0.0
+    ranges: bool = False
+
+
+def planned(
+    request: Request, *, measure: tuple[str | None, str] | None, say: Say
+) -> tuple[Job, Constants, Plan] | None:
+    """The plan; None where only the machine was to be measured.
+
+    Args:
+        request: what the user asks for.
+        measure: torch device and clock of a measurement to make first; None makes none.
+        say: receives a line at a time.
+
+    Raises:
+        ConfigError: settings that the subject does not allow, no size of the corpus, or no constants.
+        SubjectError: no such subject.
+    """
+    if request.tokens is None and request.rows is None and measure is None:
+        raise ConfigError("planning: the size of the corpus is missing. Give --tokens, for example 1e9, or --rows.")
+    if request.tokens is not None and not (math.isfinite(request.tokens) and request.tokens >= 1):
+        raise ConfigError(f"tokens = {request.tokens}: give a number of at least 1")
+    shape = named_shape(request.subject)
+    config = _resolved(request.config, shape)
+    machine = _machine(request, shape, config, measure, say)
+    rows = request.rows
+    if rows is None:
+        if request.tokens is None:
+            return None
+        rows = math.ceil(request.tokens / (config.row_length - (config.bos == "prepend")))
+    job = Job(
+        shape, config, rows, request.workers, request.ranges, request.analyse, request.screen,
+        request.describe, request.score, request.llm_weights,
+    )  # fmt: skip
+    if job.analysed > len(job.read):
+        raise ConfigError(f"analyse = {job.analysed}: {len(job.read)} layers are collected; give at most so many")
+    return job, machine, plan(job, machine)
+
+
+def named_shape(subject: str) -> Shape:
+    """The shape of a subject: by a name of `SHAPES` where no such path exists, else from its files.
+
+    Raises:
+        SubjectError: no such subject.
+    """
+    from neurolocal.subject.shape import shape_of, subject_shape
+
+    shapes = json.loads(SHAPES.read_text(encoding="utf-8"))
+    if subject in shapes and not Path(subject).exists():
+        return shape_of(shapes[subject], subject)
+    try:
+        return subject_shape(subject)
+    except SubjectError as error:
+        raise SubjectError(f"{error} Shapes that are known by name: {', '.join(shapes)}.") from error
+
+
+def _resolved(config: CollectConfig, shape: Shape) -> CollectConfig:
+    """The config with its sites.
+
+    Raises:
+        ConfigError: layers that the subject does not have, or sign cases without a gate.
+    """
+    deepest = len(shape.layers)
+    if wrong := [layer for layer in config.layers or () if layer >= deepest]:
+        raise ConfigError(f"layers {', '.join(map(str, wrong))}: {shape.name} has layers 0 to {deepest - 1}.")
+    if config.sign_cases and not shape.gated:
+        raise ConfigError(f"sign_cases = true: the MLPs of {shape.name} have no gate; drop the setting")
+    return dataclasses.replace(config, sites=config.sites or ("post",))
+
+
+def _machine(
+    request: Request, shape: Shape, config: CollectConfig, measure: tuple[str | None, str] | None, say: Say
+) -> Constants:
+    """The constants that were asked for, measured first where that was asked for."""
+    own = cache_folder("plan") / "machine.json"
+    if measure is None:
+        if request.machine is None and not own.is_file():
+            raise ConfigError(
+                "planning for this machine: it has not been measured. Run the command with --calibrate, or name "
+                "another with --machine: h100, h200, a100, or a file."
+            )
+        return read_constants(request.machine or str(own))
+    from neurolocal.scale.plan_calibrate import calibrate, merged
+
+    device, clock = measure
+    assert clock in ("wall", "cpu")
+    path = own if request.machine is None else Path(request.machine)
+    found = calibrate(shape, config, say=say, device=device, tokenizer=_tokenizer(request.subject, shape), clock=clock)
+    if path.is_file():
+        found = merged(read_constants(str(path)), found)
+    write_constants(path, found)
+    say(f"plan: the figures of this machine are in {path}")
+    return found
+
+
+def _tokenizer(subject: str, shape: Shape) -> Tokenizer | None:
+    """The subject's tokenizer; None where it brings none that can be read."""
+    from neurolocal.subject.load import subject_tokenizer
+
+    try:
+        return subject_tokenizer(subject, d_vocab=shape.d_vocab)
+    except SubjectError:
+        return None

@@ -103,7 +103,7 @@ class CollectConfig:
         _at_least(self, longest_record=1, longest_text=1)
         for name in ("sites", "neurons", "layers"):
             given = getattr(self, name)
-            if given is not None and (not given or list(given) != sorted(set(given), key=given.index)):
+            if given is not None and (not given or len(set(given)) != len(given)):
                 raise ConfigError(f"{name} = {given}: give one or more, each once")
         if self.neurons is not None and list(self.neurons) != sorted(self.neurons):
             raise ConfigError(f"neurons = {_short(self.neurons)}: give them ascending")

@@ -165,3 +165,12 @@ def test_differences_name_the_path_and_both_values() -> None:
         "new: null -> [1]",
         f"subject: {'a' * 12}… -> {'b' * 12}…",
     ]
+
+
+@pytest.mark.parametrize("name", ["layers", "neurons"])
+def test_a_million_layers_or_neurons_are_looked_at_once(name: str) -> None:
+    """Looking for each among all of them would take hours."""
+    many = tuple(range(1_000_000))
+    assert getattr(CollectConfig(**{name: many}), name) == many
+    with pytest.raises(ConfigError, match="each once"):
+        CollectConfig(**{name: (*many, 5)})

@@ -10,6 +10,7 @@ once.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +19,13 @@ from neurolocal.corpus.conversations import FIELDS
 from neurolocal.corpus.record import LONGEST_NAME, Defect, Record, Rules, names, record_of, too_long
 from neurolocal.corpus.sizes import bytes_of
 from neurolocal.corpus.token_ids import ID_COLUMNS, holds_ids, id_records, ids_batch_rows
-from neurolocal.errors import first_line
+from neurolocal.errors import CorpusError, first_line
+from neurolocal.trial import try_reading
 
 META, SUBSET = "meta", "pile_set_name"
+
+TRIAL = Path(__file__).with_name("trial_child.py")
+"""Reads a parquet file's description in a process of its own, before this one does."""
 
 BATCH_ROWS = 256
 """Most rows decoded at once."""
@@ -36,6 +41,7 @@ def read_parquet(path: Path, first: int, rules: Rules) -> Iterator[tuple[int, in
     """The rows of a `.parquet` file; see `FileReader`."""
     import pyarrow.parquet as parquet
 
+    try_reading(path, TRIAL, package="pyarrow", error=CorpusError)
     stated = parquet.read_metadata(path)
     leaves = [stated.schema.column(i) for i in range(len(stated.schema))]
     strings = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
@@ -212,7 +218,7 @@ def _saved_parts(path: Path) -> list[Path]:
     """
     if not (path / "dataset_dict.json").is_file():
         return [path]
-    splits = _json(path / "dataset_dict.json").get("splits")
+    splits = _json(path, "dataset_dict.json", root=path).get("splits")
     if not isinstance(splits, list) or not splits:
         raise ValueError("no whole data set (dataset_dict.json names no splits)")
     return [_inside(path, name, path / "dataset_dict.json", root=path) for name in sorted(map(str, splits))]
@@ -224,7 +230,7 @@ def _arrow_files(part: Path, root: Path) -> list[Path]:
     Raises:
         ValueError: it is damaged, or names a file outside its folder.
     """
-    state = _json(part / "state.json")
+    state = _json(part, "state.json", root=root)
     stated = state.get("_data_files")
     if not isinstance(stated, list) or not all(isinstance(one, dict) for one in stated):
         raise ValueError("no whole data set (state.json names no _data_files)")
@@ -233,7 +239,8 @@ def _arrow_files(part: Path, root: Path) -> list[Path]:
     return [_inside(part, str(one.get("filename")), part / "state.json", root=root) for one in stated]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(folder: Path, name: str, *, root: Path) -> dict[str, Any]:
+    path = _inside(folder, name, folder, root=root)
     try:
         if path.stat().st_size > LONGEST_STATE:
             raise ValueError(f"over {LONGEST_STATE:,} bytes")
@@ -256,7 +263,7 @@ def _inside(folder: Path, name: str, source: Path, *, root: Path) -> Path:
     path = folder / name
     if name in ("", ".", "..") or "\0" in name or "\\" in name or Path(name).name != name:
         raise ValueError(f"{source.name} names {name[:80]!r}; expected a file of the same folder")
-    real, whole = path.resolve(), root.resolve()
+    real, whole = (Path(os.path.realpath(one)) for one in (path, root))  # `resolve` raises for a ring of links
     cache = next((up.parent for up in whole.parents if up.name == "snapshots"), None)
     if not (real.is_relative_to(whole) or (cache is not None and real.parent == cache / "blobs")):
         raise ValueError(f"{source.name} names {name[:80]!r}, a link that leads out of the data set")

@@ -93,14 +93,14 @@ def _walk(folder: Path, seen: set[str]) -> Iterator[tuple[Path, str]]:
         path = folder / entry.name
         if entry.name.startswith("."):
             yield path, "hidden"
-        elif entry.is_dir():
+        elif path.is_dir():  # of an entry this raises for a ring of links
             real = os.path.realpath(path)
             if real in seen:
                 yield path, "links to folders that are read already"
             else:
                 seen.add(real)
                 yield from _walk(path, seen)
-        elif not entry.is_file():
+        elif not path.is_file():
             yield path, "no plain files, or links to nothing"
         elif reader_of(path) is None:
             yield path, "of other kinds"

@@ -30,6 +30,7 @@ from neurolocal.errors import LLMError
 from neurolocal.files import readable_path
 from neurolocal.machine import cores
 from neurolocal.progress import waiting
+from neurolocal.trial import MAPPED, require_harmless
 
 MAGIC = b"GGUF"
 
@@ -301,6 +302,8 @@ def load_llm(path: str | os.PathLike[str], *, n_ctx: int = 2048) -> LLM:
             (truncated, or of an unknown architecture). The message is one line.
     """
     path = require_llm(path)
+    trial = Path(__file__).with_name("trial_child.py")
+    require_harmless(path, trial, package="llama-cpp-python", error=LLMError, memory=MAPPED)
     c = _llama_cpp(path)
     return LLM(path, n_ctx=n_ctx, c=c)
 

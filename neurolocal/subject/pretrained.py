@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from neurolocal.errors import SubjectError, first_line
-from neurolocal.subject.folder import check_sizes
+from neurolocal.subject.folder import check_sizes, weight_files
 from neurolocal.subject.placement import placement
 from neurolocal.subject.quantised import DEQUANTISED, cast_rest, dequantising, quantisation
 from neurolocal.subject.weights import require_tensors
 from neurolocal.subject.wrapper import is_wrapper, text_only
+from neurolocal.trial import MAPPED, require_harmless
+
+TRIAL = Path(__file__).with_name("trial_child.py")
+"""Reads weight files in a process of its own, before this one does."""
 
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
@@ -42,6 +46,9 @@ def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set
     config = _config(folder)
     kind = _model_class(config, folder)
     check_sizes(config.get_text_config(), folder)
+    for path in weight_files(folder):
+        if path.suffix == ".safetensors":
+            require_harmless(path, TRIAL, package="safetensors", error=SubjectError, memory=MAPPED)
     method = quantisation(config)
     # None is scaled-dot-product attention, or eager for models that have no other (GPT-J). The former omits the
     # soft-capping of scores, which only eager computes.
@@ -58,7 +65,9 @@ def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set
                 **(placement(kind, config, folder, getattr(torch, dtype)) if spread else {}),
                 **LOCAL,
             )
-        except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError …
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # OSError, ValueError, KeyError, SafetensorError …; a panic is no Exception
             raise _refusal(folder, error, quantised=method) from error
     model, info = loaded
     require_tensors(model, info["missing_keys"], folder)
@@ -109,7 +118,7 @@ def _model_class(config: Any, folder: Path) -> Any:
     )
 
 
-def _refusal(folder: Path, error: Exception, *, quantised: str | None = None) -> SubjectError:
+def _refusal(folder: Path, error: BaseException, *, quantised: str | None = None) -> SubjectError:
     first = first_line(error, 240)
     if quantised is not None:
         return SubjectError(

@@ -155,7 +155,7 @@ class Child:
             f"-max_total_time={max(1, round(60 * s.minutes))}",
             f"-seed={s.seed + 1}",
         ]
-        options += [f"-max_len={most}", "-len_control=0", "-rss_limit_mb=0", "-timeout=0", "-detect_leaks=0"]
+        options += [f"-max_len={most}", "-len_control=0", "-rss_limit_mb=0", "-timeout=1000000", "-detect_leaks=0"]
         atheris.Setup(
             [sys.argv[0], *options, f"-artifact_prefix={self.root}/", str(seeds)], self.one, custom_mutator=mutate
         )

@@ -219,10 +219,12 @@ READERS: dict[str, Reader] = {
     "corpus-gz": Reader(lambda: [gzip.compress(_jsonl(), mtime=0)], compressed(as_lines, *GZIP), read("c.jsonl.gz")),
     "corpus-zst": Reader(lambda: [zst(_jsonl())], compressed(as_lines, *ZST), read("c.jsonl.zst")),
     "corpus-txt": Reader(lambda: [TEXT.encode(), TEXT.encode("utf-16")], flat, read("c.txt")),
-    "corpus-parquet": Reader(lambda: [_parquet(), _parquet(ids=True)], parquet_mutate, read("c.parquet"), guided=False),
+    "corpus-parquet": Reader(
+        lambda: [_parquet(), _parquet(ids=True)], parquet_mutate, read("c.parquet"), guided=False, starts=True
+    ),
     "corpus-dataset": Reader(
         _datasets,
-        in_files(_in_dataset, otherwise=flat),
+        in_files(_in_dataset, otherwise=flat, out=(b"/etc/hostname", b"../../x")),
         lambda data, folder: read_files(put(data, folder)),
         guided=False,
     ),

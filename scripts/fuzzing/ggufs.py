@@ -147,7 +147,7 @@ def _gguf_model(data: bytes, folder: Path) -> None:
 
 
 READERS: dict[str, Reader] = {
-    "gguf-header": Reader(_ggufs, gguf_mutate, _gguf_header),
-    "gguf-model": Reader(lambda: _ggufs()[3:], gguf_mutate, _gguf_model, guided=False),
+    "gguf-header": Reader(_ggufs, gguf_mutate, _gguf_header, starts=True),
+    "gguf-model": Reader(lambda: _ggufs()[3:], gguf_mutate, _gguf_model, guided=False, starts=True),
 }
 """Name -> reader."""

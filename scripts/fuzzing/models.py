@@ -137,8 +137,8 @@ _weights = in_files(
 )
 
 READERS: dict[str, Reader] = {
-    "model-config": Reader(_models, _json_alone, _load, guided=False),
-    "model-weights": Reader(_models, _weights, _load, guided=False),
+    "model-config": Reader(_models, _json_alone, _load, guided=False, starts=True),
+    "model-weights": Reader(_models, _weights, _load, guided=False, starts=True),
     "model-legacy": Reader(
         _legacy, in_files({".json": as_json}, otherwise=_pickle_mutate, out=()), _load_legacy, guided=False
     ),

@@ -57,6 +57,8 @@ def put(data: bytes, folder: Path) -> Path:
         path = folder.joinpath(*parts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if any(one.is_symlink() for one in (path, *path.parents) if one.is_relative_to(folder) and one != folder):
+                continue  # it would be written where the link leads
             if link:
                 path.symlink_to(content.decode("latin-1").replace("\0", "") or "nowhere")
             else:

@@ -281,9 +281,13 @@ READERS: dict[str, Reader] = {
         _find_tokenizer,
         guided=False,
     ),
-    "tokenizer-model": Reader(_model_tokenizers, _sentencepiece, _find_tokenizer, guided=False),
+    "tokenizer-model": Reader(_model_tokenizers, _sentencepiece, _find_tokenizer, guided=False, starts=True),
     "tokenizer-older": Reader(
-        _older_tokenizers, in_files({".json": as_json}, otherwise=flat, out=()), _find_tokenizer, guided=False
+        _older_tokenizers,
+        in_files({".json": as_json}, otherwise=flat, out=()),
+        _find_tokenizer,
+        guided=False,
+        starts=True,
     ),
     "chat-template": Reader(
         lambda: [text.encode() for text in TEMPLATES], _template_mutate, _render, guided=False, starts=True

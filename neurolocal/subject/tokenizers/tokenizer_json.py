@@ -21,9 +21,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from neurolocal.errors import SubjectError, first_line
-from neurolocal.subject.tokenizers.backend import ControlTokens
+from neurolocal.subject.tokenizers.backend import TRIAL, ControlTokens
 from neurolocal.subject.tokenizers.cuts import json_is_cuttable
 from neurolocal.subject.tokenizers.texts import token_bytes
+from neurolocal.trial import require_harmless
 
 KINDS = {"BPE": "BPE", "Unigram": "unigram", "WordPiece": "WordPiece", "WordLevel": "word-level"}
 """The models of the `tokenizers` library, in words."""
@@ -74,6 +75,7 @@ class JsonBackend:
         """
         from tokenizers import AddedToken
 
+        require_harmless(path, TRIAL, package="tokenizers", error=SubjectError)
         with _refusals(path):
             text = path.read_text(encoding="utf-8")
             stated = json.loads(text)

@@ -22,9 +22,10 @@ from jaxtyping import Int64
 
 from neurolocal.errors import SubjectError
 from neurolocal.files import write_text
-from neurolocal.subject.tokenizers.backend import ControlTokens
+from neurolocal.subject.tokenizers.backend import TRIAL, ControlTokens
 from neurolocal.subject.tokenizers.cuts import sentencepiece_is_cuttable
 from neurolocal.subject.tokenizers.texts import SPACE, sentencepiece_bytes
+from neurolocal.trial import require_harmless
 
 
 class ModelBackend:
@@ -62,6 +63,7 @@ class ModelBackend:
         """
         from sentencepiece import SentencePieceProcessor
 
+        require_harmless(path, TRIAL, package="sentencepiece", error=SubjectError)
         try:
             data = path.read_bytes()
             processor = SentencePieceProcessor()

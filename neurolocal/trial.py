@@ -1,0 +1,70 @@
+"""A file that a foreign library will read is first read by that library in a process of its own, once for each content.
+
+The libraries are written in C++ and Rust; a damaged or hostile file may end the process that reads it, which cannot be
+caught, and takes the run's work along. Invariant: a file on which the trial's process ends is refused; what the library
+refuses by itself is left to the real reading, which says it better.
+Cost: one reading more for each content and version of the library, and one process for all files of a program.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from neurolocal.bounded import Bounded, LimitError
+from neurolocal.errors import NeurolocalError
+from neurolocal.files import cache_folder, file_sha256
+
+SECONDS = 300.0
+"""Seconds that a reading may take; the largest tokenizers need two."""
+
+MEMORY = 4 << 30
+"""Bytes that a reading may take, files that are mapped included."""
+
+
+MAPPED = 1 << 46
+"""The same for weights: they are mapped, however large, so addresses do not tell how much memory they take."""
+
+
+def require_harmless(
+    path: Path, program: Path, *, package: str, error: type[NeurolocalError], memory: int = MEMORY
+) -> None:
+    """Refuse a file on which the library crashes, or takes too much time or memory.
+
+    Args:
+        path: of the file.
+        program: the Python file whose `answer` reads `[package, path]`; see `bounded.Bounded`.
+        package: the library, as its distribution is named.
+        error: the type of the refusal.
+        memory: bytes that the reading may take.
+
+    Raises:
+        NeurolocalError: of the type `error`; says why.
+    """
+    try:
+        mark = cache_folder("tried") / f"{package}-{version(package)}-{file_sha256(path)}"
+    except (OSError, PackageNotFoundError):  # the real reading says what is wrong
+        return
+    if not mark.exists() and try_reading(path, program, package=package, error=error, memory=memory):
+        mark.touch()
+
+
+def try_reading(path: Path, program: Path, *, package: str, error: type[NeurolocalError], memory: int = MEMORY) -> bool:
+    """The same, whether or not the content was read before; False where the library refuses it by itself."""
+    try:
+        _process(program, memory).ask([package, str(path)])
+    except ValueError:
+        return False
+    except LimitError as limit:
+        raise error(
+            f"reading {path}: the package {package} cannot read it in a process of its own: {limit}. The file is "
+            "damaged or hostile; get it from its source again."
+        ) from limit
+    return True
+
+
+@functools.cache
+def _process(program: Path, memory: int) -> Bounded:
+    """The process of a program, started at the first file."""
+    return Bounded(program, seconds=SECONDS, memory=memory)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from neurolocal.errors import NeurolocalError
 from neurolocal.files import remove_leftovers, replacing
-from neurolocal.machine import cores
+from neurolocal.machine import cores, end_with_parent, without_interrupts
 from neurolocal.records import Site
 from neurolocal.site.pages import Pages
 from neurolocal.store import Store
@@ -124,8 +124,9 @@ def _by_processes(
         running: dict[Future[int], int] = {}
         try:
             while True:
-                for part in islice(parts, max(workers * AHEAD - len(running), 0)):
-                    running[pool.submit(_write_part, part)] = len(part)
+                with without_interrupts():  # the first one starts the processes
+                    for part in islice(parts, max(workers * AHEAD - len(running), 0)):
+                        running[pool.submit(_write_part, part)] = len(part)
                 if not running:
                     return written
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -147,6 +148,7 @@ _mine: tuple[Pages, Path] | None = None
 
 def _open(path: Path, site: Site | None, chosen: dict[str, Any], folder: Path) -> None:
     global _mine
+    end_with_parent()
     _mine = Pages(Store(path, site=site), **chosen), folder
 
 

@@ -334,10 +334,11 @@ def flush_folder(folder: Path) -> None:
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal.
 
-    Kept in the cache by path, size and time of change, so a large checkpoint is hashed once, not at every start.
+    Kept in the cache by path, size and times of change, so a large checkpoint is hashed once, not at every start. The
+    time of modification can be set, as a copy in place does that keeps it; the time of change cannot.
     """
     facts = path.stat()
-    identity = json.dumps([str(path.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ino])
+    identity = json.dumps([str(path.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino])
     kept = cache_folder("sha256") / hashlib.sha256(identity.encode()).hexdigest()
     with contextlib.suppress(FileNotFoundError):
         return kept.read_text()

@@ -148,6 +148,11 @@ def test_the_hash_is_of_the_content_and_follows_a_change(tmp_path: Path, monkeyp
     time.sleep(0.01)
     path.write_bytes(b"two")
     assert file_sha256(path) == hashlib.sha256(b"two").hexdigest()
+    before = path.stat()
+    time.sleep(0.01)
+    path.write_bytes(b"six")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as rsync --inplace --times does
+    assert file_sha256(path) == hashlib.sha256(b"six").hexdigest()
 
 
 def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

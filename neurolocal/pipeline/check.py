@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neurolocal.errors import NeurolocalError
-from neurolocal.machine import cores
+from neurolocal.machine import cores, end_with_parent, without_interrupts
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.progress import waiting
 from neurolocal.render.figures import strict
@@ -103,8 +103,9 @@ def _check_and_load(workspace: Workspace) -> tuple[Report, NeurolocalError | Non
     not_loaded = None
     workspace.store.close()  # what is no store is refused at once
     workspace.reload()
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
-        checking = other.submit(check, workspace.path, progress=False)
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent) as other:
+        with without_interrupts():
+            checking = other.submit(check, workspace.path, progress=False)
         try:
             _ = workspace.loaded_subject
         except NeurolocalError as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from neurolocal.errors import NeurolocalError
 from neurolocal.files import remove_leftovers, replacing
-from neurolocal.machine import cores
+from neurolocal.machine import cores, end_with_parent, without_interrupts
 from neurolocal.records import Site
 from neurolocal.site.pages import Pages
 from neurolocal.site.written import read_list, remove, write_list
@@ -134,13 +134,14 @@ def _is_new(folder: Path) -> bool:
 @contextmanager
 def _processes(
     n: int, path: Path, site: Site | None, chosen: dict[str, Any], folder: Path
-) -> Iterator[ProcessPoolExecutor]:
+) -> Generator[ProcessPoolExecutor, None, None]:
     """Processes that write files; they start at once, and open the store."""
     context = multiprocessing.get_context("spawn")  # a fork would share HDF5's open file
     with ProcessPoolExecutor(n, context, initializer=_open, initargs=(path, site, chosen, folder)) as pool:
         try:
-            for _ in range(n):
-                pool.submit(_ready)  # starts a process
+            with without_interrupts():  # Ctrl-C is for this process alone
+                for _ in range(n):
+                    pool.submit(_ready)  # starts a process
             yield pool
         except BrokenProcessPool as error:
             raise NeurolocalError(
@@ -164,8 +165,9 @@ def _by_processes(
     others = [name for name in names if not name.startswith(("layer/", "neuron/"))]
     written, running = 0, dict[Future[int], int]()
     while True:
-        for part in islice(parts, max(workers * AHEAD - len(running), 0)):
-            running[pool.submit(_write_part, part)] = len(part)
+        with without_interrupts():  # it may start a process
+            for part in islice(parts, max(workers * AHEAD - len(running), 0)):
+                running[pool.submit(_write_part, part)] = len(part)
         if others:
             written += _part(pages, folder, others, done)
             others = []
@@ -182,6 +184,7 @@ _mine: tuple[Pages, Path] | None = None
 
 def _open(path: Path, site: Site | None, chosen: dict[str, Any], folder: Path) -> None:
     global _mine
+    end_with_parent()
     _mine = Pages(Store(path, site=site), **chosen), folder
     gc.freeze()  # modules and tables stay: no collection looks at them again
 

@@ -11,23 +11,20 @@ import asyncio
 import gc
 import hashlib
 import multiprocessing
-import os
 import secrets
-import signal
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from neurolocal.errors import StoreError
 from neurolocal.literals import Side, Site
+from neurolocal.machine import end_with_parent, without_interrupts
 from neurolocal.report.layer import Layer, read_layer
 from neurolocal.site.current import Current, Stamp
 from neurolocal.site.pages import Pages
@@ -158,24 +155,10 @@ class Reader:
             return thread
         context = multiprocessing.get_context("spawn")  # a fork would share what torch and the server have open
         pool = ProcessPoolExecutor(self._processes, context, initializer=_begin_process, initargs=self._place)
-        with _without_interrupts():
+        with without_interrupts():
             for _ in range(self._processes):
                 pool.submit(_warm)  # starts a process
         return pool
-
-
-@contextmanager
-def _without_interrupts() -> Generator[None, None, None]:
-    """Block SIGINT in this thread, and in the processes that it starts: they inherit that, so Ctrl-C ends none."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # multiprocessing's own process; its start would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # What follows runs where the store is read: in a thread, or in a process that does nothing else.
@@ -198,17 +181,8 @@ def _begin(path: Path, site: Site | None, live: bool) -> None:
 
 
 def _begin_process(path: Path, site: Site | None, live: bool) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the server ends this one
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     _begin(path, site, live)
-
-
-def _end_with(sentinel: int) -> None:
-    """End this process when its parent has ended, however it did."""
-    connection.wait([sentinel])
-    os._exit(1)
 
 
 def _current() -> Current[OpenStore]:

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from neurolocal.errors import StoreError
+from neurolocal.machine import end_with_parent, without_interrupts
 from neurolocal.neuroscope.read.packed import PackedPage, StringNumbers, read_packed
 
 CHUNK = 8
@@ -73,10 +74,11 @@ def read_pages(files: Sequence[tuple[Path, str]], *, processes: int | None = Non
             yield read_packed(path, name, numbers)
         return
     # Forked processes would share the locks of torch's threads; new ones import only this module.
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=end_with_parent)
     chunks = iter([files[i : i + CHUNK] for i in range(0, len(files), CHUNK)])
     first = islice(chunks, AHEAD * processes)
-    waiting: deque[Future[list[PackedPage]]] = deque(pool.submit(_read_chunk, chunk) for chunk in first)
+    with without_interrupts():
+        waiting: deque[Future[list[PackedPage]]] = deque(pool.submit(_read_chunk, chunk) for chunk in first)
     try:
         while waiting:
             yield from waiting.popleft().result()

@@ -1,0 +1,54 @@
+"""Processes that the package starts end with the one that started them, even if that is killed."""
+
+from __future__ import annotations
+
+import ast
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+PACKAGE = Path(__file__).parents[1] / "neurolocal"
+
+KILLED = """
+import os, signal
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from neurolocal.machine import end_with_parent
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent)
+    print(pool.submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_of_a_pool_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    done = subprocess.Popen([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE, text=True)
+    with done:
+        assert done.stdout is not None
+        pid = int(done.stdout.readline())
+    assert done.returncode == -signal.SIGKILL
+    until = time.monotonic() + 30
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until, "it waits for work for ever"
+        time.sleep(0.05)
+
+
+def test_every_pool_of_processes_ends_with_its_parent() -> None:
+    """Each is given `end_with_parent`, or a function that calls it."""
+    found, without = 0, []
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ProcessPoolExecutor":
+                found += 1
+                named = {keyword.arg for keyword in node.keywords}
+                if "initializer" not in named or "end_with_parent" not in text:
+                    without.append(f"{path.name}:{node.lineno}")
+    assert found >= 4
+    assert without == []

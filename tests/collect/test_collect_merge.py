@@ -8,9 +8,9 @@ from collect_twins import SEED, Case, cases, identical, on_cpu, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurolocal.collect.merge import merge
+from neurolocal.collect.merge import merge, merge_lists
 from neurolocal.collect.sample import Sampler, merge_samples
-from neurolocal.records import Experts, LogitEffects, Sample
+from neurolocal.records import Experts, LogitEffects, Sample, TopK
 
 
 @settings(max_examples=100, deadline=None)
@@ -46,6 +46,22 @@ def test_logit_effects_are_those_of_either_part_and_experts_those_of_both():
         assert (merged.experts is not None) == (a is b)
     assert merged.experts is not None
     assert merged.experts.count.tolist() == [4, 2]
+
+
+def test_a_text_of_both_parts_is_kept_once_and_leaves_a_slot_unused():
+    def one(activation: float, row: int) -> TopK:
+        values = np.array([[activation, np.nan]], np.float32)
+        places, text = np.array([[3, -1]], np.int32), np.array([[77, 0]])
+        return TopK(values, np.array([[row, -1]]), places, values[:, :, None], text=text)
+
+    for rows in [(5, 0), (0, 5)]:
+        merged = merge_lists(one(2.0, rows[0]), one(1.0, rows[1]), "largest")
+        assert merged.row.tolist() == [[rows[0], -1]]
+        assert merged.position.tolist() == [[3, -1]]
+        assert merged.text is not None
+        assert merged.text.tolist() == [[77, 0]]
+        np.testing.assert_array_equal(merged.activation, np.array([[2.0, np.nan]], np.float32))
+        np.testing.assert_array_equal(merged.window, np.array([[[2.0], [np.nan]]], np.float32))
 
 
 def assert_same_sample(a: Sample, b: Sample) -> None:

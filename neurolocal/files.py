@@ -112,7 +112,7 @@ def replacing(
         NeurolocalError: the disk is full, or the folder cannot be written to. What was there is untouched, and nothing
             is left beside it.
     """
-    beside = _beside(path)
+    beside, there = _beside(path), True
     try:
         with _one_line(path, doing, todo, error):
             if durable:
@@ -122,11 +122,13 @@ def replacing(
                 with beside.open("r+b") as file:  # Windows flushes only what may be written
                     os.fsync(file.fileno())
             beside.replace(path)
+            there = False
         if durable:
             flush_folder(path.parent)
     finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+        if there:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
 
 
 def require_place(path: Path, *, doing: str, error: type[NeurolocalError] = NeurolocalError) -> None:
@@ -281,6 +283,7 @@ def remove_leftovers(folder: Path) -> None:
         _remove_if_dead(left)
 
 
+@functools.cache
 def _host() -> str:
     """This machine's name as a part of a file name."""
     return re.sub(r"[^A-Za-z0-9]", "", platform.node())[:40] or "host"

@@ -2,7 +2,8 @@
 
 As `sitecustomize`, in a folder of PYTHONPATH: each Python process imports it before anything else. Attempts are
 refused and written to the file that NEUROLOCAL_SILENCE names. Sockets of this machine alone (AF_UNIX, pairs) pass; so
-does a bind to a loopback port, by which urllib3 asks at its import whether there is IPv6.
+does a bind to a loopback port, by which urllib3 asks at its import whether there is IPv6. With
+NEUROLOCAL_SILENCE_LOOPBACK all that names loopback passes, which the tests of servers need.
 """
 
 TRAPS = """
@@ -13,6 +14,14 @@ EVENTS = {
     "socket.gethostbyaddr", "socket.getnameinfo", "socket.bind",
 }
 
+HERE = ("127.", "::1", "localhost", "0.0.0.0")
+
+def of_this_machine(what):
+    address = next((a for a in what if isinstance(a, tuple)), what)
+    host = address[0] if address else None
+    host = host.decode() if isinstance(host, bytes) else host
+    return host in (None, "", socket.gethostname()) or str(host).startswith(HERE)
+
 def watch(event, arguments):
     if event in EVENTS:
         first = arguments[0] if arguments else None
@@ -21,6 +30,8 @@ def watch(event, arguments):
         if event == "socket.bind" and arguments[1][0] in ("127.0.0.1", "::1"):
             return
         what = arguments[1:] if isinstance(first, socket.socket) else arguments
+        if os.environ.get("NEUROLOCAL_SILENCE_LOOPBACK") and of_this_machine(what):
+            return
         with open(os.environ["NEUROLOCAL_SILENCE"], "a") as file:
             file.write(f"{event} {what} by {sys.argv}\\n")
         raise OSError(f"trapped: {event}")

@@ -14,7 +14,16 @@ import pytest
 
 from neurolocal import files
 from neurolocal.errors import NeurolocalError, StoreError
-from neurolocal.files import cache_folder, file_sha256, readable_path, replacing, require_place, write_text
+from neurolocal.files import (
+    append_line,
+    cache_folder,
+    file_sha256,
+    readable_path,
+    remove_leftovers,
+    replacing,
+    require_place,
+    write_text,
+)
 
 
 def test_text_is_written_and_replaced(tmp_path: Path) -> None:
@@ -69,6 +78,51 @@ def test_a_kill_leaves_the_old_file_and_the_next_write_cleans_up(tmp_path: Path)
     write_text(path, "new")
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_text() == "new"
+
+
+def test_a_probe_that_was_killed_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, signal\nfrom pathlib import Path\nfrom neurolocal.files import require_place\n"
+        "Path.unlink = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"require_place(Path({str(tmp_path / 'new' / 'a.h5')!r}), doing='collecting into')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+    require_place(tmp_path / "new" / "a.h5", doing="collecting into")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_dead_processes_are_removed_in_all_folders(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with replacing(tmp_path / "a" / "b" / "page.html", durable=False) as mine:
+        mine.write_text("mine")
+        of = {
+            pid: mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{pid}.")) for pid in (dead.pid, os.getppid())
+        }
+        for path in of.values():
+            path.write_text("half")
+        (tmp_path / ".notes.partial").write_text("the user's")
+        remove_leftovers(tmp_path)
+        assert mine.exists()
+    assert not of[dead.pid].exists()
+    assert of[os.getppid()].exists()
+    assert (tmp_path / ".notes.partial").exists()
+
+
+def test_a_line_is_appended_or_the_error_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, how = tmp_path / "j", {"doing": "keeping", "todo": "Free some.", "error": StoreError}
+    append_line(path, "a", **how)
+    append_line(path, "\u00e9", **how)
+    assert path.read_bytes() == "a\n\u00e9\n".encode()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StoreError, match=r"keeping .*: the disk is full\. [\d,]+ MiB are free\. Free some\."):
+        append_line(path, "c", **how)
 
 
 def test_the_file_of_a_living_process_is_left_alone(tmp_path: Path) -> None:

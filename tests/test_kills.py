@@ -167,6 +167,15 @@ def test_killed_twice_before_a_write(work: Work, before: Path, tmp_path: Path) -
     killed_twice(work, before, tmp_path)
 
 
+def test_a_journal_is_removed_where_a_kill_came_after_its_table(before: Path, tmp_path: Path) -> None:
+    here = Path(shutil.copytree(before, tmp_path / "here"))
+    judge(here)
+    for name in ("s.h5.verdict-2.jsonl", "s.h5.verdict-3.jsonl"):
+        (here / name).write_text("{}\n")
+    judge(here)
+    assert [path.name for path in here.glob("*.jsonl")] == ["s.h5.verdict-3.jsonl"], "layer 3 has no table"
+
+
 @pytest.mark.parametrize("kind", ["parquet", "csv", "neuron-records", "neuronpedia"])
 def test_an_export_killed_twice_before_a_write(kind: str, before: Path, tmp_path: Path) -> None:
     killed_twice(partial(export, kind), before, tmp_path)

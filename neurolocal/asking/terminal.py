@@ -16,7 +16,7 @@ from rich.text import Text
 
 from neurolocal.asking.answer import Comparison, NeuronOnText, TextAnswer
 from neurolocal.render.figures import number, percent
-from neurolocal.render.spans import Span, shade_of, token_spans
+from neurolocal.render.spans import Span, shades, token_spans
 from neurolocal.render.terminal import Out, console, has_colour, indented, shade_style, shaded, verdict_text
 from neurolocal.render.visible import LONGEST, spaced, visible
 from neurolocal.words import Vocabulary
@@ -112,10 +112,10 @@ def _text(screen: Console, answer: TextAnswer, one: NeuronOnText, vocabulary: Vo
 def text_spans(answer: TextAnswer, one: NeuronOnText, vocabulary: Vocabulary) -> list[Span]:
     """The text in spans; an activation of the neuron's extreme (without one, of the peak) has the deepest shade."""
     ids = np.array([token.id for token in answer.tokens])
-    return token_spans(ids, one.activations, vocabulary, full=_full(answer, one), peak=one.peak)
+    return token_spans(ids, one.activations, vocabulary, full=full_activation(answer, one), peak=one.peak)
 
 
-def _full(answer: TextAnswer, one: NeuronOnText) -> float:
+def full_activation(answer: TextAnswer, one: NeuronOnText) -> float:
     """The activation of the deepest shade; NaN, which shades nothing, if even the peak has the other sign."""
     if isfinite(one.extreme):
         return one.extreme
@@ -157,8 +157,8 @@ def _grid(names: tuple[str, ...], *, left: tuple[str, ...]) -> Table:
 def _token(answer: TextAnswer, one: NeuronOnText, i: int, *, style: bool) -> Text:
     """A token by itself, shaded as in the text."""
     text = spaced(answer.tokens[i].text)
-    shade = shade_of(float(one.activations[i]), _full(answer, one))
-    piece = Span(text, shade, float(one.activations[i]), i == one.peak, answer.tokens[i].special)
+    shade = shades(one.activations[i : i + 1], full_activation(answer, one))[0]
+    piece = Span(text, int(shade), float(one.activations[i]), i == one.peak, answer.tokens[i].special)
     return Text(text, style=shade_style(piece)) if style else Text(f"[[{text}]]" if piece.peak else text)
 
 

@@ -1,12 +1,13 @@
 """A section from a file or folder of this machine.
 
-Invariant: links are followed, so the bundle holds plain files; hidden files are left out. Cost: one copy, and one read
-of each side to tell what is whole.
+Invariant: links are followed, each folder once, so the bundle holds plain files; hidden files are left out.
+Cost: one copy, and one read of each side to tell what is whole.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -57,13 +58,26 @@ class LocalSection(Section):
             return [(path, f"{self.name}/{path.name}") for path in _parts(self.path)]
         root = self.path.resolve()
         found = [
-            (path, f"{self.entry}/{path.relative_to(root).as_posix()}")
-            for path in sorted(root.rglob("*"))
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+            (path, f"{self.entry}/{path.relative_to(root).as_posix()}") for path in sorted(_walk(root, set[Path]()))
         ]
         if not found:
             raise NeurolocalError(f"bundling {self.name} from {self.path}: the folder holds no files. Check the path.")
         return found
+
+
+def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """The files of a folder and below it, in the order of their names; a folder that has several names once."""
+    real = folder.resolve()
+    if real in seen:
+        return
+    seen.add(real)
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _walk(path, seen)
+        elif path.is_file():
+            yield path
 
 
 def _parts(path: Path) -> list[Path]:

@@ -41,6 +41,8 @@ class Bundle:
     """The origins of its files, a section each."""
     run: str | None = None
     """The text of its RUN.toml; None writes none."""
+    notes: Sequence[str] = ()
+    """What the user should know of what is not carried, a line each."""
 
 
 def plan_bundle(bundle: Bundle) -> dict[str, list[Content]]:
@@ -67,6 +69,8 @@ def make_bundle(bundle: Bundle, root: Path, *, say: Say, volume_size: int | None
     """
     folder = root.with_name(f"{root.name}.volumes")
     _open(root)
+    for note in bundle.notes:
+        say(note)
     if volume_size is not None:
         open_volumes(folder, volume_size)
     contents = [content for section in bundle.sections for content in _gathered(section, root, say)]
@@ -101,7 +105,7 @@ def _open(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         ours = (root / WORK).is_dir() or not any(root.iterdir())
-        with contextlib.suppress(OSError, ValueError, AttributeError):
+        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
             ours = ours or json.loads(path.read_text(encoding="utf-8")).get("format") == FORMAT
         if ours:
             (root / WORK).mkdir(exist_ok=True)

@@ -34,7 +34,8 @@ def bundle_of(
 
     Args:
         run: what it names is carried, as far as `sections` has it; None carries wheels alone.
-        sections: some of SECTIONS; one that the run does not name is empty.
+        sections: some of SECTIONS; one that the run does not name is empty. What the run names and these lack stays in
+            the RUN.toml: a name as it is, a path as one beside the bundle.
         wheels: the section of that name.
         endpoint: the address of a hub; None is huggingface_hub's own choice.
         licences: section -> its licence, where the user knows better than the origin.
@@ -61,8 +62,13 @@ def bundle_of(
             f"making a bundle: nothing to carry (sections {', '.join(sections)}). Name a subject and a corpus, "
             "or a run."
         )
-    text = run_toml(run, entries) if run and {"subject", "corpus"} <= entries.keys() else None
-    return Bundle(found, text)
+    if run is None or not {"subject", "corpus"} <= entries.keys():
+        return Bundle(found)
+    elsewhere = {name: _beside(name, value) for name, value in _named(run).items() if name not in entries}
+    notes = [
+        f"{name}: not carried; the run looks for {value}, seen from the bundle" for name, value in elsewhere.items()
+    ]
+    return Bundle(found, run_toml(run, entries | elsewhere), notes)
 
 
 def _named(run: Run) -> dict[str, str]:
@@ -71,6 +77,12 @@ def _named(run: Run) -> dict[str, str]:
     if run.vectors not in NAMED_VECTORS:
         found["vectors"] = run.vectors
     return {name: value for name in SECTIONS if (value := found.get(name)) is not None}
+
+
+def _beside(name: str, value: str) -> str:
+    """What the RUN.toml names for a section that is not carried; a path of this machine has no meaning on the other."""
+    path = _local(name, value)
+    return value if path is None else f"../{name}/{path.name}"
 
 
 def _local(name: str, value: str) -> Path | None:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from neurolocal.bundle.content import Content, Section, plain_url, require_network
@@ -28,6 +28,9 @@ from neurolocal.bundle.pip import Pip, Target
 from neurolocal.errors import NeurolocalError
 from neurolocal.files import cache_folder, file_sha256, replacing, write_text
 from neurolocal.stage import Say
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 BATCH = 12
 """Wheels that one call of pip fetches: an interrupted call loses no more."""
@@ -118,9 +121,13 @@ class Wheels(Section):
         """Every package that pip would install on the other side."""
         require_network("resolving the packages of neurolocal with pip")
         wheel = self._wheel(work)
-        name = (wheel.name if wheel else self.project.replace("==", "-")).partition("-")[0]
         extras = f"[{self.extras}]" if self.extras else ""
-        wanted = f"{name}{extras} @ {wheel.resolve().as_uri()}" if wheel else self.project.replace(name, name + extras)
+        if wheel is None:
+            requirement = self._requirement()
+            name, wanted = requirement.name, str(requirement)
+        else:
+            name = wheel.name.partition("-")[0]
+            wanted = f"{name}{extras} @ {wheel.resolve().as_uri()}"
         report = work / "report.json"
         links = ["--find-links", self._built_before(work)] if self.target.foreign else []
         into = ["--target", work / "nowhere"] if self.target.foreign else ["--ignore-installed"]
@@ -140,6 +147,24 @@ class Wheels(Section):
             return None
         self.pip("wheel", "--no-deps", "--wheel-dir", work / "own", path.resolve())
         return next((work / "own").glob("*.whl"))
+
+    def _requirement(self) -> Requirement:
+        """The project as a requirement, with its own extras and those that were asked for.
+
+        Raises:
+            NeurolocalError: it is none.
+        """
+        from packaging.requirements import InvalidRequirement, Requirement
+
+        try:
+            found = Requirement(self.project)
+        except InvalidRequirement as error:
+            raise NeurolocalError(
+                f"--project {self.project}: no source tree, no wheel, and no requirement. Give one of these, for "
+                "example neurolocal==0.1.0."
+            ) from error
+        found.extras |= {extra.strip() for extra in self.extras.split(",") if extra.strip()}
+        return found
 
     def _built_before(self, work: Path) -> Path:
         """For a foreign target: a folder with wheels of what comes as source alone."""

@@ -25,11 +25,13 @@ def site(
     """A static site of the store: a page a neuron, tables, search.
 
     It opens from the disk and from any web server, and asks nothing of a network.
-    What did not change since the last time is not written again.
+    What did not change since the last time is not written again; pages of neurons that are
+    no longer chosen are removed.
     """
     from neurolocal.site.build import write_site
 
     built = write_site(path, folder, site=site, layers=layers, neurons=neurons, top=top, processes=processes)
     say(
-        f"site: {folder / 'index.html'} ({built.neurons:,} neurons; {built.written:,} of {built.files:,} files written)"
+        f"site: {folder / 'index.html'} ({built.neurons:,} neurons; {built.written:,} of {built.files:,} files written"
+        f"{f', {built.removed:,} of before removed' if built.removed else ''})"
     )

@@ -89,6 +89,9 @@ def _places(
     bare = [neuron for layer, neuron in neurons if layer is None]
     if bare and (layers is None or len(layers) != 1):
         raise click.UsageError(f"--neuron {bare[0]}: of which layer? Give one --layer, or --neuron 14:{bare[0]}")
+    elsewhere = [f"{layer}:{neuron}" for layer, neuron in neurons if layer not in (None, *(layers or (layer,)))]
+    if elsewhere:
+        raise click.UsageError(f"--neuron {elsewhere[0]} is not of --layer. Omit --layer, or give that neuron's layer")
     return [((layers or (0,))[0] if layer is None else layer, neuron) for layer, neuron in neurons]
 
 

@@ -32,9 +32,9 @@ def open_folder(out: Path) -> Path:
         StoreError: the folder cannot be made, or holds a manifest of something else.
     """
     path = make_folder(out) / "manifest.json"
-    if path.exists():
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            if json.loads(path.read_text(encoding="utf-8")).get("format") == FORMAT:
+    if path.exists() or path.is_symlink():
+        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+            if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("format") == FORMAT:
                 path.unlink()
                 return path
         raise StoreError(f"exporting to {out}: it holds a manifest.json of something else. Choose another folder.")

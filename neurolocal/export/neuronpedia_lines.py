@@ -98,16 +98,18 @@ class LayerLines:
         e = self._effects
         if e is None:
             return {"pos_str": [], "pos_values": [], "neg_str": [], "neg_values": []}
+        up, down = np.isfinite(e.promoted_effect[at]), np.isfinite(e.suppressed_effect[at])
         return {
-            "pos_str": self._vocabulary.str_tokens(e.promoted[at]),
-            "pos_values": e.promoted_effect[at],
-            "neg_str": self._vocabulary.str_tokens(e.suppressed[at]),
-            "neg_values": e.suppressed_effect[at],
+            "pos_str": self._vocabulary.str_tokens(e.promoted[at][up]),
+            "pos_values": e.promoted_effect[at][up],
+            "neg_str": self._vocabulary.str_tokens(e.suppressed[at][down]),
+            "neg_values": e.suppressed_effect[at][down],
         }
 
     def activation(self, neuron: int, text: Text) -> dict[str, Any]:
         """The line of an example in the table `Activation`."""
-        e, largest = text.example, int(text.values.argmax())
+        e, values = text.example, np.nan_to_num(text.values, posinf=0.0, neginf=0.0)
+        largest = int(values.argmax())
         return {
             "id": self.source.line_id(neuron, "activation", e.rank),
             **self.source.place(neuron),
@@ -115,10 +117,10 @@ class LayerLines:
             "dataSource": self.source.corpus,
             "dataIndex": str(e.row),
             "tokens": text.str_tokens,
-            "values": text.values,
-            "maxValue": text.values[largest],
+            "values": values,
+            "maxValue": values[largest],
             "maxValueTokenIndex": largest,
-            "minValue": text.values.min(),
+            "minValue": values.min(),
             "qualifyingTokenIndex": e.peak,
         }
 
@@ -162,5 +164,8 @@ def _histogram(values: Float32[np.ndarray, "sample"]) -> tuple[list[int], list[f
     finite = values[np.isfinite(values)].astype(np.float64)
     if not len(finite):
         return [], []
-    heights, edges = np.histogram(finite, bins=BINS)
+    low, high = float(finite.min()), float(finite.max())
+    if (high - low) / BINS <= np.spacing(max(abs(low), abs(high))):  # between numbers so close together no bins fit
+        high = low + max(1.0, abs(low))
+    heights, edges = np.histogram(finite, bins=BINS, range=(low, high))
     return heights.tolist(), ((edges[:-1] + edges[1:]) / 2).tolist()

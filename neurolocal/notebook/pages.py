@@ -9,13 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from neurolocal.asking import NeuronOnText, TextAnswer
-from neurolocal.asking.terminal import quantile, text_spans
+from neurolocal.asking.terminal import full_activation, quantile
 from neurolocal.literals import VERDICTS, Side
 from neurolocal.records import Example
-from neurolocal.render.page_templates import environment
-from neurolocal.render.spans import spans
+from neurolocal.render.page_templates import environment, markup
 from neurolocal.render.visible import counted
+from neurolocal.render.windows import Window, Windows
 from neurolocal.report.facts import run_facts, subject_name
 from neurolocal.report.histogram import histogram
 from neurolocal.report.layer import Layer
@@ -63,12 +65,19 @@ def examples_html(read: Layer, examples: list[Example]) -> str:
 def text_html(answer: TextAnswer, one: NeuronOnText, vocabulary: Vocabulary) -> str:
     """One neuron on a text: the text shaded, and every token with its figures."""
     columns = zip(answer.tokens, one.activations.tolist(), one.shares.tolist(), one.quantiles.tolist(), strict=True)
-    return _made("text.html", one=one, side=answer.side, spans=text_spans(answer, one, vocabulary), rows=list(columns))
+    ids = np.array([token.id for token in answer.tokens], np.int64)
+    window = Window(ids, one.activations, one.peak, full_activation(answer, one))
+    (shaded,) = Windows(vocabulary, joined=True).html([window])
+    return _made("text.html", one=one, side=answer.side, text=markup(shaded), rows=list(columns))
 
 
 def _shown(read: Layer, examples: list[Example]) -> list[dict[str, Any]]:
-    vocabulary = read.store.vocabulary
-    return [{"example": one, "subset": read.subset(one), "spans": spans(one, vocabulary)} for one in examples]
+    windows = [Window(one.tokens, one.activations, one.peak, one.activation) for one in examples]
+    shaded = Windows(read.store.vocabulary, joined=True).html(windows)
+    return [
+        {"example": one, "subset": read.subset(one), "text": markup(text)}
+        for one, text in zip(examples, shaded, strict=True)
+    ]
 
 
 @cache

@@ -46,7 +46,7 @@ class Journal:
                 try:
                     row = json.loads(line)
                     self.rows[int(row["neuron"])] = row
-                except (ValueError, TypeError, KeyError):
+                except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
                     break
                 whole.append(line)
         write_text(path, "\n".join([head, *whole]) + "\n", **HOW)

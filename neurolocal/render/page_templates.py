@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+import html
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ def environment(folders: Sequence[Path], *, doing: str) -> Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, SHARED]),
         autoescape=True,
+        auto_reload=False,
         finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -56,6 +58,9 @@ def environment(folders: Sequence[Path], *, doing: str) -> Environment:
         "percent": percent,
         "width": lambda share: round(100 * min(max(share, 0.0), 1.0), 1) if isfinite(share) else 0,
         "known": isfinite,
+        "effects": lambda tokens: words((spaced(e.token), number(e.effect)) for e in tokens),
+        "replaced_words": lambda found: words((visible(r.word, limit=LONGEST), percent(r.relative)) for r in found),
+        "counted_words": lambda found: words((spaced(word), f"×{n}") for word, n in found),
     }
     made.globals["VERDICTS"] = VERDICTS
     return made
@@ -79,8 +84,18 @@ def digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+def words(noted: Iterable[tuple[str, str]]) -> Any:
+    """Visible words, each with a note, as HTML: made here, since a page has a hundred and templates take long."""
+    return markup(
+        "".join(
+            f'<span class="word"><bdi>{html.escape(word)}</bdi> <span class="null">{html.escape(note)}</span></span> '
+            for word, note in noted
+        )
+    )
+
+
 def markup(text: str) -> Any:
-    """Our own style or script, marked so that the template does not escape it."""
+    """HTML of our own, marked so that the template does not escape it."""
     from markupsafe import Markup
 
     return Markup(text)

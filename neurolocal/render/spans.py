@@ -9,10 +9,9 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Float32, Float64, Int8, Integer
 
 from neurolocal.records import Example
 from neurolocal.words import Vocabulary
@@ -77,21 +76,30 @@ def token_spans(
         full: the activation of shade `SHADES`; 0 or NaN shades nothing.
         peak: index of the peak; None is no peak.
     """
+    together = groups(tokens.tolist(), vocabulary)
+    values = [strongest(activations[group].tolist(), full) for group in together]
     made: list[Span] = []
-    for group in groups(tokens.tolist(), vocabulary):
-        strongest = _strongest(activations[group].tolist(), full)
+    for group, value, shade in zip(together, values, shades(np.array(values, np.float32), full).tolist(), strict=True):
         special = bool(vocabulary.special[tokens[group[-1]]])
-        made.append(Span(vocabulary.text(tokens[group]), shade_of(strongest, full), strongest, peak in group, special))
+        made.append(Span(vocabulary.text(tokens[group]), shade, value, peak in group, special))
     return made
 
 
-def shade_of(activation: float, full: float) -> int:
-    """0 to `SHADES`: an activation as a share of the full one, rounded; 0 where that is below 0 or unknown."""
-    share = activation / full if full else 0.0
-    return round(SHADES * min(max(share, 0.0), 1.0)) if isfinite(share) else 0
+def shades(
+    activations: Float32[np.ndarray, "pos"], full: float | Float64[np.ndarray, "pos"]
+) -> Int8[np.ndarray, "pos"]:
+    """0 to `SHADES`: each activation as a share of the full one, rounded; 0 where that is below 0 or unknown.
+
+    Args:
+        activations: of some tokens.
+        full: the activation of shade `SHADES`, of all or of each; 0, NaN and infinity shade nothing.
+    """
+    shares = np.zeros(len(activations))
+    np.divide(activations, full, out=shares, where=np.isfinite(full) & (np.asarray(full) != 0), dtype=np.float64)
+    return np.rint(SHADES * np.fmin(np.fmax(shares, 0.0), 1.0)).astype(np.int8)  # NaN gives 0
 
 
-def _strongest(activations: list[float], full: float) -> float:
+def strongest(activations: list[float], full: float) -> float:
     """The strongest of some activations in the direction of the full one; NaN counts for nothing."""
     direction = -1.0 if full < 0 else 1.0
     return max(activations, key=lambda a: direction * a if a == a else -1e300)

@@ -21,7 +21,7 @@ from neurolocal.records import Example
 from neurolocal.render.figures import Figure, number, percent
 from neurolocal.render.page_templates import digest, environment, markup, source
 from neurolocal.render.visible import LONGEST, counted, visible
-from neurolocal.render.windows import Windows
+from neurolocal.render.windows import Window, Windows
 from neurolocal.report.facts import run_facts, subject_name
 from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.layer import Layer, read_layer
@@ -195,7 +195,7 @@ def _cut(example: Example) -> Example:
 
 
 def _shown(read: Layer, windows: Windows, example: Example, same: int | None) -> ShownExample:
-    window = windows.html(example.tokens, example.activations, peak=example.peak, scale=example.activation)
+    (window,) = windows.html([Window(example.tokens, example.activations, example.peak, example.activation)])
     subset = visible(read.subset(example), limit=LONGEST)
     return ShownExample(example, subset, markup(window), None if same is None else same + 1)
 

@@ -133,6 +133,8 @@ class Driver:
                     self.folder.remove()
                     return None
                 whole = self._collect(prepared, replace=replace)
+            except KeyboardInterrupt:  # at once
+                raise
             except BaseException:
                 self._stop_workers()
                 raise
@@ -373,7 +375,8 @@ class Driver:
         for line in overflow_lines(nonfinite, dtype=prepared.config.dtype):
             self.say(f"collect: WARNING: {line}")
         if self._search is not None:
-            say_what_was_read(prepared.config, self._search.stream, 0, self.say)
+            stream = self._search.stream
+            say_what_was_read(prepared.config, stream, stream.end.control if stream.end is not None else 0, self.say)
         for one in lacks:
             first, behind = one["rows"]
             self.say(f"collect: {self.request.store} lacks rows {first:,} to {behind - 1:,}: {one['why']}")

@@ -29,6 +29,9 @@ from neurolocal.errors import VectorsError
 FASTTEXT_MAGIC = struct.pack("<i", 793712314)
 LINE = 1 << 22
 """Most bytes of a line (300,000 numbers). It limits memory for files without line ends, such as compressed zeros."""
+LONGEST_WORD, LONGEST_NGRAM = 1 << 12, 64
+"""Most bytes of a word and most characters of an n-gram in a fastText model (its own default is 6): a word has as many
+n-grams as the product, each of which is made."""
 COMPARED = 100
 """Lines whose numbers are counted to tell how many dimensions a text file has."""
 FOREIGN = {
@@ -234,12 +237,14 @@ def _fasttext(stream: BufferedIOBase, path: Path) -> RawVectors:
             f"cannot read vectors {path}: version {version}, {n_labels} labels, pruned {pruned}; expected 11 or 12, "
             "unsupervised and unpruned, of a fastText model. Export its vectors as .vec text."
         )
+    if not 0 <= minn <= max(maxn, minn) <= LONGEST_NGRAM:
+        raise _broken(path, f"n-grams of {minn} to {maxn} characters, expected 0 to {LONGEST_NGRAM}")
     words: list[str | None] = []
     for entry in range(size):
         word = bytearray()
         while (byte := _exactly(stream, 1, path, f"dictionary entry {entry + 1} of {size}")) != b"\x00":
             word += byte
-            if len(word) > LINE:
+            if len(word) > LONGEST_WORD:
                 raise _broken(path, f"dictionary entry {entry + 1} has a word without end")
         _exactly(stream, 9, path, f"dictionary entry {entry + 1} of {size}")
         words.append(_decoded(bytes(word)))

@@ -1,18 +1,21 @@
 """The static site: every file of a store's pages, written by several processes.
 
 Invariant: a file is written as a whole or not at all, and only where its content changed; so a second build of the same
-store writes nothing, and an interrupted build is finished by the same command. Nothing is removed but what a killed
-build left half written.
+store writes nothing, and an interrupted build is finished by the same command. Files of earlier builds that are no
+longer part of the site are removed in the end, and nothing else (`written`).
 Cost: about 80 kB a neuron; each process opens the store itself, and its memory does not depend on the number of pages.
+The index of tokens and words is read once for the search, and by each process for the related neurons.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +27,7 @@ from neurolocal.files import remove_leftovers, replacing
 from neurolocal.machine import cores
 from neurolocal.records import Site
 from neurolocal.site.pages import Pages
+from neurolocal.site.written import read_list, remove, write_list
 from neurolocal.store import Store
 
 TOGETHER = 192
@@ -45,6 +49,8 @@ class FileCounts(NamedTuple):
     """Those that were new or had changed."""
     neurons: int
     """Neuron pages among the files."""
+    removed: int
+    """Files of earlier builds that are no longer part of the site."""
 
 
 def write_site(
@@ -75,18 +81,23 @@ def write_site(
         NeurolocalError: the folder holds something else or cannot be written to; jinja2 is not installed.
     """
     chosen = {"layers": layers, "neurons": neurons, "top": top}
-    with Store(path, site=site) as store:
+    with Store(path, site=site) as store, ExitStack() as stack:
         pages = Pages(store, **chosen)
-        names = list(pages.names())
         _prepare(folder)
         n = sum(map(len, pages.selection.neurons.values()))
-        workers = min(processes or cores(), -(-len(names) // TOGETHER))
+        workers = min(processes or cores(), -(-n // TOGETHER))
+        pool = stack.enter_context(_processes(workers, path, site, chosen, folder)) if workers > 1 else None
+        names = list(pages.names())  # reads the index, while the processes start
+        before = read_list(folder, known=pages.known)
+        write_list(folder, before.union(names))
         with tqdm(total=len(names), unit="file", desc="site", delay=2, disable=not bar) as shown:
-            if workers > 1:
-                written = _by_processes(path, site, chosen, folder, names, workers, shown.update)
+            if pool is not None:
+                written = _by_processes(pool, workers, pages, folder, names, shown.update)
             else:
                 written = sum(_part(pages, folder, part, shown.update) for part in _parts(names))
-        return FileCounts(len(names), written, n)
+        removed = remove(folder, before, kept=names)
+        write_list(folder, names)
+        return FileCounts(len(names), written, n, removed)
 
 
 def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -98,39 +109,39 @@ def _prepare(folder: Path) -> None:
     """Make the folder and mark it as a site."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / MARK).is_file():
-            remove_leftovers(folder / MARK.partition("/")[0])
-            if any(not path.is_dir() for path in folder.rglob("*")):
-                raise NeurolocalError(
-                    f"writing a site into {folder}: the folder holds something else. Give a new or an empty folder, or "
-                    "one that a site was written into."
-                )
+        if not (folder / MARK).is_file() and not _is_new(folder):
+            raise NeurolocalError(
+                f"writing a site into {folder}: the folder holds something else. Give a new or an empty folder, or one "
+                "that a site was written into."
+            )
     except OSError as error:
         raise NeurolocalError(
             f"making the folder {folder}: {error.strerror}. Choose a path that can be written to."
         ) from error
     remove_leftovers(folder)
+    _make_folder((folder / MARK).parent)
     _write(folder / MARK, json.dumps({"format": "neurolocal-site", "version": 1}).encode() + b"\n")
 
 
-def _by_processes(
-    path: Path, site: Site | None, chosen: dict[str, Any], folder: Path, names: Sequence[str], workers: int,
-    done: Callable[[int], object],
-) -> int:  # fmt: skip
-    """Write the files by several processes; gives how many were written."""
-    parts, written = _parts(names), 0
+def _is_new(folder: Path) -> bool:
+    """Whether nothing is in a folder, but what a build leaves that is killed before the mark is written."""
+    mark = folder / MARK
+    left = [one for one in folder.iterdir() if one != mark.parent]
+    left += mark.parent.iterdir() if mark.parent.is_dir() else []
+    return all(one.name.startswith(f".{mark.name}.") and one.name.endswith(".partial") for one in left)
+
+
+@contextmanager
+def _processes(
+    n: int, path: Path, site: Site | None, chosen: dict[str, Any], folder: Path
+) -> Iterator[ProcessPoolExecutor]:
+    """Processes that write files; they start at once, and open the store."""
     context = multiprocessing.get_context("spawn")  # a fork would share HDF5's open file
-    with ProcessPoolExecutor(workers, context, initializer=_open, initargs=(path, site, chosen, folder)) as pool:
-        running: dict[Future[int], int] = {}
+    with ProcessPoolExecutor(n, context, initializer=_open, initargs=(path, site, chosen, folder)) as pool:
         try:
-            while True:
-                for part in islice(parts, max(workers * AHEAD - len(running), 0)):
-                    running[pool.submit(_write_part, part)] = len(part)
-                if not running:
-                    return written
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    written += future.result()
-                    done(running.pop(future))
+            for _ in range(n):
+                pool.submit(_ready)  # starts a process
+            yield pool
         except BrokenProcessPool as error:
             raise NeurolocalError(
                 f"writing the site into {folder}: a process ended before its work, perhaps for want of memory. Run the "
@@ -141,6 +152,30 @@ def _by_processes(
             raise
 
 
+def _by_processes(
+    pool: ProcessPoolExecutor, workers: int, pages: Pages, folder: Path, names: Sequence[str],
+    done: Callable[[int], object],
+) -> int:  # fmt: skip
+    """Write the files of layers and neurons by processes, and the others here: they need the index, which is read here.
+
+    Gives how many files were written.
+    """
+    parts = _parts([name for name in names if name.startswith(("layer/", "neuron/"))])
+    others = [name for name in names if not name.startswith(("layer/", "neuron/"))]
+    written, running = 0, dict[Future[int], int]()
+    while True:
+        for part in islice(parts, max(workers * AHEAD - len(running), 0)):
+            running[pool.submit(_write_part, part)] = len(part)
+        if others:
+            written += _part(pages, folder, others, done)
+            others = []
+        if not running:
+            return written
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            written += future.result()
+            done(running.pop(future))
+
+
 _mine: tuple[Pages, Path] | None = None
 """The pages and the folder of this process."""
 
@@ -148,6 +183,11 @@ _mine: tuple[Pages, Path] | None = None
 def _open(path: Path, site: Site | None, chosen: dict[str, Any], folder: Path) -> None:
     global _mine
     _mine = Pages(Store(path, site=site), **chosen), folder
+    gc.freeze()  # modules and tables stay: no collection looks at them again
+
+
+def _ready() -> None:
+    """Nothing: a process that receives it has started."""
 
 
 def _write_part(names: Sequence[str]) -> int:
@@ -158,6 +198,8 @@ def _write_part(names: Sequence[str]) -> int:
 def _part(pages: Pages, folder: Path, names: Sequence[str], done: Callable[[int], object]) -> int:
     """Write some files; gives how many were written."""
     written = 0
+    for parent in dict.fromkeys(name.rpartition("/")[0] for name in names):
+        _make_folder(folder / parent)
     for name in names:
         content = pages.read(name)
         assert content is not None, name
@@ -174,6 +216,14 @@ def _write(path: Path, content: bytes) -> bool:
     except OSError:
         pass
     with replacing(path, doing="writing the site's", durable=False) as beside:
-        path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(content)
     return True
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NeurolocalError(
+            f"making the site's folder {folder}: {error.strerror}. Remove what stands there, or give another folder."
+        ) from error

@@ -96,7 +96,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=CONNECTIONS)
+        return socket.create_server(address, family=family, backlog=CONNECTIONS)  # of IPv6 with its scope
     except (OSError, UnicodeError, OverflowError) as error:
         said = (getattr(error, "strerror", None) or str(error)).partition(" (while ")[0]
         raise NeurolocalError(

@@ -122,7 +122,8 @@ def _distribution(
         return None
     both = np.concatenate([values, nulls])
     low, high = (float(v) for v in np.quantile(both, (0.005, 0.995)))
-    high = high if high > low else low + 1.0
+    if (high - low) / BARS <= np.spacing(max(abs(low), abs(high))):  # between numbers so close together no bars fit
+        high = low + max(1.0, abs(low))
     counts, other = (np.histogram(v.clip(low, high), BARS, (low, high))[0] for v in (values, nulls))
     most = max(counts.max() / len(values), other.max() / max(len(nulls), 1), 1e-9)
     bars, line = (HEIGHT * c / max(len(v), 1) / most for c, v in ((counts, values), (other, nulls)))

@@ -7,17 +7,20 @@ Cost: linear in the tokens shown.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from neurolocal.literals import Side
+from neurolocal.records import Example
 from neurolocal.render.figures import number
 from neurolocal.render.page_templates import markup
 from neurolocal.render.visible import LONGEST, visible
+from neurolocal.render.windows import Window
 from neurolocal.report.layer import Layer
 from neurolocal.report.repeats import repeats
 from neurolocal.site.sources import NeuronExamples, Sources
@@ -70,29 +73,35 @@ class Room:
         """All of them."""
         self._left = BUDGET
 
-    def has(self, text: str) -> bool:
-        """Whether an example still fits; if it does, its bytes are taken."""
-        size = len(text) if text.isascii() else len(text.encode())
-        if size > self._left:
-            self._left = 0
-            return False
-        self._left -= size
-        return True
+    def fitting(self, heads: Sequence[str], windows: Iterator[str]) -> list[str]:
+        """Examples of these heads and the next windows, as HTML, until one does not fit; their bytes are taken."""
+        made = []
+        for head, window in zip(heads, islice(windows, len(heads)), strict=True):
+            one = f"{head}{window}</li>"
+            size = len(one) if one.isascii() else len(one.encode())
+            if size > self._left:
+                self._left = 0
+                continue
+            self._left -= size
+            made.append(one)
+        return made
 
 
 def example_lists(sources: Sources, read: Layer, neuron: int) -> list[ExampleList]:
     """All lists of a neuron; a list without an example is left out."""
     lists, sampled = sources.examples(read.layer, read.index[neuron])
+    chosen: dict[Side, NeuronExamples] = {side: listed for side, listed in lists.items() if listed.examples}
+    heads = [_heads(listed) for listed in chosen.values()]
+    shown = [[_window(e) for e in listed.examples[:EXAMPLES]] for listed in chosen.values()]
+    drawn, drawn_heads = _random(sources, sampled, scale=_scale(lists, sampled))
+    windows = iter(sources.windows.html([*chain(*shown), *drawn]))
     room, made = Room(), []
-    for i, (side, listed) in enumerate(lists.items()):
-        if not listed.examples:
-            continue
+    for i, (side, listed) in enumerate(chosen.items()):
         title, meaning = TITLES.get(side, (f"Sign case {side}", "gate and input of these signs, strongest first"))
-        fitting = [one for one in _examples(sources, listed) if room.has(one)]
+        fitting = room.fitting(heads[i], windows)
         first, left_out = OPEN if i == 0 else 0, len(listed.examples) - len(fitting)
         made.append(_list(_key(side), title, meaning, fitting[:first], fitting[first:], left_out))
-    fitting = [one for one in _random(sources, sampled, scale=_scale(lists, sampled)) if room.has(one)]
-    if fitting:
+    if fitting := room.fitting(drawn_heads, windows):
         meaning = f"{len(fitting)} of {sources.n_sampled:,} positions drawn at random, by activation"
         made.insert(1, _list("random", "At random", meaning, fitting, [], 0))
     return made
@@ -108,17 +117,25 @@ def _key(side: Side) -> str:
     return side.replace("-", "-m").replace("+", "-p").replace("_", "-")
 
 
-def _examples(sources: Sources, listed: NeuronExamples) -> Iterator[str]:
-    """Each example of a list as HTML."""
-    examples = listed.examples[:EXAMPLES]
+def _window(e: Example) -> Window:
+    return Window(e.tokens, e.activations, e.peak, e.activation)
+
+
+def _heads(listed: NeuronExamples) -> list[str]:
+    """What stands before the window of each example, as HTML."""
+    examples, made = listed.examples[:EXAMPLES], list[str]()
     for e, place, subset, same in zip(examples, listed.places, listed.subsets, repeats(examples), strict=False):
-        window = sources.windows.html(e.tokens, e.activations, peak=e.peak, scale=e.activation)
         where = f" · <bdi>{html.escape(visible(subset, limit=LONGEST))}</bdi>" if subset else ""
         again = f" · <span class=repeats>nearly the text of {same + 1}</span>" if same is not None else ""
-        yield (
-            f"<li data-r={place} data-p={e.start}><p class=at><b>{number(e.activation)}</b> row {e.row}, "
-            f"position {e.position}{where}{again}</p>{window}</li>"
-        )
+        made.append(_head(place, e.start, e.activation, e.row, e.position, where + again))
+    return made
+
+
+def _head(place: int, start: int, activation: float, row: int, position: int, more: str = "") -> str:
+    return (
+        f"<li data-r={place} data-p={start}><p class=at><b>{number(activation)}</b> row {row}, position {position}"
+        f"{more}</p>"
+    )
 
 
 def _scale(lists: dict[Side, NeuronExamples], sampled: Float32[np.ndarray, "sample"]) -> float:
@@ -127,25 +144,25 @@ def _scale(lists: dict[Side, NeuronExamples], sampled: Float32[np.ndarray, "samp
     return largest if largest > 0 or not sampled.size else float(np.nanmax(np.abs(sampled), initial=0.0))
 
 
-def _random(sources: Sources, sampled: Float32[np.ndarray, "sample"], *, scale: float) -> list[str]:
-    """Some of the sampled positions, strongest first, each with the text around it."""
+def _random(
+    sources: Sources, sampled: Float32[np.ndarray, "sample"], *, scale: float
+) -> tuple[list[Window], list[str]]:
+    """Some of the sampled positions, strongest first, each with the text around it; and what stands before each."""
     known = np.flatnonzero(np.isfinite(sampled))
     if not known.size:
-        return []
+        return [], []
     order = known[np.argsort(-sampled[known], kind="stable")]
     chosen = dict.fromkeys(min(int(share * len(order)), len(order) - 1) for share in SHARES)
-    return [_drawn(sources, int(order[i]), float(sampled[order[i]]), scale=scale) for i in chosen]
+    drawn = [_drawn(sources, int(order[i]), float(sampled[order[i]]), scale=scale) for i in chosen]
+    return [window for window, _ in drawn], [head for _, head in drawn]
 
 
-def _drawn(sources: Sources, number_: int, activation: float, *, scale: float) -> str:
+def _drawn(sources: Sources, number_: int, activation: float, *, scale: float) -> tuple[Window, str]:
     sample: Any = sources.store.sample
     row, position = int(sample.row[number_]), int(sample.position[number_])
     tokens = sources.store.row(row)
     first, stop = max(position - BEFORE, 0), min(position + AFTER + 1, len(tokens))
     values = np.full(stop - first, np.nan, np.float32)
     values[position - first] = activation
-    window = sources.windows.html(tokens[first:stop], values, peak=position - first, scale=scale)
-    return (
-        f"<li data-r={sources.place(row)} data-p={first}><p class=at><b>{number(activation)}</b> "
-        f"row {row}, position {position}</p>{window}</li>"
-    )
+    window = Window(tokens[first:stop], values, position - first, scale)
+    return window, _head(sources.place(row), first, activation, row, position)

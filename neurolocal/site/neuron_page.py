@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from neurolocal.render.figures import Figure, number, percent
 from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.layer import Layer
@@ -126,17 +128,27 @@ def _statistics(read: Layer, neuron: int) -> list[tuple[str, str]]:
 
 def _related(index: Index, layer: int, neuron: int, words: Counter[str]) -> list[Related]:
     """The neurons with the largest share of their activation on this one's commonest peak words."""
-    shared: dict[tuple[int, int], tuple[float, list[str]]] = {}
-    for word in dict.fromkeys(word.casefold() for word, _ in words.most_common(RELATED_WORDS)):
-        key = index.number.get(word)
-        if key is None:
-            continue
-        begin, end = index.word.offsets[key : key + 2].tolist()
-        entries = index.word.entries
-        columns = (entries.layer, entries.neuron, entries.strength)
-        for one, other, strength in zip(*(column[begin:end].tolist() for column in columns), strict=True):
-            if (one, other) != (layer, neuron):
-                total, found = shared.get((one, other), (0.0, []))
-                shared[one, other] = total + strength, [*found, word]
-    best = sorted(shared.items(), key=lambda item: (-item[1][0], item[0]))[:RELATED]
-    return [Related(*place, found, min(total, 1.0)) for place, (total, found) in best]
+    chosen = [w for w in dict.fromkeys(w.casefold() for w, _ in words.most_common(RELATED_WORDS)) if w in index.number]
+    terms = index.word
+    ranges = [slice(*terms.offsets[index.number[word] :][:2].tolist()) for word in chosen]
+    if not ranges:
+        return []
+    layers, neurons, strength = (
+        np.concatenate([column[one] for one in ranges])
+        for column in (terms.entries.layer, terms.entries.neuron, terms.entries.strength)
+    )
+    number = np.repeat(np.arange(len(ranges)), [one.stop - one.start for one in ranges])
+    key = layers.astype(np.int64) << 32 | neurons
+    places, which = np.unique(key, return_inverse=True)
+    total = np.bincount(which, strength)
+    total[places == (layer << 32 | neuron)] = -1.0
+    best = [at for at in np.lexsort((places, -total))[:RELATED].tolist() if total[at] >= 0]
+    return [
+        Related(
+            int(places[at]) >> 32,
+            int(places[at]) & 0xFFFFFFFF,
+            [chosen[i] for i in number[which == at].tolist()],
+            min(float(total[at]), 1.0),
+        )
+        for at in best
+    ]

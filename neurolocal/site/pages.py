@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,7 @@ class Pages:
         self._search = SearchFiles(store, self.selection, self._index)
         self._rows = RowFiles(store, self.selection)
         self._templates = environment([Path(__file__).parent / "templates"], doing="making pages")
+        self._template = cache(self._templates.get_template)
         places: list[tuple[str, Maker]] = [
             (r"index\.html", self._model_page),
             (r"search\.html", self._search_page),
@@ -113,6 +114,10 @@ class Pages:
             yield f"layer/{layer}/index.html"
             yield from (f"layer/{layer}/rows-{i}.js" for i in dict.fromkeys((neurons // ROWS).tolist()))
             yield from (f"neuron/{layer}/{neuron}.html" for neuron in neurons.tolist())
+
+    def known(self, name: str) -> bool:
+        """Whether a file of some site has this name."""
+        return any(pattern.fullmatch(name) for pattern, _ in self._places)
 
     def read(self, name: str) -> bytes | None:
         """The content of a file; None where the site has no such file.
@@ -210,7 +215,7 @@ class Pages:
         return (shared + source(self._templates, file)).encode()
 
     def _page(self, template: str, root: str, **values: Any) -> bytes:
-        text = self._templates.get_template(template).render(
+        text = self._template(template).render(
             root=root, live=self._live, policy=self._policy, subject=self._sources.subject, **values
         )
         return text.encode()

@@ -8,6 +8,7 @@ Cost: HDF5 and Python let one thread of a process read at a time, so there are p
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -219,6 +220,8 @@ def _current() -> Current[OpenStore]:
 def _warm() -> None:
     """Open the store and make the first page, which takes longest, before anybody asks for it."""
     _current().get().page("index.html")
+    if multiprocessing.parent_process() is not None:
+        gc.freeze()  # modules and tables stay: no collection looks at them again
 
 
 def _answer(function: Callable[..., T], arguments: tuple[object, ...]) -> tuple[T, list[str]]:

@@ -71,7 +71,8 @@ class Address:
     def url(self, port: int, token: str | None) -> str:
         """What to open in a browser."""
         everywhere = self.host in ("0.0.0.0", "::", "")
-        host = socket.gethostname() if everywhere else f"[{self.host}]" if ":" in self.host else self.host
+        scoped = self.host.replace("%", "%25")
+        host = socket.gethostname() if everywhere else f"[{scoped}]" if ":" in scoped else scoped
         return f"http://{host}:{port}/" + ("" if token is None else f"?token={quote(token, safe='')}")
 
 

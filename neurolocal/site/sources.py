@@ -62,6 +62,7 @@ class Sources:
         self.words = PeakWords(store)
         self.layer = lru_cache(layers)(self._layer)
         self.block = lru_cache(BLOCKS)(self._block)
+        self._sides = lru_cache(layers)(store.sides)
 
     @cached_property
     def subject(self) -> str:
@@ -94,7 +95,7 @@ class Sources:
     def _block(self, layer: int, number: int) -> Block:
         store, chosen = self.store, slice(number * self._size, (number + 1) * self._size)
         lists: dict[Side, list[NeuronExamples]] = {
-            side: list(self._listed(store.example_lists(layer, side, chosen))) for side in store.sides(layer)
+            side: list(self._listed(store.example_lists(layer, side, chosen))) for side in self._sides(layer)
         }
         return Block(chosen.start, lists, store.sampled(layer, chosen))
 

@@ -8,11 +8,15 @@ Invariant: a point is drawn at the edge where its value lies beyond the axes. Co
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from math import isfinite, nan
 from statistics import fmean
+from typing import Any
 
 from neurolocal.render.figures import percent
+from neurolocal.render.page_templates import markup
+from neurolocal.render.visible import LONGEST, visible
 from neurolocal.report.layer import Layer
 from neurolocal.report.replacements import MEANINGFUL
 
@@ -61,6 +65,17 @@ class Kind:
     def y(self) -> float:
         """Where the mean lies in the drawing."""
         return _y(self.mean)
+
+    @property
+    def marks(self) -> Any:
+        """The points as SVG, each with its word and value as its title."""
+        return markup("\n".join(self._mark(point) for point in self.points))
+
+    def _mark(self, p: Point) -> str:
+        title = f"<title>{html.escape(visible(p.word, limit=LONGEST))} {percent(p.relative)}</title>"
+        if self.control:
+            return f'<path class="control" d="M{p.x - 3:g} {p.y - 3:g}l6 6m0-6l-6 6">{title}</path>'
+        return f'<circle class="near" cx="{p.x:g}" cy="{p.y:g}" r="3.2">{title}</circle>'
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ class Store:
         Raises:
             StoreError: the store does not hold that row.
         """
-        at = int(np.searchsorted(self.row_index, index))
+        at = int(self.row_index.searchsorted(index))
         if at == len(self.row_index) or self.row_index[at] != index:
             raise self._file.bad(f"an example refers to row {index}, which is not in rows/index")
         tokens, length = self.rows_stored

@@ -95,16 +95,16 @@ def examples_of(
         before: positions of a window before the peak.
     """
     examples: list[Example] = []
-    columns = (top.activation[at], top.row[at], top.position[at], top.window[at])
+    columns = (top.activation[at].tolist(), top.row[at].tolist(), top.position[at].tolist(), top.window[at])
     for rank, (activation, number, position, window) in enumerate(zip(*columns, strict=True)):
         if number < 0:
             break
-        tokens, first = row(int(number)), int(position) - before
+        tokens, first = row(number), position - before
         if not 0 <= position < len(tokens):
             raise file.bad(f"an example stands at position {position} of row {number}, which has {len(tokens)}")
         start, stop = max(first, 0), min(first + len(window), len(tokens))
         cut = window[start - first : stop - first]
-        examples.append(Example(rank, int(number), int(position), float(activation), start, tokens[start:stop], cut))
+        examples.append(Example(rank, number, position, activation, start, tokens[start:stop], cut))
     return examples
 
 

@@ -67,6 +67,11 @@ def check_folder(folder: Path) -> None:
         )
     indices = sorted(folder.glob("*.index.json"))
     config = _parsed(folder / "config.json", folder)
+    if not isinstance(config, dict):
+        raise SubjectError(
+            f"{doing}: its config.json is no JSON object ({type(config).__name__}). Check that the folder is whole; "
+            "copy config.json again."
+        )
     for key, value in _settings(config, folder):
         if key in LAYERS and (not isinstance(value, int) or value > MOST_LAYERS):
             raise SubjectError(

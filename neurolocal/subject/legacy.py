@@ -34,7 +34,7 @@ def legacy_config(folder: Path) -> dict[str, Any] | None:
     """A folder's config, if it has TransformerLens's own keys; else None."""
     try:
         there = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     own = isinstance(there, dict) and "model_type" not in there and {"d_model", "n_layers"} <= there.keys()
     return there if own else None

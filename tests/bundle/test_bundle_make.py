@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 from bundle_twins import TEXTS, small_bundle, write_corpus
 from hub_twins import COMMIT, Hub, serving
+from packaging.requirements import Requirement
 from small_run import write_run
 
 from neurolocal.bundle import Bundle, make_bundle, plan_bundle, verify
 from neurolocal.bundle.content import plain_url
 from neurolocal.bundle.hub import HubSection, hub_spec
 from neurolocal.bundle.local import LocalSection
+from neurolocal.bundle.pip import Pip, Target, this_platform, this_python
 from neurolocal.bundle.sources import bundle_of
 from neurolocal.bundle.volumes import open_volumes
+from neurolocal.bundle.wheels import Wheels
 from neurolocal.errors import NeurolocalError
 from neurolocal.pipeline.run import read_run
 
@@ -283,6 +286,69 @@ def test_sections_that_are_not_carried(fixtures: Path, tmp_path: Path) -> None:
         bundle_of(run, sections=("llm",))
     with pytest.raises(NeurolocalError, match="no such path, and it is no name on a hub"):
         bundle_of(replace(run, subject="models/no/where"))
+
+
+def test_what_the_run_names_and_is_not_carried_stays_in_the_run(fixtures: Path, tmp_path: Path) -> None:
+    run = replace(read_run(write_run(tmp_path, fixtures / "stories260k")), llm="some/llms:q4.gguf")
+    bundle = bundle_of(run, sections=("subject", "corpus"))
+    table = tomllib.loads(bundle.run)["run"]
+    assert (table["vectors"], table["llm"]) == ("../vectors/vectors.txt", "some/llms:q4.gguf")
+    assert table["subject"] == "subject/stories260k"
+    said: list[str] = []
+    root = make_bundle(bundle, tmp_path / "b", say=said.append)
+    assert "vectors: not carried; the run looks for ../vectors/vectors.txt, seen from the bundle" in said
+    assert verify(root, say=silent)["run"] == "RUN.toml"
+    (tmp_path / "vectors").mkdir()
+    (tmp_path / "vectors" / "vectors.txt").write_bytes((tmp_path / "vectors.txt").read_bytes())
+    assert Path(read_run(root / "RUN.toml").vectors).resolve() == tmp_path / "vectors" / "vectors.txt"
+
+
+@pytest.mark.parametrize(
+    "project", ["neurolocal>=0.1,<2", "neurolocal [site] ~= 0.1", "neuro-local==0.1.0", "neurolocal"]
+)
+def test_the_project_may_be_any_requirement(project: str, tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+    name = "neuro_local" if "neuro-local" in project else "Neurolocal"
+    url = "https://index.example/n-0.1.0-py3-none-any.whl"
+
+    class Recorded(Pip):
+        def __call__(self, *arguments: object, **_: object) -> None:
+            asked.append([str(one) for one in arguments])
+            found = {"download_info": {"url": url}, "metadata": {"name": name, "version": "0.1.0"}}
+            Path(asked[0][asked[0].index("--report") + 1]).write_text(json.dumps({"install": [found]}))
+
+    def wheels(project: str) -> Wheels:
+        target, pip = Target(this_python(), this_platform()), Recorded(None, {})
+        return Wheels(project, extras="all,bundle", constraints=None, target=target, pip=pip)
+
+    (package,) = wheels(project)._resolved(tmp_path)
+    assert package.version == "0.1.0"
+    wanted = Requirement(asked[0][-1])
+    assert wanted.name == Requirement(project).name
+    assert wanted.specifier == Requirement(project).specifier
+    assert wanted.extras == {"all", "bundle"} | Requirement(project).extras
+    with pytest.raises(NeurolocalError, match="no source tree, no wheel, and no requirement"):
+        wheels("no/where")._resolved(tmp_path)
+
+
+def test_a_linked_folder_is_carried_once_and_a_ring_of_links_ends(tmp_path: Path) -> None:
+    texts, other = tmp_path / "texts", tmp_path / "other"
+    for folder in (texts, other):
+        folder.mkdir()
+    (texts / "a.txt").write_text("a")
+    (other / "b.txt").write_text("b")
+    (other / ".hidden").mkdir()
+    (other / "ring").symlink_to(texts)
+    (texts / "linked").symlink_to(other)
+    (texts / "again").symlink_to(other)
+    places = [content.path for content in LocalSection("corpus", texts).plan()]
+    assert places == ["corpus/texts/a.txt", "corpus/texts/again/b.txt"]
+
+
+def test_a_folder_with_a_manifest_nested_deep_is_something_else(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(NeurolocalError, match="it holds something else"):
+        make_bundle(Bundle([LocalSection("corpus", tmp_path)]), tmp_path, say=silent)
 
 
 def test_addresses_lose_their_secrets() -> None:

@@ -74,6 +74,7 @@ def test_the_most_excited_neurons_and_a_comparison(made: Path, run) -> None:
         (["--layers", "8"], 1, "looking for layer 8"),
         (["--neuron", "4"], 2, "of which layer? Give one --layer, or --neuron 14:4"),
         (["--neuron", "4", "--layers", "1,2"], 2, "of which layer?"),
+        (["--neuron", "3:4,1:2", "--layer", "3"], 2, "--neuron 1:2 is not of --layer"),
         (["--neuron", "4:x"], 2, "give LAYER:NEURON, for example 14:159,3:20"),
         (["--dtype", "float16"], 2, "--dtype beside a store"),
     ],

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neurolocal.errors import ConfigError
+from neurolocal.errors import ConfigError, StoreError
 from neurolocal.export import neuronpedia
 from neurolocal.export.neuronpedia import export_neuronpedia
+from neurolocal.export.neuronpedia_lines import _histogram
 
 # Columns of its schema (`schema.prisma`, August 2026): those used here, and those that a line must have, with types.
 # `!`: not null and without a default in the database, so every line needs it.
@@ -150,6 +151,42 @@ def test_the_histogram_counts_the_sample(full_store, tmp_path):
         half = (middles[1] - middles[0]) / 2
         assert middles[0] - half == pytest.approx(float(finite.min()), abs=1e-6)
         assert middles[-1] + half == pytest.approx(float(finite.max()), abs=1e-6)
+
+
+def test_what_is_not_finite_is_left_out_or_zero(full_store, tmp_path, monkeypatch):
+    effects, lists = full_store.logit_effects(2), type(full_store).example_lists
+    effects.promoted_effect[0, 1], effects.suppressed_effect[0] = np.nan, np.inf
+    monkeypatch.setattr(type(full_store), "logit_effects", lambda *_: effects)
+
+    def with_nan(*arguments):
+        found = lists(*arguments)
+        found[0][0].activations[:2] = np.nan, np.inf
+        return found
+
+    monkeypatch.setattr(type(full_store), "example_lists", with_nan)
+    export_neuronpedia(full_store, tmp_path, layers=[2], bar=False)
+    folder = tmp_path / "model" / "2"
+    line = lines(folder / "features" / "batch-0.jsonl.gz")[0]
+    kept = [text for i, text in enumerate(full_store.vocabulary.str_tokens(effects.promoted[0])) if i != 1]
+    assert (line["pos_str"], len(line["pos_values"])) == (kept, len(kept))
+    assert (line["neg_str"], line["neg_values"]) == ([], [])
+    line = lines(folder / "activations" / "batch-0.jsonl.gz")[0]
+    assert line["values"][:2] == [0, 0]
+    assert line["maxValue"] == max(line["values"]) == line["values"][line["maxValueTokenIndex"]]
+
+
+@pytest.mark.parametrize("values", [[3e38] * 9, [3e38, 2.9999999e38], [1e-45, 0], [-3e38, 3e38], [5.0], [0.0] * 3])
+def test_a_histogram_of_values_that_no_bins_fit_between(values):
+    heights, middles = _histogram(np.array(values, np.float32))
+    assert sum(heights) == np.isfinite(values).sum()
+    assert np.isfinite(middles).all()
+    assert middles == sorted(set(middles))
+
+
+def test_a_manifest_nested_deep_is_something_else(full_store, tmp_path):
+    (tmp_path / "manifest.json").write_text('{"a":' * 100_000)
+    with pytest.raises(StoreError, match=r"manifest\.json of something else"):
+        export_neuronpedia(full_store, tmp_path, bar=False)
 
 
 def test_scores_are_noted_beside_those_of_another_description(full_store, tmp_path):

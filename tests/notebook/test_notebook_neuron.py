@@ -18,7 +18,7 @@ from neurolocal.notebook.plot import plot_histogram
 from neurolocal.render.visible import HIDDEN
 from neurolocal.report import neuron_object
 
-TAGS = {"div", "style", "b", "small", "ol", "li", "mark", "span", "i", "svg", "path", "table", "tr", "td", "th"}
+TAGS = {"div", "style", "b", "small", "ol", "li", "mark", "p", "i", "svg", "path", "table", "tr", "td", "th"}
 
 
 class Parsed(HTMLParser):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from small_collection import after, content, run
 
+from neurolocal.errors import StoreError
 from neurolocal.pipeline import collect, effects
 from neurolocal.pipeline.merge import merge_stores
 from neurolocal.store import Store
@@ -115,3 +116,19 @@ def test_a_model_without_effects_says_why(subject, corpus, tmp_path, monkeypatch
     assert outcome is not None
     assert outcome.complete
     assert [line for line in said if "no direct logit effects" in line and "it has none" in line]
+
+
+def test_effects_are_not_added_to_another_store(subject, corpus, tmp_path, monkeypatch):
+    path, other = tmp_path / "s.h5", tmp_path / "other.h5"
+    run(subject, corpus, other, k=4)
+    wanted, plain = content(other), LogitLens.effects
+
+    def replaced(self, layer, **how):
+        if other.exists():
+            other.replace(path)
+        return plain(self, layer, **how)
+
+    monkeypatch.setattr(LogitLens, "effects", replaced)
+    with pytest.raises(StoreError, match="it was collected anew while collect was working"):
+        run(subject, corpus, path, logits=3)
+    assert content(path) == wanted

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
-from neurolocal.pipeline.journal import Journal
+import pytest
+
+from neurolocal.errors import StoreError
+from neurolocal.pipeline.journal import Journal, remove_journal
 
 INPUTS = {"config": {"seed": 0}, "llm": None}
 
@@ -29,6 +34,14 @@ def test_a_line_that_a_kill_cut_is_ignored_and_overwritten(tmp_path: Path) -> No
     assert list(Journal(path, INPUTS).rows) == [3, 4]
 
 
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"[" * 100_000, b'{"neuron": 1e999}', b'{"neuron": null}', b"\x00"])
+def test_a_damaged_line_is_where_it_ends(line: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    Journal(path, INPUTS).add(3, {"x": 1})
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    assert list(Journal(path, INPUTS).rows) == [3]
+
+
 def test_other_inputs_start_again(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     Journal(path, INPUTS).add(3, {"x": 1})
@@ -41,3 +54,37 @@ def test_it_is_removed(tmp_path: Path) -> None:
     journal.remove()
     journal.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_kept_where_the_journal_cannot_be_written_again(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "j.jsonl"
+    Journal(path, INPUTS).add(3, {"x": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(StoreError, match=r"keeping finished neurons in .*: the disk is full"):
+            Journal(path, INPUTS)
+    assert list(Journal(path, INPUTS).rows) == [3], "it was emptied before it was written"
+
+
+def test_bytes_that_are_no_text_end_it(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    Journal(path, INPUTS).add(3, {"x": 1})
+    path.write_bytes(path.read_bytes() + b"\0\0\xff\n")
+    assert list(Journal(path, INPUTS).rows) == [3]
+
+
+def test_the_journal_of_a_table_that_is_there_is_removed_unless_it_is_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    remove_journal(path)
+    journal = Journal(path, INPUTS)
+    code = f"from pathlib import Path; from neurolocal.pipeline.journal import *; remove_journal(Path({str(path)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert path.exists(), "another process is at work on it"
+    journal._held.close()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert not path.exists()

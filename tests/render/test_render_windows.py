@@ -8,12 +8,12 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurolocal.render.spans import SHADES, groups
+from neurolocal.render.spans import SHADES, groups, token_spans
 from neurolocal.render.visible import HIDDEN
-from neurolocal.render.windows import Windows, token_text
+from neurolocal.render.windows import Window, Windows, token_text
 from neurolocal.words import Vocabulary
 
 TOKENS = [b"<|end|>", b" Monday", b"</i>", b"\xe2\x82", b"\xac", b"\xff", b" ", b"\n", "أهلا".encode(), b"x" * 100_000]
@@ -23,7 +23,7 @@ ELEMENT = re.compile(r'<(i|mark)(?: class=(?:"x (s\d+)"|(s\d+)))?>(.*?)</\1>', r
 
 def made(ids: list[int], values: list[float], *, peak: int, scale: float, joined: bool = False) -> str:
     windows = Windows(VOCABULARY, joined=joined)
-    return windows.html(np.array(ids), np.array(values, np.float32), peak=peak, scale=scale)
+    return windows.html([Window(np.array(ids), np.array(values, np.float32), peak, scale)])[0]
 
 
 def test_one_element_a_token_with_its_shade_value_and_id() -> None:
@@ -48,12 +48,66 @@ def test_white_space_is_seen() -> None:
 
 def test_joined_leaves_out_what_has_no_shade() -> None:
     text = made([1, 2, 1], [0.0, 0.01, 4.0], peak=2, scale=4.0, joined=True)
-    assert text == '<p class=w dir=auto> Monday&lt;/i&gt; <mark class=s10 title="4.00">Monday</mark></p>'
+    assert text == '<p class=w dir=auto> Monday&lt;/i&gt; <mark class=s10 title="4">Monday</mark></p>'
 
 
 @pytest.mark.parametrize(("scale", "shade"), [(4.0, 10), (-4.0, 0), (0.0, 0), (float("nan"), 0)])
 def test_a_shade_is_a_share_of_the_scale(scale: float, shade: int) -> None:
     assert f"class=s{shade}>Monday" in made([1], [4.0], peak=0, scale=scale)
+
+
+def twin(window: Window, *, joined: bool) -> str:
+    """The same, one token after another."""
+    tokens, activations, peak, scale = window
+    body, values, names = [], [], []
+    pieces = token_spans(tokens, activations, VOCABULARY, full=scale, peak=peak)
+    for span, group in zip(pieces, groups(tokens.tolist(), VOCABULARY), strict=True):
+        text, value = html.escape(token_text(span.text)), f"{span.activation + 0.0:.3g}"
+        title = f' title="{value}"' if joined else ""
+        if span.peak:
+            word = text.lstrip(" ") or text
+            text = f"{text.removesuffix(word)}<mark class=s{span.shade}{title}>{word}</mark>"
+        elif span.special:
+            text = f'<i class="x s{span.shade}"{title}>{text}</i>'
+        elif span.shade:
+            text = f"<i class=s{span.shade}{title}>{text}</i>"
+        elif not joined:
+            text = f"<i>{text}</i>"
+        body.append(text)
+        values.append(value)
+        names.append("+".join(str(token) for token in tokens[group].tolist()))
+    listed = "" if joined else f' data-a="{" ".join(values)}" data-t="{" ".join(names)}"'
+    return f"<p class=w dir=auto{listed}>{''.join(body)}</p>"
+
+
+ONE = st.tuples(st.integers(0, len(TOKENS) - 1), st.floats(width=32))
+
+
+@settings(deadline=None)
+@given(
+    drawn=st.lists(st.tuples(st.lists(ONE, min_size=1, max_size=12), st.floats(width=32), st.data()), max_size=4),
+    joined=st.booleans(),
+)
+def test_windows_made_together_are_those_of_a_plain_loop(
+    drawn: list[tuple[list[tuple[int, float]], float, st.DataObject]], joined: bool
+) -> None:
+    windows = []
+    for pairs, scale, data in drawn:
+        ids, values = zip(*pairs, strict=True)
+        peak = data.draw(st.none() | st.integers(0, len(ids) - 1))
+        scale = data.draw(st.sampled_from([scale, *values]))
+        windows.append(Window(np.array(ids), np.array(values, np.float32), peak, scale))
+    made = Windows(VOCABULARY, joined=joined)
+    expected = [twin(window, joined=joined) for window in windows]
+    assert made.html(windows) == expected
+    assert made.html(windows[::-1]) == expected[::-1]
+
+
+def test_what_is_kept_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurolocal.render.windows.KEPT", 0)
+    windows = Windows(VOCABULARY)
+    one = Window(np.array([3, 4, 1]), np.array([0, 1, 2], np.float32), 2, 2.0)
+    assert windows.html([one]) == windows.html([one]) == [twin(one, joined=False)]
 
 
 @given(ids=st.lists(st.integers(0, len(TOKENS) - 1), min_size=1, max_size=20), data=st.data())

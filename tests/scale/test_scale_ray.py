@@ -29,7 +29,7 @@ WAIT = 300.0
 
 @pytest.fixture(scope="session")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_text(tmp_path_factory.mktemp("ray") / "c.jsonl", 400)
+    return write_text(tmp_path_factory.mktemp("ray") / "c.jsonl", 200)
 
 
 @pytest.fixture(scope="session")
@@ -89,9 +89,20 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     node = {"num_cpus": 1, "object_store_memory": OBJECTS, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=node)
-    made.add_node(num_cpus=1, object_store_memory=OBJECTS)
+    add_node(made)
     yield made
     made.shutdown()
+
+
+def add_node(cluster: Any) -> None:
+    """Add a node of one core; on a busy machine it may take longer to start than Ray waits."""
+    for left in (2, 1, 0):
+        try:
+            cluster.add_node(num_cpus=1, object_store_memory=OBJECTS)
+            return
+        except Exception:
+            if not left:
+                raise
 
 
 def workers(cluster: Any) -> list[psutil.Process]:
@@ -117,7 +128,7 @@ def test_ten_faults_and_the_store_is_that_of_one_process(
     store, faults = tmp_path / "s.h5", list[str]()
 
     def begin() -> Command:
-        return Command(fixtures, text, store, "--address", cluster.address, "--shards", 24, "--slow", 1.5,
+        return Command(fixtures, text, store, "--address", cluster.address, "--shards", 20, "--slow", 1.5,
                        "--attempts", 8)  # fmt: skip
 
     def kill_a_worker(run: Command) -> None:
@@ -147,7 +158,7 @@ def test_ten_faults_and_the_store_is_that_of_one_process(
     cluster.remove_node(next(iter(cluster.worker_nodes)))
     faults.append("node removed")
     run.until_shards(1)
-    cluster.add_node(num_cpus=1, object_store_memory=OBJECTS)
+    add_node(cluster)
     kill_a_worker(run)
     for process in workers(cluster):
         with contextlib.suppress(psutil.Error):

@@ -164,6 +164,23 @@ def test_a_first_word_with_a_space(tmp_path):
     assert load_vectors(tmp_path / "v.txt").words == ["new york", "a", "b"]
 
 
+@pytest.mark.parametrize(("minn", "maxn"), [(-1, 6), (3, 2**31 - 1), (2**30, 2**30), (65, 0)])
+def test_a_fasttext_file_with_n_grams_that_cannot_be(tmp_path, minn, maxn):
+    data = bytearray((DATA / "lee_fasttext_new.bin").read_bytes()[:200_000])
+    data[44:52] = struct.pack("<2i", minn, maxn)
+    (tmp_path / "v.bin").write_bytes(data)
+    with pytest.raises(VectorsError, match=f"n-grams of {minn} to {maxn} characters"):
+        load_vectors(tmp_path / "v.bin")
+
+
+def test_a_fasttext_file_with_a_word_of_many_n_grams(tmp_path):
+    data = bytearray((DATA / "lee_fasttext_new.bin").read_bytes()[:200_000])
+    data[92:92] = b"a" * 5000
+    (tmp_path / "v.bin").write_bytes(data)
+    with pytest.raises(VectorsError, match="dictionary entry 1 has a word without end"):
+        load_vectors(tmp_path / "v.bin")
+
+
 def test_every_cut_of_a_fasttext_file_is_an_error_and_ends(tmp_path):
     whole = (DATA / "crime-and-punishment.bin").read_bytes()
     path = tmp_path / "cut.bin"

@@ -16,6 +16,7 @@ from neurolocal.records import SummaryTable
 from neurolocal.site import build
 from neurolocal.site.build import MARK, write_site
 from neurolocal.site.pages import Pages
+from neurolocal.site.written import LIST
 from neurolocal.store import Store, add_evidence
 
 
@@ -34,9 +35,10 @@ def test_every_file_is_written_once(tmp_path: Path) -> None:
     built = write_site(small(), tmp_path / "a" / "site", processes=1, bar=False)
     found = files(tmp_path / "a" / "site")
     assert found.pop(MARK)
+    assert found.pop(LIST).decode().split() == sorted(found)
     assert found == {name: made.read(name) for name in made.names()}
-    assert built == (len(found), len(found), 24)
-    assert write_site(small(), tmp_path / "a" / "site", processes=1, bar=False) == (len(found), 0, 24)
+    assert built == (len(found), len(found), 24, 0)
+    assert write_site(small(), tmp_path / "a" / "site", processes=1, bar=False) == (len(found), 0, 24, 0)
 
 
 def test_only_what_changed_is_written_again(tmp_path: Path) -> None:
@@ -58,6 +60,29 @@ def test_only_what_changed_is_written_again(tmp_path: Path) -> None:
     assert 0 < built.written <= 4  # the table and the words of descriptions, too
 
 
+def test_pages_that_are_no_longer_chosen_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "site", tmp_path / "outside"
+    write_site(small(), folder, processes=1, bar=False)
+    (folder / "neuron" / "2" / "mine.html").write_text("x")
+    outside.mkdir()
+    for name in ("neuron/2/9.html", "search.html"):
+        (outside / Path(name).name).write_text("x")
+    shutil.rmtree(folder / "layer" / "2")
+    (folder / "layer" / "2").symlink_to(outside)
+    (outside / "index.html").write_text("x")
+    with (folder / LIST).open("a") as file:
+        file.write("../outside/9.html\n/etc/hosts\nneuron/2/mine.html\nassets/ask.js\n")
+    built = write_site(small(), folder, layers=[5], neurons=[0, 1], processes=1, bar=False)
+    made = Pages(opened(), layers=[5], neurons=[0, 1])
+    found = files(folder)
+    assert built.removed >= 22
+    assert found.pop(MARK)
+    assert found.pop(LIST).decode().split() == sorted(made.names())
+    assert found.pop("neuron/2/mine.html") == b"x"
+    assert {name for name in found if not name.startswith("layer/2/")} == set(made.names())
+    assert sorted(files(outside)) == ["9.html", "index.html", "search.html"]
+
+
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(NeurolocalError, match="holds something else"):
@@ -67,11 +92,21 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
         write_site(small(), tmp_path / "thesis.tex" / "site", processes=1, bar=False)
 
 
+def test_a_build_that_was_killed_before_its_mark_is_begun_again(tmp_path: Path) -> None:
+    left = tmp_path / "site" / "assets" / ".site.json.host-1.partial"
+    left.parent.mkdir(parents=True)
+    left.write_text("{")
+    assert write_site(small(), tmp_path / "site", layers=[5], neurons=[0], processes=1, bar=False).neurons == 1
+    left.parent.joinpath("site.json").unlink()
+    with pytest.raises(NeurolocalError, match="holds something else"):
+        write_site(small(), tmp_path / "site", processes=1, bar=False)
+
+
 def test_a_file_in_the_place_of_a_folder_is_said(tmp_path: Path) -> None:
     write_site(small(), tmp_path, layers=[5], neurons=[0], processes=1, bar=False)
     shutil.rmtree(tmp_path / "rows")
     (tmp_path / "rows").write_text("x")
-    with pytest.raises(NeurolocalError, match=r"writing the site's .*rows/0\.js"):
+    with pytest.raises(NeurolocalError, match=r"making the site's folder .*rows: File exists"):
         write_site(small(), tmp_path, layers=[5], neurons=[0], processes=1, bar=False)
 
 

@@ -225,6 +225,7 @@ def test_the_token_that_is_needed() -> None:
 def test_the_address_that_is_printed() -> None:
     assert Address("127.0.0.1").url(8000, None) == "http://127.0.0.1:8000/"
     assert Address("::1").url(8000, "t") == "http://[::1]:8000/?token=t"
+    assert Address("fe80::1%eth0").url(8000, None) == "http://[fe80::1%25eth0]:8000/"  # RFC 6874
     assert Address("0.0.0.0").url(1, "t") == f"http://{socket.gethostname()}:1/?token=t"
     assert Address("::1").url(1, "a+b/c=&") == "http://[::1]:1/?token=a%2Bb%2Fc%3D%26"
 
@@ -287,3 +288,12 @@ def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: opening the store none.h5: no such file")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_address_of_one_interface_is_bound_with_its_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, bound = ("fe80::1", 8000, 0, 7), []
+    found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", place)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: found)
+    monkeypatch.setattr(socket, "create_server", lambda address, **k: bound.append(address) or socket.socket())
+    listen("fe80::1%eth0", 8000).close()
+    assert bound == [place]

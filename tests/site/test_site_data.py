@@ -15,7 +15,7 @@ from neurolocal.records import TABLES
 from neurolocal.report.layer import read_layer
 from neurolocal.report.rows import report_rows
 from neurolocal.site import peak_words, row_files, search_files, terms
-from neurolocal.site.distributions import BARS, layer_bands, layer_distributions
+from neurolocal.site.distributions import BARS, _distribution, layer_bands, layer_distributions
 from neurolocal.site.example_lists import _key
 from neurolocal.site.layer_rows import LayerRow, layer_rows
 from neurolocal.site.peak_words import PeakWords
@@ -162,6 +162,15 @@ def test_distributions_count_every_neuron_once(store: Store) -> None:
     bands = layer_bands({layer: store.statistics(layer) for layer in store.layers})
     assert {one.name for one in bands} == {"largest activation", "share of positions above 0.5", "kurtosis"}
     assert not layer_bands({2: store.statistics(2)})
+
+
+@pytest.mark.parametrize("values", [[3e38] * 9, [3e38, 2.9999999e38], [-3e38, 3e38], [5.0] * 3, [1e-45, 0.0]])
+def test_a_distribution_of_values_that_no_bars_fit_between(values: list[float]) -> None:
+    made = _distribution(np.array(values, np.float32), np.empty(0), "name", "meaning")
+    assert made is not None
+    assert made.n == len(values)
+    assert made.bars.startswith("M")
+    assert "nan" not in made.bars
 
 
 def test_the_selection_as_ranges() -> None:

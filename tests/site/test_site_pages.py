@@ -19,6 +19,7 @@ from neurolocal.errors import StoreError
 from neurolocal.render.visible import HIDDEN
 from neurolocal.report.rows import report_rows
 from neurolocal.site.example_lists import BUDGET
+from neurolocal.site.layer_rows import LayerRow, layer_rows
 from neurolocal.site.pages import Pages
 from neurolocal.store import Store
 from neurolocal.words import Vocabulary
@@ -128,6 +129,16 @@ def test_a_layer_page_lists_all_neurons(store: Store, pages: Pages) -> None:
     shown = [a["href"] for a in read(pages, "layer/5/index.html").all("a") if "/neuron/5/" in str(a["href"])]
     ranked = [row.neuron for row in report_rows(store, [5])]
     assert shown == [f"../../neuron/5/{neuron}.html" for neuron in ranked]
+
+
+def test_a_figure_without_its_null_is_shown(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_null(*of: Any) -> list[LayerRow]:
+        return [row._replace(coherence=0.5, coherence_null=None, half=0.25, half_null=None) for row in layer_rows(*of)]
+
+    monkeypatch.setattr("neurolocal.site.pages.layer_rows", without_null)
+    text = (Pages(store).read("layer/5/index.html") or b"").decode()
+    assert '<b>0.50</b> <span class="null">(–)</span>' in text
+    assert '<b>25 %</b> <span class="null">(–)</span>' in text
 
 
 def test_some_layers_some_neurons_and_the_best(store: Store) -> None:

@@ -75,6 +75,12 @@ def nested(n: int) -> str:
     return '{"model_type": "llama", "a": ' + "[" * n + "]" * n + "}"
 
 
+@pytest.mark.parametrize("text", ["null", "[]", "3", '"config"', "[[{}]]"])
+def test_a_config_that_is_no_object(text: str, folder: Path) -> None:
+    (folder / "config.json").write_text(text)
+    assert "its config.json is no JSON object" in refusal(folder)
+
+
 @pytest.mark.parametrize("depth", [DEEPEST + 1, 900, 100_000])
 def test_a_config_nested_deep(depth: int, folder: Path) -> None:
     (folder / "config.json").write_text(nested(depth))

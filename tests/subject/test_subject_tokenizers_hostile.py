@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizer_twins import sentencepiece_model
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject.tokenizers import Tokenizer, examine, find_tokenizer, tokenizer_json
@@ -55,6 +57,26 @@ def test_a_file_that_cannot_be_read(parts, says, tmp_path: Path, capfd) -> None:
         find_tokenizer(written(tmp_path, **parts), d_vocab=8)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == "", "a panic wrote to the terminal"
+
+
+def test_a_file_that_the_library_takes_and_then_refuses_as_it_wrote_it(tmp_path: Path) -> None:
+    """Of two tokens with one id it writes one, and then misses the other in the merges."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    ids = {c: i for i, c in enumerate(letters)}
+    for i, (a, b) in enumerate(pairwise(letters), len(letters)):
+        ids |= {a + b: i, f"<{i}>": i}
+    model = {"type": "BPE", "vocab": ids, "merges": [[a, b] for a, b in pairwise(letters)]}
+    found = find_tokenizer(written(tmp_path, model=model), d_vocab=60)
+    assert found.encode(["gh"]) == [[ids["gh"]]]
+    with pytest.raises(SubjectError, match="the file is damaged"):
+        found.encode(["gh"], control="text")
+
+
+def test_a_piece_that_is_no_utf8(tmp_path: Path) -> None:
+    data = sentencepiece_model("unigram", prefix=False)
+    (tmp_path / "tokenizer.model").write_bytes(data.replace("\u2581".encode(), b"\xff\x96\x81"))
+    with pytest.raises(SubjectError, match="is no SentencePiece model, or is damaged"):
+        find_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("i", [8, 10**9, 10**30])

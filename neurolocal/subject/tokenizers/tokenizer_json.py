@@ -166,7 +166,8 @@ class JsonBackend:
         if control == "token":
             return self.tokenizer
         if self._literal is None:
-            self._literal = _parsed(self.tokenizer.to_str())
+            with _refusals(self._path):  # what it took, it may refuse when it has written it itself
+                self._literal = _parsed(self.tokenizer.to_str())
             self._literal.encode_special_tokens = True
         return self._literal
 
@@ -202,7 +203,7 @@ def _parsed(text: str) -> Any:
 
 
 @contextlib.contextmanager
-def _refusals(path: Path) -> Generator[None, None, None]:
+def _refusals(path: Path | None) -> Generator[None, None, None]:
     """Turn whatever reading a file raises into a SubjectError: the library's panics are no Exceptions."""
     try:
         yield
@@ -210,8 +211,9 @@ def _refusals(path: Path) -> Generator[None, None, None]:
         raise
     except BaseException as error:
         raise SubjectError(
-            f"reading the tokenizer {path}: the file is damaged, or of a newer kind than the package tokenizers knows "
-            f"({type(error).__name__}: {first_line(error)}). Copy the file again, or update tokenizers."
+            f"reading the tokenizer {path or '(in memory)'}: the file is damaged, or of a newer kind than the package "
+            f"tokenizers knows ({type(error).__name__}: {first_line(error)}). Copy the file again, or update "
+            "tokenizers."
         ) from error
 
 

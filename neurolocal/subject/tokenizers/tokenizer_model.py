@@ -66,13 +66,15 @@ class ModelBackend:
             data = path.read_bytes()
             processor = SentencePieceProcessor()
             processor.LoadFromSerializedProto(data)
-        except Exception as error:  # RuntimeError, OSError
+            found = cls(processor, more, d_vocab=d_vocab)
+            found.token_bytes()
+        except Exception as error:  # RuntimeError, OSError; UnicodeDecodeError of a piece that is no text
             what = "is a tiktoken file" if _is_tiktoken(path) else "is no SentencePiece model, or is damaged"
             raise SubjectError(
                 f"reading the tokenizer {path}: it {what}. Put the model's tokenizer.json beside it, "
                 "or pass a tokenizer's folder as --tokenizer."
             ) from error
-        return cls(processor, more, d_vocab=d_vocab)
+        return found
 
     def encode(self, texts: list[str], *, control: ControlTokens) -> list[list[int]]:
         """The ids of each text."""

@@ -22,6 +22,23 @@ def corpus(rng, make_vectors, n=3000, d=12):
     return words, counts, make_vectors(words, matrix.astype(np.float32))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "fitted", "fits"),
+    [
+        ([1, 0, 1], [1, 0, 1], True),
+        ([5, 0, 0], [2, 3, 0], True),  # a surplus goes to the rarer bins
+        ([0, 4, 0], [0, 3, 1], True),
+        ([0, 0, 6], [0, 2, 4], True),  # and from the last one back
+        ([0, 5, 4], [2, 3, 4], True),
+        ([2, 3, 4], [2, 3, 4], True),
+        ([9, 0, 1], [2, 3, 4], False),
+    ],
+)
+def test_a_surplus_of_words_moves_to_bins_that_have_them(wanted, fitted, fits):
+    found, fit = null._fitted(np.array([wanted]), np.array([2, 3, 4]))
+    assert (found[0].tolist(), fit.tolist()) == (fitted, [fits])
+
+
 @pytest.mark.parametrize("small", [0, 1 << 30])
 def test_draws_are_weighted_without_replacement_and_so_is_each_first_part(monkeypatch, small):
     monkeypatch.setattr(null, "SMALL", small)

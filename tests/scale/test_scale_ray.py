@@ -29,7 +29,7 @@ WAIT = 300.0
 
 @pytest.fixture(scope="session")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_text(tmp_path_factory.mktemp("ray") / "c.jsonl", 200)
+    return write_text(tmp_path_factory.mktemp("ray") / "c.jsonl", 400)
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +128,7 @@ def test_ten_faults_and_the_store_is_that_of_one_process(
     store, faults = tmp_path / "s.h5", list[str]()
 
     def begin() -> Command:
-        return Command(fixtures, text, store, "--address", cluster.address, "--shards", 20, "--slow", 1.5,
+        return Command(fixtures, text, store, "--address", cluster.address, "--shards", 24, "--slow", 1.5,
                        "--attempts", 8)  # fmt: skip
 
     def kill_a_worker(run: Command) -> None:
@@ -162,7 +162,7 @@ def test_ten_faults_and_the_store_is_that_of_one_process(
     kill_a_worker(run)
     for process in workers(cluster):
         with contextlib.suppress(psutil.Error):
-            process.rlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+            process.rlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
     faults.append("no room for files")
     assert run.end() == 1
     assert "error: " in run.said()

@@ -17,9 +17,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from neurolocal.config import CollectConfig
 from neurolocal.errors import NeurolocalError
@@ -28,12 +29,8 @@ from neurolocal.scale.plan_constants import BlockRates, Constants
 from neurolocal.scale.plan_terms import entries, mean_span
 from neurolocal.stage import Say
 from neurolocal.store.measure import disk_rates
-
-if TYPE_CHECKING:
-    import torch
-
-    from neurolocal.subject.shape import Shape
-    from neurolocal.subject.tokenizers import Tokenizer
+from neurolocal.subject.shape import Shape
+from neurolocal.subject.tokenizers import Tokenizer
 
 REPEATS = 12
 """Runs of which the median counts."""
@@ -70,8 +67,6 @@ class Watch(NamedTuple):
 
     def now(self) -> float:
         """Seconds, when the device has done what it was given."""
-        import torch
-
         if self.where.type == "cuda":
             torch.cuda.synchronize(self.where)
         return time.perf_counter() if self.clock == "wall" else time.process_time() / cores()
@@ -102,8 +97,6 @@ def calibrate(
         tokenizer: the subject's own; None measures a small one of the same kind as most.
         clock: `cpu` counts processor time over the cores, where other programs take the machine.
     """
-    import torch
-
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     watch = Watch(clock, where)
     say(f"plan: measuring {_name(where)}; other work on it makes every figure worse")
@@ -155,16 +148,12 @@ def merged(old: Constants, new: Constants) -> Constants:
 
 
 def _name(where: torch.device) -> str:
-    import torch
-
     if where.type == "cuda":
         return torch.cuda.get_device_name(where)
     return f"{platform.processor() or platform.machine()}, {cores()} cores"
 
 
 def _memory(where: torch.device) -> float:
-    import torch
-
     from neurolocal.collect.memory import total_bytes
 
     if where.type == "cuda":
@@ -177,8 +166,6 @@ def _forward(shape: Shape, config: CollectConfig, watch: Watch) -> dict[str, flo
 
     The block is timed whole; its matrices and its attention are timed alone, and what is left is `elementwise`.
     """
-    import torch
-
     dtype, tokens, where = getattr(torch, config.dtype), config.batch_size * config.row_length, watch.where
     layer = shape.layers[-1]
     with torch.inference_mode():
@@ -202,8 +189,6 @@ def _forward(shape: Shape, config: CollectConfig, watch: Watch) -> dict[str, flo
 
 
 def _attention(layer: Any, config: CollectConfig, watch: Watch) -> float:
-    import torch
-
     if not layer.heads:
         return 0.0
     q = torch.randn(config.batch_size, layer.heads, config.row_length, max(1, layer.d_scores // 2))
@@ -215,8 +200,6 @@ def _attention(layer: Any, config: CollectConfig, watch: Watch) -> float:
 
 def _pass(shape: Shape, config: CollectConfig, n_layers: int, where: torch.device) -> Callable[[], Any]:
     """A pass through a random model of this many blocks, as the collection runs it."""
-    import torch
-
     tokens = torch.randint(0, SMALL, (config.batch_size, config.row_length), device=where)
     body, experts = random_body(shape, n_layers, config.dtype, where)
     for one in experts:
@@ -230,7 +213,6 @@ SMALL = 256
 
 def random_body(shape: Shape, n_layers: int, dtype: str, where: torch.device) -> tuple[Any, list[Any]]:
     """The decoder body of a random model with the last blocks of a shape, and its layers with experts."""
-    import torch
     from transformers import AutoModelForCausalLM
 
     from neurolocal.subject.experts import expert_layer
@@ -253,8 +235,6 @@ def random_body(shape: Shape, n_layers: int, dtype: str, where: torch.device) ->
 
 def _kernel(shape: Shape, config: CollectConfig, watch: Watch) -> dict[str, float]:
     """The layer's state on random activations: first rows, most of which enter lists, and later ones."""
-    import torch
-
     from neurolocal.collect.loop import empty_state
     from neurolocal.collect.sample import Sampler
     from neurolocal.collect.state import CountedBatch
@@ -316,8 +296,6 @@ def _small(texts: list[str]) -> Callable[[list[str]], list[list[int]]]:
 
 def _effects(shape: Shape, watch: Watch) -> float:
     """Seconds of the strongest tokens of a random direction, for 1,000 token ids."""
-    import torch
-
     from neurolocal.subject.strongest import Unembedding
 
     with torch.inference_mode():

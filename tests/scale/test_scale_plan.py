@@ -265,3 +265,29 @@ def test_this_machine_is_measured(fixtures: Path, tmp_path: Path) -> None:
     assert 1e8 < found.base < 4e9
     run(*common, "--calibrate", "--device", "cpu", "--row-length", 64, "--clock", "cpu")
     assert sorted(one.row_length for one in read_constants(str(tmp_path / "m.json")).blocks) == [64, 256]
+
+
+def test_a_random_model_and_figures_that_are_joined() -> None:
+    import torch
+
+    from neurolocal.scale.plan_calibrate import Watch, merged, random_body
+    from neurolocal.subject.shape import shape_of
+
+    settings = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    shape = shape_of(
+        {
+            "model_type": "mixtral",
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "intermediate_size": 24,
+            **settings,
+        },
+        "tiny",
+    )
+    body, experts = random_body(shape, 3, "float32", torch.device("cpu"))
+    assert len(experts) == 3
+    assert body(input_ids=torch.zeros((1, 4), dtype=torch.long), use_cache=False)[0].shape == (1, 4, 16)
+    assert Watch("cpu", torch.device("cpu")).timed(lambda: sum(range(1000))) > 0
+    other = dataclasses.replace(BLOCK, dtype="bfloat16")
+    both = merged(dataclasses.replace(MACHINE, blocks=(other, BLOCK)), MACHINE)
+    assert [one.dtype for one in both.blocks] == ["float32", "bfloat16"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 _began: float | None = None
@@ -54,7 +54,7 @@ def end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def without_interrupts() -> Iterator[None]:
+def without_interrupts() -> Generator[None, None, None]:
     """Block SIGINT in this thread, and in the processes that it starts: they inherit that, so Ctrl-C ends none."""
     import signal
     from multiprocessing import resource_tracker

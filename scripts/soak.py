@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -210,7 +210,7 @@ class Soak:
         return wrong
 
     @contextlib.contextmanager
-    def _folder(self, start: Path) -> Iterator[None]:
+    def _folder(self, start: Path) -> Generator[None, None, None]:
         """The folder of an attempt, with copies of the files to start from and of the cache."""
         with soak_faults.file_system(self.work):
             shutil.copytree(start, self.work, dirs_exist_ok=True)

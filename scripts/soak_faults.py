@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,21 +39,21 @@ Fault = Callable[[Scene], contextlib.AbstractContextManager[None]]
 
 
 @contextlib.contextmanager
-def kill(scene: Scene) -> Iterator[None]:
+def kill(scene: Scene) -> Generator[None, None, None]:
     """SIGKILL, to the process alone or to its children, too."""
     scene.running.send(signal.SIGKILL, children=bool(scene.rng.integers(2)))
     yield
 
 
 @contextlib.contextmanager
-def term(scene: Scene) -> Iterator[None]:
+def term(scene: Scene) -> Generator[None, None, None]:
     """SIGTERM, as a batch system sends it."""
     scene.running.send(signal.SIGTERM)
     yield
 
 
 @contextlib.contextmanager
-def interrupt(scene: Scene) -> Iterator[None]:
+def interrupt(scene: Scene) -> Generator[None, None, None]:
     """SIGINT to all processes, as Ctrl-C in a terminal; perhaps twice."""
     scene.running.send(signal.SIGINT, children=True)
     scene.running.go_on()
@@ -65,14 +65,14 @@ def interrupt(scene: Scene) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def pause(scene: Scene) -> Iterator[None]:
+def pause(scene: Scene) -> Generator[None, None, None]:
     """The command stands still for up to 2 seconds (SIGSTOP, SIGCONT)."""
     time.sleep(float(scene.rng.uniform(0.2, 2)))
     yield
 
 
 @contextlib.contextmanager
-def clock(scene: Scene) -> Iterator[None]:
+def clock(scene: Scene) -> Generator[None, None, None]:
     """The clock jumps by up to a year, and the times of all files are where it was before or is after."""
     by = float(scene.rng.choice([-1, 1]) * 10 ** scene.rng.uniform(1, 7.5))
     scene.running.shift_clock(by)
@@ -83,7 +83,7 @@ def clock(scene: Scene) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def readonly(scene: Scene) -> Iterator[None]:
+def readonly(scene: Scene) -> Generator[None, None, None]:
     """Nothing can be made, renamed or removed in the folder and those below it."""
     folders = [scene.folder, *(path for path in scene.folder.rglob("*") if path.is_dir())]
     _attribute("+i", folders)
@@ -94,7 +94,7 @@ def readonly(scene: Scene) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def full(scene: Scene) -> Iterator[None]:
+def full(scene: Scene) -> Generator[None, None, None]:
     """The disk is full, or has a few kB left."""
     free = int(scene.rng.choice([0, 4, 16, 64, 256])) << 10
     _resize(scene.folder, used_bytes(scene.folder) + free)
@@ -105,7 +105,7 @@ def full(scene: Scene) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def copied(scene: Scene) -> Iterator[None]:
+def copied(scene: Scene) -> Generator[None, None, None]:
     """Another process puts a copy of the store in its place."""
     if scene.store is not None and scene.store.exists():
         _put(scene.store, scene.store)
@@ -113,7 +113,7 @@ def copied(scene: Scene) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def truncated(scene: Scene) -> Iterator[None]:
+def truncated(scene: Scene) -> Generator[None, None, None]:
     """Another process cuts the store short, in place; afterwards the user puts back a copy."""
     with _given_back(scene) as store:
         if store is not None:
@@ -122,7 +122,7 @@ def truncated(scene: Scene) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def swapped(scene: Scene) -> Iterator[None]:
+def swapped(scene: Scene) -> Generator[None, None, None]:
     """Another process puts a store of something else in its place; afterwards the user puts back a copy."""
     with _given_back(scene) as store:
         if store is not None:
@@ -149,7 +149,7 @@ HARMLESS = {"pause", "clock", "copied"}
 
 
 @contextlib.contextmanager
-def _given_back(scene: Scene) -> Iterator[Path | None]:
+def _given_back(scene: Scene) -> Generator[Path | None, None, None]:
     """The store, of which a copy is put back at the end; None where there is none yet."""
     store = scene.store if scene.store is not None and scene.store.exists() else None
     kept = scene.other.with_name("kept.h5")
@@ -175,7 +175,7 @@ def _attribute(change: str, folders: list[Path]) -> None:
 
 
 @contextlib.contextmanager
-def file_system(folder: Path) -> Iterator[None]:
+def file_system(folder: Path) -> Generator[None, None, None]:
     """An empty file system in memory, mounted at a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(folder)], check=True)

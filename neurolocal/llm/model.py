@@ -17,7 +17,7 @@ import ctypes
 import hashlib
 import importlib.util
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -223,7 +223,7 @@ class LLM:
         for number in range(BRANCHES):
             self._remove(HEADS + 1 + number)
 
-    def decode(self, entries: Sequence[Entry]) -> Iterator[Float64[np.ndarray, "d_vocab"]]:
+    def decode(self, entries: Sequence[Entry]) -> Generator[Float64[np.ndarray, "d_vocab"], None, None]:
         """Evaluate entries in batches of `BATCH`; the log-probabilities after each wanted one, in order.
 
         Lazy: iterate to the end before anything else is evaluated.

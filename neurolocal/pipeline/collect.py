@@ -159,7 +159,9 @@ def _collect(
     return outcome
 
 
-def _batches(stream: RowStream, cursor: Cursor | None, part: BatchRange | None, *, process: bool) -> Iterator[Any]:
+def _batches(
+    stream: RowStream, cursor: Cursor | None, part: BatchRange | None, *, process: bool
+) -> Generator[Any, None, None]:
     """The batches that are left, of the part or of the config's shard."""
     from neurolocal.corpus import batches
 

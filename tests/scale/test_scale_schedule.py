@@ -22,7 +22,7 @@ def schedule(n: int, *, all_found: bool = True, attempts: int = 3, slow: float =
 def test_every_shard_is_done_once_and_merged_in_a_tree() -> None:
     """A thousand shards, by workers that fail now and then: whatever is finished covers each shard exactly once."""
     draw, s, now = random.Random(4), schedule(1000, attempts=50), 0.0
-    merges = 0
+    merges, covered = 0, list[int]()
     while not s.over:
         now += 1.0
         for worker in range(5):

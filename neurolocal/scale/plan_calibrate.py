@@ -307,11 +307,13 @@ def _effects(shape: Shape, watch: Watch) -> float:
 
 def _start(clock: Clock, dtype: str) -> tuple[float, float]:
     """Seconds and bytes of the smallest collection in a process of its own; the first one fills the cache."""
+    said = ""
     for _ in range(2):
         done = subprocess.run(
             [sys.executable, "-m", "neurolocal.scale.plan_start", dtype], capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise NeurolocalError(f"measuring the start of a collection: {done.stderr[-300:]}")
-    wall, cpu, peak = json.loads(done.stdout.splitlines()[-1])
+        said = done.stdout
+    wall, cpu, peak = json.loads(said.splitlines()[-1])
     return float(wall if clock == "wall" else cpu / cores()), float(peak)

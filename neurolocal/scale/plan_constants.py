@@ -157,7 +157,8 @@ def _checked(found: dict[str, Any], name: str) -> Constants:
     try:
         plain = _typed(Constants, found)
         blocks = [BlockRates(**_typed(BlockRates, one)) for one in found["blocks"]]
-        made = Constants(**plain | {"blocks": tuple(blocks)})
+        plain["blocks"] = tuple(blocks)
+        made = Constants(**plain)
         numbers = [v for v in vars(made).values() if isinstance(v, int | float)]
         numbers += [v for one in blocks for v in vars(one).values() if not isinstance(v, str)]
         texts = [made.device, made.source, made.clock, *(one.dtype for one in blocks)]

@@ -29,18 +29,18 @@ NOT_COUNTED = ("cache", "home", "tmp")
 
 def preload() -> None:
     """Import what the commands use, so that each attempt starts at once. Nothing is computed before the fork."""
-    import gensim.models
+    import gensim.models  # pyright: ignore[reportUnusedImport]
     import h5py
     import llama_cpp
-    import matplotlib.figure
+    import matplotlib.figure  # pyright: ignore[reportUnusedImport]
     import numba
-    import pyarrow.parquet
+    import pyarrow.parquet  # pyright: ignore[reportUnusedImport]
     import torch
     import transformers
 
     import neurolocal.cli.main
-    import neurolocal.collect.kernels
-    import neurolocal.pipeline.collect
+    import neurolocal.collect.kernels  # pyright: ignore[reportUnusedImport]
+    import neurolocal.pipeline.collect  # pyright: ignore[reportUnusedImport]
 
     torch.set_num_threads(1)
     assert all((gensim, h5py, llama_cpp, matplotlib, numba, pyarrow, transformers, neurolocal.cli.main))

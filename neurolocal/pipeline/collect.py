@@ -159,9 +159,7 @@ def _collect(
     return outcome
 
 
-def _batches(
-    stream: RowStream, cursor: Cursor | None, part: BatchRange | None, *, process: bool
-) -> Generator[Any, None, None]:
+def _batches(stream: RowStream, cursor: Cursor | None, part: BatchRange | None, *, process: bool) -> Iterator[Any]:
     """The batches that are left, of the part or of the config's shard."""
     from neurolocal.corpus import batches
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from neurolocal.errors import NeurolocalError
 from neurolocal.literals import VERDICTS
@@ -22,13 +22,16 @@ from neurolocal.render.visible import LONGEST, counted, spaced, visible
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+Filters = dict[str, Callable[..., Any]]
 
 SHARED = Path(__file__).parent / "templates"
 """What pages share: `head.html`, `macros.html` and `look.css`."""
 
 
-def environment(folders: Sequence[Path], *, doing: str) -> Environment:
-    """The templates in some folders and the shared ones.
+def environment(
+    folders: Sequence[Path], *, doing: str, filters: Mapping[str, Callable[..., Any]] | None = None
+) -> Environment:
+    """The templates in some folders and the shared ones, with filters of one's own beside the shared ones.
 
     Values are made visible and escaped; an undefined name is an error.
 
@@ -49,7 +52,7 @@ def environment(folders: Sequence[Path], *, doing: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {
+    shared: Filters = {
         "seen": lambda text: visible(text, limit=LONGEST),
         "spaced": spaced,
         "counted": counted,
@@ -62,7 +65,8 @@ def environment(folders: Sequence[Path], *, doing: str) -> Environment:
         "replaced_words": lambda found: words((visible(r.word, limit=LONGEST), percent(r.relative)) for r in found),
         "counted_words": lambda found: words((spaced(word), f"×{n}") for word, n in found),
     }
-    made.globals["VERDICTS"] = VERDICTS
+    cast(Filters, made.filters).update({**shared, **(filters or {})})
+    cast(dict[str, Any], made.globals)["VERDICTS"] = VERDICTS
     return made
 
 

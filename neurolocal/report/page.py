@@ -19,7 +19,7 @@ from neurolocal.files import write_text
 from neurolocal.literals import VERDICTS, Side
 from neurolocal.records import Example
 from neurolocal.render.figures import Figure, number, percent
-from neurolocal.render.page_templates import digest, environment, markup, source
+from neurolocal.render.page_templates import Filters, digest, environment, markup, source
 from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.render.windows import Window, Windows
 from neurolocal.report.facts import run_facts, subject_name
@@ -201,9 +201,8 @@ def _shown(read: Layer, windows: Windows, example: Example, same: int | None) ->
 
 
 def _templates() -> Environment:
-    made = environment([Path(__file__).parent / "templates"], doing="writing the page")
-    made.filters |= {
+    filters: Filters = {
         "commonest": lambda words: counted(list(words.items())[:12]),
         "tokens": lambda tokens: counted(Counter(tokens).most_common(12)),
     }
-    return made
+    return environment([Path(__file__).parent / "templates"], doing="writing the page", filters=filters)

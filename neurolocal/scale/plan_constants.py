@@ -155,13 +155,13 @@ def meanings() -> dict[str, str]:
 def _checked(found: dict[str, Any], name: str) -> Constants:
     """The constants of a file; every number is finite and above 0."""
     try:
-        plain = _typed(Constants, found)
+        plain: dict[str, Any] = _typed(Constants, found)
         blocks = [BlockRates(**_typed(BlockRates, one)) for one in found["blocks"]]
         plain["blocks"] = tuple(blocks)
         made = Constants(**plain)
-        numbers = [v for v in vars(made).values() if isinstance(v, int | float)]
+        numbers: list[Any] = [v for v in vars(made).values() if isinstance(v, int | float)]
         numbers += [v for one in blocks for v in vars(one).values() if not isinstance(v, str)]
-        texts = [made.device, made.source, made.clock, *(one.dtype for one in blocks)]
+        texts: list[Any] = [made.device, made.source, made.clock, *(one.dtype for one in blocks)]
         positive = all(isinstance(v, int | float) and math.isfinite(v) and v >= 0 for v in numbers)
         rates = [made.write, made.read, made.merge, made.llm, made.cores, made.memory]
         rates += [v for one in blocks for v in (one.d_model, one.d_mlp, one.weights, one.rows, one.row_length)]

@@ -80,7 +80,7 @@ def write_site(
         StoreError: the store cannot be read, or has none of the layers or neurons.
         NeurolocalError: the folder holds something else or cannot be written to; jinja2 is not installed.
     """
-    chosen = {"layers": layers, "neurons": neurons, "top": top}
+    chosen: dict[str, Any] = {"layers": layers, "neurons": neurons, "top": top}
     with Store(path, site=site) as store, ExitStack() as stack:
         pages = Pages(store, **chosen)
         _prepare(folder)

@@ -65,7 +65,7 @@ class TimedConnection(H11Protocol):
 
         uvicorn would send that answer after the refusal, or the refusal amid the answer; either is an error of h11.
         """
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.cycle is not None and not self.cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison]
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):

@@ -118,7 +118,7 @@ def _found(data: bytes, key: bytes, rng: random.Random) -> int:
 
 
 def _gguf_header(data: bytes, folder: Path) -> None:
-    from neurolocal.subject.gguf import _check_whole
+    from neurolocal.subject.gguf import _check_whole  # pyright: ignore[reportPrivateUsage]
     from neurolocal.subject.gguf_parts import gguf_parts
     from neurolocal.subject.tokenizers.find import read_tokenizer
     from neurolocal.subject.tokenizers.gguf_write import write_gguf_tokenizer

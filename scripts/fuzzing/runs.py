@@ -246,7 +246,7 @@ def _journal(data: bytes, folder: Path) -> None:
     journal = Journal(folder / "j.jsonl", {"a": 1})
     journal.add(3, {"text": "x"})
     again = journal.rows
-    journal._held.close()
+    journal._held.close()  # pyright: ignore[reportPrivateUsage]
     assert Journal(folder / "j.jsonl", {"a": 1}).rows.keys() == again.keys()
 
 

@@ -111,7 +111,7 @@ class Watch:
 
 def _importing() -> bool:
     """Whether Python is importing a module, or making a class, in this thread."""
-    frame: Any = sys._getframe(1)
+    frame: Any = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         name = frame.f_code.co_filename
         if name.startswith("<frozen importlib") or name.endswith(MAKERS):

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import click.testing
 import numpy as np
@@ -169,7 +170,7 @@ def test_constants_are_read_as_they_were_written(tmp_path: Path) -> None:
         ({"start_seconds": float("nan")}, "negative or no number"),
     ],
 )
-def test_damaged_constants_are_one_line(change: dict, said: str, tmp_path: Path) -> None:
+def test_damaged_constants_are_one_line(change: dict[str, Any], said: str, tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     write_constants(path, MACHINE)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -220,7 +221,7 @@ def test_the_command_says_json_and_text(tmp_path: Path) -> None:
         (("--subject", "gpt2-small", "--tokens", "1e6", "--machine", "h100", "--dtype", "float16"), "bfloat16"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: tuple, said: str) -> None:
+def test_a_mistake_is_one_line(arguments: tuple[str, ...], said: str) -> None:
     ended = run(*arguments)
     assert isinstance(ended.exception, NeurolocalError)
     assert said in str(ended.exception)
@@ -235,7 +236,7 @@ def test_a_mistake_is_one_line(arguments: tuple, said: str) -> None:
         {"neurons": tuple(range(40)), "max_rows": 17},
     ],
 )
-def test_the_size_of_a_store_is_that_of_the_file(settings: dict, stories, tmp_path: Path) -> None:
+def test_the_size_of_a_store_is_that_of_the_file(settings: dict[str, Any], stories, tmp_path: Path) -> None:
     from neurolocal.collect import resolved
     from neurolocal.pipeline.collect import Collection, collect_store
 

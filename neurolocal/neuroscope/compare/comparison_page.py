@@ -17,7 +17,7 @@ from neurolocal.files import write_text
 from neurolocal.neuroscope.compare.comparison import Comparison, LayerComparison
 from neurolocal.neuroscope.compare.comparison_output import number, shared, token_list
 from neurolocal.neuroscope.compare.sides import SideFacts
-from neurolocal.render.page_templates import digest, environment, markup, source
+from neurolocal.render.page_templates import Filters, digest, environment, markup, source
 from neurolocal.render.visible import visible
 
 LISTED = 200
@@ -78,13 +78,13 @@ def write_comparison(c: Comparison, path: Path) -> None:
 def comparison_page(c: Comparison) -> str:
     """The page as text."""
     folders = [Path(__file__).parent / "templates", Path(__file__).parents[2] / "report" / "templates"]
-    templates = environment(folders, doing="writing the page")
-    templates.filters |= {
+    filters: Filters = {
         "note": lambda text: visible(text, limit=600),
         "tokens": token_list,
         "at": lambda value: round(100 * min(max(value, 0.0), 1.0), 1) if isfinite(value) else 0,
         "centred": lambda value: round(50 + 50 * min(max(value, -1.0), 1.0), 1) if isfinite(value) else 50,
     }
+    templates = environment(folders, doing="writing the page", filters=filters)
     style = "".join(source(templates, name) for name in STYLES)
     listed = [place for place, _ in zip(c.least_agreeing(), range(LISTED), strict=False)]
     return templates.get_template("compare.html").render(

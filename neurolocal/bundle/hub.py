@@ -6,7 +6,6 @@ Cost: one listing, and one download of what is missing, which resumes within a f
 
 from __future__ import annotations
 
-import os
 import re
 from fnmatch import fnmatch
 from pathlib import Path
@@ -106,9 +105,9 @@ class HubSection(Section):
         return self._listing
 
     def _ask(self) -> tuple[str, list[Content]]:
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the package is first imported
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, constants
 
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # else it asks huggingface.co, too, whatever the endpoint
         api = HfApi(endpoint=self.endpoint)
         try:
             info: Any = api.repo_info(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hub_twins import Hub, serving
@@ -83,13 +85,21 @@ def test_the_demo(run, smol_gguf: Path, tmp_path: Path) -> None:
     }
 
 
-def test_names_on_a_hub(run, tmp_path: Path) -> None:
+def test_names_on_a_hub(run, tmp_path: Path, monkeypatch) -> None:
+    asked, look_up = set[str](), socket.getaddrinfo
+
+    def heard(host: str, *more: Any, **how: Any) -> Any:
+        asked.add(host)
+        return look_up(host, *more, **how)
+
+    monkeypatch.setattr(socket, "getaddrinfo", heard)
     files = {"models/some/model": {"config.json": b"{}"}, "datasets/some/texts": {"a.jsonl": b"{}"}}
     with serving(Hub(files)) as hub:
         named = ("--subject", "some/model", "--corpus", "some/texts", "--endpoint", hub.url, *LOCAL)
         code, out, err = run("make", tmp_path / "carry", *named, "--dry-run")
         assert (code, err) == (0, "")
         assert out.splitlines()[0] == "subject        1 files       2 B"
+    assert asked == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ class Windows:
     ) -> None:  # fmt: skip
         """Put a mark in the place of each peak; the space before its word is outside of the mark."""
         peaks = [start + w.peak for start, w in zip(starts.tolist(), windows, strict=True) if w.peak is not None]
-        values = (float(w.activations[w.peak]) for w in windows if w.peak is not None)
+        values = (float(w.activations[w.peak]) + 0.0 for w in windows if w.peak is not None)
         for at, token, shade, value in zip(peaks, ids[peaks].tolist(), level[peaks].tolist(), values, strict=True):
             whole = self._tokens.texts[token]
             word = whole.lstrip(" ") or whole

@@ -96,7 +96,7 @@ def test_the_bar_has_an_estimate(subject, corpus, tmp_path, monkeypatch):
 
     totals = []
 
-    class Bar(loop.tqdm[Any]):
+    class Bar(loop.tqdm):  # pyright: ignore[reportMissingTypeArgument]
         def set_postfix_str(self, *args, **kwargs):
             totals.append(self.total)
 

@@ -93,7 +93,17 @@ def test_unigram(prefix: bool, merge: bool, charsmap: bool, write, tmp_path, rng
     found = differences(path, tmp_path / "t", texts)
     if prefix and not merge:  # a part of white space alone gets no space before it from llama.cpp
         found = [one for one in found if not _has_a_blank_part(one.partition(": ")[2])]
-    assert found == []
+    scores = [one.score for one in message.pieces]
+    assert [one for one in found if not _equally_likely(one, path, tmp_path / "t", scores)] == []
+
+
+def _equally_likely(written: str, path: Path, folder: Path, scores: list[float]) -> bool:
+    """Whether both splits of a text have the same score, so that rounding alone decides between them."""
+    control, _, text = written.partition(": ")
+    with llama_cpp(path) as ids:
+        both = ids(ast.literal_eval(text), control), folder_encoder(folder)([ast.literal_eval(text)], control)[0]
+    one, other = (sum(scores[i] for i in split) for split in both)
+    return len(both[0]) == len(both[1]) and abs(one - other) < 1e-6
 
 
 def _has_a_blank_part(written: str) -> bool:

@@ -118,7 +118,7 @@ def test_every_command_is_silent(trapped, fixtures: Path, stories_gguf: Path, tm
         ("summary", store, *layers, *llm, "--vectors", "vectors.txt", "--limit", "1"),
         ("score", store, *layers, *llm, "--vectors", "vectors.txt", "--limit", "1", "--texts", "2", "--rows", "8"),
         ("check", store, "--replay", "4"),
-        ("plan", "--subject", subject, "--tokens", "1e6", "--machine", "h100"),
+        ("plan", "--subject", subject, "--tokens", "1e6", "--machine", "h100", "--dtype", "bfloat16"),
         ("report", store, "--json"),
         ("report", store, "--html", "page.html", "--parquet", "n.parquet", "--plots", "plots"),
         ("show", store, "1", "0"),

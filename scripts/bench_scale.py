@@ -48,6 +48,8 @@ def main() -> None:
     parser.add_argument("--folder", help="where the stores are written")
     chosen = parser.parse_args()
     print(f"load average at the beginning: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    if chosen.folder is not None:
+        Path(chosen.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
         if chosen.what == "merge":
             merging(Path(folder), chosen.parts, neurons=chosen.neurons)

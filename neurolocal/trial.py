@@ -17,11 +17,13 @@ from neurolocal.errors import NeurolocalError
 from neurolocal.files import cache_folder, file_sha256
 
 SECONDS = 300.0
-"""Seconds that a reading may take; the largest tokenizers need two."""
+"""Seconds that a reading may take for each `LARGE` bytes of the file that were begun; the largest tokenizers need two."""
+
+LARGE = 4 << 30
+"""A slow disk gives so many bytes in that time: an LLM is read whole."""
 
 MEMORY = 4 << 30
 """Bytes that a reading may take, files that are mapped included."""
-
 
 MAPPED = 1 << 46
 """The same for weights: they are mapped, however large, so addresses do not tell how much memory they take."""
@@ -44,7 +46,7 @@ def require_harmless(
     """
     try:
         mark = cache_folder("tried") / f"{package}-{version(package)}-{file_sha256(path)}"
-    except (OSError, PackageNotFoundError):  # the real reading says what is wrong
+    except (OSError, PackageNotFoundError):  # the same
         return
     if not mark.exists() and try_reading(path, program, package=package, error=error, memory=memory):
         mark.touch()
@@ -53,8 +55,8 @@ def require_harmless(
 def try_reading(path: Path, program: Path, *, package: str, error: type[NeurolocalError], memory: int = MEMORY) -> bool:
     """The same, whether or not the content was read before; False where the library refuses it by itself."""
     try:
-        _process(program, memory).ask([package, str(path)])
-    except ValueError:
+        _process(program, memory, SECONDS * (1 + path.stat().st_size // LARGE)).ask([package, str(path)])
+    except (OSError, ValueError):  # the real reading says what is wrong
         return False
     except LimitError as limit:
         raise error(
@@ -65,6 +67,6 @@ def try_reading(path: Path, program: Path, *, package: str, error: type[Neuroloc
 
 
 @functools.cache
-def _process(program: Path, memory: int) -> Bounded:
+def _process(program: Path, memory: int, seconds: float) -> Bounded:
     """The process of a program, started at the first file."""
-    return Bounded(program, seconds=SECONDS, memory=memory)
+    return Bounded(program, seconds=seconds, memory=memory)

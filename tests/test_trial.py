@@ -85,3 +85,14 @@ def test_a_panic_while_weights_are_read_is_a_refusal(fixtures: Path, monkeypatch
     with pytest.raises(SubjectError, match="PanicError: called `Option::unwrap"):
         load_pretrained(fixtures / "stories260k", "float32", spread=False)
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_large_file_has_more_time(program: Path, tmp_path: Path, monkeypatch) -> None:
+    given = []
+    monkeypatch.setattr(trial, "_process", lambda *limits: given.append(limits[2]) or pytest.fail("asked"))
+    for size in (1, 40 << 30):
+        with (tmp_path / "sparse").open("wb") as file:
+            file.truncate(size)
+        with pytest.raises(pytest.fail.Exception):
+            trial.try_reading(tmp_path / "sparse", program, package="tokenizers", error=LLMError)
+    assert given == [trial.SECONDS, 11 * trial.SECONDS]

@@ -17,7 +17,7 @@ from neurolocal.errors import NeurolocalError
 from neurolocal.files import cache_folder, file_sha256
 
 SECONDS = 300.0
-"""Seconds that a reading may take for each `LARGE` bytes of the file that were begun; the largest tokenizers need two."""
+"""Seconds that a reading may take, for each `LARGE` bytes of the file; the largest tokenizers need two."""
 
 LARGE = 4 << 30
 """A slow disk gives so many bytes in that time: an LLM is read whole."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import zstandard
-from planting import LEAST, SETS, matched
+from planting import LEAST, SETS, concept_tokens, matched
 
 from neurolocal.fdr import q_values
 from neurolocal.similarity.frequency_matched import score_words
@@ -60,9 +60,8 @@ def afresh(cased: Counter[str], pool: Pool, vectors: Vectors, *, each: int, draw
     ranked = sorted(word, key=lambda i: (cased[word[i]], i))
     place = {token: at for at, token in enumerate(ranked)}
     halves = tomllib.loads(SETS.read_text("utf-8")).values()
-    sets = [text.split() for half in halves for text in half["concepts"].values()]
-    concepts = [frozenset(one[w] for w in words if w in one) for words in sets]
-    drawn = [sorted(matched(c, ranked, place, rng)) for c in concepts if len(c) >= 8 for _ in range(each)]
+    concepts = [frozenset(ids) for half in halves for ids in concept_tokens(half, one).values()]
+    drawn = [sorted(matched(c, ranked, place, rng)) for c in concepts for _ in range(each)]
     said = share([[word[i] for i in s] for s in drawn], pool, vectors, draws=draws)
     print(f"sets matched to the planted concepts, p < 0.05: {said}")
     embedding = subject.model.get_input_embeddings().weight.detach().float().numpy()

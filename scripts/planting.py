@@ -117,8 +117,7 @@ def _of_half(
     rng: np.random.Generator,
 ) -> list[Plant]:  # fmt: skip
     place = {token: i for i, token in enumerate(ranked)}
-    concepts = {name: [of[w] for w in text.split() if w in of] for name, text in sets["concepts"].items()}
-    concepts = {name: ids for name, ids in sorted(concepts.items()) if len(ids) >= 8}
+    concepts = dict(sorted(concept_tokens(sets, of).items()))
     made = [Plant(name, "concept", final, frozenset(ids)) for name, ids in concepts.items()]
     made += [Plant(f"random for {p.name}", "random", final, matched(p.tokens, ranked, place, rng)) for p in made]
     shapes = list(concepts.values())
@@ -144,6 +143,12 @@ def _of_half(
         Plant(f"{a} {b}", "pair", final, frozenset([of[b]]), of[a]) for a, b in pairs if a in of and b in of
     ]  # fmt: skip
     return made
+
+
+def concept_tokens(sets: dict[str, Any], of: dict[str, int]) -> dict[str, list[int]]:
+    """The token ids of each concept of a half of planted.toml that has 8 words or more among those of `of`."""
+    found = {name: [of[w] for w in text.split() if w in of] for name, text in sets["concepts"].items()}
+    return {name: ids for name, ids in found.items() if len(ids) >= 8}
 
 
 def matched(

@@ -16,6 +16,7 @@ from neurolocal.cli import cli
 from neurolocal.pipeline.run import read_run, tables
 
 ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("neurolocal/*/*.md")]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROOMS = sorted(path.parent for path in (ROOT / "neurolocal").glob("*/__init__.py"))
 
@@ -50,13 +51,21 @@ def test_every_command_is_in_the_readme() -> None:
         assert f"neurolocal {name} " in README, f"the README does not show `neurolocal {name}`"
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("neurolocal/*/*.md")])
-def test_every_link_leads_to_a_file(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
-        assert (path.parent / target).exists(), target
+def sections(path: Path) -> set[str]:
+    """The names by which links lead to the headings of a document, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *ROOT.glob("*/README.md"), *ROOT.glob("neurolocal/*/*.md")])
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_its_section(path: Path) -> None:
+    for target, section in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", path.read_text(encoding="utf-8")):
+        document = path.parent / target if target else path
+        assert document.exists(), target
+        assert not section or section in sections(document), f"{target}#{section}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_script_that_is_named_is_there(path: Path) -> None:
     for target in re.findall(r"scripts/[a-z_]+\.(?:sh|py)", path.read_text(encoding="utf-8")):
         assert (ROOT / target).is_file(), target
@@ -66,9 +75,6 @@ def test_every_benchmark_is_in_the_readme_of_the_scripts() -> None:
     text = (ROOT / "scripts" / "README.md").read_text(encoding="utf-8")
     for path in (ROOT / "scripts").glob("*.py"):
         assert f"`{path.name}`" in text, path.name
-
-
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("neurolocal/*/*.md")]
 
 
 def blocks(path: Path, language: str) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from neurolocal.export.neurons import NeuronTexts, Text
+from neurolocal.render.figures import histogram_range
 from neurolocal.store import Store
 
 BINS = 50
@@ -164,8 +165,6 @@ def _histogram(values: Float32[np.ndarray, "sample"]) -> tuple[list[int], list[f
     finite = values[np.isfinite(values)].astype(np.float64)
     if not len(finite):
         return [], []
-    low, high = float(finite.min()), float(finite.max())
-    if (high - low) / BINS <= np.spacing(max(abs(low), abs(high))):  # between numbers so close together no bins fit
-        high = low + max(1.0, abs(low))
-    heights, edges = np.histogram(finite, bins=BINS, range=(low, high))
+    limits = histogram_range(float(finite.min()), float(finite.max()), bins=BINS)
+    heights, edges = np.histogram(finite, bins=BINS, range=limits)
     return heights.tolist(), ((edges[:-1] + edges[1:]) / 2).tolist()

@@ -82,9 +82,8 @@ def _shown(read: Layer, examples: list[Example]) -> list[dict[str, Any]]:
 
 @cache
 def _templates() -> Environment:
-    made = environment([Path(__file__).parent / "templates"], doing="showing a store in a notebook")
-    made.filters["quantile"] = quantile
-    return made
+    templates = Path(__file__).parent / "templates"
+    return environment([templates], doing="showing a store in a notebook", filters={"quantile": quantile})
 
 
 def _made(name: str, **values: Any) -> str:

@@ -1,4 +1,4 @@
-"""Figures as text, and values as strict JSON.
+"""Figures as text, the range of a histogram, and values as strict JSON.
 
 Invariant: a figure that was not measured (NaN) is shown as an en dash; strict JSON contains no NaN, no infinity and no
 lone surrogate.
@@ -7,7 +7,8 @@ lone surrogate.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite, isnan, nan
+from math import isfinite, isnan, nan, ulp
+from sys import float_info
 from typing import Any
 
 from neurolocal.render.visible import plain
@@ -54,6 +55,14 @@ def significance(**values: float) -> str:
     """The results of a significance test, `z = 7.2, p = 0.001`; NaN values are omitted."""
     digits = {"z": ".1f"}
     return ", ".join(f"{name} = {v:{digits.get(name, '.2g')}}" for name, v in values.items() if not isnan(v))
+
+
+def histogram_range(low: float, high: float, *, bins: int) -> tuple[float, float]:
+    """The range of a histogram with equal bins; wider than asked for where no bins fit between numbers so close."""
+    least = 2 * max(ulp(max(abs(low), abs(high))), float_info.min)  # of a bin, or numpy rounds its edges to equal ones
+    if high - low <= bins * least:
+        return low, low + max(1.0, abs(low))
+    return low, high
 
 
 def strict(value: Any) -> Any:

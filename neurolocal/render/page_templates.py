@@ -10,6 +10,7 @@ import base64
 import hashlib
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -81,6 +82,16 @@ def _shown(value: Any) -> Any:
     if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
         return value
     return "\n".join(map(visible, value.split("\n")))
+
+
+@cache
+def _head() -> str:
+    return (SHARED / "head.html").read_text(encoding="utf-8")
+
+
+def head(policy: str) -> str:
+    """The beginning of a page that is made without a template: `head.html` with a policy of our own."""
+    return _head().replace("{{ policy }}", policy)
 
 
 def digest(text: str) -> str:

@@ -36,6 +36,9 @@ TOGETHER = 192
 AHEAD = 3
 """Parts that wait for each process."""
 
+BY_LAYER = ("layer/", "neuron/")
+"""How the names of files begin that processes write; the others need the index of the whole store."""
+
 MARK = "assets/site.json"
 """The file by which a folder is known to hold a site."""
 
@@ -145,8 +148,8 @@ def _processes(
             yield pool
         except BrokenProcessPool as error:
             raise NeurolocalError(
-                f"writing the site into {folder}: a process ended before its work, perhaps for want of memory. Run the "
-                "same command with --processes 1; what was written is kept."
+                f"writing the site into {folder}: a process ended before its work, perhaps because memory ran out. Run "
+                "the same command with --processes 1; what was written is kept."
             ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -161,21 +164,22 @@ def _by_processes(
 
     Gives how many files were written.
     """
-    parts = _parts([name for name in names if name.startswith(("layer/", "neuron/"))])
-    others = [name for name in names if not name.startswith(("layer/", "neuron/"))]
-    written, running = 0, dict[Future[int], int]()
-    while True:
+    parts = _parts([name for name in names if name.startswith(BY_LAYER)])
+    running: dict[Future[int], int] = {}
+
+    def submit() -> None:
         with without_interrupts():  # it may start a process
             for part in islice(parts, max(workers * AHEAD - len(running), 0)):
                 running[pool.submit(_write_part, part)] = len(part)
-        if others:
-            written += _part(pages, folder, others, done)
-            others = []
-        if not running:
-            return written
+
+    submit()
+    written = _part(pages, folder, [name for name in names if not name.startswith(BY_LAYER)], done)
+    while running:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             written += future.result()
             done(running.pop(future))
+        submit()
+    return written
 
 
 _mine: tuple[Pages, Path] | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from neurolocal.records import Statistics
-from neurolocal.render.figures import number
+from neurolocal.render.figures import histogram_range, number
 from neurolocal.report.layer import Layer
 
 BARS = 40
@@ -121,9 +121,7 @@ def _distribution(
     if not values.size:
         return None
     both = np.concatenate([values, nulls])
-    low, high = (float(v) for v in np.quantile(both, (0.005, 0.995)))
-    if (high - low) / BARS <= np.spacing(max(abs(low), abs(high))):  # between numbers so close together no bars fit
-        high = low + max(1.0, abs(low))
+    low, high = histogram_range(*np.quantile(both, (0.005, 0.995)).tolist(), bins=BARS)
     counts, other = (np.histogram(v.clip(low, high), BARS, (low, high))[0] for v in (values, nulls))
     most = max(counts.max() / len(values), other.max() / max(len(nulls), 1), 1e-9)
     bars, line = (HEIGHT * c / max(len(v), 1) / most for c, v in ((counts, values), (other, nulls)))

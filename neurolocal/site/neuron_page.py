@@ -1,7 +1,7 @@
 """What the page of one neuron shows, as a record for the template.
 
 Invariant: every list is bounded, so a page has at most 200 kB. Text is unchanged here; the template makes it visible
-and escapes it. Cost: a few milliseconds, most of it the examples.
+and escapes it. Cost: linear in the tokens of its examples.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Invariant: a page is a pure function of the store, the selection and the name. A name is only looked up among the site's
 own, and never used as a path.
-Cost: some milliseconds a neuron page; the first page of a layer reads the layer's tables.
+Cost: linear in the tokens of a page; the first page of a layer reads the layer's tables.
 """
 
 from __future__ import annotations

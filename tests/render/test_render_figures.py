@@ -3,11 +3,12 @@
 import json
 from math import inf, nan
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from neurolocal.render.figures import Figure, fixed, number, percent, significance, strict
+from neurolocal.render.figures import Figure, fixed, histogram_range, number, percent, significance, strict
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=9)
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
@@ -38,6 +39,28 @@ def test_fixed_and_percent():
 def test_significance_omits_what_was_not_measured():
     assert significance(z=7.24, p=0.00123, q=nan) == "z = 7.2, p = 0.0012"
     assert significance(z=nan) == ""
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.integers(0, 200), st.integers(1, 50))
+@example(0.0, 8, 5)
+@example(0.0, 26, 10)
+@example(3e38, 120, 50)
+def test_bins_fit_into_the_range_of_a_histogram(low, steps, bins):
+    """Also between numbers so close together that numpy cannot divide what is between them."""
+    high = low
+    for _ in range(steps):
+        high = float(np.nextafter(high, inf))
+    range_ = histogram_range(low, high, bins=bins)
+    assert range_[0] == low
+    assert range_[1] >= high
+    counts, edges = np.histogram([low, high], bins, range_)
+    assert counts.sum() == 2
+    assert (np.diff(edges) > 0).all()
+
+
+def test_a_range_in_which_bins_fit_is_kept():
+    assert histogram_range(-1.0, 2.5, bins=40) == (-1.0, 2.5)
+    assert histogram_range(0.0, 0.0, bins=40) == (0.0, 1.0)
 
 
 def test_a_figure_without_a_null_or_a_number():

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from neurolocal.errors import NeurolocalError
-from neurolocal.render.page_templates import digest, environment, markup
+from neurolocal.render.page_templates import digest, environment, head, markup
 
 jinja2 = pytest.importorskip("jinja2", reason="pages need the extra `site`")
 
@@ -42,6 +42,14 @@ def test_the_first_folder_that_has_a_template_is_used(tmp_path):
     (tmp_path / "b" / "only.html").write_text("only b")
     made = environment([tmp_path / "a", tmp_path / "b"], doing="writing the page")
     assert [made.get_template(name).render() for name in ("page.html", "only.html")] == ["a", "only b"]
+
+
+def test_the_head_without_a_template_is_that_of_the_template(tmp_path):
+    policy = f"default-src 'none'; style-src {digest('a {}')}"
+    (tmp_path / "page.html").write_text('{% include "head.html" %}')
+    made = environment([tmp_path], doing="writing the page").get_template("page.html").render(policy=markup(policy))
+    assert head(policy) == made
+    assert policy in made
 
 
 def test_digest_is_the_sha256_of_the_utf8_text():

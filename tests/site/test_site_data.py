@@ -18,6 +18,7 @@ from neurolocal.site import peak_words, row_files, search_files, terms
 from neurolocal.site.distributions import BARS, _distribution, layer_bands, layer_distributions
 from neurolocal.site.example_lists import _key
 from neurolocal.site.layer_rows import LayerRow, layer_rows
+from neurolocal.site.neuron_page import RELATED, RELATED_WORDS, Related, _related
 from neurolocal.site.peak_words import PeakWords
 from neurolocal.site.row_files import RowFiles
 from neurolocal.site.search_files import KINDS, SearchFiles
@@ -171,6 +172,37 @@ def test_a_distribution_of_values_that_no_bars_fit_between(values: list[float]) 
     assert made.n == len(values)
     assert made.bars.startswith("M")
     assert "nan" not in made.bars
+
+
+def related_twin(index: Index, place: tuple[int, int], words: list[str]) -> list[Related]:
+    """The related neurons, one entry after another."""
+    shared: dict[tuple[int, int], tuple[float, list[str]]] = {}
+    for word in dict.fromkeys(word.casefold() for word in words[:RELATED_WORDS]):
+        if word in index.number:
+            begin, stop = index.word.offsets[index.number[word] :][:2].tolist()
+            columns = (index.word.entries.layer, index.word.entries.neuron, index.word.entries.strength)
+            for layer, neuron, strength in zip(*(column[begin:stop].tolist() for column in columns), strict=True):
+                total, found = shared.get((layer, neuron), (0.0, []))
+                shared[layer, neuron] = total + strength, [*found, word]
+    shared.pop(place, None)
+    best = sorted(shared.items(), key=lambda item: (-item[1][0], item[0]))[:RELATED]
+    return [Related(*other, found, min(total, 1.0)) for other, (total, found) in best]
+
+
+def test_related_neurons_are_those_of_a_plain_loop(store: Store) -> None:
+    index, rng = Index(store, select(store)), np.random.default_rng(3)
+    n = 0
+    for layer in store.layers:
+        for neuron in store.neurons(layer).tolist():
+            words = ["no such word", *rng.choice(index.words, 7, replace=False).tolist()]
+            words[2] = words[1].upper()  # counts once
+            rng.shuffle(words)
+            counts = Counter({word: 20 - i for i, word in enumerate(words)})
+            expected = related_twin(index, (layer, neuron), words)
+            assert _related(index, layer, neuron, counts) == expected
+            n += len(expected) > 1
+    assert n > 9
+    assert _related(index, 5, 0, Counter(["no such word"])) == []
 
 
 def test_the_selection_as_ranges() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurolocal.neuroscope.export.model_folder import GENERATOR, ModelFolder, put, read_model
 from neurolocal.neuroscope.export.neuron_page import TEMPLATES, shown, source
-from neurolocal.render.page_templates import digest, environment
+from neurolocal.render.page_templates import Filters, digest, environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -64,6 +64,5 @@ def _rendered(environment: Environment, name: str, *, script: str = "", **more: 
 def _environment() -> Environment:
     from markupsafe import Markup
 
-    templates = environment([TEMPLATES], doing="exporting pages")
-    templates.filters["seen"] = lambda text: Markup(shown(str(text)))
-    return templates
+    seen: Filters = {"seen": lambda text: Markup(shown(str(text)))}
+    return environment([TEMPLATES], doing="exporting pages", filters=seen)

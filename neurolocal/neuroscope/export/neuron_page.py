@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from neurolocal.neuroscope.export.decimals import Decimals, texts
 from neurolocal.neuroscope.form import AFTER, BEFORE, section_checksum
-from neurolocal.render.page_templates import digest
+from neurolocal.render.page_templates import digest, head
 from neurolocal.render.visible import LONGEST, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -116,15 +116,7 @@ def _header(page: NeuronPage, nonce: str) -> str:
         f"default-src 'none'; style-src {digest(style)}; script-src 'nonce-{nonce}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<meta name="color-scheme" content="light dark">
-<title>{model}: layer {page.layer}, neuron {page.neuron}</title>
+    return f"""{head(policy)}<title>{model}: layer {page.layer}, neuron {page.neuron}</title>
 <style>{style}</style>
 <script type="importmap" nonce="{nonce}">{_import_map()}</script>
 </head>

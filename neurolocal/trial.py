@@ -3,7 +3,7 @@
 The libraries are written in C++ and Rust; a damaged or hostile file may end the process that reads it, which cannot be
 caught, and takes the run's work along. Invariant: a file on which the trial's process ends is refused; what the library
 refuses by itself is left to the real reading, which says it better.
-Cost: one reading more for each content and version of the library, and one process for all files of a program.
+Cost: one reading more for each content and version of the library, and a process for each program and memory limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from neurolocal.errors import NeurolocalError
 from neurolocal.files import cache_folder, file_sha256
 
 SECONDS = 300.0
-"""Seconds that a reading may take, for each `LARGE` bytes of the file; the largest tokenizers need two."""
+"""Seconds that a reading may take, for each `LARGE` bytes of the file."""
 
 LARGE = 4 << 30
 """A slow disk gives so many bytes in that time: an LLM is read whole."""
@@ -26,7 +26,7 @@ MEMORY = 4 << 30
 """Bytes that a reading may take, files that are mapped included."""
 
 MAPPED = 1 << 46
-"""The same for weights: they are mapped, however large, so addresses do not tell how much memory they take."""
+"""Bytes for weights, which are mapped however large they are: far more than any file has."""
 
 
 def require_harmless(
@@ -53,7 +53,11 @@ def require_harmless(
 
 
 def try_reading(path: Path, program: Path, *, package: str, error: type[NeurolocalError], memory: int = MEMORY) -> bool:
-    """The same, whether or not the content was read before; False where the library refuses it by itself."""
+    """The same, whether or not the content was read before; False where the library refuses it by itself.
+
+    Raises:
+        NeurolocalError: of the type `error`; says why.
+    """
     try:
         _process(program, memory, SECONDS * (1 + path.stat().st_size // LARGE)).ask([package, str(path)])
     except (OSError, ValueError):  # the real reading says what is wrong

@@ -30,10 +30,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 sys.path.insert(0, str(Path(__file__).parent))
 from fuzzing.child import STATE, Settings
+from hostile import resident
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,8 +74,11 @@ def main() -> None:
     from fuzzing.readers import READERS
 
     names = [name for name in READERS if not given.names or any(word in name for word in given.names)]
-    if given.list or not names:
-        sys.exit("\n".join(READERS) if not given.list else print("\n".join(READERS)))
+    if given.list:
+        print("\n".join(READERS))
+        return
+    if not names:
+        sys.exit(f"no reader's name contains {' or '.join(given.names)}; known are: {', '.join(READERS)}")
     if given.rerun is not None:
         names = [name for name in names if name in given.names] or names[:1]
     outcomes = []
@@ -189,20 +191,8 @@ def _over(pid: int, state: mmap.mmap, began: float, given: argparse.Namespace, *
         return f"over {given.seconds:g} s"
     if not since and now - began > START and STATE.unpack(state[:])[0] == start:
         return "its process did not start"
-    used = _resident(pid)
+    used = resident(pid)
     return f"over {given.limit_gb:g} GB ({used / 1e9:.1f})" if used > given.limit_gb * (1 << 30) else None
-
-
-def _resident(pid: int) -> int:
-    """Resident bytes of a process and its children."""
-    total = 0
-    try:
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            total += one.memory_info().rss
-    except psutil.Error:
-        pass
-    return total
 
 
 def _collect(root: Path, outcome: Outcome, kept: Path, why: str | None, number: int) -> None:

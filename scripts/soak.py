@@ -173,8 +173,8 @@ class Soak:
         """Start the same command a second time while the first one runs: one of them may be refused."""
         time.sleep(float(rng.uniform(0, 0.5)))
         twin = Running(job.arguments, self.work, log=self.base / "log of the twin")
-        while any(one.process.exitcode is None and not one.halted(LONGEST) for one in (running, twin)):
-            break
+        if running.code is None and running.halted(LONGEST) and twin.code is None:
+            twin.halted(LONGEST)  # it works, is refused or waits while the first one is halted
         for one in (running, twin):
             with contextlib.suppress(ProcessLookupError):
                 one.go_on()

@@ -31,11 +31,9 @@ def contents(folder: Path) -> dict[str, str]:
 
 def differing(here: dict[str, str], there: dict[str, str]) -> list[str]:
     """The entries that differ or that one has alone, with which."""
-    names = sorted(here.keys() | there.keys())
-    word = {True: "differs", False: ""}
     return [
-        f"{name} {'is missing' if name not in here else 'is left over' if name not in there else word[True]}"
-        for name in names
+        f"{name} {'is missing' if name not in here else 'is left over' if name not in there else 'differs'}"
+        for name in sorted(here.keys() | there.keys())
         if here.get(name) != there.get(name)
     ]
 

@@ -7,6 +7,7 @@ opened for writing, renamed or removed, or a folder is made. What HDF5 and other
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -27,23 +28,20 @@ NOT_COUNTED = ("cache", "home", "tmp")
 """Folders of the attempt whose writes are not counted: what is there can be made again."""
 
 
+LARGE = (
+    "gensim.models", "h5py", "llama_cpp", "matplotlib.figure", "numba", "pyarrow.parquet", "torch", "transformers",
+    "neurolocal.cli.main", "neurolocal.collect.kernels", "neurolocal.pipeline.collect",
+)  # fmt: skip
+"""Modules that the commands use, and that take long to import."""
+
+
 def preload() -> None:
     """Import what the commands use, so that each attempt starts at once. Nothing is computed before the fork."""
-    import gensim.models  # pyright: ignore[reportUnusedImport]
-    import h5py
-    import llama_cpp
-    import matplotlib.figure  # pyright: ignore[reportUnusedImport]
-    import numba
-    import pyarrow.parquet  # pyright: ignore[reportUnusedImport]
+    for name in LARGE:
+        importlib.import_module(name)
     import torch
-    import transformers
-
-    import neurolocal.cli.main
-    import neurolocal.collect.kernels  # pyright: ignore[reportUnusedImport]
-    import neurolocal.pipeline.collect  # pyright: ignore[reportUnusedImport]
 
     torch.set_num_threads(1)
-    assert all((gensim, h5py, llama_cpp, matplotlib, numba, pyarrow, transformers, neurolocal.cli.main))
 
 
 class Running:

@@ -7,20 +7,24 @@ NEUROLOCAL_SILENCE_LOOPBACK all that names loopback passes, which the tests of s
 """
 
 TRAPS = """
-import os, socket, sys
+import ipaddress, os, socket, sys
 
 EVENTS = {
     "socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname",
     "socket.gethostbyaddr", "socket.getnameinfo", "socket.bind",
 }
 
-HERE = ("127.", "::1", "localhost", "0.0.0.0")
-
 def of_this_machine(what):
     address = next((a for a in what if isinstance(a, tuple)), what)
     host = address[0] if address else None
     host = host.decode() if isinstance(host, bytes) else host
-    return host in (None, "", socket.gethostname()) or str(host).startswith(HERE)
+    if host in (None, "", "localhost", socket.gethostname()):
+        return True
+    try:
+        number = ipaddress.ip_address(host)
+    except ValueError:  # a name, which is looked up elsewhere
+        return False
+    return number.is_loopback or number.is_unspecified
 
 def watch(event, arguments):
     if event in EVENTS:

@@ -80,7 +80,11 @@ READERS = {{"faulty": Reader(seeds, mutate, read, guided=False)}}
 def test_a_fault_is_seen_and_its_input_is_kept(does: str, says: str | None, tmp_path: Path) -> None:
     copy = tmp_path / "scripts"
     (copy / "fuzzing").mkdir(parents=True)
-    for path in [ROOT / "scripts" / "fuzz.py", *(ROOT / "scripts" / "fuzzing").glob("*.py")]:
+    for path in [
+        ROOT / "scripts" / "fuzz.py",
+        ROOT / "scripts" / "hostile.py",
+        *(ROOT / "scripts" / "fuzzing").glob("*.py"),
+    ]:
         (copy / path.relative_to(ROOT / "scripts")).write_bytes(path.read_bytes())
     (copy / "fuzzing" / "readers.py").write_text(FAULTY.format(does=does))
     (tmp_path / "neurolocal").symlink_to(ROOT / "neurolocal")

@@ -28,7 +28,6 @@ NETWORK = {"socket", "ssl", "http", "urllib.request", "ftplib", "smtplib", "http
 SERVES = {"site/connections.py", "site/serve.py", "site/security.py"}
 """Files that listen on this machine, for `neurolocal serve`."""
 
-
 ELSEWHERE = {"demo": "the same as `run`, in minutes: `scripts/silent.py neurolocal demo`"}
 """Commands that are not run here, each with where."""
 
@@ -92,6 +91,19 @@ def test_the_traps_notice(trapped) -> None:
     attempts = trapped(code=code).splitlines()
     assert [line.split()[0] for line in attempts] == ["socket.getaddrinfo"] * 2
     assert "huggingface.co" in attempts[0]
+
+
+def test_names_that_begin_as_loopback_does_are_noticed(trapped) -> None:
+    hosts = ["127.0.0.1", "::1", "localhost", "0.0.0.0", "127.example.com", "localhost.example.com"]
+    code = (
+        "import os, socket\n"
+        "os.environ['NEUROLOCAL_SILENCE_LOOPBACK'] = '1'\n"
+        f"for host in {hosts!r}:\n"
+        "    try: socket.getaddrinfo(host, 80)\n"
+        "    except OSError: pass\n"
+    )
+    attempts = trapped(code=code)
+    assert [host for host in hosts if f"'{host}'" in attempts] == hosts[4:]
 
 
 def test_the_kernel_notices_what_no_trap_sees(trapped) -> None:

@@ -57,9 +57,7 @@ class LocalSection(Section):
         if self.path.is_file():
             return [(path, f"{self.name}/{path.name}") for path in _parts(self.path)]
         root = self.path.resolve()
-        found = [
-            (path, f"{self.entry}/{path.relative_to(root).as_posix()}") for path in sorted(_walk(root, set[Path]()))
-        ]
+        found = [(path, f"{self.entry}/{path.relative_to(root).as_posix()}") for path in _walk(root, set[Path]())]
         if not found:
             raise NeurolocalError(f"bundling {self.name} from {self.path}: the folder holds no files. Check the path.")
         return found

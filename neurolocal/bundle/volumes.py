@@ -7,6 +7,7 @@ one write of everything, so as much disk again.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ SMALLEST = 1 << 16
 """Bytes of a volume: with fewer there would be too many."""
 
 CHUNK = 1 << 22
+
+OURS = re.compile(rf"({re.escape(MANIFEST)}|{re.escape(PROGRAM)}|volume-[0-9]{{4,}})")
+"""What `make` writes into the folder."""
 
 
 def open_volumes(folder: Path, size: int) -> None:
@@ -65,8 +69,9 @@ def cut(files: Sequence[Path], folder: Path, size: int) -> list[dict[str, Any]]:
 
 def _ours(name: str) -> bool:
     """Whether a `make` wrote a file of that name, or was killed while it did."""
-    written = name[1:] if name.startswith(".") and name.endswith(".partial") else name
-    return written.startswith((MANIFEST, PROGRAM, "volume-"))
+    if name.startswith(".") and name.endswith(".partial"):
+        return OURS.match(name, 1) is not None
+    return OURS.fullmatch(name) is not None
 
 
 def _pieces(files: Sequence[Path], size: int) -> Iterator[bytes]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 import urllib.request
@@ -134,7 +133,7 @@ class Wheels(Section):
         pinned = ["--constraint", self.constraints] if self.constraints else []
         self.pip("install", "--dry-run", "--report", report, *into, *self.target.flags, *links, *pinned, wanted)
         packages = [_package(found) for found in json.loads(report.read_text(encoding="utf-8"))["install"]]
-        own = next(p for p in packages if _normal(p.name) == _normal(name))
+        own = next(p for p in packages if _same(p.name, name))
         self.install = f"{own.name}{extras}=={own.version}"
         return packages
 
@@ -189,7 +188,7 @@ class Wheels(Section):
         say(f"wheels: building {package.name} {package.version}")
         out = work / "built"
         self.pip("wheel", "--no-deps", "--wheel-dir", out, _pinned(package), building=True)
-        wheel = next(p for p in out.glob("*.whl") if _normal(p.name.partition("-")[0]) == _normal(package.name))
+        wheel = next(p for p in out.glob("*.whl") if _same(p.name.partition("-")[0], package.name))
         _move(wheel, root / "wheels" / wheel.name)
         sha256 = file_sha256(root / "wheels" / wheel.name)
         write_text(record, f"{wheel.name} {sha256}", durable=False)
@@ -219,9 +218,11 @@ def _path(url: str) -> Path | None:
     return Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
 
 
-def _normal(name: str) -> str:
-    """A package's name as indexes compare it (PEP 503); pip spells it in other ways, too."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _same(name: str, other: str) -> bool:
+    """Whether two spellings name the same package: pip and wheels spell names in several ways."""
+    from packaging.utils import canonicalize_name
+
+    return canonicalize_name(name) == canonicalize_name(other)
 
 
 def _pinned(package: Package) -> str:

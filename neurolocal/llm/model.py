@@ -17,7 +17,7 @@ import ctypes
 import hashlib
 import importlib.util
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,9 @@ from neurolocal.progress import waiting
 from neurolocal.trial import MAPPED, require_harmless
 
 MAGIC = b"GGUF"
+
+TRIAL = Path(__file__).with_name("trial_child.py")
+"""Loads a model in a process of its own, before this one does."""
 
 BATCH = 512
 """Largest number of tokens in one decode."""
@@ -223,7 +226,7 @@ class LLM:
         for number in range(BRANCHES):
             self._remove(HEADS + 1 + number)
 
-    def decode(self, entries: Sequence[Entry]) -> Generator[Float64[np.ndarray, "d_vocab"], None, None]:
+    def decode(self, entries: Sequence[Entry]) -> Iterator[Float64[np.ndarray, "d_vocab"]]:
         """Evaluate entries in batches of `BATCH`; the log-probabilities after each wanted one, in order.
 
         Lazy: iterate to the end before anything else is evaluated.
@@ -302,8 +305,7 @@ def load_llm(path: str | os.PathLike[str], *, n_ctx: int = 2048) -> LLM:
             (truncated, or of an unknown architecture). The message is one line.
     """
     path = require_llm(path)
-    trial = Path(__file__).with_name("trial_child.py")
-    require_harmless(path, trial, package="llama-cpp-python", error=LLMError, memory=MAPPED)
+    require_harmless(path, TRIAL, package="llama-cpp-python", error=LLMError, memory=MAPPED)
     c = _llama_cpp(path)
     return LLM(path, n_ctx=n_ctx, c=c)
 

@@ -12,12 +12,15 @@ from typing import Any
 os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "-1"}  # on the CPU, before a library looks for them
 from llama_cpp import llama_cpp as c
 
+SILENCE = c.llama_log_callback(lambda level, text, data: None)
+"""Receives llama.cpp's log. It lives as long as the process, since llama.cpp keeps its address."""
+
+c.llama_log_set(SILENCE, ctypes.c_void_p(0))
+
 
 def answer(question: Any) -> None:
     """Load the file of `[package, path]`; any exception refuses it."""
     _, path = question
-    silence = c.llama_log_callback(lambda level, text, data: None)
-    c.llama_log_set(silence, ctypes.c_void_p(0))
     options = c.llama_model_default_params()
     options.n_gpu_layers = 0
     model = c.llama_model_load_from_file(os.fsencode(path), options)

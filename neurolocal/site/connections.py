@@ -113,7 +113,15 @@ def run(app: ASGIApp, listening: socket.socket, *, started: Callable[[uvicorn.Se
         listening: what `listen` gave; it is closed in the end.
         started: receives the server before it starts, to stop it from another thread.
     """
-    config = uvicorn.Config(
+    server = uvicorn.Server(settings(app))
+    if started is not None:
+        started(server)
+    server.run(sockets=[listening])
+
+
+def settings(app: ASGIApp) -> uvicorn.Config:
+    """uvicorn's settings for an application: its limits, and no log."""
+    return uvicorn.Config(
         app,
         http=TimedConnection,
         ws="none",
@@ -128,7 +136,3 @@ def run(app: ASGIApp, listening: socket.socket, *, started: Callable[[uvicorn.Se
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=HEAD,
     )
-    server = uvicorn.Server(config)
-    if started is not None:
-        started(server)
-    server.run(sockets=[listening])

@@ -16,6 +16,9 @@ from typing import Any
 
 from neurolocal.errors import SubjectError
 
+TRIAL = Path(__file__).with_name("trial_child.py")
+"""Reads tokenizers and weights in a process of its own, before this one does."""
+
 WEIGHTS = {".safetensors", ".bin", ".pt", ".pth"}
 """The ends of the names of weight files."""
 

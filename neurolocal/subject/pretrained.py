@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from neurolocal.errors import SubjectError, first_line
-from neurolocal.subject.folder import check_sizes, weight_files
+from neurolocal.subject.folder import TRIAL, check_sizes, weight_files
 from neurolocal.subject.placement import placement
 from neurolocal.subject.quantised import DEQUANTISED, cast_rest, dequantising, quantisation
 from neurolocal.subject.weights import require_tensors
 from neurolocal.subject.wrapper import is_wrapper, text_only
 from neurolocal.trial import MAPPED, require_harmless
-
-TRIAL = Path(__file__).with_name("trial_child.py")
-"""Reads weight files in a process of its own, before this one does."""
 
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 

@@ -54,3 +54,4 @@ def _safetensors(path: str) -> None:
 
 
 READERS = {"sentencepiece": _sentencepiece, "tokenizers": _tokenizers, "safetensors": _safetensors}
+"""Package -> what reads a file with it."""

@@ -21,6 +21,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from fuzzing.watch import Watch
 
 STATE = struct.Struct("<qd")
@@ -76,9 +78,8 @@ class Child:
         for seed in self.seeds:
             self.one(seed, watched=False)
         self.done = done
-        with contextlib.suppress(ValueError, OSError):
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            limit = pages * resource.getpagesize() + self.settings.limit
+        limit = psutil.Process().memory_info().vms + self.settings.limit
+        with contextlib.suppress(ValueError, OSError):  # not every system has one
             resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 32, 1 << 32))
 

@@ -14,9 +14,7 @@ from typing import Any
 from fuzzing import twins
 from fuzzing.mutate import NUMBERS, as_json, flat, within
 from fuzzing.reader import Reader, in_files, put
-
-D_VOCAB = 330
-"""Ids of the models' vocabulary."""
+from fuzzing.tokenizers import D_VOCAB
 
 
 @functools.cache

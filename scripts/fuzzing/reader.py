@@ -30,6 +30,10 @@ class Reader:
     """Names of exceptions that refuse an input, beside NeurolocalError."""
 
 
+def silent(line: str) -> None:
+    """Discards a line."""
+
+
 def pack(files: dict[str, bytes]) -> bytes:
     """Several files as one input."""
     return json.dumps({name: data.decode("latin-1") for name, data in files.items()}).encode()

@@ -7,34 +7,26 @@ import functools
 import hashlib
 import json
 import random
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from fuzzing import twins
 from fuzzing.mutate import PLACES, TEXTS, as_json, as_lines, as_toml, flat
-from fuzzing.reader import Reader, pack, put, unpack
-
-
-def silent(line: str) -> None:
-    """Discards a line."""
+from fuzzing.reader import Reader, pack, put, silent, unpack
 
 
 @functools.cache
 def _bundles() -> list[bytes]:
     """A bundle of a folder of texts, whole and in volumes."""
     made = twins.module("bundle", "bundle_twins")
-    folder = Path(tempfile.mkdtemp(prefix="seeds-"))
+    folder = twins.folder() / "bundles"
     corpus = folder / "texts"
     for name, text in {"a.txt": "one\n", "b/two.txt": "two " * 30_000, "empty.txt": ""}.items():
         (corpus / name).parent.mkdir(parents=True, exist_ok=True)
         (corpus / name).write_text(text)
     whole = made.small_bundle(folder / "whole", corpus)
     cut = made.small_bundle(folder / "cut", corpus, volume_size=1 << 16)
-    return [
-        pack({path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()})
-        for root in (whole, cut)
-    ]
+    return [twins.files(whole), twins.files(cut)]
 
 
 def _bundle_mutate(data: bytes, rng: random.Random) -> bytes:

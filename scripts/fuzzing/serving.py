@@ -8,18 +8,12 @@ import functools
 import json
 import random
 import socket
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from fuzzing import twins
 from fuzzing.mutate import LITERALS, as_json, flat
-from fuzzing.reader import Reader
-
-
-def silent(line: str) -> None:
-    """Discards a line."""
-
+from fuzzing.reader import Reader, silent
 
 REQUESTS: list[dict[str, Any]] = [
     {"method": "GET", "path": "/", "query": ""},
@@ -48,7 +42,7 @@ def _application() -> tuple[Any, Any, list[Exception]]:
     from neurolocal.site.security import Hosts
     from neurolocal.site.server import application
 
-    path = Path(tempfile.mkdtemp(prefix="seeds-")) / "s.h5"
+    path = twins.folder() / "served.h5"
     twins.module("report", "report_twins").SmallStore(neurons=4, hostile=True).write(path)
     mistakes: list[Exception] = []
     reader = StoreReader(path, live=True, say=silent)
@@ -142,26 +136,16 @@ def _http_mutate(data: bytes, rng: random.Random) -> bytes:
 
 def _connection(data: bytes, folder: Path) -> None:
     """The bytes of a connection, given to the server's own protocol over a pair of sockets."""
-    import uvicorn
     from uvicorn.server import ServerState
 
-    from neurolocal.site.connections import HEAD, TimedConnection
+    from neurolocal.site.connections import TimedConnection, settings
 
     app, loop, mistakes = _application()
     failed: list[Any] = []
     loop.set_exception_handler(lambda _, context: failed.append(context))
 
     async def exchange() -> None:
-        config = uvicorn.Config(
-            app,
-            http=TimedConnection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            h11_max_incomplete_event_size=HEAD,
-        )
+        config = settings(app)
         config.load()
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)

@@ -11,11 +11,7 @@ import numpy as np
 
 from fuzzing import twins
 from fuzzing.mutate import as_json, flat
-from fuzzing.reader import Reader
-
-
-def silent(line: str) -> None:
-    """Discards a line."""
+from fuzzing.reader import Reader, silent
 
 
 @functools.cache

@@ -12,11 +12,7 @@ import numpy as np
 
 from fuzzing import twins
 from fuzzing.hdf5 import mutate
-from fuzzing.reader import Reader
-
-
-def silent(line: str) -> None:
-    """Discards a line."""
+from fuzzing.reader import Reader, silent
 
 
 def read_store(data: bytes, folder: Path) -> None:

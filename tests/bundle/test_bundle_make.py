@@ -116,9 +116,11 @@ def test_volumes_of_any_size_hold_the_same(tmp_path: Path, rng) -> None:
 def test_volumes_too_small_and_a_folder_in_use(tmp_path: Path) -> None:
     with pytest.raises(NeurolocalError, match="a volume has at least 65,536 bytes"):
         open_volumes(tmp_path, 1000)
-    (tmp_path / "mine").write_text("x")
-    with pytest.raises(NeurolocalError, match="it holds mine"):
-        open_volumes(tmp_path, 1 << 20)
+    for name in ("mine", "volume-control.txt", "manifest.json.old"):
+        (tmp_path / name).write_text("x")
+        with pytest.raises(NeurolocalError, match=f"it holds {name}"):
+            open_volumes(tmp_path, 1 << 20)
+        (tmp_path / name).unlink()
     texts = write_corpus(tmp_path / "texts")
     with pytest.raises(NeurolocalError, match="a volume has at least 65,536 bytes"):
         small_bundle(tmp_path / "b", texts, volume_size=1000)

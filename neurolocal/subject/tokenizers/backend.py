@@ -11,9 +11,6 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int64
 
-TRIAL = Path(__file__).parents[1] / "trial_child.py"
-"""Reads the files of tokenizers in a process of its own, before this one does."""
-
 ControlTokens = Literal["token", "text"]
 """A control token that is written out in a text (`<|endoftext|>`): the control token, or the text that it is."""
 

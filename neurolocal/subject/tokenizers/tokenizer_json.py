@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from neurolocal.errors import SubjectError, first_line
-from neurolocal.subject.tokenizers.backend import TRIAL, ControlTokens
+from neurolocal.subject.folder import TRIAL
+from neurolocal.subject.tokenizers.backend import ControlTokens
 from neurolocal.subject.tokenizers.cuts import json_is_cuttable
 from neurolocal.subject.tokenizers.texts import token_bytes
 from neurolocal.trial import require_harmless

@@ -22,7 +22,8 @@ from jaxtyping import Int64
 
 from neurolocal.errors import SubjectError
 from neurolocal.files import write_text
-from neurolocal.subject.tokenizers.backend import TRIAL, ControlTokens
+from neurolocal.subject.folder import TRIAL
+from neurolocal.subject.tokenizers.backend import ControlTokens
 from neurolocal.subject.tokenizers.cuts import sentencepiece_is_cuttable
 from neurolocal.subject.tokenizers.texts import SPACE, sentencepiece_bytes
 from neurolocal.trial import require_harmless

@@ -1,8 +1,8 @@
 """Measures this machine: what `plan` computes with.
 
-Every figure is measured on what the collection itself runs: a random model of two blocks of the subject's shape, the
-compiled kernels, HDF5, and a process that imports what a collection imports.
-Invariant: nothing is left on the disk. Cost: half a minute to two minutes a subject and dtype; memory for two blocks.
+Every figure is measured on what the collection itself runs: random models of one and of `BLOCKS + 1` blocks of the
+subject's shape, the compiled kernels, HDF5, and a process that imports what a collection imports.
+Invariant: nothing is left on the disk. Cost: `REPEATS` runs or `BUDGET` seconds a measurement; memory for both models.
 """
 
 from __future__ import annotations

@@ -26,6 +26,10 @@ Say = Callable[[str], None]
 """Receives one line for the user at a time."""
 
 
+def silent(line: str) -> None:
+    """Say nothing."""
+
+
 class Result(NamedTuple):
     """What the work gives for one layer and side."""
 

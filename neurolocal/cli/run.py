@@ -20,10 +20,7 @@ def run(run_toml: Path, limit: int, until: str | None) -> None:
     """
     from neurolocal.pipeline.run import read_run, run_all
 
-    found = read_run(run_toml)
+    found, collect = read_run(run_toml), None
     if found.scale.engine == "ray":
-        from neurolocal.scale.collect import collect_run
-
-        run_all(found, limit=limit, say=say, until=until, collect=collect_run)
-        return
-    run_all(found, limit=limit, say=say, until=until)
+        from neurolocal.scale.collect import collect_run as collect
+    run_all(found, limit=limit, say=say, until=until, collect=collect)

@@ -46,15 +46,8 @@ def merge_lists(a: TopK, b: TopK, side: Side) -> TopK:
     order = np.lexsort((both["position"], row, -strength), axis=1)
     if "text" in both:
         again = _repeated(_take(both["text"], order)) & (_take(row, order) >= 0)
-        first = np.argsort(again, axis=1, kind="stable")
-        order = _take(order, first)
-        for name, none in UNUSED.items():
-            both[name][_unordered(order, _take(again, first))] = none
+        order = _take(order, np.argsort(again, axis=1, kind="stable"))  # each list has a text once: k others are left
     return TopK(**{name: _take(x, order[:, :k]) for name, x in both.items()})
-
-
-UNUSED = {"activation": np.nan, "row": -1, "position": -1, "window": np.nan, "text": 0}
-"""What an unused slot holds."""
 
 
 def _take(x: np.ndarray, order: Int64[np.ndarray, "neuron k"]) -> np.ndarray:

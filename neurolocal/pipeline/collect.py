@@ -33,10 +33,10 @@ from neurolocal.pipeline.manifest import identity, manifest_of, row_stream
 from neurolocal.pipeline.overflow import overflow_lines
 from neurolocal.progress import waiting
 from neurolocal.records import Place
-from neurolocal.stage import Say
+from neurolocal.stage import Say, silent
 
 if TYPE_CHECKING:
-    from neurolocal.collect import Contents, Outcome
+    from neurolocal.collect import Contents, Outcome, Progress
     from neurolocal.corpus import Cursor, RowStream
     from neurolocal.subject import Subject
 
@@ -101,35 +101,20 @@ def _collect(
     from neurolocal.collect import collect, resolved, start
 
     job = dataclasses.replace(job, config=resolved(job.config, job.subject))
-    laps, cursor = _Laps(say if part is None else _silent), None
+    laps = _Laps(say if part is None else silent)
     if part is None:
         _say_shortage(job, say)
+    found = existing(job, files, part, replace=replace, say=say) if job.store.exists() else None
+    if found == "complete":
+        return _complete(job, say=say, stop=stop, bar=bar) if part is None else None
     progress = start(job.subject, job.config)
-    if job.store.exists():
-        found = existing(job, files, part, replace=replace, say=say)
-        if found == "complete":
-            if part is not None:
-                return None
-            say(f"collect: {job.store} is complete and its inputs are unchanged; nothing to do")
-            with stop_signals(say) as signalled:
-                whole = add_effects(job, say=say, stop=stop or signalled, bar=bar)
-            return None if whole else _without_effects(job)
-        if isinstance(found, list):
-            say(f"collect: again, since {'; '.join(found)}")
-        elif found == "lacking":
-            raise StoreError(
-                f"collecting into {job.store}: it lacks parts of the corpus that its workers could not do. The command "
-                "that made it (--engine ray) tries them again; or delete the file to collect on this machine."
-            )
-        elif found is not None:
-            cursor = restore(job, progress)
-            say(f"collect: resuming at row {progress.rows:,} of {job.store}")
+    cursor = _resumed(job, progress, found, say=say)
     if part is None:
         with waiting(f"trying the tokenizer of {job.subject.name}", bar=bar):
             _examine(job, files, say)
     stream = row_stream(job, files)
     # a loop that drives a GPU must not wait for the feed's Python; on a CPU a process would take the model's cores
-    on_gpu = any(job.subject.device_of(layer).type != "cpu" for layer in range(job.subject.n_layers))
+    on_gpu = _on_gpu(job.subject)
 
     def checkpoint(contents: Contents, *, complete: bool) -> dict[Place, int]:
         return write_store(job, files, stream.skipped.counts, contents, complete=complete, bar=bar, part=part)
@@ -159,6 +144,40 @@ def _collect(
     return outcome
 
 
+def _complete(job: Collection, *, say: Say, stop: Callable[[], bool] | None, bar: bool) -> Outcome | None:
+    """Add the logit effects that a complete store lacks; None where it has them all by then."""
+    say(f"collect: {job.store} is complete and its inputs are unchanged; nothing to do")
+    with stop_signals(say) as signalled:
+        whole = add_effects(job, say=say, stop=stop or signalled, bar=bar)
+    return None if whole else _without_effects(job)
+
+
+def _resumed(job: Collection, progress: Progress, found: str | list[str] | None, *, say: Say) -> Cursor | None:
+    """Fill the progress from a checkpoint; None where the collection begins anew.
+
+    Args:
+        job: the collection.
+        progress: an empty one.
+        found: see `existing`.
+        say: receives a line for the user at a time.
+
+    Raises:
+        StoreError: the store lacks parts, which only workers can add; or it is no checkpoint of this job.
+    """
+    if found == "lacking":
+        raise StoreError(
+            f"collecting into {job.store}: it lacks parts of the corpus that its workers could not do. The command "
+            "that made it (--engine ray) tries them again; or delete the file to collect on this machine."
+        )
+    if isinstance(found, list):
+        say(f"collect: again, since {'; '.join(found)}")
+    if found != "partial":
+        return None
+    cursor = restore(job, progress)
+    say(f"collect: resuming at row {progress.rows:,} of {job.store}")
+    return cursor
+
+
 def _batches(stream: RowStream, cursor: Cursor | None, part: BatchRange | None, *, process: bool) -> Iterator[Any]:
     """The batches that are left, of the part or of the config's shard."""
     from neurolocal.corpus import batches
@@ -166,10 +185,6 @@ def _batches(stream: RowStream, cursor: Cursor | None, part: BatchRange | None, 
     if part is None:
         return batches(stream, cursor, process=process)
     return part.batches(stream, cursor or part.begin, process=process)
-
-
-def _silent(line: str) -> None:
-    """Say nothing."""
 
 
 def prepared(job: Collection, *, replace: bool, say: Say) -> tuple[Collection, RowStream, str | list[str] | None]:
@@ -297,6 +312,11 @@ def _examine(job: Collection, files: list[Path], say: Say) -> None:
         say(f"collect: {line}")
 
 
+def _on_gpu(subject: Subject) -> bool:
+    """Whether a layer is on a GPU."""
+    return any(subject.device_of(layer).type != "cpu" for layer in range(subject.n_layers))
+
+
 def _say_shortage(job: Collection, say: Say) -> None:
     """Warn before the lists are made, whose memory is taken at once; refuse what the machine cannot hold.
 
@@ -309,7 +329,7 @@ def _say_shortage(job: Collection, say: Say) -> None:
     subject, free, total = job.subject, free_bytes(), total_bytes()
     if job.config.packing == "concat":  # documents may be shorter than a row
         subject.require_row_length(job.config.row_length)
-    if free is None or any(subject.device_of(layer).type != "cpu" for layer in range(subject.n_layers)):
+    if free is None or _on_gpu(subject):
         return
     if total is not None:
         require_memory(subject.d_mlp, job.config, total=total)

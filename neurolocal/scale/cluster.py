@@ -2,7 +2,7 @@
 
 A cluster of one's own speaks over the loopback, sends no usage statistics, has no dashboard, and ends with the run.
 Invariant: Ray restarts and repeats nothing by itself; the driver decides what is tried again, and by whom.
-Cost: starting a cluster takes some ten processes and seconds.
+Cost: starting a cluster takes some ten processes.
 """
 
 from __future__ import annotations

@@ -22,9 +22,10 @@ from neurolocal.config import ScaleConfig
 from neurolocal.errors import NeurolocalError, StoreError
 from neurolocal.files import flush_folder, locked
 from neurolocal.scale.cluster import Answer, RayPool, ScaleError, ray_cluster, resources
-from neurolocal.scale.find import ShardSearch
 from neurolocal.scale.folder import Part, ShardFolder
+from neurolocal.scale.progress import rows_of, show
 from neurolocal.scale.schedule import Collect, Job, Merge, Schedule
+from neurolocal.scale.search import ShardSearch
 from neurolocal.scale.shards import batches_of_a_shard
 from neurolocal.scale.worker import Failed, Prepared, Request, absolute
 from neurolocal.stage import Say
@@ -141,7 +142,8 @@ class Driver:
             finally:
                 if self._search is not None:
                     self._search.end()
-        rows, tokens = self._amount()
+        rows = rows_of(self.schedule.parts, self.folder.shards)
+        tokens = sum(part.tokens for part in self.schedule.parts)
         return Outcome(rows, tokens, complete=whole, seconds=time.monotonic() - began, checkpoints=0, nonfinite={})
 
     def say(self, line: str) -> None:
@@ -193,7 +195,7 @@ class Driver:
         """Collect all shards and put the store in place; False where it was stopped, or the store lacks some."""
         self._open_folder(prepared, replace=replace)
         with tqdm(desc="collect", unit="row", disable=not self.bar, smoothing=0.05) as bar:
-            bar.initial = bar.n = self._rows_done()
+            bar.initial = bar.n = rows_of(self.schedule.parts, self.folder.shards)
             while True:
                 while not self.schedule.over:
                     if self._stopping():
@@ -202,7 +204,8 @@ class Driver:
                     self._take_shards()
                     self._give_work(prepared)
                     self._step()
-                    self._show(bar)
+                    show(bar, self.schedule, shards=self.folder.shards, batches=self.pool.batches(),
+                         workers=len(self.workers), config=prepared.config)  # fmt: skip
                 if self._finish(prepared):
                     return not self.schedule.aside
 
@@ -300,7 +303,8 @@ class Driver:
             self._say_failure(job, why)
         elif value is None:
             self.schedule.stopped(worker)
-            self._remove_if_superfluous(path)
+            if isinstance(job, Collect) and self.schedule.has(job.shard):  # another worker has finished it
+                path.unlink(missing_ok=True)
         else:
             part = value[0] if isinstance(value, tuple) else value
             assert isinstance(part, Part)
@@ -315,13 +319,6 @@ class Driver:
         self.folder.finished(part)
         for other in others:
             self.pool.stop(other)
-
-    def _remove_if_superfluous(self, path: Path) -> None:
-        """Delete the file of a second worker that was stopped, as the first one has finished."""
-        kept = {part.file for part in self.schedule.parts}
-        number = int(path.name.partition("-")[0])
-        if path.name not in kept and any(part.first <= number <= part.last for part in self.schedule.parts):
-            path.unlink(missing_ok=True)
 
     def _say_failure(self, job: Job, why: str) -> None:
         if isinstance(job, Collect):
@@ -375,7 +372,7 @@ class Driver:
         for line in overflow_lines(nonfinite, dtype=prepared.config.dtype):
             self.say(f"collect: WARNING: {line}")
         if self._search is not None:
-            stream = self._search.stream
+            stream = prepared.stream
             say_what_was_read(prepared.config, stream, stream.end.control if stream.end is not None else 0, self.say)
         for one in lacks:
             first, behind = one["rows"]
@@ -434,30 +431,3 @@ class Driver:
                     collecting.discard(answer.worker)
                     if isinstance(answer.value, Part):
                         self.folder.finished(answer.value)
-
-    # Progress
-
-    def _rows_done(self) -> int:
-        """Rows in finished parts."""
-        shards = self.folder.shards
-        return sum(shard.rows for part in self.schedule.parts for shard in shards[part.first : part.last + 1])
-
-    def _amount(self) -> tuple[int, int]:
-        return self._rows_done(), sum(part.tokens for part in self.schedule.parts)
-
-    def _show(self, bar: tqdm[Any]) -> None:
-        """Rows, tokens a second, workers, and the time left."""
-        shards, rows = self.folder.shards, self._rows_done()
-        done = {}
-        for worker, batches in self.pool.batches().items():
-            job = self.schedule.running.get(worker, (None,))[0]
-            if isinstance(job, Collect):
-                so_far = min(batches * self.request.config.batch_size, shards[job.shard].rows)
-                done[job.shard] = max(done.get(job.shard, 0), so_far)
-        if shards:
-            last = shards[-1]
-            bar.total = last.end["rows"] if last.last else round(last.end["rows"] / max(last.share, 1e-9))
-        rate = (bar.format_dict["rate"] or 0.0) * self.request.config.row_length
-        busy = f"{len(self.schedule.running)} of {len(self.workers)} workers"
-        bar.set_postfix_str(f"{rate:,.0f} tokens/s, {busy}", refresh=False)
-        bar.update(max(0, rows + sum(done.values()) - bar.n))

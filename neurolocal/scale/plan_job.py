@@ -52,9 +52,14 @@ class Job:
         return list(self.shape.layers) if chosen is None else [self.shape.layers[i] for i in chosen]
 
     @property
+    def widths(self) -> list[int]:
+        """Neurons that are collected of each block that is read, at one site."""
+        return [one.d_mlp if self.config.neurons is None else len(self.config.neurons) for one in self.read]
+
+    @property
     def neurons(self) -> int:
         """Neurons that are collected, at one site."""
-        return sum(one.d_mlp if self.config.neurons is None else len(self.config.neurons) for one in self.read)
+        return sum(self.widths)
 
     @property
     def own_rows(self) -> int:

@@ -30,24 +30,24 @@ def host_memory(job: Job, machine: Constants) -> list[Amount]:
         Amount("token rows", kept + fresh, f"{size(kept)} referred to, {size(fresh)} new between prunings"),
     ]
     if not machine.gpu:
-        element = ELEMENT[config.dtype]
-        tokens = config.batch_size * config.row_length
-        batch = tokens * element * (8 * shape.d_model + 4 * max(layer.active for layer in job.layers))
-        weights = shape.parameters * element
-        found.insert(1, Amount("weights", weights, f"{shape.parameters:,} x {element}"))
-        found.append(Amount("a batch", batch, f"{tokens:,} tokens x {element} x (8 d_model + 4 d_mlp)"))
+        weights, batch = _weights_and_batch(job)
+        return [found[0], weights, *found[1:], batch]
     return found
 
 
 def device_memory(job: Job) -> list[Amount]:
     """Memory of a worker's GPU at its peak."""
-    config, shape = job.config, job.shape
-    element = ELEMENT[config.dtype]
-    tokens = config.batch_size * config.row_length
-    widths = [one.d_mlp if config.neurons is None else len(config.neurons) for one in job.read]
+    weights, batch = _weights_and_batch(job)
+    lists = Amount("neuron lists", device_bytes(job.widths, job.config), f"{job.neurons:,} neurons (collect/memory.py)")
+    return [weights, lists, batch]
+
+
+def _weights_and_batch(job: Job) -> tuple[Amount, Amount]:
+    """What lies where the model is, at the deepest point of a batch."""
+    shape, element = job.shape, ELEMENT[job.config.dtype]
+    tokens = job.config.batch_size * job.config.row_length
     batch = tokens * element * (8 * shape.d_model + 4 * max(layer.active for layer in job.layers))
-    return [
+    return (
         Amount("weights", shape.parameters * element, f"{shape.parameters:,} x {element}"),
-        Amount("neuron lists", device_bytes(widths, config), f"{job.neurons:,} neurons (collect/memory.py)"),
         Amount("a batch", batch, f"{tokens:,} tokens x {element} x (8 d_model + 4 d_mlp)"),
-    ]
+    )

@@ -43,6 +43,7 @@ class Request:
     machine: str | None
     """A shipped name, or a file; None is this machine's file in the cache."""
     workers: int = 1
+    """This and the following: see `Job`."""
     analyse: int = 0
     screen: int | None = None
     describe: int = 0
@@ -113,7 +114,7 @@ def _resolved(config: CollectConfig, shape: Shape) -> CollectConfig:
     if wrong := [layer for layer in config.layers or () if layer >= deepest]:
         raise ConfigError(f"layers {', '.join(map(str, wrong))}: {shape.name} has layers 0 to {deepest - 1}.")
     if config.sign_cases and not shape.gated:
-        raise ConfigError(f"sign_cases = true: the MLPs of {shape.name} have no gate; drop the setting")
+        raise ConfigError(f"sign_cases = true: the MLPs of {shape.name} have no gate; omit the setting")
     return dataclasses.replace(config, sites=config.sites or ("post",))
 
 

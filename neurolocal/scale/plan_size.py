@@ -1,7 +1,8 @@
 """Bytes of a store, a checkpoint and the rows that they hold, dataset by dataset, before any of them exists.
 
 Invariant: shapes, types and chunks are those that `neurolocal.store.write` writes (FORMAT.md); a test compares the sum
-with real files. What depends on the text (which rows, how many peak tokens) is estimated, and marked so.
+with real files. What depends on the text (which rows, how many peak tokens) is estimated, and marked so. The sizes of
+experts' groups, two small datasets a layer, are not counted.
 Cost: none.
 """
 
@@ -13,9 +14,7 @@ from typing import NamedTuple
 
 from neurolocal.config import CollectConfig
 from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS
-
-CHUNK = 1 << 20
-"""Bytes of a chunk, as in `neurolocal.store.write`; the last chunk of a dataset is stored whole."""
+from neurolocal.store.write import CHUNK
 
 HEADER = 1200
 """Bytes of HDF5's own for a dataset: its header, link and the root of its chunk index. Measured: 900 to 1,300."""
@@ -47,7 +46,7 @@ class StoreSize(NamedTuple):
 
 
 def dataset_bytes(shape: tuple[int, ...], item: int) -> int:
-    """Bytes that a dataset takes in the file: whole chunks with a checksum each, and HDF5's own."""
+    """Bytes that a dataset takes in the file: whole chunks (the last one too) with a checksum each, and HDF5's own."""
     n = math.prod(shape)
     if not n or not shape:
         return HEADER
@@ -55,14 +54,13 @@ def dataset_bytes(shape: tuple[int, ...], item: int) -> int:
     return -(-shape[0] // rows) * (rows * n // shape[0] * item + 24) + HEADER
 
 
-def layer_bytes(neurons: int, config: CollectConfig, *, effects: bool, groups: int = 0) -> int:
+def layer_bytes(neurons: int, config: CollectConfig, *, effects: bool) -> int:
     """Bytes of one layer at one site.
 
     Args:
         neurons: those collected.
         config: `resolved`.
         effects: whether logit effects are stored.
-        groups: experts of the layer, the shared one among them; 0 without.
     """
     n, k, window = neurons, config.k, config.before + 1 + config.after
     one_list = [((n, k), 4), ((n, k), 8), ((n, k), 4), ((n, k, window), 4), *([((n, k), 8)] if config.dedupe else [])]
@@ -72,7 +70,6 @@ def layer_bytes(neurons: int, config: CollectConfig, *, effects: bool, groups: i
     own = one_list * (len(SIDES) + (len(CASES) if config.sign_cases else 0)) + statistics + moments
     own += [((n, config.sample), 4)] + [((4, n), 8)] * (5 if config.sign_cases else 0)
     own += [((n,), 8)] * (config.neurons is not None) + [((n, config.logits), 4)] * (4 if effects else 0)
-    own += [((groups + 1,), 8), ((groups,), 8)] if groups else []
     return sum(dataset_bytes(shape, item) for shape, item in own)
 
 
@@ -92,7 +89,7 @@ def references(neurons: int, config: CollectConfig) -> int:
 
 
 def store_size(
-    widths: list[int], config: CollectConfig, *, rows: int, d_vocab: int, complete: bool = True, groups: int = 0
+    widths: list[int], config: CollectConfig, *, rows: int, d_vocab: int, complete: bool = True
 ) -> StoreSize:
     """Bytes of the store of a collection, or of a checkpoint of it (`complete` False): no index, no logit effects.
 
@@ -102,7 +99,6 @@ def store_size(
         rows: rows of the corpus that it has read.
         d_vocab: token ids.
         complete: whether it is finished.
-        groups: experts of each layer.
     """
     layers = range(len(widths)) if config.layers is None else config.layers
     neurons = [widths[i] if config.neurons is None else len(config.neurons) for i in layers]
@@ -111,8 +107,7 @@ def store_size(
     config = dataclasses.replace(config, sample=min(config.sample, counted))
     lists = sum(
         layer_bytes(
-            n, config, effects=complete and config.logits > 0 and not config.shard and site in ("post", "mid"),
-            groups=groups,
+            n, config, effects=complete and config.logits > 0 and not config.shard and site in ("post", "mid")
         )
         for site in sites
         for n in neurons
@@ -127,7 +122,8 @@ def store_size(
         entries = round(min(examples * DISTINCT, sum(neurons) * len(sites) * d_vocab))
         keyed = [((entries,), 1), *[((entries,), 4)] * 5]
         found = sum(dataset_bytes(shape, item) for shape, item in [*keyed, ((d_vocab + 1,), 8), *keyed])
-    vocabulary = [((d_vocab,), 8)] * 2 + [
+    vocabulary = [
+        *[((d_vocab,), 8)] * 2,
         ((d_vocab,), 7),
         ((d_vocab,), 1),
         ((config.sample,), 8),

@@ -21,6 +21,7 @@ def main(dtype: str) -> None:
 
     from neurolocal.config import CollectConfig
     from neurolocal.pipeline.collect import Collection, collect_store
+    from neurolocal.stage import silent
     from neurolocal.subject import Subject
     from neurolocal.subject.tokenizers import Tokenizer
 
@@ -35,7 +36,7 @@ def main(dtype: str) -> None:
         corpus.write_text(json.dumps({"text": "w1 w2 w3 w4 " * 100}) + "\n", encoding="utf-8")
         settings = CollectConfig(row_length=16, batch_size=4, k=2, bos="none", packing="document", logits=2)
         job = Collection(subject, corpus, Path(folder, "store.h5"), settings)
-        collect_store(job, say=lambda line: None, bar=False)
+        collect_store(job, say=silent, bar=False)
     print(json.dumps([time.monotonic() - began, time.process_time(), peak_bytes()]))
 
 

@@ -66,8 +66,12 @@ class Schedule:
     def add(self, shard: int, *, last: bool) -> None:
         """A shard was found; it is pending unless a finished part holds it."""
         self.found, self.all_found = shard + 1, last
-        if not any(part.first <= shard <= part.last for part in self.parts):
+        if not self.has(shard):
             self.pending.append(shard)
+
+    def has(self, shard: int) -> bool:
+        """Whether a finished part holds the shard."""
+        return any(part.first <= shard <= part.last for part in self.parts)
 
     def next(self, now: float) -> Job | None:
         """What an idle worker does next; None: nothing for now. A merge comes first, since it frees disk."""
@@ -82,7 +86,7 @@ class Schedule:
     def done(self, worker: int, part: Part, now: float) -> list[int] | None:
         """A worker has finished; gives the workers that do the same shard still. None: another one was first."""
         job, began = self.running.pop(worker)
-        if any(other.first <= part.first <= other.last for other in self.parts if isinstance(job, Collect)):
+        if self._overtaken(job):
             return None
         if isinstance(job, Collect):
             self.seconds.append(now - began)
@@ -128,7 +132,7 @@ class Schedule:
         return self.all_found and not self.pending and all(self._overtaken(job) for job, _ in self.running.values())
 
     def _overtaken(self, job: Job) -> bool:
-        return isinstance(job, Collect) and any(part.first <= job.shard <= part.last for part in self.parts)
+        return isinstance(job, Collect) and self.has(job.shard)
 
     def _merge(self) -> Merge | None:
         """`FAN` adjacent parts of equal length that are not being merged; their first number divides by the new length.

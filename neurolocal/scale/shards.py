@@ -7,7 +7,6 @@ them. Cost: that of tokenising the corpus; a shard is a few numbers and the text
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -136,4 +135,4 @@ def joins(a: Shard, b: Shard) -> bool:
 
 def begins(shard: Shard) -> bool:
     """Whether a shard is the corpus's first."""
-    return shard.number == 0 and dataclasses.replace(shard.begin, rest=()).batches == 0
+    return shard.number == 0 and shard.begin.batches == 0

@@ -23,6 +23,7 @@ from neurolocal.errors import ConfigError, CorpusError, NeurolocalError, StoreEr
 from neurolocal.files import replacing
 from neurolocal.scale.folder import Part, whole_sha256
 from neurolocal.scale.shards import Shard
+from neurolocal.stage import silent
 
 if TYPE_CHECKING:
     from neurolocal.corpus import RowStream
@@ -191,7 +192,7 @@ class Worker:
 
         request = self._request
         return collect_store(
-            self._job(config, path), say=_silent, stop=self._after_batch, every=request.every,
+            self._job(config, path), say=silent, stop=self._after_batch, every=request.every,
             every_rows=request.every_rows, bar=False, part=shard.part,
         )  # fmt: skip
 
@@ -201,7 +202,7 @@ class Worker:
         from neurolocal.pipeline.merge import merge_stores
         from neurolocal.store import Store
 
-        nonfinite = merge_stores(path, [file for _, file in parts], say=_silent, lacks=lacks, bar=False)
+        nonfinite = merge_stores(path, [file for _, file in parts], say=silent, lacks=lacks, bar=False)
         with Store(path) as store:
             tokens = store.manifest["tokens"]
         return _part(parts[0][0].first, parts[-1][0].last, path, tokens), nonfinite
@@ -238,10 +239,6 @@ class Worker:
             if not _disk_is_full(error):
                 raise
             return Failed(f"writing the shards of {self._request.store}: {first_line(error)}. Make room.", True)
-
-
-def _silent(line: str) -> None:
-    """Say nothing: what concerns the whole corpus, the driver says once."""
 
 
 def _part(first: int, last: int, path: Path, tokens: int) -> Part:

@@ -1,6 +1,6 @@
 """How fast a store is written to a disk and read again, measured with datasets like a store's own.
 
-Invariant: nothing is left on the disk. Cost: 128 MiB on the disk, and a second or two.
+Invariant: nothing is left on the disk. Cost: `SIZE` bytes on the disk, written once and read once.
 """
 
 from __future__ import annotations

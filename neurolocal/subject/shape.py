@@ -18,7 +18,6 @@ from neurolocal.errors import SubjectError, first_line
 TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts")
 """Settings that say how many experts a position is routed to."""
 
-
 DEEPEST = 2_000
 """Most layers whose modules are built, empty."""
 
@@ -226,10 +225,8 @@ def _layer(model: Any, path: str, experts: Any, text: Any, *, number: int) -> La
     else:
         d_mlp, last = experts.width, int(share * experts.n_experts * experts.d_expert * experts.d_model)
         active = int(share * experts.n_experts * experts.d_expert) + experts.d_shared
-    heads, d_head = (
-        text.num_attention_heads,
-        getattr(text, "head_dim", None) or text.hidden_size // (text.num_attention_heads),
-    )
+    heads = text.num_attention_heads
+    d_head = getattr(text, "head_dim", None) or text.hidden_size // heads
     kinds = getattr(text, "layer_types", None) or []
     kind = kinds[number] if number < len(kinds) else "full_attention"
     window = getattr(text, "sliding_window", None) if kind == "sliding_attention" or not kinds else None
@@ -257,8 +254,7 @@ def _products(block: Any, share: float) -> Iterator[Product]:
     for module in block.modules():
         for name, weight in module.named_parameters(recurse=False):
             if weight.dim() == 2 and name == "weight" and type(module).__name__ != "Embedding":
-                n_in, n_out = _in_and_out(module) if hasattr(module, "in_features") else weight.shape
-                yield Product(int(n_in), int(n_out), 1.0, 1)
+                yield Product(*_in_and_out(module), 1.0, 1)
             elif weight.dim() == 3:
                 copies, rows, columns = weight.shape
                 yield Product(int(rows), int(columns), share, int(copies))

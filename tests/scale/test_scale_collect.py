@@ -193,8 +193,6 @@ def test_a_slow_worker_is_overtaken(subject, corpus, single, tmp_path):
             me = pools[0].workers[0][1]
             while not me._stop.is_set():
                 time.sleep(0.01)
-            return
-        return
 
     request = Request(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
     pools.append(ThreadPool(request, subject, fault))

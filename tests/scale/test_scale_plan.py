@@ -164,7 +164,7 @@ def test_constants_are_read_as_they_were_written(tmp_path: Path) -> None:
     [
         ({"write": -1}, "negative or no number"),
         ({"write": 0}, "negative or no number"),
-        ({"base": "much"}, "read again|no number|Write them again"),
+        ({"base": "much"}, "could not convert string to float: 'much'"),
         ({"blocks": [{}]}, "d_model"),
         ({"version": 2}, "version 1"),
         ({"start_seconds": float("nan")}, "negative or no number"),

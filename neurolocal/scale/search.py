@@ -1,7 +1,7 @@
 """The search for shards, in a thread beside the driver.
 
 Invariant: shards come in order; an error comes behind the shards that were found before it.
-Cost: a thread that tokenises the corpus, which needs about a hundredth of what a model of 100 million parameters does.
+Cost: a thread that tokenises the corpus once.
 """
 
 from __future__ import annotations

@@ -12,8 +12,12 @@ from neurolocal.perturbation import statistics
 
 
 def ragged(rng: np.random.Generator, examples: int, size: int, *, shift: float = 0.0, neurons: int = 9) -> np.ndarray:
-    """Values of some neurons with ties, some missing."""
-    values = np.round(rng.normal(shift, 1, (neurons, examples, size)), 1).astype(np.float32)
+    """Values of some neurons with ties, some missing.
+
+    They are eighths: tenths are not exact in float32, and sums of them that differ by 1e-8 alone are neither equal nor
+    different, so that two honest ways of counting may disagree.
+    """
+    values = (np.round(8 * rng.normal(shift, 1, (neurons, examples, size))) / 8).astype(np.float32)
     values[rng.random(values.shape) < 0.2] = np.nan
     return values
 

@@ -127,6 +127,7 @@ def test_every_command_is_silent(trapped, fixtures: Path, stories_gguf: Path, tm
         ("similarity", store, *layers, "--vectors", "vectors.txt"),
         ("perturbation", store, *layers),
         ("verdict", store, *layers, "--explain"),
+        ("intervention", store, *layers, "--limit", "2"),
         ("summary", store, *layers, *llm, "--vectors", "vectors.txt", "--limit", "1"),
         ("score", store, *layers, *llm, "--vectors", "vectors.txt", "--limit", "1", "--texts", "2", "--rows", "8"),
         ("check", store, "--replay", "4"),

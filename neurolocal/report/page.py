@@ -25,7 +25,7 @@ from neurolocal.render.windows import Window, Windows
 from neurolocal.report.facts import run_facts, subject_name
 from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.layer import Layer, read_layer
-from neurolocal.report.logit_effects import TokenEffect, promoted, suppressed
+from neurolocal.report.logit_effects import TokenEffect, token_effects
 from neurolocal.report.rows import LayerVerdicts, NeuronRow, layer_verdicts, neuron_row, report_object
 from neurolocal.report.sections import WordList, figures, word_lists
 from neurolocal.report.statistics import neuron_statistics
@@ -67,7 +67,7 @@ class Card:
     statistics: str
     histogram: Histogram | None
     effects: list[tuple[str, list[TokenEffect]]]
-    """`promotes` and `suppresses`; empty without direct logit effects."""
+    """`promotes` and `suppresses`, by the weights and measured; empty where the store holds neither."""
     examples: list[ShownExample]
 
 
@@ -161,14 +161,13 @@ def _card(read: Layer, windows: Windows, row: NeuronRow) -> Card:
     if s.finite:
         line += f", positive at {percent(s.positive)}, mean {number(s.mean)} ± {number(s.deviation)}"
         line += f", {number(s.minimum)} to {number(s.maximum)}"
-    effects = [("promotes", promoted(read, row.neuron)), ("suppresses", suppressed(read, row.neuron))]
     return Card(
         row,
         figures(read, row.neuron),
         [words for words in word_lists(read, row.neuron) if words.on_page],
         line,
         histogram(read, row.neuron),
-        [(name, tokens[:TOKENS]) for name, tokens in effects if tokens],
+        token_effects(read, row.neuron, limit=TOKENS),
         [
             _shown(read, windows, example, same)
             for example, same in zip(read.examples(row.neuron), row.repeats, strict=True)

@@ -294,6 +294,9 @@ def test_one_file_for_two_purposes_is_carried_once(stories_gguf: Path, tmp_path:
     assert [section.name for section in bundle.sections] == ["subject", "corpus"]
     table = tomllib.loads(bundle.run)["run"]
     assert table["llm"] == table["subject"] == f"subject/{stories_gguf.name}"
+    without = bundle_of(replace(run, llm=str(stories_gguf)), sections=("subject", "corpus"))
+    assert tomllib.loads(without.run)["run"]["llm"] == f"subject/{stories_gguf.name}"
+    assert not any("llm" in note for note in without.notes)
 
 
 def test_sections_that_are_not_carried(fixtures: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def merge(a: LayerRecord, b: LayerRecord, *, sample: Int64[np.ndarray, "sample"]
         {side: merge_lists(a.lists[side], b.lists[side], side) for side in a.lists},
         merge_statistics(a.statistics, b.statistics),
         np.concatenate([a.sample, b.sample], axis=1)[:, sample],
-        cases=None if a.cases is None or b.cases is None else _merge_cases(a.cases, b.cases),
+        cases=a.cases and b.cases and _merge_cases(a.cases, b.cases),
         neurons=a.neurons,
         effects=a.effects or b.effects,
         experts=a.experts and b.experts and dataclasses.replace(a.experts, count=a.experts.count + b.experts.count),

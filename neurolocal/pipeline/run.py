@@ -166,7 +166,7 @@ def run_all(
     for stage in stages:
         if not stage.wanted(workspace, run.config(stage)):
             continue
-        if stage in early and _has_not_run(stage, workspace) and not _page_is_current(run):
+        if stage in early and _has_not_run(stage, workspace) and not _page_is_current(run, workspace):
             with _timed(times, f"report before {stage.name}"):
                 _early_report(run, workspace, stages[stages.index(stage) :], limit=limit)
         with _timed(times, stage.name):
@@ -253,8 +253,10 @@ def _has_not_run(stage: Stage, workspace: Workspace) -> bool:
     return any(workspace.inputs(stage.name, layer, side) is None for layer, side in stage.places(workspace))
 
 
-def _page_is_current(run: Run) -> bool:
-    return run.page.is_file() and run.page.stat().st_mtime >= run.store.stat().st_mtime
+def _page_is_current(run: Run, workspace: Workspace) -> bool:
+    from neurolocal.report import page_is_current
+
+    return page_is_current(workspace.store, run.layers, path=run.page)
 
 
 def _early_report(run: Run, workspace: Workspace, following: Sequence[Stage], *, limit: int) -> None:

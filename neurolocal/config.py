@@ -35,6 +35,10 @@ Method = Literal["default", "notebook"]
 """`notebook` follows the original notebook step by step, including its weak points."""
 
 
+Lists = Literal["auto", "device", "host"]
+"""Where neuron lists are kept: where their layer's activations are, in the host's memory, or by what is free."""
+
+
 @dataclass(frozen=True)
 class CollectConfig:
     """How text becomes rows, and what is kept of every neuron."""

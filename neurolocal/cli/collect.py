@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from neurolocal.cli.options import FilePath, Names, Numbers, Shard, Sites, device_option, example, say
 from neurolocal.cli.stage_command import config_options, given
-from neurolocal.config import PRESETS, CollectConfig, ScaleConfig, preset_settings
+from neurolocal.config import PRESETS, CollectConfig, Lists, ScaleConfig, preset_settings
 
 SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
 """Options that say where the collection runs."""
@@ -27,6 +27,13 @@ SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
 @click.option("--store", required=True, type=FilePath(), help="The HDF5 file to write.")
 @click.option("--tokenizer", help="Tokenizer folder or file, where the model brings none.")
 @device_option
+@click.option(
+    "--lists",
+    type=click.Choice(get_args(Lists)),
+    default="auto",
+    show_default=True,
+    help="Where neuron lists are kept: auto is the device until its memory is full.",
+)
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="Every convention of neuroscope.io.")
 @click.option("--shard", type=Shard(), default="0/1", show_default=True, help="Take only the I-th of every N batches.")
 @config_options(
@@ -42,8 +49,9 @@ SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
 )
 @click.option("--checkpoint-rows", type=click.IntRange(1), help="The same in rows.  [default: by time alone]")
 def collect(
-    subject: str, corpus: Path, store: Path, tokenizer: str | None, device: str | None, preset: str | None,
-    shard: tuple[int, int], checkpoint_seconds: float | None, checkpoint_rows: int | None, **settings: Any,
+    subject: str, corpus: Path, store: Path, tokenizer: str | None, device: str | None, lists: Lists,
+    preset: str | None, shard: tuple[int, int], checkpoint_seconds: float | None, checkpoint_rows: int | None,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Text through a model -> each neuron's best examples.
 
@@ -70,7 +78,7 @@ def collect(
         outcome = collect_on_ray(request, scale, say=say)
     else:
         loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer)
-        job = Collection(loaded, corpus, store, fitted(config, loaded, say=say) if fit else config)
+        job = Collection(loaded, corpus, store, fitted(config, loaded, say=say) if fit else config, lists)
         outcome = collect_store(job, say=say, every=checkpoint_seconds, every_rows=checkpoint_rows)
     if outcome is None:
         return

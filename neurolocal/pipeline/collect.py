@@ -23,7 +23,7 @@ from tqdm import tqdm
 from neurolocal.config import CollectConfig, differences
 from neurolocal.errors import CorpusError, StoreError
 from neurolocal.files import locked
-from neurolocal.machine import command_began
+from neurolocal.machine import command_began, free_bytes, total_bytes
 from neurolocal.pipeline.batch_range import BatchRange
 from neurolocal.pipeline.batch_size import enough_memory
 from neurolocal.pipeline.checkpoint import AGAIN, cursor_of, restore, write_store
@@ -107,7 +107,8 @@ def _collect(
     found = existing(job, files, part, replace=replace, say=say) if job.store.exists() else None
     if found == "complete":
         return _complete(job, say=say, stop=stop, bar=bar) if part is None else None
-    progress = start(job.subject, job.config)
+    progress = start(job.subject, job.config, lists=job.lists)
+    _say_lists(job, progress, say if part is None else silent)
     cursor = _resumed(job, progress, found, say=say)
     if part is None:
         with waiting(f"trying the tokenizer of {job.subject.name}", bar=bar):
@@ -324,11 +325,14 @@ def _say_shortage(job: Collection, say: Say) -> None:
         ConfigError: the lists or a batch are larger than all of its memory.
         SubjectError: the rows are longer than the subject can read.
     """
-    from neurolocal.collect.memory import expected_bytes, free_bytes, require_memory, shortage, total_bytes
+    from neurolocal.collect.memory import expected_bytes, require_memory, shortage
+    from neurolocal.subject.placement import placement_line
 
     subject, free, total = job.subject, free_bytes(), total_bytes()
     if job.config.packing == "concat":  # documents may be shorter than a row
         subject.require_row_length(job.config.row_length)
+    if line := placement_line(subject):
+        say(f"collect: {line}")
     if free is None or _on_gpu(subject):
         return
     if total is not None:
@@ -337,6 +341,18 @@ def _say_shortage(job: Collection, say: Say) -> None:
     expected = expected_bytes(subject.d_mlp, job.config, weights=0, d_model=d_model, d_vocab=subject.d_vocab)
     if line := shortage(subject.d_mlp, job.config, expected=expected, free=free):
         say(f"collect: WARNING: {line}")
+
+
+def _say_lists(job: Collection, progress: Progress, say: Say) -> None:
+    """Say which layers' lists are not where their activations are."""
+    from neurolocal.collect.loop import away
+
+    layers = away(job.subject, progress)
+    if layers and job.lists == "auto":
+        say(
+            f"collect: the lists of {len(layers)} of {job.subject.n_layers} layers are kept in the host's memory, as "
+            "the device's is too small for them; their activations are copied there, which takes time"
+        )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurolocal.config import CollectConfig, sha256
+from neurolocal.config import CollectConfig, Lists, sha256
 from neurolocal.files import file_sha256
 from neurolocal.pipeline.batch_range import range_of
 from neurolocal.records import BINS, HISTOGRAM_EVERY, THRESHOLDS
@@ -47,6 +47,8 @@ class Collection:
     """The HDF5 file to write."""
     config: CollectConfig
     """The settings."""
+    lists: Lists = "auto"
+    """Where neuron lists are kept while it runs; does not change the store."""
 
 
 def row_stream(job: Collection, files: list[Path]) -> RowStream:

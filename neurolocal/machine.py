@@ -19,6 +19,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def offline() -> bool:
+    """Whether the user forbids every network: NEUROLOCAL_OFFLINE is set to anything but 0."""
+    return os.environ.get("NEUROLOCAL_OFFLINE", "0") not in ("", "0")
+
+
 def begin_command() -> None:
     """Note that this process is a command; called once, by the command line."""
     global _began

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from neurolocal.pipeline.run import Run
@@ -28,7 +29,8 @@ def run_toml(run: Run, entries: Mapping[str, str]) -> str:
     """
     import tomli_w
 
-    table: dict[str, Any] = {"subject": run.subject, "corpus": run.corpus.as_posix(), **entries}
+    corpus = run.corpus.as_posix() if isinstance(run.corpus, Path) else str(run.corpus)
+    table: dict[str, Any] = {"subject": run.subject, "corpus": corpus, **entries}
     table["store"] = f"{RESULTS}/{run.store.name}"
     for name in ("layers", "sides", "device"):
         if (value := getattr(run, name)) is not None:

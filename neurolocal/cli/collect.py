@@ -40,7 +40,12 @@ SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
     type=float,
     help="Seconds of work that a kill may cost.  [default: 300, or 200 times what a checkpoint takes]",
 )
-@click.option("--upload", type=Place(), help="A folder at an address to which the complete store is copied, for merge.")
+@click.option(
+    "--upload",
+    type=Place(),
+    metavar="ADDRESS",
+    help="A folder at an address to which the complete store is copied, for merge.",
+)
 @click.option("--checkpoint-rows", type=click.IntRange(1), help="The same in rows.  [default: by time alone]")
 def collect(
     subject: str, corpus: Any, store: Path, tokenizer: str | None, device: str | None, preset: str | None,

@@ -45,7 +45,7 @@ class FilePath(click.Path):
 class Place(click.ParamType):
     """A path of this machine, as a `Path`, or an address of other storage, as an `Address`."""
 
-    name = "path or address"
+    name = "path|address"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """As click wants it.

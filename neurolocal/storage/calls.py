@@ -8,11 +8,14 @@ Cost: nothing where the call succeeds.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from neurolocal.errors import NeurolocalError, StorageError, first_line
 from neurolocal.storage.address import Address, scrubbed
+
+log = logging.getLogger(__name__)
 
 TRIES = 12
 """Most times that a call is tried."""
@@ -61,6 +64,7 @@ def tried(doing: str, call: Callable[[], T]) -> T:
         retry=retry_if_exception(passes),
         wait=wait_random_exponential(multiplier=FIRST, max=LONGEST),
         stop=stop_after_delay(PATIENCE) | stop_after_attempt(TRIES),
+        before_sleep=lambda state: _say_once(doing, state),
         reraise=True,
     )
     try:
@@ -81,6 +85,13 @@ def tried(doing: str, call: Callable[[], T]) -> T:
             f"{doing}: {type(error).__name__}: {said}. Check the address, and the credentials in the environment or in "
             "the configuration of the storage's library."
         ) from _without_secrets(error)
+
+
+def _say_once(doing: str, state: Any) -> None:
+    """Tell the user why nothing happens, when the second try has failed."""
+    if state.attempt_number == 2 and state.outcome is not None:
+        said = scrubbed(first_line(state.outcome.exception()))
+        log.warning("%s: %s; trying again for up to %.0f s", doing, said, PATIENCE)
 
 
 def _without_secrets(error: BaseException) -> BaseException:

@@ -36,3 +36,11 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A bucket `bucket` of S3 on loopback."""
     with s3_server(monkeypatch) as system:
         yield system
+
+
+@pytest.fixture(scope="session")
+def subject(fixtures: Path) -> Any:
+    """A small subject."""
+    from neurolocal.subject import load_subject
+
+    return load_subject(str(fixtures / "stories260k"), device="cpu")

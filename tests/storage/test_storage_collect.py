@@ -39,13 +39,6 @@ def fill(system: Any, pile: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def subject(fixtures: Path) -> Any:
-    from neurolocal.subject import load_subject
-
-    return load_subject(str(fixtures / "stories260k"), device="cpu")
-
-
-@pytest.fixture(scope="session")
 def local(subject: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the store holds that was collected from a disk."""
     folder = tmp_path_factory.mktemp("local")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from neurolocal.config import CollectConfig
+from neurolocal.corpus import RowStream, batches
 from neurolocal.errors import StorageError
 from neurolocal.storage import Address, calls, on_disk, stored_files
+
+sys.path.append(str(Path(__file__).parents[1] / "corpus"))
+
+from corpus_twins import encode
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +50,17 @@ def test_a_server_that_is_away_ends_with_what_to_do(s3: Any, monkeypatch: pytest
     calls._filesystem.cache_clear()
     with pytest.raises(StorageError, match=r"reading s3://bucket/a.jsonl: tried 2 times in .* Check the network"):
         file.open().read()
+
+
+def test_a_process_ahead_of_the_model_reads_the_same(s3: Any) -> None:
+    """As for a model on a GPU: the files are sent to the process, which connects by itself."""
+    s3.pipe("bucket/a.jsonl", b"".join(b'{"text": "%d words of a text"}\n' % i for i in range(200)))
+    stream = RowStream(
+        stored_files(Address("s3", "bucket/a.jsonl"))[0], encode, 1, 2, CollectConfig(row_length=64, batch_size=4)
+    )
+    ahead = [batch.after.facts() for batch in batches(stream, process=True)]
+    assert ahead == [batch.after.facts() for batch in stream.batches()]
+    assert len(ahead) > 3
 
 
 def test_a_copy(s3: Any, tmp_path: Path) -> None:

@@ -112,11 +112,17 @@ PASSING = [
 ]
 
 
-def test_drops_503s_and_cut_answers_are_asked_for_again(file: StoredFile) -> None:
-    FaultyFileSystem.faults = list(PASSING)
+def test_drops_503s_and_cut_answers_are_asked_for_again(
+    file: StoredFile, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "dropped-key")
+    FaultyFileSystem.faults = [*PASSING, raising(ConnectionResetError("dropped-key"))]
     with file.open() as stream:
         assert stream.read() == DATA
     assert not FaultyFileSystem.faults
+    assert caplog.messages == [
+        "reading faulty:///bucket/a.bin: dropped; trying again for up to 300 s",
+    ]  # fmt: skip
 
 
 def test_a_network_that_stays_away_ends_with_what_to_do(file: StoredFile, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,14 @@ Cost: a store is read once to hash it and once to send it; fetched, it takes its
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from neurolocal.errors import StorageError
 from neurolocal.storage.address import Address
@@ -56,7 +57,7 @@ def require_upload(folder: Path | Address, store: Path) -> None:
     system, path = filesystem(folder / f".{store.name}.probe")
 
     def probe() -> None:
-        system.makedirs(system._parent(path), exist_ok=True)
+        _make_folder(system, path)
         system.pipe_file(path, b"probe")
         system.rm_file(path)
 
@@ -142,6 +143,14 @@ def fetch(store: Upload, folder: Path) -> Path:
         what = f"its SHA-256 is {sha256[:12]}…, and {store.sha256[:12]}… was recorded"
     path.unlink(missing_ok=True)
     raise StorageError(f"{where}: it is damaged ({what}). {AGAIN}")
+
+
+def _make_folder(system: Any, path: str) -> None:
+    """Make the folder of a file, on storages that have folders; never a bucket."""
+    folder = system._parent(path)
+    if "/" in folder.strip("/"):
+        with contextlib.suppress(FileExistsError):
+            system.mkdir(folder, create_parents=False)
 
 
 def _upload(note: StoredFile) -> Upload:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from buckets import FaultyFileSystem, raising
+from fsspec.implementations.local import LocalFileSystem
 
 from neurolocal.errors import StorageError
 from neurolocal.storage import Address
@@ -110,6 +112,27 @@ def test_a_place_that_cannot_be_written_is_refused_beforehand(
         require_upload(FOLDER, store)
     with pytest.raises(StorageError, match="a path of this machine, and --upload takes an address"):
         require_upload(store.parent, store)
+
+
+def test_a_storage_with_folders_gets_one_and_no_more(store: Path, tmp_path: Path) -> None:
+    """fsspec's local files, behind an address: the folder is made, and the one above it must be there."""
+    fsspec.register_implementation("disk", Disk, clobber=True)
+    (tmp_path / "there").mkdir()
+    folder = Address("disk", f"{tmp_path}/there/run")
+    require_upload(folder, store)
+    upload(store, folder)
+    assert fetch(uploads(folder)[0], tmp_path / "there").read_bytes() == store.read_bytes()
+    with pytest.raises(StorageError, match=r"writing to disk://.*/none/run: there is nothing at this address"):
+        require_upload(Address("disk", f"{tmp_path}/none/run"), store)
+    assert not (tmp_path / "none").exists()
+
+
+class Disk(LocalFileSystem):
+    protocol = "disk"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return LocalFileSystem._strip_protocol(path.removeprefix("disk://"))
 
 
 def test_a_folder_without_stores_says_so(bucket: Any) -> None:

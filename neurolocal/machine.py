@@ -79,6 +79,11 @@ def _kilobytes(path: Path, name: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
 
+def offline() -> bool:
+    """Whether the user forbids every network: NEUROLOCAL_OFFLINE is set to anything but 0."""
+    return os.environ.get("NEUROLOCAL_OFFLINE", "0") not in ("", "0")
+
+
 def begin_command() -> None:
     """Note that this process is a command; called once, by the command line."""
     global _began

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ from neurolocal.stage import Say, silent
 
 if TYPE_CHECKING:
     from neurolocal.collect import Contents, Outcome, Progress
-    from neurolocal.corpus import Cursor, RowStream
+    from neurolocal.corpus import CorpusFile, Cursor, RowStream
     from neurolocal.subject import Subject
 
 
@@ -95,7 +95,7 @@ def _folder_of(path: Path) -> Generator[None, None, None]:
 
 
 def _collect(
-    job: Collection, files: list[Path], part: BatchRange | None, *, say: Say, replace: bool,
+    job: Collection, files: Sequence[CorpusFile], part: BatchRange | None, *, say: Say, replace: bool,
     stop: Callable[[], bool] | None, every: float | None, every_rows: int | None, bar: bool,
 ) -> Outcome | None:  # fmt: skip
     from neurolocal.collect import collect, resolved, start
@@ -290,7 +290,7 @@ TRIED_BYTES = 1 << 26
 """Longest record that is read for it: a longer one takes seconds, and is read once more afterwards."""
 
 
-def _examine(job: Collection, files: list[Path], say: Say) -> None:
+def _examine(job: Collection, files: Sequence[CorpusFile], say: Say) -> None:
     """Try the tokenizer on the first documents, and say what the user should know of it."""
     from neurolocal.corpus import documents
     from neurolocal.subject.tokenizers.examine import SAMPLE
@@ -377,7 +377,7 @@ def stop_signals(say: Say) -> Generator[Callable[[], bool], None, None]:
 
 
 def existing(
-    job: Collection, files: list[Path], part: BatchRange | None, *, replace: bool, say: Say
+    job: Collection, files: Sequence[CorpusFile], part: BatchRange | None, *, replace: bool, say: Say
 ) -> str | list[str] | None:
     """What the store is that exists: `complete`, `partial`, `lacking`, or what differs (only with `replace`).
 
@@ -422,7 +422,7 @@ def _only_the_last_file(old: dict[str, Any], new: dict[str, Any]) -> bool:
     )
 
 
-def _same_rows(job: Collection, files: list[Path], cursor: Cursor, part: BatchRange | None) -> bool:
+def _same_rows(job: Collection, files: Sequence[CorpusFile], cursor: Cursor, part: BatchRange | None) -> bool:
     """Whether the corpus, read from the beginning of the part, still gives the rows of a cursor's digest."""
     try:
         batches = row_stream(job, files).batches(None if part is None else part.begin)

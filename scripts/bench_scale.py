@@ -12,16 +12,20 @@ workers' rate over the processes'. A run of the workers with four times as many 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import bench_find as made_up
 import numpy as np
+import psutil
 
 from neurolocal.store import write_collected
 
@@ -45,6 +49,8 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=Path(__file__).parents[1] / "data" / "sample.jsonl.zst")
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--shards", type=int, help="shards of the workers, four a worker if omitted")
+    parser.add_argument("--repeats", type=int, default=3, help="pairs of both ways, in turn")
     parser.add_argument("--folder", help="where the stores are written")
     chosen = parser.parse_args()
     print(f"load average at the beginning: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
@@ -100,46 +106,135 @@ def made_up_part(path: Path, number: int, count: int, *, neurons: int) -> Path:
 
 
 def workers(folder: Path, chosen: argparse.Namespace) -> None:
-    """Rows a second of workers and of processes, and what a shard costs."""
-    n, rows = chosen.workers, chosen.rows
-    alone = [independent(folder, chosen, rows=r) for r in (rows, 2 * rows)]
-    ray = [on_ray(folder, chosen, rows=r, shards=2 * n) for r in (rows, 2 * rows)]
-    rates = [rows / (two - one) for one, two in (alone, ray)]
-    print(f"{n} independent processes: {alone[0]:.1f} and {alone[1]:.1f} s, {rates[0]:.2f} rows/s")
-    print(f"{n} workers: {ray[0]:.1f} and {ray[1]:.1f} s, {rates[1]:.2f} rows/s; efficiency {rates[1] / rates[0]:.2f}")
-    more = on_ray(folder, chosen, rows=2 * rows, shards=8 * n)
-    print(f"{8 * n} shards in place of {2 * n}: {more:.1f} s, {(more - ray[1]) / (6 * n):.2f} s a shard")
+    """Processor and clock seconds of workers and of processes, in turn; their efficiency, and what a shard costs."""
+    n, sizes = chosen.workers, (chosen.rows, 2 * chosen.rows)
+    corpora = split(chosen.corpus, folder / "corpus", n)
+    found: dict[str, list[tuple[Cost, Cost]]] = {"processes": [], "workers": []}
+    for turn in range(chosen.repeats):
+        for side in ("processes", "workers") if turn % 2 == 0 else ("workers", "processes"):
+            costs = []
+            for rows in sizes:
+                cost = (
+                    independent(folder, chosen, corpora, rows=rows)
+                    if side == "processes"
+                    else on_ray(folder, chosen, corpora[0].parent, rows=rows, shards=chosen.shards or 4 * n)
+                )
+                print(f"{side}, {rows:,} rows: {cost}", flush=True)
+                costs.append(cost)
+            found[side].append((costs[0], costs[1]))
+    for what in ("processor", "clock"):
+        whole, steady = [], []
+        for one, other in zip(found["processes"], found["workers"], strict=True):
+            a, b = ([getattr(cost, what) for cost in side] for side in (one, other))
+            whole.append(a[1] / b[1])
+            steady.append((a[1] - a[0]) / (b[1] - b[0]))
+        print(
+            f"efficiency by {what} time: steady {statistics.median(steady):.2f} "
+            f"({', '.join(f'{x:.2f}' for x in steady)}), whole run of {sizes[1]:,} rows "
+            f"{statistics.median(whole):.2f} ({', '.join(f'{x:.2f}' for x in whole)})"
+        )
 
 
-def settings(chosen: argparse.Namespace, rows: int) -> list[str]:
+class Cost(NamedTuple):
+    """What a run took."""
+
+    clock: float
+    """Seconds by the clock."""
+    roles: dict[str, float]
+    """Processor seconds by kind of process."""
+
+    @property
+    def processor(self) -> float:
+        """Processor seconds in all."""
+        return sum(self.roles.values())
+
+    def __str__(self) -> str:
+        """In words."""
+        parts = ", ".join(f"{role} {seconds:.1f}" for role, seconds in sorted(self.roles.items()))
+        return f"{self.clock:.1f} s by the clock, {self.processor:.1f} s of processor time ({parts})"
+
+
+def split(corpus: Path, folder: Path, n: int) -> list[Path]:
+    """The documents of a .jsonl.zst corpus in n files, a corpus for each process; the workers read their folder."""
+    import zstandard
+
+    with zstandard.open(corpus, "rb") as file:
+        lines = file.read().splitlines(keepends=True)
+    folder.mkdir()
+    files = [folder / f"{i}.jsonl" for i in range(n)]
+    for i, path in enumerate(files):
+        path.write_bytes(b"".join(lines[i * len(lines) // n : (i + 1) * len(lines) // n]))
+    return files
+
+
+def settings(chosen: argparse.Namespace, corpus: Path, rows: int) -> list[str]:
     """The settings of all runs; a worker has one core."""
-    return ["--subject", chosen.subject, "--corpus", str(chosen.corpus), "--max-rows", str(rows), "--device", "cpu",
+    return ["--subject", chosen.subject, "--corpus", str(corpus), "--max-rows", str(rows), "--device", "cpu",
             "--logits", "0", "--batch-size", "4"]  # fmt: skip
 
 
-def independent(folder: Path, chosen: argparse.Namespace, *, rows: int) -> float:
-    """Seconds of n processes, each with its share of the batches."""
-    began, n = time.monotonic(), chosen.workers
-    running = [
-        subprocess.Popen(
-            [*COMMAND, *settings(chosen, rows), "--store", str(folder / f"{rows}-{i}.h5"), "--shard", f"{i}/{n}"],
-            stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
-        )
-        for i in range(n)
-    ]  # fmt: skip
-    assert not any(process.wait() for process in running)
-    return time.monotonic() - began
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
 
 
-def on_ray(folder: Path, chosen: argparse.Namespace, *, rows: int, shards: int) -> float:
-    """Seconds of a run of n workers, the cluster's start and the last merge included."""
-    began = time.monotonic()
-    store = folder / f"{rows}-{shards}-ray.h5"
-    command = [*COMMAND, *settings(chosen, rows), "--store", str(store), "--engine", "ray"]
+def independent(folder: Path, chosen: argparse.Namespace, corpora: list[Path], *, rows: int) -> Cost:
+    """n processes at the same time, each a single run of its share of the rows, on a corpus of its own."""
+    n = len(corpora)
+    stores = [folder / f"{i}.h5" for i in range(n)]
+    commands = [
+        [*COMMAND, *settings(chosen, corpus, rows // n), "--store", str(store)]
+        for corpus, store in zip(corpora, stores, strict=True)
+    ]
+    cost = measured(commands)
+    for store in stores:
+        store.unlink()
+    return cost
+
+
+def on_ray(folder: Path, chosen: argparse.Namespace, corpus: Path, *, rows: int, shards: int) -> Cost:
+    """A run of n workers, the cluster's start and the last merge included."""
+    store = folder / "ray.h5"
+    command = [*COMMAND, *settings(chosen, corpus, rows), "--store", str(store), "--engine", "ray"]
     command += ["--workers", str(chosen.workers), "--cpus-per-worker", "1", "--shards", str(shards)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env=environment)
-    return time.monotonic() - began
+    cost = measured([command])
+    store.unlink()
+    return cost
+
+
+def measured(commands: list[list[str]]) -> Cost:
+    """Run commands at the same time; their processes are looked at twice a second, so the end of one may be missed."""
+    began, seen = time.monotonic(), dict[int, tuple[str, float]]()
+    with tempfile.TemporaryFile() as said:
+        running = [subprocess.Popen(command, stderr=said, env=os.environ | ONE_THREAD) for command in commands]
+        while any(process.poll() is None for process in running):
+            for process in running:
+                look(process.pid, seen)
+            time.sleep(0.5)
+        if any(process.returncode for process in running):
+            said.seek(0)
+            sys.exit(said.read().decode()[-3000:])
+    roles: dict[str, float] = {}
+    for role, seconds in seen.values():
+        roles[role] = roles.get(role, 0.0) + seconds
+    return Cost(time.monotonic() - began, roles)
+
+
+def look(pid: int, seen: dict[int, tuple[str, float]]) -> None:
+    """Note the processor seconds so far of a process and of all that it started."""
+    with contextlib.suppress(psutil.Error):
+        first = psutil.Process(pid)
+        for one in (first, *first.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                used = one.cpu_times()
+                seen[one.pid] = role_of(one, first), used.user + used.system
+
+
+def role_of(process: psutil.Process, first: psutil.Process) -> str:
+    """What a process is for."""
+    if process == first:
+        return "command"
+    name = process.name() + " ".join(process.cmdline()[:3])
+    kinds = {"ray::Worker": "workers", "ray::IDLE": "idle workers", "gcs_server": "gcs", "raylet": "raylet"}
+    return next((role for mark, role in kinds.items() if mark in name), "other")
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ def collect(
     fit = preset is not None and settings["row_length"] is None
     if scale.engine == "ray":
         from neurolocal.scale.collect import collect_on_ray
-        from neurolocal.scale.worker import Request
+        from neurolocal.scale.worker import CollectRequest
 
-        request = Request(
+        request = CollectRequest(
             subject, corpus, store, config, tokenizer, device, fit, every=checkpoint_seconds, every_rows=checkpoint_rows
         )
         outcome = collect_on_ray(request, scale, say=say)

@@ -14,7 +14,7 @@ from worker_twins import DIE, SETTINGS, ThreadPool, drive
 from neurolocal.config import CollectConfig
 from neurolocal.errors import NeurolocalError, StoreError
 from neurolocal.scale.folder import ShardFolder
-from neurolocal.scale.worker import Failed, Request
+from neurolocal.scale.worker import CollectRequest, Failed
 from neurolocal.store import Store, check
 
 
@@ -113,7 +113,7 @@ def test_a_run_that_was_stopped_resumes(subject, corpus, single, tmp_path):
                 raise DeadError
             return super().wait(seconds)
 
-    request = Request(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
+    request = CollectRequest(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
     with pytest.raises(DeadError):
         drive(subject, corpus, tmp_path / "s.h5", pool=Pool(request, subject, fault))
     again = []
@@ -194,7 +194,7 @@ def test_a_slow_worker_is_overtaken(subject, corpus, single, tmp_path):
             while not me._stop.is_set():
                 time.sleep(0.01)
 
-    request = Request(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
+    request = CollectRequest(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
     pools.append(ThreadPool(request, subject, fault))
     drive(subject, corpus, tmp_path / "s.h5", pool=pools[0], said=said, slow=2.0)
     assert any(line.endswith("takes long; another worker begins it as well") for line in said)

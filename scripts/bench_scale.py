@@ -4,9 +4,11 @@
     python scripts/bench_scale.py workers --subject smollm2 --corpus FILE   rows a second, by workers and by processes
 
 Merging takes made-up parts of `neurons` neurons (k = 20), each of rows of its own, in a process of its own; the peak is
-given in MiB and in parts. Workers: n processes of `collect --shard I/n` are started together, and after them n workers.
-Each way runs on `rows` and on twice as many rows; the difference is free of what starting costs. Efficiency is the
-workers' rate over the processes'. A run of the workers with four times as many shards shows what a shard costs.
+given in MiB and in parts. Workers: n independent processes, each with a corpus of its own, against n workers that read
+these corpora as one; each with one thread. Both ways run on `rows` and on more rows: the difference is the steady rate,
+free of what starting costs. Efficiency is what the processes took over what the workers took; of processor time that of
+the driver and of all that Ray starts is counted. On a busy machine both ways run in turn, or at the same time
+(`--together`), so that they meet the same machine.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--shards", type=int, help="shards of the workers, four a worker if omitted")
-    parser.add_argument("--repeats", type=int, default=3, help="pairs of both ways, in turn")
+    parser.add_argument("--times", type=int, default=2, help="the longer runs have so many times the rows")
+    parser.add_argument("--repeats", type=int, default=3, help="pairs of both ways")
+    parser.add_argument("--together", action="store_true", help="both ways at the same time, by processor time alone")
     parser.add_argument("--folder", help="where the stores are written")
     chosen = parser.parse_args()
     print(f"load average at the beginning: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
@@ -106,33 +110,33 @@ def made_up_part(path: Path, number: int, count: int, *, neurons: int) -> Path:
 
 
 def workers(folder: Path, chosen: argparse.Namespace) -> None:
-    """Processor and clock seconds of workers and of processes, in turn; their efficiency, and what a shard costs."""
-    n, sizes = chosen.workers, (chosen.rows, 2 * chosen.rows)
+    """Processor and clock seconds of workers and of processes, in turn or together, and their efficiency."""
+    n, sizes = chosen.workers, (chosen.rows, chosen.times * chosen.rows)
     corpora = split(chosen.corpus, folder / "corpus", n)
-    found: dict[str, list[tuple[Cost, Cost]]] = {"processes": [], "workers": []}
-    for turn in range(chosen.repeats):
-        for side in ("processes", "workers") if turn % 2 == 0 else ("workers", "processes"):
-            costs = []
-            for rows in sizes:
-                cost = (
-                    independent(folder, chosen, corpora, rows=rows)
-                    if side == "processes"
-                    else on_ray(folder, chosen, corpora[0].parent, rows=rows, shards=chosen.shards or 4 * n)
-                )
+    found: dict[str, list[list[Cost]]] = {
+        side: [[] for _ in range(chosen.repeats)] for side in ("processes", "workers")
+    }
+    for turn, rows in ((turn, rows) for turn in range(chosen.repeats) for rows in sizes):
+        sides = {
+            "processes": independent(folder, chosen, corpora, rows=rows),
+            "workers": on_ray(folder, chosen, corpora[0].parent, rows=rows, shards=chosen.shards or 4 * n),
+        }
+        order = list(sides) if turn % 2 == 0 else list(reversed(sides))
+        for group in [order] if chosen.together else [[side] for side in order]:
+            for side, cost in zip(group, measured([sides[side] for side in group]), strict=True):
                 print(f"{side}, {rows:,} rows: {cost}", flush=True)
-                costs.append(cost)
-            found[side].append((costs[0], costs[1]))
-    for what in ("processor", "clock"):
-        whole, steady = [], []
+                found[side][turn].append(cost)
+        for store in folder.glob("*.h5"):
+            store.unlink()
+    for what in ("processor",) if chosen.together else ("processor", "clock"):
+        steady, whole = [], []
         for one, other in zip(found["processes"], found["workers"], strict=True):
             a, b = ([getattr(cost, what) for cost in side] for side in (one, other))
-            whole.append(a[1] / b[1])
             steady.append((a[1] - a[0]) / (b[1] - b[0]))
-        print(
-            f"efficiency by {what} time: steady {statistics.median(steady):.2f} "
-            f"({', '.join(f'{x:.2f}' for x in steady)}), whole run of {sizes[1]:,} rows "
-            f"{statistics.median(whole):.2f} ({', '.join(f'{x:.2f}' for x in whole)})"
-        )
+            whole.append(a[1] / b[1])
+        for name, values in (("steady", steady), (f"whole run of {sizes[1]:,} rows", whole)):
+            each = ", ".join(f"{value:.2f}" for value in values)
+            print(f"efficiency by {what} time, {name}: {statistics.median(values):.2f} ({each})")
 
 
 class Cost(NamedTuple):
@@ -173,49 +177,53 @@ def settings(chosen: argparse.Namespace, corpus: Path, rows: int) -> list[str]:
             "--logits", "0", "--batch-size", "4"]  # fmt: skip
 
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+QUIET = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS", "TQDM_DISABLE"), "1")
+"""One thread a process, and no progress bars."""
 
 
-def independent(folder: Path, chosen: argparse.Namespace, corpora: list[Path], *, rows: int) -> Cost:
-    """n processes at the same time, each a single run of its share of the rows, on a corpus of its own."""
-    n = len(corpora)
-    stores = [folder / f"{i}.h5" for i in range(n)]
-    commands = [
-        [*COMMAND, *settings(chosen, corpus, rows // n), "--store", str(store)]
-        for corpus, store in zip(corpora, stores, strict=True)
+def independent(folder: Path, chosen: argparse.Namespace, corpora: list[Path], *, rows: int) -> list[list[str]]:
+    """n processes, each a single run of its share of the rows, on a corpus of its own."""
+    return [
+        [*COMMAND, *settings(chosen, corpus, rows // len(corpora)), "--store", str(folder / f"{i}.h5")]
+        for i, corpus in enumerate(corpora)
     ]
-    cost = measured(commands)
-    for store in stores:
-        store.unlink()
-    return cost
 
 
-def on_ray(folder: Path, chosen: argparse.Namespace, corpus: Path, *, rows: int, shards: int) -> Cost:
+def on_ray(folder: Path, chosen: argparse.Namespace, corpus: Path, *, rows: int, shards: int) -> list[list[str]]:
     """A run of n workers, the cluster's start and the last merge included."""
-    store = folder / "ray.h5"
-    command = [*COMMAND, *settings(chosen, corpus, rows), "--store", str(store), "--engine", "ray"]
+    command = [*COMMAND, *settings(chosen, corpus, rows), "--store", str(folder / "ray.h5"), "--engine", "ray"]
     command += ["--workers", str(chosen.workers), "--cpus-per-worker", "1", "--shards", str(shards)]
-    cost = measured([command])
-    store.unlink()
-    return cost
+    return [command]
 
 
-def measured(commands: list[list[str]]) -> Cost:
-    """Run commands at the same time; their processes are looked at twice a second, so the end of one may be missed."""
-    began, seen = time.monotonic(), dict[int, tuple[str, float]]()
+def measured(sides: list[list[list[str]]]) -> list[Cost]:
+    """Run the commands of every side at the same time; what each side took, up to the end of its last command.
+
+    Processes are looked at twice a second, so what one does in its last half second is missed.
+    """
+    began, ended = time.monotonic(), [0.0] * len(sides)
+    seen = [dict[int, tuple[str, float]]() for _ in sides]
     with tempfile.TemporaryFile() as said:
-        running = [subprocess.Popen(command, stderr=said, env=os.environ | ONE_THREAD) for command in commands]
-        while any(process.poll() is None for process in running):
-            for process in running:
-                look(process.pid, seen)
+        running = [
+            [subprocess.Popen(command, stderr=said, env=os.environ | QUIET) for command in side] for side in sides
+        ]
+        while not all(ended):
             time.sleep(0.5)
-        if any(process.returncode for process in running):
+            for i, side in enumerate(running):
+                for process in side:
+                    look(process.pid, seen[i])
+                if not ended[i] and all(process.poll() is not None for process in side):
+                    ended[i] = time.monotonic() - began
+        if any(process.returncode for side in running for process in side):
             said.seek(0)
-            sys.exit(said.read().decode()[-3000:])
-    roles: dict[str, float] = {}
-    for role, seconds in seen.values():
-        roles[role] = roles.get(role, 0.0) + seconds
-    return Cost(time.monotonic() - began, roles)
+            sys.exit(said.read().decode())
+    costs = []
+    for clock, one in zip(ended, seen, strict=True):
+        roles: dict[str, float] = {}
+        for role, seconds in one.values():
+            roles[role] = roles.get(role, 0.0) + seconds
+        costs.append(Cost(clock, roles))
+    return costs
 
 
 def look(pid: int, seen: dict[int, tuple[str, float]]) -> None:

@@ -53,7 +53,6 @@ def collect(
     from neurolocal.errors import StoreError
     from neurolocal.files import require_place
     from neurolocal.pipeline.collect import Collection, collect_store, fitted
-    from neurolocal.subject import load_subject
 
     scale = given(ScaleConfig, {name: settings.pop(name) for name in SCALE})
     config = given(CollectConfig, settings, **preset_settings(preset), shard=shard[0], shards=shard[1])
@@ -69,6 +68,8 @@ def collect(
         )
         outcome = collect_on_ray(request, scale, say=say)
     else:
+        from neurolocal.subject import load_subject
+
         loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer)
         job = Collection(loaded, corpus, store, fitted(config, loaded, say=say) if fit else config)
         outcome = collect_store(job, say=say, every=checkpoint_seconds, every_rows=checkpoint_rows)

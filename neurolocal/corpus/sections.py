@@ -1,4 +1,4 @@
-"""A corpus -> sections: consecutive documents of about equal size, which several processes can tokenise at once.
+"""A corpus -> sections: consecutive documents, which several processes can tokenise at once.
 
 Where a section begins is a matter of speed alone: its rows are made behind those of the sections before it (`kept`).
 So the text is read, and not tokenised, to find them; a text that cannot be read ends them, and is an error of those
@@ -27,8 +27,8 @@ ROWS_OF = 1 << 16
 BYTES_OF = 1 << 24
 """Characters from which the size of a corpus is estimated; compressed files are read in large steps."""
 
-SMALL = 8
-"""Behind `max_rows`, by estimate, sections are so many times smaller: most of what is left of them is not wanted."""
+FIRST, LAST = 1.75, 0.25
+"""Size of the first and the last section, over the mean: they shrink evenly, so that workers end at about one time."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Section:
 
 
 def find_sections(
-    stream: RowStream, *, size: int, after: Section | None = None, most: int | None = None
+    stream: RowStream, *, size: int, sections: int, after: Section | None = None
 ) -> Iterator[Section]:  # fmt: skip
     """The sections of a corpus, or those behind one of them.
 
     Args:
         stream: the rows, whose text it is.
-        size: characters (or token ids) of a section; its last document may exceed them.
+        size: characters (or token ids) of a section, in the mean; its last document may exceed its share.
+        sections: how many there are, by estimate; those behind are as small as the last.
         after: the section before the first; it does not reach to the end.
-        most: sections that hold what is wanted, by estimate; those behind are smaller.
     """
     number, at, n = 0, (0, 0), 0
     if after is not None:
@@ -61,7 +61,7 @@ def find_sections(
     try:
         for document in stream.documents(at):
             here = (document.file, document.record)
-            if n >= (size if most is None or number < most else size / SMALL):
+            if n >= size * _share(number, sections):
                 yield Section(number, at, here)
                 number, at, n = number + 1, here, 0
             n += document.size
@@ -70,8 +70,13 @@ def find_sections(
     yield Section(number, at, None)
 
 
+def _share(number: int, sections: int) -> float:
+    """Size of a section over the mean."""
+    return FIRST - (FIRST - LAST) * min(1.0, number / (sections - 1)) if sections > 1 else 1.0
+
+
 def section_size(stream: RowStream, *, sections: int) -> int:
-    """Characters (or token ids) of each of about so many sections, estimated from the corpus's first documents.
+    """Characters (or token ids) of one of so many sections, in the mean, estimated from the corpus's first documents.
 
     Raises:
         CorpusError: the corpus cannot be read, or gives no row at all.

@@ -12,18 +12,17 @@ from neurolocal.config import ScaleConfig
 from neurolocal.errors import StoreError
 from neurolocal.files import locked
 from neurolocal.scale.cluster import RayPool, ScaleError, ray_cluster, resources
-from neurolocal.scale.driver import Driver
+from neurolocal.scale.driver import Driver, Result
 from neurolocal.scale.worker import CollectRequest, absolute
 from neurolocal.stage import Say
 
 if TYPE_CHECKING:
-    from neurolocal.collect import Outcome
     from neurolocal.pipeline.run import Run
 
 
 def collect_on_ray(
     request: CollectRequest, config: ScaleConfig, *, say: Say, replace: bool = False, bar: bool = True
-) -> Outcome | None:
+) -> Result | None:
     """Collect with the workers of a Ray cluster; None where the store is complete already.
 
     Args:

@@ -12,9 +12,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from dataclasses import replace as replace_fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -30,9 +31,6 @@ from neurolocal.scale.schedule import Collect, Job, Merge, Schedule
 from neurolocal.scale.worker import CollectRequest, Failed, Prepared
 from neurolocal.stage import Say
 
-if TYPE_CHECKING:
-    from neurolocal.collect import Outcome
-
 WAIT = 0.2
 """Seconds after which the driver looks around while no worker answers."""
 
@@ -41,6 +39,16 @@ GRACE = 60.0
 
 SHARDS = 4
 """Shards a worker, where the user does not say."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended; fields as in `collect.Outcome`, which would load torch."""
+
+    rows: int
+    n_tokens: int
+    complete: bool
+    seconds: float
 
 
 class Driver:
@@ -66,9 +74,8 @@ class Driver:
         self._stopping: Callable[[], bool] = lambda: False
         self._reading: Reading | None = None
 
-    def run(self, *, replace: bool) -> Outcome | None:
+    def run(self, *, replace: bool) -> Result | None:
         """Collect; None where the store is complete already."""
-        from neurolocal.collect import Outcome
         from neurolocal.pipeline.collect import stop_signals
 
         began = time.monotonic()
@@ -92,7 +99,7 @@ class Driver:
                     self._reading.search.end()
         rows = rows_of(self.schedule.parts, self.folder.shards)
         tokens = sum(part.tokens for part in self.schedule.parts)
-        return Outcome(rows, tokens, complete=whole, seconds=time.monotonic() - began, checkpoints=0, nonfinite={})
+        return Result(rows, tokens, complete=whole, seconds=time.monotonic() - began)
 
     def say(self, line: str) -> None:
         """Say a line, above the progress bar."""
@@ -122,13 +129,11 @@ class Driver:
             done = sum(part.last - part.first + 1 for part in schedule.parts)
             self.say(f"collect: resuming with {done} finished shards in {folder.path}")
         else:
-            folder.begin(prepared.made_from, size=prepared.size)
+            folder.begin(prepared.made_from, size=prepared.size, sections=self._about)
         for shard in folder.shards:
-            schedule.add(shard.number, last=shard.last)
+            schedule.add(shard.number, rows=shard.rows, last=shard.last)
         if not schedule.all_found:
-            self._reading = Reading(
-                self.pool, folder, schedule, prepared, workers=len(self.workers), shards=self._about
-            )
+            self._reading = Reading(self.pool, folder, schedule, prepared, workers=len(self.workers))
 
     # Shards
 

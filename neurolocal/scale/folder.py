@@ -1,6 +1,6 @@
 """The folder beside the store in which shards are kept until they are merged: `STORE.shards/`.
 
-    run.json              what the run is made from, and the characters of a section of text
+    run.json              what the run is made from, and the size and number of its sections
     plan.jsonl            the shards found so far, a line each
     00003-00003.2.h5      the second try at shard 3: a checkpoint, or finished
     00003-00003.json      shard 3 is finished: its file, size and SHA-256
@@ -67,7 +67,7 @@ class ShardFolder:
         """Of a store; nothing is read or made."""
         self.path = store.with_name(f"{store.name}.shards")
         self.shards: list[Shard] = []
-        self.size = 0
+        self.size = self.sections = 0
 
     def open(self, made_from: Mapping[str, Any], *, replace: bool) -> bool:
         """Open it, or make it; returns whether an earlier run is resumed.
@@ -84,7 +84,7 @@ class ShardFolder:
         if found is not None:
             differ = differences(found["made_from"], json.loads(json.dumps(made_from)))
             if not differ:
-                self.size, self.shards = found["size"], self._plan()
+                self.size, self.sections, self.shards = found["size"], found["sections"], self._plan()
                 write_text(self.path / "plan.jsonl", "".join(map(_line, self.shards)))
                 for text in self.path.glob("*.text"):
                     _unlink(text)
@@ -98,10 +98,10 @@ class ShardFolder:
         self.path.mkdir()
         return False
 
-    def begin(self, made_from: Mapping[str, Any], *, size: int) -> None:
-        """Note what a new run is made from, and the characters of its sections."""
-        self.size = size
-        self._write("run.json", {"made_from": made_from, "size": size})
+    def begin(self, made_from: Mapping[str, Any], *, size: int, sections: int) -> None:
+        """Note what a new run is made from, and the mean size and the number of its sections."""
+        self.size, self.sections = size, sections
+        self._write("run.json", {"made_from": made_from, "size": size, "sections": sections})
 
     def add(self, shard: Shard) -> None:
         """Note a shard that was found."""
@@ -174,11 +174,9 @@ class ShardFolder:
     def _run(self) -> dict[str, Any] | None:
         try:
             found = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-            return (
-                found
-                if isinstance(found["made_from"], dict) and type(found["size"]) is int and found["size"] > 0
-                else None
-            )
+            numbers = [found[name] for name in ("size", "sections")]
+            known = isinstance(found["made_from"], dict) and all(type(n) is int and n > 0 for n in numbers)
+            return found if known else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -25,16 +25,16 @@ class Reading:
     """The text of one run."""
 
     def __init__(
-        self, pool: Pool, folder: ShardFolder, schedule: Schedule, prepared: Prepared, *, workers: int, shards: int
-    ) -> None:
-        """Begin behind the folder's shards; about so many `shards` are wanted in all."""
+        self, pool: Pool, folder: ShardFolder, schedule: Schedule, prepared: Prepared, *, workers: int
+    ) -> None:  # fmt: skip
+        """Begin behind the folder's shards."""
         self._pool, self._folder, self._schedule, self._config = pool, folder, schedule, prepared.config
         self._workers = workers
         self._texts: dict[int, KeptText] = {}
         self.search = Search(
             prepared.stream,
             size=folder.size,
-            most=shards if prepared.config.max_rows is not None else None,
+            sections=folder.sections,
             attempts=schedule.attempts,
             after=folder.shards[-1] if folder.shards else None,
         )
@@ -73,7 +73,7 @@ class Reading:
                 return
             self._folder.add(found.shard)
             self._texts[found.shard.number] = found.text
-            self._schedule.add(found.shard.number, last=found.shard.last)
+            self._schedule.add(found.shard.number, rows=found.shard.rows, last=found.shard.last)
 
     def text_of(self, shard: int) -> KeptText | None:
         """The tokenised text of a shard that is not finished; None where there is none."""

@@ -66,13 +66,15 @@ class Found(NamedTuple):
 class Search:
     """The state of the search."""
 
-    def __init__(self, stream: RowStream, *, size: int, most: int | None, attempts: int, after: Shard | None) -> None:
+    def __init__(
+        self, stream: RowStream, *, size: int, sections: int, attempts: int, after: Shard | None
+    ) -> None:  # fmt: skip
         """Begin.
 
         Args:
             stream: the rows.
-            size: characters of a section.
-            most: sections that hold what is wanted, by estimate.
+            size: characters of a section, in the mean.
+            sections: how many there are, by estimate.
             attempts: times that the reading of a section may fail.
             after: the last shard that is known.
         """
@@ -84,13 +86,13 @@ class Search:
         self._number = 0 if after is None else after.number + 1
         self._tail: KeptFile | None = None
         self._skipped = dict(self._begin.skipped)
-        self._most, self._attempts, self._failures = most, attempts, Counter[int]()
+        self._sections, self._attempts, self._failures = sections, attempts, Counter[int]()
         self._unread: list[Section] = []
         self._running: dict[int, Read | Link] = {}
         self._read: dict[int, Text | str] = {}
-        self._sections: queue.Queue[Section | BaseException] = queue.Queue(AHEAD)
+        self._ahead: queue.Queue[Section | BaseException] = queue.Queue(AHEAD)
         self._stop = threading.Event()
-        how = size, most, None if after is None else after.section
+        how = size, None if after is None else after.section
         threading.Thread(target=self._look, args=how, name="sections", daemon=True).start()
 
     @property
@@ -197,23 +199,23 @@ class Search:
 
     def _wanted(self, section: Section) -> bool:
         """Whether a section is wanted, by estimate, before the end of the one before it is known."""
-        return self._most is None or section.number < self._most
+        return self.stream.config.max_rows is None or section.number < self._sections
 
     def _take(self) -> None:
         while True:
             try:
-                one = self._sections.get_nowait()
+                one = self._ahead.get_nowait()
             except queue.Empty:
                 return
             if isinstance(one, BaseException):
                 raise one
             self._unread.append(one)
 
-    def _look(self, size: int, most: int | None, after: Section | None) -> None:
+    def _look(self, size: int, after: Section | None) -> None:
         from neurolocal.corpus import find_sections
 
         try:
-            for section in find_sections(self.stream, size=size, most=most, after=after):
+            for section in find_sections(self.stream, size=size, sections=self._sections, after=after):
                 self._put(section)
                 if self._stop.is_set():
                     return
@@ -223,5 +225,5 @@ class Search:
     def _put(self, found: Section | BaseException) -> None:
         while not self._stop.is_set():
             with contextlib.suppress(queue.Full):
-                self._sections.put(found, timeout=0.1)
+                self._ahead.put(found, timeout=0.1)
                 return

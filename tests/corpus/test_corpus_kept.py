@@ -52,19 +52,19 @@ def linked(stream: RowStream, sections: list[Section], folder: Path) -> tuple[li
     raise AssertionError("the last section is the end")
 
 
-def assert_like_one_reader(stream: RowStream, folder: Path, *, size: int, most: int | None = None) -> int:
+def assert_like_one_reader(stream: RowStream, folder: Path, *, size: int, sections: int = 1) -> int:
     """Gives the number of sections."""
     one = replace(stream, skipped=SkipCounts())
     whole = list(one.batches())
-    sections = list(find_sections(stream, size=size, most=most))
-    found, skipped = linked(stream, sections, folder)
+    found_sections = list(find_sections(stream, size=size, sections=sections))
+    found, skipped = linked(stream, found_sections, folder)
     assert len(found) == len(whole)
     for a, b in zip(found, whole, strict=True):
         same(a, b)
         assert repr(a.after) == repr(b.after)
     if stream.config.max_rows is None:
         assert list(skipped.counts.items()) == list(one.skipped.counts.items())
-    return len(sections)
+    return len(found_sections)
 
 
 @pytest.mark.parametrize("packing", ["concat", "document"])
@@ -73,14 +73,24 @@ def test_sections_give_the_batches_of_one_reader(packing: Any, kind: str, tmp_pa
     for i in range(3):
         texts = ["abcz "[int(rng.integers(5))] * int(n) for n in rng.integers(0, 30, int(rng.integers(5, 40)))]
         path = write(tmp_path, texts, kind, name=str(i))
-        config = CollectConfig(row_length=5, batch_size=int(rng.integers(1, 4)), packing=packing, max_rows=17 * i or None)
+        config = CollectConfig(
+            row_length=5, batch_size=int(rng.integers(1, 4)), packing=packing, max_rows=17 * i or None
+        )
         stream = RowStream([path, path], encode_words, 1, 2, config)
         for size in (1, 40, 10**9):
-            assert_like_one_reader(stream, tmp_path, size=size, most=2)
+            assert_like_one_reader(stream, tmp_path, size=size, sections=3)
 
 
 def test_records_that_are_skipped_are_counted_where_they_stand(tmp_path: Path) -> None:
-    records: list[Any] = [{"no": 1}, {"text": "abc" * 9}, [], {"text": "ab" * 20}, {"no": 2}, {"text": "c" * 30}, {"no": 1}]
+    records: list[Any] = [
+        {"no": 1},
+        {"text": "abc" * 9},
+        [],
+        {"text": "ab" * 20},
+        {"no": 2},
+        {"text": "c" * 30},
+        {"no": 1},
+    ]
     path = write_records(tmp_path, records, "jsonl")
     stream = RowStream([path], encode, 1, 2, CollectConfig(row_length=5, batch_size=2))
     assert assert_like_one_reader(stream, tmp_path, size=20) == 3
@@ -106,7 +116,7 @@ def test_a_text_that_ends_early_is_an_error_of_its_reader_alone(tmp_path: Path) 
     """The sections before it are found, and rows of `max_rows` that stand before it are made."""
     path = write_records(tmp_path, [{"text": "abc" * 9}, {"text": "abc" * 9}, {"no": 1}, {"text": "a" * 99}], "jsonl")
     stream = RowStream([path], encode, 1, 2, CollectConfig(row_length=5, batch_size=2, strict=True, max_rows=4))
-    first, last = sections = list(find_sections(stream, size=20))
+    first, last = sections = list(find_sections(stream, size=20, sections=1))
     assert last.end is None
     with pytest.raises(CorpusError, match="record 3"):
         keep(stream, last, tmp_path / "1.text")
@@ -118,7 +128,7 @@ def test_a_text_that_ends_early_is_an_error_of_its_reader_alone(tmp_path: Path) 
 def test_a_corpus_without_rows_is_refused_at_its_end(tmp_path: Path) -> None:
     path = write(tmp_path, ["a", "b", "c"], "jsonl")
     stream = RowStream([path], encode, 1, 2, CollectConfig(row_length=50))
-    sections = list(find_sections(stream, size=1))
+    sections = list(find_sections(stream, size=1, sections=1))
     assert len(sections) == 3
     with pytest.raises(CorpusError, match="3 documents hold 5 tokens, a row needs 50"):
         linked(stream, sections, tmp_path)
@@ -127,7 +137,8 @@ def test_a_corpus_without_rows_is_refused_at_its_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data.replace(b'"record": 2', b'"record": 3'),
+        lambda data: data[: len(data) // 2], lambda data: b"",
+        lambda data: data.replace(b'"record": 2', b'"record": 3'),
         lambda data: data[:-400] + bytes([data[-400] ^ 1]) + data[-399:], lambda data: b"0" * 40, lambda data: None,
     ],
 )  # fmt: skip
@@ -153,10 +164,19 @@ def test_sections_behind_one_are_those_that_were_found_behind_it(tmp_path: Path)
     """So an interrupted search finds the same ones."""
     path = write(tmp_path, ["abcabc" * n for n in range(40)], "jsonl")
     stream = RowStream([path, path], encode, 1, 2, CollectConfig(row_length=5))
-    whole = list(find_sections(stream, size=700, most=3))
+    whole = list(find_sections(stream, size=700, sections=3))
     assert len(whole) > 4
     for i, one in enumerate(whole[:-1]):
-        assert list(find_sections(stream, size=700, most=3, after=one)) == whole[i + 1 :]
+        assert list(find_sections(stream, size=700, sections=3, after=one)) == whole[i + 1 :]
+
+
+def test_sections_shrink_evenly_so_that_workers_end_at_one_time(tmp_path: Path) -> None:
+    path = write(tmp_path, ["a"] * 1000, "jsonl")
+    found = list(find_sections(RowStream([path], encode, 1, 2, CollectConfig()), size=100, sections=8))
+    lengths = [(1000 if one.end is None else one.end[1]) - one.begin[1] for one in found]
+    assert lengths[:8] == [175, 154, 133, 111, 90, 68, 47, 25], "in the mean 100, rounded up to documents"
+    assert sum(lengths) == 1000
+    assert set(lengths[8:-1]) == {25}
 
 
 @pytest.mark.parametrize(("max_rows", "expected"), [(None, 40 * 200 / 8), (100, 100 * 4 / 8)])

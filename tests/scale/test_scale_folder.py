@@ -28,7 +28,7 @@ def shard(number: int, *, last: bool = False) -> Shard:
 def folder(path: Path, n: int = 3) -> ShardFolder:
     made = ShardFolder(path / "s.h5")
     assert not made.open(MADE_FROM, replace=False)
-    made.begin(MADE_FROM, size=2)
+    made.begin(MADE_FROM, size=2, sections=3)
     for i in range(n):
         made.add(shard(i, last=i == n - 1))
     return made
@@ -72,7 +72,7 @@ def test_a_folder_is_resumed_up_to_the_first_line_that_does_not_join(tmp_path: P
     plan = folder(tmp_path).path / "plan.jsonl"
     again = ShardFolder(tmp_path / "s.h5")
     assert again.open(MADE_FROM, replace=False)
-    assert (again.size, again.shards) == (2, [shard(0), shard(1), shard(2, last=True)])
+    assert (again.size, again.sections, again.shards) == (2, 3, [shard(0), shard(1), shard(2, last=True)])
     lines = plan.read_text().splitlines(keepends=True)
     for text, n in ((lines[0] + lines[2], 1), (lines[1], 0), (lines[0] + lines[1][:50], 1), ("[]\n", 0), ("", 0)):
         plan.write_text(text)

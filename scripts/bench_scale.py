@@ -1,6 +1,7 @@
 """What many workers cost: merging by number of parts, and workers of a Ray cluster against independent processes.
 
     python scripts/bench_scale.py merge --parts 4 16 64 --neurons 4608      seconds and peak memory of one merge
+    python scripts/bench_scale.py text --subject smollm2                    the steps in which workers share the text
     python scripts/bench_scale.py workers --subject smollm2 --corpus FILE   rows a second, by workers and by processes
 
 Merging takes made-up parts of `neurons` neurons (k = 20), each of rows of its own, in a process of its own; the peak is
@@ -16,20 +17,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import bench_find as made_up
 import numpy as np
 import psutil
 
+from neurolocal.config import CollectConfig
+from neurolocal.corpus import Cursor, KeptText, Section, corpus_files, find_sections, keep, link, section_size
+from neurolocal.pipeline.manifest import Collection, row_stream
 from neurolocal.store import write_collected
+from neurolocal.subject import load_subject
 
 COMMAND = [sys.executable, "-c", "from neurolocal.cli.main import main; main()", "collect"]
 MERGE = """
@@ -44,7 +51,7 @@ print(time.monotonic() - began, base / 1024, resource.getrusage(resource.RUSAGE_
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["merge", "workers"])
+    parser.add_argument("what", choices=["merge", "text", "workers"])
     parser.add_argument("--parts", type=int, nargs="+", default=[4, 16, 64])
     parser.add_argument("--neurons", type=int, default=4608)
     parser.add_argument("--subject", default="smollm2")
@@ -63,6 +70,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
         if chosen.what == "merge":
             merging(Path(folder), chosen.parts, neurons=chosen.neurons)
+        elif chosen.what == "text":
+            text(Path(folder), chosen.subject, chosen.corpus)
         else:
             workers(Path(folder), chosen)
     print(f"load average at the end: {os.getloadavg()[0]:.1f}")
@@ -107,6 +116,38 @@ def made_up_part(path: Path, number: int, count: int, *, neurons: int) -> Path:
     manifest |= {"range": {"begin": border[0], "end": border[1], "last": number == count - 1}, "cursor": {}}
     write_collected(path, dataclasses.replace(content, manifest=manifest, layers=layers))
     return path
+
+
+def text(folder: Path, name: str, corpus: Path) -> None:
+    """Processor time of each step for a token, of the whole corpus in eight sections; of one process."""
+    config = CollectConfig(batch_size=32)
+    subject = load_subject(name, dtype="bfloat16", device="cpu")
+    stream = row_stream(Collection(subject, corpus, folder / "s.h5", config), corpus_files(corpus))
+    used, size = dict[str, float](), section_size(stream, sections=8)
+
+    def timed(step: str, work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        began = time.process_time()
+        value = work(*arguments, **named)
+        used[step] = used.get(step, 0.0) + time.process_time() - began
+        return value
+
+    def rows(whole: KeptText, begin: Cursor, n: int) -> int:
+        again = dataclasses.replace(stream, kept=whole)
+        return sum(len(batch.rows) for batch in itertools.islice(again.batches(begin), n))
+
+    def sections() -> list[Section]:
+        return list(find_sections(stream, size=size, sections=8))
+
+    begin, tail, tokenise = Cursor(), None, "read: tokenise and keep"
+    for one in timed("the driver reads the text", sections):
+        kept, _ = timed(tokenise, keep, stream, one, folder / f"{one.number}")
+        whole = KeptText((kept,) if tail is None else (tail, kept))
+        got = timed("link: cut and hash", link, stream, one, begin, text=whole, tail=folder / f"{one.number}.tail")
+        timed("collect: rows of kept text", rows, whole, begin, got.end.batches - begin.batches)
+        begin, tail = got.end, got.tail
+    print(f"{begin.tokens:,} tokens")
+    for step, seconds in used.items():
+        print(f"{step}: {1e6 * seconds / begin.tokens:.3f} us a token, {100 * seconds / used[tokenise]:.1f} %")
 
 
 def workers(folder: Path, chosen: argparse.Namespace) -> None:

@@ -50,7 +50,7 @@ def find_sections(
 
     Args:
         stream: the rows, whose text it is.
-        size: characters (or token ids) of a section, in the mean; its last document may exceed its share.
+        size: characters (or token ids) of a section, in the mean; a document is in the section with most of it.
         sections: how many there are, by estimate; those behind are as small as the last.
         after: the section before the first; it does not reach to the end.
     """
@@ -61,7 +61,7 @@ def find_sections(
     try:
         for document in stream.documents(at):
             here = (document.file, document.record)
-            if n >= size * _share(number, sections):
+            if n and n + document.size / 2 > size * _share(number, sections):
                 yield Section(number, at, here)
                 number, at, n = number + 1, here, 0
             n += document.size

@@ -172,7 +172,7 @@ def test_a_run_that_was_stopped_resumes(subject, corpus, single, tmp_path):
 
     request = CollectRequest(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
     with pytest.raises(DeadError):
-        drive(subject, corpus, tmp_path / "s.h5", pool=Pool(request, subject, fault))
+        drive(subject, corpus, tmp_path / "s.h5", pool=Pool(request, subject, fault), shards=10)
     again = []
 
     def watch(worker, method, arguments):
@@ -181,7 +181,9 @@ def test_a_run_that_was_stopped_resumes(subject, corpus, single, tmp_path):
 
     drive(subject, corpus, tmp_path / "s.h5", fault=watch, said=said)
     finished = int(next(line for line in said if "resuming" in line).split()[3])
-    assert len(again) == 4 - finished < 4
+    assert sorted(again) == sorted(set(again))
+    assert len(again) == max(again) + 1 - finished
+    assert finished > 0
     assert content(tmp_path / "s.h5") == single
 
 
@@ -253,7 +255,7 @@ def test_a_slow_worker_is_overtaken(subject, corpus, single, tmp_path):
 
     request = CollectRequest(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
     pools.append(ThreadPool(request, subject, fault))
-    drive(subject, corpus, tmp_path / "s.h5", pool=pools[0], said=said, slow=2.0)
+    drive(subject, corpus, tmp_path / "s.h5", pool=pools[0], said=said, slow=2.0, shards=10)
     assert any(line.endswith("takes long; another worker begins it as well") for line in said)
     assert content(tmp_path / "s.h5") == single
 
@@ -310,10 +312,10 @@ def test_the_plan_may_be_cut_anywhere(subject, corpus, single, tmp_path):
         return Failed("no", True) if method == "merge" else None
 
     with pytest.raises(NeurolocalError):
-        drive(subject, corpus, store, fault=fault)
+        drive(subject, corpus, store, fault=fault, shards=10)
     plan = ShardFolder(store).path / "plan.jsonl"
     lines = plan.read_text().splitlines()
-    assert len(lines) == 4
+    assert len(lines) > 4
     plan.write_text("\n".join(lines[:2]) + "\n" + lines[2][: len(lines[2]) // 2])
     assert json.loads(lines[0])["begin"]["batches"] == 0
     drive(subject, corpus, store)

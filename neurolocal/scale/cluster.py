@@ -35,6 +35,10 @@ OBJECTS = 80 * 2**20
 """Bytes of shared memory of a cluster of one's own: shards travel as files, so Ray's least is enough."""
 
 
+STARTS = 4
+"""Times that a cluster of one's own is started, where Ray says that it took too long."""
+
+
 class ScaleError(NeurolocalError):
     """A cluster that cannot be started, joined or used."""
 
@@ -107,7 +111,7 @@ def ray_cluster(config: ScaleConfig) -> Generator[Any, None, None]:
                "include_dashboard": False, "object_store_memory": OBJECTS, "_node_ip_address": "127.0.0.1"}  # fmt: skip
     try:
         try:
-            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **how)
+            _init(ray, how, times=STARTS if alone else 1)
         except Exception as error:  # Ray raises a dozen types
             where = "starting a Ray cluster" if alone else f"joining the Ray cluster {config.address}"
             raise ScaleError(
@@ -119,6 +123,19 @@ def ray_cluster(config: ScaleConfig) -> Generator[Any, None, None]:
             ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init(ray: Any, how: dict[str, Any], *, times: int) -> None:
+    """Connect to a cluster, or start one; on a busy machine it may take longer than Ray waits (30 s)."""
+    for left in reversed(range(times)):
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **how)
+            return
+        except Exception as error:
+            if not left or "timed out" not in str(error):
+                raise
+            with contextlib.suppress(Exception):
+                ray.shutdown()
 
 
 class RayPool:

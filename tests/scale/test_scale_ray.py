@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -226,6 +227,25 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ScaleError, match=r"pip install 'neurolocal\[ray\]'"), ray_cluster(ScaleConfig(engine="ray")):
         pass
+
+
+def test_a_cluster_that_starts_slowly_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = list[dict[str, Any]]()
+
+    def init(**how: Any) -> None:
+        tries.append(how)
+        if len(tries) < 3 or how.get("address") == "auto":
+            raise OSError("The current node timed out during startup.")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, shutdown=lambda: None))
+    with ray_cluster(ScaleConfig(engine="ray")):
+        assert len(tries) == 3
+    with (
+        pytest.raises(ScaleError, match="joining the Ray cluster auto"),
+        ray_cluster(ScaleConfig(engine="ray", address="auto")),
+    ):
+        pass
+    assert len(tries) == 4, "a cluster that is joined is there, or not"
 
 
 @pytest.mark.parametrize(

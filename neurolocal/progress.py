@@ -52,6 +52,8 @@ def _show(what: str, began: float, over: threading.Event) -> None:
     last = _last(what)
     form = "{desc}: {elapsed}" if last is None else "{desc}: {percentage:3.0f}%|{bar}| {elapsed} of about {total:.0f} s"
     with tqdm(desc=what, total=last, bar_format=form) as bar:
+        if bar.disable:  # by TQDM_DISABLE
+            return
         bar.start_t -= time.monotonic() - began
         while not over.wait(0.5):
             so_far = time.monotonic() - began

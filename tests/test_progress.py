@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from tqdm import tqdm
 
 from neurolocal import progress
 from neurolocal.progress import waiting
@@ -46,3 +47,12 @@ def test_no_bar_and_errors(capsys, own_cache, monkeypatch) -> None:
     with pytest.raises(ValueError, match="no"):
         fail()
     assert not list((own_cache / "seconds").glob("*")), "how long a failed step took is no estimate"
+
+
+def test_bars_that_are_switched_off_by_tqdms_own_setting(capsys, own_cache, monkeypatch) -> None:
+    """TQDM_DISABLE=1 makes bars without most attributes; a thread that fails writes a traceback."""
+    monkeypatch.setattr(progress, "DELAY", 0.05)
+    monkeypatch.setattr(progress, "tqdm", lambda **named: tqdm(**named, disable=True))
+    with waiting("loading it"):
+        time.sleep(0.2)
+    assert capsys.readouterr().err == ""

@@ -68,7 +68,6 @@ def collect(
     from neurolocal.files import require_place
     from neurolocal.pipeline.collect import Collection, collect_store, fitted
     from neurolocal.storage.uploads import require_upload
-    from neurolocal.subject import load_subject
 
     scale = given(ScaleConfig, {name: settings.pop(name) for name in SCALE})
     config = given(CollectConfig, settings, **preset_settings(preset), shard=shard[0], shards=shard[1])
@@ -79,13 +78,15 @@ def collect(
     fit = preset is not None and settings["row_length"] is None
     if scale.engine == "ray":
         from neurolocal.scale.collect import collect_on_ray
-        from neurolocal.scale.worker import Request
+        from neurolocal.scale.worker import CollectRequest
 
-        request = Request(
+        request = CollectRequest(
             subject, corpus, store, config, tokenizer, device, fit, every=checkpoint_seconds, every_rows=checkpoint_rows
         )
         outcome = collect_on_ray(request, scale, say=say)
     else:
+        from neurolocal.subject import load_subject
+
         loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer)
         job = Collection(loaded, corpus, store, fitted(config, loaded, say=say) if fit else config, lists)
         outcome = collect_store(job, say=say, every=checkpoint_seconds, every_rows=checkpoint_rows)

@@ -3,9 +3,11 @@
 from neurolocal.corpus.cursor import Cursor, Piece, rest_arrays, rest_from
 from neurolocal.corpus.feed import batches
 from neurolocal.corpus.files import CorpusListing, corpus_files, corpus_listing
+from neurolocal.corpus.kept import KeptFile, KeptText, Link, keep, link
 from neurolocal.corpus.packing import Batch
 from neurolocal.corpus.parts import Encode, Encoding
-from neurolocal.corpus.readers import Document, documents
+from neurolocal.corpus.readers import Document, SkipCounts, documents
+from neurolocal.corpus.sections import Section, find_sections, section_size
 from neurolocal.corpus.sizes import CorpusFile
 from neurolocal.corpus.stream import RowStream
 
@@ -17,12 +19,21 @@ __all__ = [
     "Document",
     "Encode",
     "Encoding",
+    "KeptFile",
+    "KeptText",
+    "Link",
     "Piece",
     "RowStream",
+    "Section",
+    "SkipCounts",
     "batches",
     "corpus_files",
     "corpus_listing",
     "documents",
+    "find_sections",
+    "keep",
+    "link",
     "rest_arrays",
     "rest_from",
+    "section_size",
 ]

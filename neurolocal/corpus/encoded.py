@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from neurolocal.corpus.conversations import RoleSpan
 from neurolocal.corpus.parts import PART, Encode, Encoding, Part, encode_part, parts
 from neurolocal.corpus.readers import Document, SkipCounts
 from neurolocal.corpus.sizes import CorpusFile
@@ -25,10 +26,26 @@ IDS = 1 << 16
 """Token ids of a document that are taken at once; those of some `GROUP` characters."""
 
 
+class Source(NamedTuple):
+    """What the rows record of a document; fields as in `Document`."""
+
+    file: int
+    record: int
+    subset: str
+    size: int
+    read: int
+    roles: tuple[RoleSpan, ...] = ()
+
+    @classmethod
+    def of(cls, document: Document) -> Source:
+        """Without the text."""
+        return cls(document.file, document.record, document.subset, document.size, document.read, document.roles)
+
+
 class Encoded(NamedTuple):
     """A document, or a part of one, with its tokens."""
 
-    document: Document
+    document: Source
     encoding: Encoding
     skipped: dict[str, int]
     """Records skipped before the document, by reason."""
@@ -91,7 +108,7 @@ class Groups:
                 which = [i for i, (d, _) in enumerate(group) if d.tokens is None and bool(d.roles) == chats]
                 if which:
                     found |= zip(which, encode([group[i][0].text for i in which]), strict=True)
-            return [Encoded(d, found[i], counts, 0, d.size) for i, (d, counts) in enumerate(group)]
+            return [Encoded(Source.of(d), found[i], counts, 0, d.size) for i, (d, counts) in enumerate(group)]
 
         return work
 
@@ -110,13 +127,13 @@ class Groups:
     def _part(self, document: Document, counts: dict[str, int], part: Part) -> Work:
         encode = self.encode_chat if document.roles else self.encode
         return lambda: [
-            Encoded(document, encode_part(document.text, part, encode), counts, part.begin, part.end)
+            Encoded(Source.of(document), encode_part(document.text, part, encode), counts, part.begin, part.end)
         ]  # fmt: skip
 
 
 def _part_of_ids(document: Document, counts: dict[str, int], begin: int, end: int) -> Work:
     assert document.tokens is not None
-    found = [Encoded(document, (document.tokens[begin:end], None), counts, begin, end)]
+    found = [Encoded(Source.of(document), (document.tokens[begin:end], None), counts, begin, end)]
     return lambda: found
 
 

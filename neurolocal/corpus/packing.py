@@ -22,8 +22,7 @@ from jaxtyping import Bool, Int64
 from neurolocal.config import CollectConfig
 from neurolocal.corpus.conversations import TEMPLATE
 from neurolocal.corpus.cursor import Cursor, Piece
-from neurolocal.corpus.encoded import Encoded
-from neurolocal.corpus.readers import Document
+from neurolocal.corpus.encoded import Encoded, Source
 from neurolocal.provenance import Parts, labelled
 
 SUBSETS = 1000
@@ -60,6 +59,7 @@ class BatchBuilder:
     ) -> None:  # fmt: skip
         """Begin behind a cursor; `special` are the control tokens, to be counted in the documents."""
         self.config, self.cursor, self.held = config, cursor, sum(len(piece.tokens) for piece in cursor.rest)
+        self.made = cursor  # behind the last batch
         self._rest = deque(cursor.rest)
         self._known = set(cursor.subsets)  # the rest belongs to a document that was begun, so its subset is among these
         self._whole, self._special = config.packing == "concat", special
@@ -153,13 +153,14 @@ class BatchBuilder:
         self._length.append(at)
         self._ends.append(len(self._parts))
 
-    def batch(self, before: Cursor) -> Batch:
-        """The rows cut so far, as the batch behind a cursor; the next one is begun."""
+    def batch(self) -> Batch:
+        """The rows cut so far, as the next batch; another one is begun."""
+        before = self.made
         tokens, length = self._tokens[: self.rows], np.array(self._length, dtype=np.int64)
         chain = hashlib.sha256(bytes.fromhex(before.digest))
         chain.update(length.astype("<i8").tobytes())
         chain.update(tokens.astype("<u4").tobytes())
-        after = replace(
+        after = self.made = replace(
             self._behind,
             rows=before.rows + self.rows,
             batches=before.batches + 1,
@@ -173,7 +174,7 @@ class BatchBuilder:
         return batch
 
 
-def _by_role(document: Document, character: Int64[np.ndarray, "n"]) -> Iterator[tuple[str, int, int]]:
+def _by_role(document: Source, character: Int64[np.ndarray, "n"]) -> Iterator[tuple[str, int, int]]:
     """The stretches of a document's tokens that are of one role: their subset, and their half-open range.
 
     A token is of the role in whose message it begins. A document that is no conversation is one stretch, and so is one

@@ -30,6 +30,10 @@ LONGEST_RECORD = 1 << 28
 """Most bytes of a record, where the settings say nothing: 256 MiB; the Pile's longest document has some 40 MiB."""
 
 
+Spot = tuple[int, int]
+"""Number of a file, and of a record in it."""
+
+
 @dataclass(frozen=True)
 class Document:
     """One text of the corpus."""
@@ -80,6 +84,7 @@ def documents(
     *,
     file: int = 0,
     record: int = 0,
+    until: Spot | None = None,
     text_field: str = "text",
     strict: bool = False,
     skipped: SkipCounts | None = None,
@@ -94,6 +99,7 @@ def documents(
         files: from `corpus_files`.
         file: number of the first file to read.
         record: first record of that file.
+        until: file and record at which to stop; that record is not read. None is the end.
         text_field: field or column that holds the text.
         strict: whether a broken record raises; otherwise it is counted in `skipped`.
         skipped: receives the records skipped, as they are met.
@@ -118,6 +124,8 @@ def documents(
             if isinstance(path, Path) and path.exists():
                 require_uncut(path, sizes[number])
             for i, at, found in itertools.islice(reader(path, first, rules), left):
+                if until is not None and (number, i) >= until:
+                    return
                 left = None if left is None else left - 1
                 if document := _document(found, (number, i, before + at), path, strict, skipped, render):
                     del found  # the longest is held by one name alone

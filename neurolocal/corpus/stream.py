@@ -17,9 +17,10 @@ from neurolocal.config import CollectConfig
 from neurolocal.corpus.conversations import Render
 from neurolocal.corpus.cursor import Cursor
 from neurolocal.corpus.encoded import Encoded, Groups, in_order
+from neurolocal.corpus.kept import KeptText
 from neurolocal.corpus.packing import Batch, BatchBuilder
 from neurolocal.corpus.parts import Encode
-from neurolocal.corpus.readers import SkipCounts, documents
+from neurolocal.corpus.readers import Document, SkipCounts, Spot, documents
 from neurolocal.corpus.sizes import CorpusFile, corpus_bytes
 from neurolocal.errors import ConfigError, CorpusError
 
@@ -45,6 +46,8 @@ class RowStream:
     """Token ids that the subject has, which those of a corpus of ids may be; None takes any."""
     threads: int = 1
     """Groups of documents that are tokenised at the same time."""
+    kept: KeptText | None = None
+    """Text that is tokenised already, which is read in place of the files."""
     skipped: SkipCounts = field(default_factory=SkipCounts)
     """Records skipped so far."""
     end: Cursor | None = field(default=None, init=False)
@@ -66,39 +69,62 @@ class RowStream:
         self.end = None
         self.skipped.counts.clear()
         self.skipped.counts.update(here.skipped)
+        items = self.encoded(here) if self.kept is None else self.kept.items(here, self.skipped)
+        making = self.builder(here)
+        yield from self.packed(items, making)
+        self.require_rows(making)
+        self.end = making.made
+
+    def builder(self, cursor: Cursor) -> BatchBuilder:
+        """What makes batches behind a cursor."""
+        return BatchBuilder(self.config, cursor, bos=self.bos, eos=self.eos, special=self.special)
+
+    def packed(self, items: Iterator[Encoded], making: BatchBuilder) -> Iterator[Batch]:
+        """The batches that documents make."""
         limit = self.config.max_rows
-        making = BatchBuilder(self.config, here, bos=self.bos, eos=self.eos, special=self.special)
-        found = self._encoded(here)
         size = max(1, corpus_bytes(self.files))
-        while limit is None or here.rows < limit:
-            wanted = self.config.batch_size if limit is None else min(self.config.batch_size, limit - here.rows)
-            while not (full := making.cut(wanted)) and (item := next(found, None)):
+        while limit is None or making.made.rows < limit:
+            wanted = self.config.batch_size if limit is None else min(self.config.batch_size, limit - making.made.rows)
+            while not (full := making.cut(wanted)) and (item := next(items, None)):
                 making.read(item, size=size)
             if not full and not making.rows:
                 break
-            batch = making.batch(here)
-            here = batch.after
-            yield batch
-        if here.rows == 0:
-            raise CorpusError(self._nothing(making.cursor.documents, making.held))
-        self.end = here
+            yield making.batch()
 
-    def _encoded(self, cursor: Cursor) -> Iterator[Encoded]:
-        """Documents with their ids from a cursor on."""
+    def encoded(self, cursor: Cursor, *, until: Spot | None = None) -> Iterator[Encoded]:
+        """Documents with their ids from a cursor on, up to a record."""
+        found = self.documents((cursor.file, cursor.record), until=until, skipped=self.skipped)
+        groups = Groups(
+            self.files, self.encode, self.encode_chat or self.encode, self.cuttable, self.config.longest_text
+        )
+        return in_order(groups.of(found, self.skipped, begin=cursor.character), self.threads)
+
+    def documents(
+        self, begin: Spot = (0, 0), *, until: Spot | None = None, skipped: SkipCounts | None = None
+    ) -> Iterator[Document]:  # fmt: skip
+        """The documents from one record up to another one."""
         config = self.config
-        found = documents(
+        return documents(
             self.files,
-            file=cursor.file,
-            record=cursor.record,
+            file=begin[0],
+            record=begin[1],
+            until=until,
             text_field=config.text_field,
             strict=config.strict,
-            skipped=self.skipped,
+            skipped=skipped,
             render=self.render,
             longest=config.longest_record,
             d_vocab=self.d_vocab,
         )
-        groups = Groups(self.files, self.encode, self.encode_chat or self.encode, self.cuttable, config.longest_text)
-        return in_order(groups.of(found, self.skipped, begin=cursor.character), self.threads)
+
+    def require_rows(self, made: BatchBuilder) -> None:
+        """Refuse a corpus that has been read to its end, and gave no row.
+
+        Raises:
+            CorpusError: it has none.
+        """
+        if made.made.rows == 0:
+            raise CorpusError(self._nothing(made.cursor.documents, made.held))
 
     def _nothing(self, documents: int, tokens: int) -> str:
         where = ", ".join(str(f) for f in self.files[:3]) + (" …" if len(self.files) > 3 else "")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from neurolocal.errors import StoreError
 
 if TYPE_CHECKING:
-    from neurolocal.corpus import Batch, Cursor, RowStream
+    from neurolocal.corpus import Batch, Cursor, KeptText, RowStream
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class BatchRange:
     """The cursor before its first batch."""
     end: int | None
     """Number of the batch behind its last; None is the end of the corpus or `max_rows`."""
+    kept: KeptText | None = None
+    """Its text where that is tokenised already."""
 
     def facts(self, after: Cursor) -> dict[str, Any]:
         """What the manifest of a store says of it, with the cursor after the last batch read."""
@@ -40,6 +42,7 @@ class BatchRange:
         left = None if self.end is None else self.end - cursor.batches
         if left == 0:
             return
+        stream.kept = self.kept
         with closing(batches(stream, cursor, process=process)) as found:
             yield from islice(found, left)
 

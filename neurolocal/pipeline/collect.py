@@ -115,7 +115,6 @@ def _collect(
             _examine(job, files, say)
     stream = row_stream(job, files)
     # a loop that drives a GPU must not wait for the feed's Python; on a CPU a process would take the model's cores
-    on_gpu = _on_gpu(job.subject)
 
     def checkpoint(contents: Contents, *, complete: bool) -> dict[Place, int]:
         return write_store(job, files, stream.skipped.counts, contents, complete=complete, bar=bar, part=part)
@@ -124,7 +123,7 @@ def _collect(
         with enough_memory(job, progress):
             outcome = collect(
                 job.subject,
-                laps.first_of(_batches(stream, cursor, part, process=on_gpu)),
+                laps.first_of(_batches(stream, cursor, part, process=on_gpu(job.subject))),
                 progress,
                 config=job.config,
                 checkpoint=checkpoint,
@@ -313,7 +312,7 @@ def _examine(job: Collection, files: Sequence[CorpusFile], say: Say) -> None:
         say(f"collect: {line}")
 
 
-def _on_gpu(subject: Subject) -> bool:
+def on_gpu(subject: Subject) -> bool:
     """Whether a layer is on a GPU."""
     return any(subject.device_of(layer).type != "cpu" for layer in range(subject.n_layers))
 
@@ -333,7 +332,7 @@ def _say_shortage(job: Collection, say: Say) -> None:
         subject.require_row_length(job.config.row_length)
     if line := placement_line(subject):
         say(f"collect: {line}")
-    if free is None or _on_gpu(subject):
+    if free is None or on_gpu(subject):
         return
     if total is not None:
         require_memory(subject.d_mlp, job.config, total=total)

@@ -21,7 +21,7 @@ from typing import Any
 from neurolocal.config import ScaleConfig
 from neurolocal.errors import ConfigError, NeurolocalError, first_line
 from neurolocal.machine import cores
-from neurolocal.scale.worker import Request, Worker
+from neurolocal.scale.worker import CollectRequest, Worker
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -33,6 +33,10 @@ ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 OBJECTS = 80 * 2**20
 """Bytes of shared memory of a cluster of one's own: shards travel as files, so Ray's least is enough."""
+
+
+STARTS = 4
+"""Times that a cluster of one's own is started, where Ray says that it took too long."""
 
 
 class ScaleError(NeurolocalError):
@@ -51,6 +55,8 @@ class Answer:
     """The error, where there was one."""
     died: bool = False
     """Whether the worker is gone."""
+    reading: bool = False
+    """Whether the call was one on text."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def ray_cluster(config: ScaleConfig) -> Generator[Any, None, None]:
                "include_dashboard": False, "object_store_memory": OBJECTS, "_node_ip_address": "127.0.0.1"}  # fmt: skip
     try:
         try:
-            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **how)
+            _init(ray, how, times=STARTS if alone else 1)
         except Exception as error:  # Ray raises a dozen types
             where = "starting a Ray cluster" if alone else f"joining the Ray cluster {config.address}"
             raise ScaleError(
@@ -119,17 +125,31 @@ def ray_cluster(config: ScaleConfig) -> Generator[Any, None, None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class RayPool:
-    """Workers, each an actor that does one call at a time; while it does, it can be asked how far it is."""
+def _init(ray: Any, how: dict[str, Any], *, times: int) -> None:
+    """Connect to a cluster, or start one; on a busy machine it may take longer than Ray waits (30 s)."""
+    for left in reversed(range(times)):
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=False, **how)
+            return
+        except Exception as error:
+            if not left or "timed out" not in str(error):
+                raise
+            with contextlib.suppress(Exception):
+                ray.shutdown()
 
-    def __init__(self, ray: Any, request: Request, own: Resources) -> None:
+
+class RayPool:
+    """Workers, each an actor that does one call on activations and one on text at a time, and says how far it is."""
+
+    def __init__(self, ray: Any, request: CollectRequest, own: Resources) -> None:
         """No worker is started yet."""
         self._ray, self._request, self._own = ray, request, own
         self._actor = ray.remote(Worker).options(
-            num_cpus=own.cpus, num_gpus=own.gpus, max_restarts=0, max_task_retries=0, max_concurrency=4
+            num_cpus=own.cpus, num_gpus=own.gpus, max_restarts=0, max_task_retries=0, max_concurrency=5
         )
         self._actors: dict[int, Any] = {}
         self._calls: dict[Any, int] = {}
+        self._reads: set[Any] = set()
         self._asked: dict[Any, int] = {}
         self._batches: dict[int, int] = {}
 
@@ -143,6 +163,7 @@ class RayPool:
         """End a worker at once."""
         actor = self._actors.pop(worker, None)
         self._calls = {ref: other for ref, other in self._calls.items() if other != worker}
+        self._reads &= self._calls.keys()
         self._asked = {ref: other for ref, other in self._asked.items() if other != worker}
         self._batches.pop(worker, None)
         if actor is not None:
@@ -154,6 +175,12 @@ class RayPool:
         self._calls[getattr(self._actors[worker], method).remote(*arguments, **named)] = worker
         self._batches[worker] = 0
 
+    def read(self, worker: int, method: str, *arguments: Any) -> None:
+        """Let a worker do something with text, beside what it does; `wait` gives the answer."""
+        ref = getattr(self._actors[worker], method).remote(*arguments)
+        self._calls[ref] = worker
+        self._reads.add(ref)
+
     def wait(self, seconds: float) -> list[Answer]:
         """The answers that have come; waits for the first so long."""
         if not self._calls:
@@ -162,19 +189,21 @@ class RayPool:
         ready, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=seconds)
         if ready:
             ready, _ = self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
-        return [self._answer(ref, self._calls.pop(ref)) for ref in ready]
+        return [self._answer(ref, self._calls.pop(ref)) for ref in ready if ref in self._calls]
 
     def _answer(self, ref: Any, worker: int) -> Answer:
         from ray.exceptions import RayTaskError
 
+        reading = ref in self._reads
+        self._reads.discard(ref)
         try:
-            return Answer(worker, self._ray.get(ref))
+            return Answer(worker, self._ray.get(ref), reading=reading)
         except RayTaskError as error:
             cause = error.cause if isinstance(error.cause, BaseException) else error
-            return Answer(worker, None, f"{type(cause).__name__}: {first_line(cause)}")
+            return Answer(worker, None, f"{type(cause).__name__}: {first_line(cause)}", reading=reading)
         except Exception as error:  # the actor, its node, or what it returned is lost
             self.drop(worker)
-            return Answer(worker, None, f"its worker died ({type(error).__name__})", died=True)
+            return Answer(worker, None, f"its worker died ({type(error).__name__})", died=True, reading=reading)
 
     def batches(self) -> dict[int, int]:
         """Batches done by each worker in its present call, as far as they have answered; asks again."""
@@ -184,7 +213,8 @@ class RayPool:
                 worker = self._asked.pop(ref)
                 with contextlib.suppress(Exception):
                     self._batches[worker] = self._ray.get(ref)
-        for worker in set(self._calls.values()) - set(self._asked.values()):
+        busy = {worker for ref, worker in self._calls.items() if ref not in self._reads}
+        for worker in busy - set(self._asked.values()):
             self._asked[self._actors[worker].batches.remote()] = worker
         return dict(self._batches)
 

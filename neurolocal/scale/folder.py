@@ -1,10 +1,11 @@
 """The folder beside the store in which shards are kept until they are merged: `STORE.shards/`.
 
-    run.json              what the run is made from, and the batches of a shard
+    run.json              what the run is made from, and the size and number of its sections
     plan.jsonl            the shards found so far, a line each
     00003-00003.2.h5      the second try at shard 3: a checkpoint, or finished
     00003-00003.json      shard 3 is finished: its file, size and SHA-256
     00000-00007.1.h5      shards 0 to 7, merged
+    00004.5f3a9c21.text   text that is tokenised, and belongs to no finished shard yet
 
 Invariant: a try has a file of its own, so a worker that is believed dead and is not writes where nobody reads. A part
 counts as finished if its file has the recorded size and SHA-256. Only the driver writes what is not .h5.
@@ -17,16 +18,20 @@ import contextlib
 import hashlib
 import json
 import re
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neurolocal.config import differences
 from neurolocal.errors import NeurolocalError, StoreError
 from neurolocal.files import write_text
 from neurolocal.scale.shards import Shard, as_json, begins, from_json, joins
+
+if TYPE_CHECKING:
+    from neurolocal.corpus import KeptText
 
 PART = re.compile(r"(\d{5,9})-(\d{5,9})\.(\d{1,9})\.h5")
 
@@ -62,7 +67,7 @@ class ShardFolder:
         """Of a store; nothing is read or made."""
         self.path = store.with_name(f"{store.name}.shards")
         self.shards: list[Shard] = []
-        self.batches = 0
+        self.size = self.sections = 0
 
     def open(self, made_from: Mapping[str, Any], *, replace: bool) -> bool:
         """Open it, or make it; returns whether an earlier run is resumed.
@@ -79,7 +84,10 @@ class ShardFolder:
         if found is not None:
             differ = differences(found["made_from"], json.loads(json.dumps(made_from)))
             if not differ:
-                self.batches, self.shards = found["batches"], self._plan()
+                self.size, self.sections, self.shards = found["size"], found["sections"], self._plan()
+                write_text(self.path / "plan.jsonl", "".join(map(_line, self.shards)))
+                for text in self.path.glob("*.text"):
+                    _unlink(text)
                 return True
             if not replace:
                 raise StoreError(
@@ -90,21 +98,25 @@ class ShardFolder:
         self.path.mkdir()
         return False
 
-    def begin(self, made_from: Mapping[str, Any], *, batches: int) -> None:
-        """Note what a new run is made from, and the batches of its shards."""
-        self.batches = batches
-        self._write("run.json", {"made_from": made_from, "batches": batches})
+    def begin(self, made_from: Mapping[str, Any], *, size: int, sections: int) -> None:
+        """Note what a new run is made from, and the mean size and the number of its sections."""
+        self.size, self.sections = size, sections
+        self._write("run.json", {"made_from": made_from, "size": size, "sections": sections})
 
     def add(self, shard: Shard) -> None:
         """Note a shard that was found."""
         with (self.path / "plan.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(as_json(shard)) + "\n")
+            file.write(_line(shard))
         self.shards.append(shard)
 
-    def keep(self, shards: list[Shard]) -> None:
-        """Keep these of the shards found so far."""
-        self.shards = shards
-        self._write_plan(shards)
+    def new_text(self, section: int) -> Path:
+        """A path for the tokenised text of a section, which no other process has: it may live longer than its run."""
+        return self.path / f"{section:05}.{secrets.token_hex(4)}.text"
+
+    def discard_text(self, text: KeptText) -> None:
+        """Delete text that is not needed any more."""
+        for file in text.files:
+            _unlink(file.path)
 
     def next_try(self, first: int, last: int) -> Path:
         """The path of a try that does not exist yet."""
@@ -162,7 +174,9 @@ class ShardFolder:
     def _run(self) -> dict[str, Any] | None:
         try:
             found = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-            return found if isinstance(found["made_from"], dict) and type(found["batches"]) is int else None
+            numbers = [found[name] for name in ("size", "sections")]
+            known = isinstance(found["made_from"], dict) and all(type(n) is int and n > 0 for n in numbers)
+            return found if known else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -180,9 +194,6 @@ class ShardFolder:
                 shards.append(shard)
         return shards
 
-    def _write_plan(self, shards: list[Shard]) -> None:
-        write_text(self.path / "plan.jsonl", "".join(json.dumps(as_json(shard)) + "\n" for shard in shards))
-
     def _recorded(self) -> list[Part]:
         found: list[Part] = []
         for path in sorted(self.path.glob("*-*.json")):
@@ -195,6 +206,10 @@ class ShardFolder:
 
     def _write(self, name: str, value: Mapping[str, Any]) -> None:
         write_text(self.path / name, json.dumps(value), error=StoreError)
+
+
+def _line(shard: Shard) -> str:
+    return json.dumps(as_json(shard)) + "\n"
 
 
 def _name(first: int, last: int) -> str:

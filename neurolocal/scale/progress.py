@@ -43,7 +43,7 @@ def show(
             done[job.shard] = max(done.get(job.shard, 0), so_far)
     if shards:
         last = shards[-1]
-        bar.total = last.end["rows"] if last.last else round(last.end["rows"] / max(last.share, 1e-9))
+        bar.total = last.end.rows if last.last else round(last.end.rows / max(last.end.share, 1e-9))
     rate = (bar.format_dict["rate"] or 0.0) * config.row_length
     bar.set_postfix_str(f"{rate:,.0f} tokens/s, {len(schedule.running)} of {workers} workers", refresh=False)
     bar.update(max(0, rows_of(schedule.parts, shards) + sum(done.values()) - bar.n))

@@ -60,11 +60,14 @@ class Schedule:
     """What each busy worker does, and since when."""
     failures: Counter[int] = field(default_factory=Counter)
     """How often each shard failed."""
+    rows: list[int] = field(default_factory=list)
+    """Rows of each shard found so far."""
     seconds: list[float] = field(default_factory=list)
-    """How long finished shards took."""
+    """How long finished shards took, by row."""
 
-    def add(self, shard: int, *, last: bool) -> None:
+    def add(self, shard: int, *, rows: int, last: bool) -> None:
         """A shard was found; it is pending unless a finished part holds it."""
+        self.rows.append(rows)
         self.found, self.all_found = shard + 1, last
         if not self.has(shard):
             self.pending.append(shard)
@@ -89,7 +92,7 @@ class Schedule:
         if self._overtaken(job):
             return None
         if isinstance(job, Collect):
-            self.seconds.append(now - began)
+            self.seconds.append((now - began) / self.rows[job.shard])
             self.aside.pop(job.shard, None)
         else:
             self.parts = [other for other in self.parts if other not in job.parts]
@@ -159,6 +162,6 @@ class Schedule:
         late = [
             (began, job)
             for job, began in self.running.values()
-            if isinstance(job, Collect) and now - began > limit and len(self.doing(job)) == 1
+            if isinstance(job, Collect) and now - began > limit * self.rows[job.shard] and len(self.doing(job)) == 1
         ]
         return min(late, key=lambda pair: pair[0])[1] if late else None

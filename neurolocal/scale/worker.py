@@ -1,4 +1,4 @@
-"""What a worker does: it loads the subject once, then collects shards, merges parts, and adds logit effects.
+"""What a worker does: it loads the subject once, then reads text, collects shards, merges, and adds logit effects.
 
 It knows nothing of Ray: a test runs it in a thread. Every method returns what was made, or what went wrong, since an
 error of another process would come back as a text without its kind.
@@ -20,20 +20,23 @@ from typing import TYPE_CHECKING, Any
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, CorpusError, NeurolocalError, StoreError, SubjectError, first_line
 from neurolocal.files import replacing
+from neurolocal.machine import cores
+from neurolocal.scale.apart import Apart
 from neurolocal.scale.folder import Part, whole_sha256
 from neurolocal.scale.shards import Shard
 from neurolocal.stage import silent
 from neurolocal.storage import Address, StoredFile
 
 if TYPE_CHECKING:
-    from neurolocal.corpus import RowStream
+    from neurolocal.corpus import Cursor, KeptFile, KeptText, Link, RowStream, Section, SkipCounts
+    from neurolocal.pipeline.batch_range import BatchRange
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What the system says where there is no room for a file."""
 
 
 @dataclass(frozen=True)
-class Request:
+class CollectRequest:
     """What to collect, by names and paths that every worker can reach."""
 
     subject: str
@@ -66,6 +69,8 @@ class Prepared:
     """The rows."""
     made_from: dict[str, Any]
     """Subject, tokenizer, settings and files, as plain values."""
+    size: int
+    """Characters of a section; 0 where there is nothing to collect."""
     found: str | None
     """What stands at the store's path: `complete`, `partial`, `lacking`, `other`, or nothing."""
     said: list[str]
@@ -83,24 +88,41 @@ class Failed:
 
 
 class Worker:
-    """One worker; its methods may be called by several threads, but only one of them works at a time."""
+    """One worker; one thread works on activations and one on text, and others ask how far it is."""
 
-    def __init__(self, request: Request, *, threads: int | None) -> None:
+    def __init__(self, request: CollectRequest, *, threads: int | None) -> None:
         """Nothing is loaded yet; `threads` are those of torch on a CPU."""
         self._request, self._threads = request, threads
         self._subject: Any = None
         self._stop = threading.Event()
         self._batches = 0
+        self._reader = Apart()
 
     def load(self) -> Failed | None:
         """Load the subject."""
         return self._reported(self._load)
 
-    def prepare(self, *, replace: bool) -> Prepared | Failed:
-        """Look at subject, corpus and store."""
-        return self._reported(lambda: self._prepare(replace=replace))
+    def prepare(self, *, replace: bool, sections: int) -> Prepared | Failed:
+        """Look at subject, corpus and store; `sections`: about so many are wanted."""
+        return self._reported(lambda: self._prepare(replace=replace, sections=sections))
 
-    def collect(self, config: CollectConfig, shard: Shard, path: Path, earlier: list[Path]) -> Part | Failed | None:
+    def read(self, config: CollectConfig, section: Section, path: Path) -> tuple[KeptFile, SkipCounts] | Failed:
+        """Tokenise a section of the corpus into a file."""
+        from neurolocal.corpus import keep
+
+        return self._tried(lambda: self._apart(keep, self._stream(config), section, path))
+
+    def link(
+        self, config: CollectConfig, section: Section, begin: Cursor, text: KeptText, tail: Path
+    ) -> Link | Failed:  # fmt: skip
+        """Find where the rows of a section end; a file gets the documents behind them."""
+        from neurolocal.corpus import link
+
+        return self._tried(lambda: self._apart(link, self._stream(config), section, begin, text=text, tail=tail))
+
+    def collect(
+        self, config: CollectConfig, shard: Shard, path: Path, earlier: list[Path], text: KeptText | None
+    ) -> Part | Failed | None:
         """Collect a shard into a new file; None where it was stopped.
 
         Args:
@@ -108,8 +130,9 @@ class Worker:
             shard: the batches.
             path: the file to write.
             earlier: files of earlier tries, whose work is used again.
+            text: the shard's text where it is tokenised already.
         """
-        return self._reported(lambda: self._collect(config, shard, path, earlier))
+        return self._reported(lambda: self._collect(config, shard, path, earlier, text))
 
     def merge(
         self, parts: list[tuple[Part, Path]], path: Path, lacks: list[dict[str, Any]]
@@ -140,7 +163,8 @@ class Worker:
         dtype, device = request.config.dtype, request.device
         self._subject = load_subject(request.subject, dtype=dtype, device=device, tokenizer=request.tokenizer)
 
-    def _prepare(self, *, replace: bool) -> Prepared:
+    def _prepare(self, *, replace: bool, sections: int) -> Prepared:
+        from neurolocal.corpus import section_size
         from neurolocal.corpus.files import corpus_files, file_names
         from neurolocal.corpus.sizes import bytes_of
         from neurolocal.pipeline.collect import fitted, prepared
@@ -165,38 +189,60 @@ class Worker:
         kind = "other" if isinstance(found, list) else found
         if isinstance(found, list):
             said.append(f"collect: again, since {'; '.join(found)}")
-        return Prepared(job.config, stream, made_from, kind, said)
+        size = 0 if kind == "complete" else section_size(stream, sections=sections)
+        return Prepared(job.config, stream, made_from, size, kind, said)
 
-    def _collect(self, config: CollectConfig, shard: Shard, path: Path, earlier: list[Path]) -> Part | None:
+    def _stream(self, config: CollectConfig) -> RowStream:
+        from neurolocal.corpus import corpus_files
+        from neurolocal.pipeline.manifest import row_stream
+
+        job = self._job(config, self._request.store)
+        return row_stream(job, corpus_files(job.corpus))
+
+    def _apart(self, work: Callable[..., Any], stream: RowStream, *arguments: Any, **named: Any) -> Any:
+        """Work on text: of a worker with a GPU in a process of its own, since the GPU's loop must not wait for it."""
+        from neurolocal.corpus.feed import THREADS
+        from neurolocal.pipeline.collect import on_gpu
+
+        if not on_gpu(self._subject):
+            return work(stream, *arguments, **named)
+        stream = dataclasses.replace(stream, threads=max(1, min(THREADS, cores() - 1)))
+        return self._reader.do(work, stream, *arguments, **named)
+
+    def _collect(
+        self, config: CollectConfig, shard: Shard, path: Path, earlier: list[Path], text: KeptText | None
+    ) -> Part | None:
+        from neurolocal.pipeline.batch_range import BatchRange, border
         from neurolocal.store import Store
 
+        part = BatchRange(shard.begin, None if shard.last else shard.end.batches, text)
         _take_over(earlier, path)
         try:
-            outcome = self._run(config, shard, path)
+            outcome = self._run(config, part, path)
         except StoreError:
-            if not path.exists():
+            if not path.exists() and text is None:
                 raise
-            path.unlink()  # the earlier try is damaged, or its text has changed
-            outcome = self._run(config, shard, path)
+            path.unlink(missing_ok=True)  # the earlier try or the kept text is damaged, or the corpus has changed
+            outcome = self._run(config, dataclasses.replace(part, kept=None), path)
         if outcome is not None and not outcome.complete:
             return None
         with Store(path) as store:
             end = store.manifest["range"]["end"]
-            if end != shard.end:
+            if end != border(shard.end):
                 raise CorpusError(
-                    f"collecting rows {shard.begin.rows:,} to {shard.end['rows'] - 1:,}: the text is not the one that "
-                    "the driver read. The corpus was changed, or this worker sees another one. Collect again."
+                    f"collecting rows {shard.begin.rows:,} to {shard.end.rows - 1:,}: the text is not the one that "
+                    "was read to find them. The corpus was changed, or this worker sees another one. Collect again."
                 )
             tokens = store.manifest["tokens"]
         return _part(shard.number, shard.number, path, tokens)
 
-    def _run(self, config: CollectConfig, shard: Shard, path: Path) -> Any:
+    def _run(self, config: CollectConfig, part: BatchRange, path: Path) -> Any:
         from neurolocal.pipeline.collect import collect_store
 
         request = self._request
         return collect_store(
             self._job(config, path), say=silent, stop=self._after_batch, every=request.every,
-            every_rows=request.every_rows, bar=False, part=shard.part,
+            every_rows=request.every_rows, bar=False, part=part,
         )  # fmt: skip
 
     def _merge(
@@ -227,14 +273,18 @@ class Worker:
         return self._stop.is_set()
 
     def _reported(self, work: Callable[[], Any]) -> Any:
-        """The work's result; an error that a user can mend as `Failed`."""
+        """The result of work on activations, of which there is one at a time."""
         self._stop.clear()
         self._batches = 0
-        try:
-            if self._subject is not None and self._threads is not None:
-                import torch
+        if self._subject is not None and self._threads is not None:
+            import torch
 
-                torch.set_num_threads(self._threads)  # of this thread
+            torch.set_num_threads(self._threads)  # of this thread
+        return self._tried(work)
+
+    def _tried(self, work: Callable[[], Any]) -> Any:
+        """The work's result; an error that a user can mend as `Failed`."""
+        try:
             return work()
         except NeurolocalError as error:
             return Failed(str(error), isinstance(error, (ConfigError, SubjectError)) or _disk_is_full(error))
@@ -274,7 +324,7 @@ def _disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
-def absolute(request: Request) -> Request:
+def absolute(request: CollectRequest) -> CollectRequest:
     """The request with paths that do not depend on the folder that a worker runs in."""
 
     def there(name: str | None) -> str | None:

@@ -12,9 +12,10 @@ from contents import content
 from worker_twins import DIE, SETTINGS, ThreadPool, drive
 
 from neurolocal.config import CollectConfig
+from neurolocal.corpus import RowStream
 from neurolocal.errors import NeurolocalError, StoreError
 from neurolocal.scale.folder import ShardFolder
-from neurolocal.scale.worker import Failed, Request
+from neurolocal.scale.worker import CollectRequest, Failed
 from neurolocal.store import Store, check
 
 
@@ -31,8 +32,8 @@ def test_the_store_is_that_of_a_single_process(subject, corpus, single, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 1000])
-def test_one_shard_or_one_for_each_batch(subject, corpus, single, tmp_path, shards):
-    """A thousand shards of this corpus are one batch each; they are merged in a tree."""
+def test_one_shard_or_one_for_each_document(subject, corpus, single, tmp_path, shards):
+    """A thousand sections of this corpus are one document each; the shards are merged in a tree."""
     calls = []
 
     def watch(worker, method, arguments):
@@ -44,9 +45,10 @@ def test_one_shard_or_one_for_each_batch(subject, corpus, single, tmp_path, shar
     if shards == 1:
         assert (n["collect"], n["merge"]) == (1, 1)
     else:
-        batches = Store(tmp_path / "s.h5").manifest["cursor"]["batches"]
-        assert n["collect"] == batches > 8
-        assert n["merge"] >= batches // 8, "the last group may be left to the last merge"
+        assert n["read"] == 20, "documents; five of 25 records are none"
+        assert n["link"] == 20
+        assert 8 < n["collect"] <= 20
+        assert n["merge"] >= n["collect"] // 8, "the last group may be left to the last merge"
 
 
 def test_workers_that_die_are_replaced(subject, corpus, single, tmp_path):
@@ -64,6 +66,61 @@ def test_workers_that_die_are_replaced(subject, corpus, single, tmp_path):
     assert content(tmp_path / "s.h5") == single
     assert set(tried.values()) == {2}
     assert sum("is gone; another one takes its place" in line for line in said) == len(tried)
+
+
+def test_text_is_tokenised_once(subject, corpus, single, tmp_path, monkeypatch):
+    """Workers collect what they have kept: the corpus is encoded by `read` alone."""
+    asked, texts = [], []
+
+    def watch(worker, method, arguments):
+        if method == "collect":
+            texts.append(arguments[4])
+            asked.append(all(file.path.exists() for file in arguments[4].files))
+
+    monkeypatch.setattr("neurolocal.corpus.stream.RowStream.encoded", _once(RowStream.encoded, spots := Counter()))
+    drive(subject, corpus, tmp_path / "s.h5", fault=watch)
+    assert content(tmp_path / "s.h5") == single
+    assert asked
+    assert all(asked)
+    n = spots.pop((0, None))
+    assert n == 1, "prepare looks at the first rows"
+    assert set(spots.values()) == {1}
+
+
+def _once(encoded, spots):
+    def counted(self, cursor, *, until=None):
+        spots[cursor.record, until] += 1
+        return encoded(self, cursor, until=until)
+
+    return counted
+
+
+def test_a_worker_that_dies_over_a_text_is_replaced(subject, corpus, single, tmp_path):
+    """Each section's first reader dies, and so does the first that links; then a text is damaged."""
+    tried, said = Counter(), []
+
+    def fault(worker, method, arguments):
+        if method not in ("read", "link"):
+            return None
+        what = method, arguments[1].number
+        tried[what] += 1
+        if method == "link" and tried[what] == 2:
+            _damage(arguments[3].files[-1].path, "cut")
+        return DIE if tried[what] == 1 else None
+
+    drive(subject, corpus, tmp_path / "s.h5", fault=fault, said=said)
+    assert content(tmp_path / "s.h5") == single
+    assert {n for what, n in tried.items() if what[0] == "link"} == {2}
+    assert sum("is gone; another one takes its place" in line for line in said) >= len(tried) // 2
+
+
+def test_a_text_that_no_worker_can_read_ends_the_run(subject, corpus, tmp_path):
+    def fault(worker, method, arguments):
+        if method == "read" and arguments[1].number == 1:
+            raise ZeroDivisionError("no ids")
+
+    with pytest.raises(NeurolocalError, match="ZeroDivisionError: no ids"):
+        drive(subject, corpus, tmp_path / "s.h5", fault=fault)
 
 
 def test_a_shard_that_fails_three_times_is_lacking_and_tried_again_later(subject, corpus, single, tmp_path):
@@ -113,9 +170,9 @@ def test_a_run_that_was_stopped_resumes(subject, corpus, single, tmp_path):
                 raise DeadError
             return super().wait(seconds)
 
-    request = Request(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
+    request = CollectRequest(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
     with pytest.raises(DeadError):
-        drive(subject, corpus, tmp_path / "s.h5", pool=Pool(request, subject, fault))
+        drive(subject, corpus, tmp_path / "s.h5", pool=Pool(request, subject, fault), shards=10)
     again = []
 
     def watch(worker, method, arguments):
@@ -124,7 +181,9 @@ def test_a_run_that_was_stopped_resumes(subject, corpus, single, tmp_path):
 
     drive(subject, corpus, tmp_path / "s.h5", fault=watch, said=said)
     finished = int(next(line for line in said if "resuming" in line).split()[3])
-    assert len(again) == 4 - finished < 4
+    assert sorted(again) == sorted(set(again))
+    assert len(again) == max(again) + 1 - finished
+    assert finished > 0
     assert content(tmp_path / "s.h5") == single
 
 
@@ -194,9 +253,9 @@ def test_a_slow_worker_is_overtaken(subject, corpus, single, tmp_path):
             while not me._stop.is_set():
                 time.sleep(0.01)
 
-    request = Request(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
+    request = CollectRequest(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
     pools.append(ThreadPool(request, subject, fault))
-    drive(subject, corpus, tmp_path / "s.h5", pool=pools[0], said=said, slow=2.0)
+    drive(subject, corpus, tmp_path / "s.h5", pool=pools[0], said=said, slow=2.0, shards=10)
     assert any(line.endswith("takes long; another worker begins it as well") for line in said)
     assert content(tmp_path / "s.h5") == single
 
@@ -253,10 +312,10 @@ def test_the_plan_may_be_cut_anywhere(subject, corpus, single, tmp_path):
         return Failed("no", True) if method == "merge" else None
 
     with pytest.raises(NeurolocalError):
-        drive(subject, corpus, store, fault=fault)
+        drive(subject, corpus, store, fault=fault, shards=10)
     plan = ShardFolder(store).path / "plan.jsonl"
     lines = plan.read_text().splitlines()
-    assert len(lines) == 4
+    assert len(lines) > 4
     plan.write_text("\n".join(lines[:2]) + "\n" + lines[2][: len(lines[2]) // 2])
     assert json.loads(lines[0])["begin"]["batches"] == 0
     drive(subject, corpus, store)

@@ -14,12 +14,12 @@ from neurolocal.errors import ConfigError
 from neurolocal.pipeline.run import read_run
 from neurolocal.scale.cluster import ScaleError
 from neurolocal.scale.collect import collect_on_ray
-from neurolocal.scale.worker import Request, absolute
+from neurolocal.scale.worker import CollectRequest, absolute
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, Any, dict[str, Any]]]:
-    calls: list[tuple[Request, Any, dict[str, Any]]] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[CollectRequest, Any, dict[str, Any]]]:
+    calls: list[tuple[CollectRequest, Any, dict[str, Any]]] = []
     monkeypatch.setattr(
         "neurolocal.scale.collect.collect_on_ray",
         lambda request, scale, *, say, **more: calls.append((request, scale, more)),
@@ -41,7 +41,7 @@ def test_the_command(asked, tmp_path: Path) -> None:
 def test_a_shard_of_a_shard_is_refused(tmp_path: Path) -> None:
     from neurolocal.config import CollectConfig, ScaleConfig
 
-    request = Request("m", tmp_path, tmp_path / "s.h5", CollectConfig(shard=1, shards=2))
+    request = CollectRequest("m", tmp_path, tmp_path / "s.h5", CollectConfig(shard=1, shards=2))
     with pytest.raises(ScaleError, match=r"the engine makes shards itself\. Omit --shard\."):
         collect_on_ray(request, ScaleConfig(engine="ray"), say=print)
 
@@ -70,7 +70,7 @@ def test_workers_are_given_paths_that_do_not_depend_on_their_folder(tmp_path: Pa
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
-    here = absolute(Request("model", Path("c.txt"), Path("s.h5"), CollectConfig(), tokenizer="gpt2"))
+    here = absolute(CollectRequest("model", Path("c.txt"), Path("s.h5"), CollectConfig(), tokenizer="gpt2"))
     assert (here.subject, here.tokenizer) == (str(tmp_path / "model"), "gpt2")
     assert (here.corpus, here.store) == (tmp_path / "c.txt", tmp_path / "s.h5")
-    assert absolute(Request("smollm2", Path("c"), Path("s"), CollectConfig())).subject == "smollm2"
+    assert absolute(CollectRequest("smollm2", Path("c"), Path("s"), CollectConfig())).subject == "smollm2"

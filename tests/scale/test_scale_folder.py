@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neurolocal.corpus import Cursor, Piece
+from neurolocal.corpus import Cursor, Piece, Section
 from neurolocal.errors import StoreError
 from neurolocal.scale.folder import Part, ShardFolder, whole_sha256
 from neurolocal.scale.shards import Shard, as_json, from_json
@@ -20,14 +20,15 @@ def shard(number: int, *, last: bool = False) -> Shard:
     digest = ["", "ab" * 32, "cd" * 32, "ef" * 32, "01" * 32]
     rest = (Piece(np.array([3, 4], np.int32), np.array([0, 2]), 1, 7, "Wikipedia"),) if number else ()
     begin = Cursor(rows=8 * number, batches=2 * number, digest=digest[number], subsets={"a": 3}, rest=rest)
-    end = {"file": 0, "batches": 2 * number + 2, "rows": 8 * number + 8, "digest": digest[number + 1]}
-    return Shard(number, begin, end, last=last)
+    end = Cursor(rows=8 * number + 8, batches=2 * number + 2, digest=digest[number + 1], share=0.25)
+    section = Section(number + 1, (0, number), None if last else (1, number + 4))
+    return Shard(number, begin, end, last=last, section=section)
 
 
 def folder(path: Path, n: int = 3) -> ShardFolder:
     made = ShardFolder(path / "s.h5")
     assert not made.open(MADE_FROM, replace=False)
-    made.begin(MADE_FROM, batches=2)
+    made.begin(MADE_FROM, size=2, sections=3)
     for i in range(n):
         made.add(shard(i, last=i == n - 1))
     return made
@@ -46,7 +47,8 @@ def test_a_shard_comes_back_as_it_was() -> None:
     assert found == shard(2)
     assert [piece.tokens.tolist() for piece in found.begin.rest] == [[3, 4]]
     assert found.begin.rest[0].subset == "Wikipedia"
-    assert (found.part.end, shard(2, last=True).part.end) == (6, None)
+    assert (found.end.share, found.section.end, found.rows) == (0.25, (1, 6), 8)
+    assert from_json(json.loads(json.dumps(as_json(shard(2, last=True))))).section.end is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,8 @@ def test_a_shard_comes_back_as_it_was() -> None:
         lambda d: d.pop("end"), lambda d: d["end"].update(rows=-1), lambda d: d["end"].update(digest="x"),
         lambda d: d["begin"].update(nothing=1), lambda d: d["begin"]["rest"].update(tokens=[1]),
         lambda d: d["begin"]["rest"].update(tokens=[-1, 1e30]), lambda d: d.update(number="0"),
-        lambda d: d["end"].update(rows=16),
+        lambda d: d["end"].update(rows=16), lambda d: d["section"].update(begin=[0]),
+        lambda d: d["section"].update(number=-1), lambda d: d["end"].update(skipped={"a": "1"}),
     ],
 )  # fmt: skip
 def test_a_damaged_shard_is_refused(damage) -> None:
@@ -69,7 +72,7 @@ def test_a_folder_is_resumed_up_to_the_first_line_that_does_not_join(tmp_path: P
     plan = folder(tmp_path).path / "plan.jsonl"
     again = ShardFolder(tmp_path / "s.h5")
     assert again.open(MADE_FROM, replace=False)
-    assert (again.batches, again.shards) == (2, [shard(0), shard(1), shard(2, last=True)])
+    assert (again.size, again.sections, again.shards) == (2, 3, [shard(0), shard(1), shard(2, last=True)])
     lines = plan.read_text().splitlines(keepends=True)
     for text, n in ((lines[0] + lines[2], 1), (lines[1], 0), (lines[0] + lines[1][:50], 1), ("[]\n", 0), ("", 0)):
         plan.write_text(text)

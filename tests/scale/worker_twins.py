@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -14,8 +15,8 @@ import numpy as np
 
 from neurolocal.config import CollectConfig, ScaleConfig
 from neurolocal.scale.cluster import Answer
-from neurolocal.scale.collect import Driver
-from neurolocal.scale.worker import Request, Worker
+from neurolocal.scale.driver import Driver
+from neurolocal.scale.worker import CollectRequest, Worker
 
 SETTINGS = {"logits": 3, "sample": 40, "row_length": 32, "k": 5, "before": 6, "after": 3, "batch_size": 4,
             "layers": (0, 2)}  # fmt: skip
@@ -39,7 +40,7 @@ class ThreadPool:
 
     one = threading.Lock()
 
-    def __init__(self, request: Request, subject: Any, fault: Fault = lambda *_: None) -> None:
+    def __init__(self, request: CollectRequest, subject: Any, fault: Fault = lambda *_: None) -> None:
         self.request, self.subject, self.fault = request, subject, fault
         self.answers: SimpleQueue[tuple[int, Answer]] = SimpleQueue()
         self.workers: dict[int, tuple[int, Worker]] = {}
@@ -58,6 +59,12 @@ class ThreadPool:
         self.workers.pop(worker, None)
 
     def call(self, worker: int, method: str, *arguments: Any, **named: Any) -> None:
+        self._begin(worker, self.one, False, method, *arguments, **named)
+
+    def read(self, worker: int, method: str, *arguments: Any) -> None:
+        self._begin(worker, contextlib.nullcontext(), True, method, *arguments)
+
+    def _begin(self, worker: int, alone: Any, reading: bool, method: str, *arguments: Any, **named: Any) -> None:
         generation, made = self.workers[worker]
         self.calls.append((worker, method))
 
@@ -65,14 +72,14 @@ class ThreadPool:
             try:
                 fault = self.fault(worker, method, arguments)
                 if fault is DIE:
-                    answer = Answer(worker, None, "its worker died (Test)", died=True)
+                    answer = Answer(worker, None, "its worker died (Test)", died=True, reading=reading)
                 elif fault is not None:
-                    answer = Answer(worker, fault)
+                    answer = Answer(worker, fault, reading=reading)
                 else:
-                    with self.one:
-                        answer = Answer(worker, getattr(made, method)(*arguments, **named))
+                    with alone:
+                        answer = Answer(worker, getattr(made, method)(*arguments, **named), reading=reading)
             except Exception as error:
-                answer = Answer(worker, None, f"{type(error).__name__}: {error}")
+                answer = Answer(worker, None, f"{type(error).__name__}: {error}", reading=reading)
             self.answers.put((generation, answer))
 
         threading.Thread(target=work, daemon=True).start()
@@ -100,7 +107,7 @@ def drive(
     subject: Any, corpus: Path, store: Path, *, said: list[str] | None = None, fault: Fault = lambda *_: None,
     workers: int = 2, replace: bool = False, config: dict[str, Any] | None = None, pool: Any = None, **scale: Any,
 ) -> Any:  # fmt: skip
-    request = Request(str(subject.name), corpus, store, CollectConfig(**(SETTINGS | (config or {}))))
+    request = CollectRequest(str(subject.name), corpus, store, CollectConfig(**(SETTINGS | (config or {}))))
     pool = pool or ThreadPool(request, subject, fault)
     scale = {"engine": "ray", "shards": 4} | scale
     say = (lambda line: None) if said is None else said.append

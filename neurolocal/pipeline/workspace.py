@@ -111,7 +111,7 @@ class Workspace:
         return None if made is None else sha256(made)
 
     def journal(self, stage: str, layer: int, side: Side, made_from: Mapping[str, Any]) -> Journal:
-        """Where a slow stage keeps the neurons of a layer that are done, beside the store."""
+        """Where the parts of a layer that are done are kept, beside the store."""
         return Journal(self.journal_path(stage, layer, side), made_from)
 
     def journal_path(self, stage: str, layer: int, side: Side) -> Path:

@@ -27,7 +27,7 @@ from neurolocal.scale.progress import rows_of, show
 from neurolocal.scale.schedule import Collect, Job, Merge, Schedule
 from neurolocal.scale.search import ShardSearch
 from neurolocal.scale.shards import batches_of_a_shard
-from neurolocal.scale.worker import Failed, Prepared, Request, absolute
+from neurolocal.scale.worker import Failed, Prepared, Request, Worker, absolute
 from neurolocal.stage import Say
 
 if TYPE_CHECKING:
@@ -84,9 +84,8 @@ def collect_on_ray(
             request = replace_fields(request, device=request.device or "cpu")
         each = f"{own.gpus} GPUs" if own.gpus else f"{own.cpus} cores"
         say(f"collect: {own.workers} workers of {each} on Ray {ray.__version__}")
-        return Driver(RayPool(ray, request, own), request, config, workers=own.workers, say=say, bar=bar).run(
-            replace=replace
-        )
+        pool = RayPool(ray, Worker, request, own, at_once=4)
+        return Driver(pool, request, config, workers=own.workers, say=say, bar=bar).run(replace=replace)
 
 
 def collect_run(run: Run, say: Say) -> bool:

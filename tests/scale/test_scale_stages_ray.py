@@ -52,7 +52,7 @@ def made(subject: Any, fixtures: Path, tmp_path_factory: pytest.TempPathFactory)
     write_vectors(folder / "vectors.txt")
     corpus = write_corpus(folder / "corpus.jsonl", documents=60)
     collect_store(Collection(subject, corpus, folder / "s.h5", COLLECT), say=lambda line: None, bar=False)
-    run_stage("similarity", workspace(folder), SimilarityConfig(draws=10))
+    run_stage("similarity", workspace(folder), SimilarityConfig(draws=19))
     return folder
 
 

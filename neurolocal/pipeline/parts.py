@@ -99,6 +99,7 @@ class PartsRun:
             except NeurolocalError:
                 layer.journal.remove()  # its evidence is of no use
                 raise
+            layer.journal.parts.clear()  # they are in the table, and on the disk until that is written
             yield *place, result
 
     def _require_all(self) -> None:

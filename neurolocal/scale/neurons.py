@@ -48,6 +48,7 @@ class StageWorker:
         """Nothing is opened yet; `threads` are those of torch and of the LLM on a CPU."""
         self._request, self._threads = request, threads
         self._said: list[str] = []
+        self._workspace = dataclasses.replace(request.workspace, say=self._said.append)
         self._held = contextlib.ExitStack()
         self._parts: Parts | None = None
 
@@ -61,10 +62,9 @@ class StageWorker:
             torch.set_num_threads(self._threads)
             use_cores(self._threads)
         request = self._request
-        workspace = dataclasses.replace(request.workspace, say=self._said.append)
         try:
-            workspace.store  # noqa: B018
-            work = self._held.enter_context(stage(request.stage).work(workspace, request.config))
+            self._workspace.store  # noqa: B018
+            work = self._held.enter_context(stage(request.stage).work(self._workspace, request.config))
         except NeurolocalError as error:
             return Failed(str(error), True)
         assert isinstance(work, Parts)
@@ -72,13 +72,19 @@ class StageWorker:
         return None
 
     def do(self, task: Task) -> Done | Failed:
-        """The evidence of a part; an error that a user can mend ends the run, as in one process."""
+        """The evidence of a part; an error that a user can mend ends the run, as in one process.
+
+        After any other error the store is opened anew: on a network disk, a file that the driver has replaced is gone.
+        """
         assert self._parts is not None
         self._said.clear()
         try:
             return Done(self._parts.part(*task), list(self._said))
         except NeurolocalError as error:
             return Failed(str(error), True)
+        except Exception:
+            self._workspace.reload()
+            raise
 
 
 def stages_on_ray(config: ScaleConfig) -> Engine:

@@ -165,6 +165,22 @@ def test_an_error_that_one_process_has_too_ends_the_run(here: Path) -> None:
         run_stage("perturbation", workspace(here, subject="nowhere"), PERTURB, engine=threads())
 
 
+def test_after_a_failed_read_a_worker_opens_the_store_anew(here: Path) -> None:
+    request = StageRequest("perturbation", for_workers(workspace(here), Resources(1, 0, 1)), PERTURB)
+    worker = StageWorker(request, threads=None)
+    assert worker.load() is None
+    before = worker._workspace.store
+
+    def fail(*_: Any) -> Any:
+        raise OSError(116, "Stale file handle")
+
+    assert worker._parts is not None
+    worker._parts = dataclasses.replace(worker._parts, part=fail)
+    with pytest.raises(OSError, match="Stale"):
+        worker.do(Task(1, "largest", 0))
+    assert worker._workspace.store is not before
+
+
 def test_where_there_is_nothing_to_do_no_cluster_is_started(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     engine = stages_on_ray(ScaleConfig(engine="ray"))

@@ -32,12 +32,12 @@ from neurolocal.scale.neurons import stages_on_ray
 from neurolocal.scale.pages import pages_on_ray
 from neurolocal.site.build import write_site
 
-COLLECT = CollectConfig(row_length=48, k=6, max_rows=120, before=10, after=5, layers=(1, 3), sample=64, logits=0)
-PERTURB = PerturbationConfig(examples=3, neighbours=2, controls=2, permutations=30, screen=60)
+COLLECT = CollectConfig(row_length=48, k=6, max_rows=48, before=10, after=5, layers=(1, 3), sample=64, logits=0)
+PERTURB = PerturbationConfig(examples=3, neighbours=2, controls=2, permutations=30, screen=8)
 STAGES = {
     "perturbation": PERTURB,
-    "summary": SummaryConfig(limit=3),
-    "score": ScoreConfig(limit=3, texts=2, rows=4, draws=20),
+    "summary": SummaryConfig(limit=2),
+    "score": ScoreConfig(limit=2, texts=2, rows=4, draws=20),
 }
 WAIT = 300.0
 """Seconds until something must have happened; on a busy machine a process takes half a minute to begin."""
@@ -50,7 +50,7 @@ def made(subject: Any, fixtures: Path, tmp_path_factory: pytest.TempPathFactory)
 
     folder = tmp_path_factory.mktemp("made")
     write_vectors(folder / "vectors.txt")
-    corpus = write_corpus(folder / "corpus.jsonl", documents=60)
+    corpus = write_corpus(folder / "corpus.jsonl", documents=24)
     collect_store(Collection(subject, corpus, folder / "s.h5", COLLECT), say=lambda line: None, bar=False)
     run_stage("similarity", workspace(folder), SimilarityConfig(draws=19))
     return folder
@@ -107,8 +107,8 @@ def test_on_a_cluster_every_table_and_page_is_that_of_one_process(
         assert content(here / "s.h5") == content(one / "s.h5"), name
         assert any(line.startswith(f"{name}: 2 workers of ") for line in said)
         assert any("is gone; another one takes its place" in line for line in said) == (name == "perturbation")
-    write_site(one / "s.h5", one / "site", processes=1, bar=False)
-    write_site(one / "s.h5", here / "site", deal=pages_on_ray(scale, say=print), bar=False)
+    write_site(one / "s.h5", one / "site", top=20, processes=1, bar=False)
+    write_site(one / "s.h5", here / "site", top=20, deal=pages_on_ray(scale, say=print), bar=False)
     pages = [{p.relative_to(f / "site"): p.read_bytes() for p in (f / "site").rglob("*.*")} for f in (one, here)]
     assert pages[0] == pages[1]
     assert not workers()

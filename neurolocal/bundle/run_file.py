@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from neurolocal.errors import NeurolocalError
 from neurolocal.pipeline.run import Run
 
 RUN_FILE = "RUN.toml"
@@ -25,9 +26,16 @@ def run_toml(run: Run, entries: Mapping[str, str]) -> str:
     Args:
         run: the settings.
         entries: for each section that is carried what the run names: a file or folder of the bundle.
-    """
-    import tomli_w
 
+    Raises:
+        NeurolocalError: tomli-w (extra `bundle`) is not installed.
+    """
+    try:
+        import tomli_w
+    except ImportError as error:
+        raise NeurolocalError(
+            "writing the RUN.toml of a bundle: tomli-w is not installed. Run: pip install 'neurolocal[bundle]'"
+        ) from error
     table: dict[str, Any] = {"subject": run.subject, "corpus": run.corpus.as_posix(), **entries}
     table["store"] = f"{RESULTS}/{run.store.name}"
     for name in ("layers", "sides", "device"):

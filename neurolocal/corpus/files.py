@@ -41,7 +41,9 @@ class CorpusListing(NamedTuple):
             more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
             shown = [name if name.isprintable() else ascii(name) for name in names[:SHOWN]]
             parts.append(f"{why}: {', '.join(shown)}{more}")
-        return f"{len(self.files):,} files are read; left out are {'; '.join(parts)}" if parts else ""
+        n = len(self.files)
+        read = f"{n:,} files are read" if n != 1 else "1 file is read"
+        return f"{read}; left out: {'; '.join(parts)}" if parts else ""
 
 
 def corpus_files(corpus: str | Path) -> list[Path]:
@@ -76,7 +78,7 @@ def corpus_listing(corpus: str | Path) -> CorpusListing:
         else:
             files.append(found)
     if not files:
-        hint = f" (left out: {CorpusListing([], left).line().partition('left out are ')[2]})" if left else ""
+        hint = f" (left out: {CorpusListing([], left).line().partition('left out: ')[2]})" if left else ""
         raise CorpusError(f"reading the corpus {path}: the folder holds no {kinds()}{hint}. Check the path.")
     return CorpusListing(sorted(files), {why: sorted(names) for why, names in sorted(left.items())})
 

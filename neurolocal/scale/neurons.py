@@ -112,8 +112,13 @@ def stages_on_ray(config: ScaleConfig) -> Engine:
 def for_workers(workspace: Workspace, own: Resources) -> Workspace:
     """The workspace with paths that do not depend on the folder that a worker runs in, and with nothing opened."""
     made_from = workspace.store.manifest
-    subject = workspace.subject or made_from["subject"].get("path")
-    tokenizer = workspace.tokenizer or made_from["tokenizer"].get("path")
+    subject, tokenizer = (
+        given or (named and workspace.seen_from_here(named))
+        for given, named in (
+            (workspace.subject, made_from["subject"].get("path")),
+            (workspace.tokenizer, made_from["tokenizer"].get("path")),
+        )
+    )
     device = "auto" if own.gpus > 1 else None if own.gpus else "cpu"
     return dataclasses.replace(
         workspace,

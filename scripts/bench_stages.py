@@ -76,7 +76,8 @@ def tasks(n: int) -> None:
     with ray_cluster(config) as ray:
         pool = RayPool(ray, Idle, None, resources(config, ray.cluster_resources()), at_once=1)
         answers = Dealer(pool, config, workers=2, name="idle", say=print).answers(map(Nothing, range(n + 2)))
-        next(answers), next(answers)  # both workers, or one of them, are there
+        for _ in range(2):  # both workers are there, or one of them
+            next(answers)
         began, spent = time.monotonic(), time.process_time()
         assert len(list(answers)) == n
         seconds, processor = time.monotonic() - began, time.process_time() - spent

@@ -35,6 +35,10 @@ Method = Literal["default", "notebook"]
 """`notebook` follows the original notebook step by step, including its weak points."""
 
 
+Lists = Literal["auto", "device", "host"]
+"""Where neuron lists are kept: where their layer's activations are, in the host's memory, or by what is free."""
+
+
 @dataclass(frozen=True)
 class CollectConfig:
     """How text becomes rows, and what is kept of every neuron."""
@@ -182,6 +186,38 @@ class PerturbationConfig:
         _at_least(self, grades=0, variants=0, forms=0, spelled=0, reach=0, contexts=0)
         if self.screen is not None:
             _at_least(self, screen=1)
+
+
+@dataclass(frozen=True)
+class InterventionConfig:
+    """How activations are changed, where, and of how many neurons."""
+
+    limit: int | None = 50
+    """Neurons tested in a layer, best verdict first; None is all that are not dead."""
+    examples: int = 5
+    """Strongest examples in which a neuron's activation is changed, at the peak."""
+    places: int = 8
+    """Random positions of the corpus at which it is changed."""
+    multiple: float = 3.0
+    """It is set to 0, to its mean, to its strongest example's activation, and to this many times that."""
+    controls: int = 5
+    """Random neurons of the layer that are changed as much at the same places."""
+    tokens: int = 10
+    """Tokens kept of those that rise, and of those that fall."""
+    seed: int = 0
+    """Seed of places and controls."""
+
+    def __post_init__(self) -> None:
+        _require_sane(self)
+        _at_least(self, examples=1, places=1, controls=2, tokens=1)
+        if self.limit is not None:
+            _at_least(self, limit=1)
+        _within(self, 1.0, math.inf, "multiple")
+
+    @property
+    def multiples(self) -> tuple[float, ...]:
+        """Of the strongest example's activation, ascending."""
+        return (1.0,) if self.multiple == 1 else (1.0, self.multiple)
 
 
 @dataclass(frozen=True)

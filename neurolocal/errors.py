@@ -25,6 +25,10 @@ class StoreError(NeurolocalError):
     """A store that is missing, damaged, of another version, or made by something else."""
 
 
+class StorageError(NeurolocalError):
+    """Other storage that cannot be reached, or holds something else than before."""
+
+
 class VectorsError(NeurolocalError):
     """Word vectors that are missing, cut short, or fit none of the corpus's words."""
 

@@ -300,6 +300,24 @@ def _remove_leftovers(path: Path) -> None:
         _remove_if_dead(left)
 
 
+@contextlib.contextmanager
+def scratch_folder() -> Generator[Path, None, None]:
+    """A folder of the cache for copies of files, deleted when the block ends; those that killed processes left, too.
+
+    Raises:
+        NeurolocalError: as of `cache_folder`.
+    """
+    root = cache_folder("scratch")
+    for left in root.glob(f"{_host()}-*"):
+        with contextlib.suppress(ValueError, IndexError):
+            if not _runs(int(left.name.split("-")[1])):
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f"{_host()}-{os.getpid()}-", dir=root, ignore_cleanup_errors=True
+    ) as folder:  # fmt: skip
+        yield Path(folder)
+
+
 def _remove_if_dead(left: Path) -> None:
     """Remove a process's own file if the process no longer runs."""
     with contextlib.suppress(ValueError, OSError):

@@ -1,6 +1,7 @@
-"""What the system says of this process: its cores, since when it runs, and whether its parent still does.
+"""What the system says of this process: its cores and memory, since when it runs, and whether its parent still does.
 
-Invariant: imports nothing heavy, since every command asks. Cost: two small reads of /proc at the start of a command.
+Invariant: imports nothing heavy, since every command asks. Cost: two small reads of /proc at the start of a command, a
+few more where the free memory is asked for.
 """
 
 from __future__ import annotations
@@ -26,6 +27,70 @@ def use_cores(n: int) -> None:
     """Let this process use so many cores, since others beside it have the rest."""
     global _share
     _share = n
+
+
+def total_bytes() -> int | None:
+    """The machine's memory; None where the system does not say (Windows)."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def free_bytes() -> int | None:
+    """The memory that this process may still take, by the machine, its control group and its own limits.
+
+    None where the system does not say.
+    """
+    left = _left_of_limits()
+    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
+        left.append(_kilobytes(Path("/proc/meminfo"), "MemAvailable"))
+    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        group = next(line[3:] for line in lines if line.startswith("0::"))
+        left += left_of_group(Path("/sys/fs/cgroup"), group)
+    return max(0, min(left)) if left else total_bytes()
+
+
+def left_of_group(root: Path, group: str) -> list[int]:
+    """The bytes that a control group (version 2) and those above it may still take, where they have a limit.
+
+    Args:
+        root: where control groups are mounted.
+        group: its path below, as in /proc/self/cgroup.
+    """
+    left, place = list[int](), root / group.lstrip("/")
+    while place != root.parent:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            most, now = ((place / name).read_text().strip() for name in ("memory.max", "memory.current"))
+            if most != "max":
+                stat = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
+                left.append(int(most) - int(now) + int(stat.get("inactive_file", 0)))  # a cache of files is given up
+        place = place.parent
+    return left
+
+
+def _left_of_limits() -> list[int]:
+    """The bytes that `ulimit -v` and `ulimit -d` leave to this process."""
+    left = list[int]()
+    with contextlib.suppress(ImportError, OSError, ValueError, IndexError, StopIteration):
+        import resource
+
+        for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+            most = resource.getrlimit(limit)[0]
+            if most != resource.RLIM_INFINITY:
+                left.append(most - _kilobytes(Path("/proc/self/status"), used))
+    return left
+
+
+def _kilobytes(path: Path, name: str) -> int:
+    """The bytes of a line `NAME: N kB` of a file of /proc."""
+    lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+
+def offline() -> bool:
+    """Whether the user forbids every network: NEUROLOCAL_OFFLINE is set to anything but 0."""
+    return os.environ.get("NEUROLOCAL_OFFLINE", "0") not in ("", "0")
 
 
 def begin_command() -> None:

@@ -79,7 +79,7 @@ class Parts:
             file=np.concatenate([table.file for table in tables]),
             record=np.concatenate([table.record for table in tables]),
             character=np.concatenate([table.character for table in tables]),
-            subset=np.concatenate([table._subset_in(names) for table in tables]),
+            subset=np.concatenate([table.subset_in(names) for table in tables]),
             subsets=names,
         )
 
@@ -164,7 +164,7 @@ class Parts:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _subset_in(self, names: tuple[str, ...]) -> Int32[np.ndarray, "part"]:
+    def subset_in(self, names: tuple[str, ...]) -> Int32[np.ndarray, "part"]:
         """`subset` as an index into `names`, which contain all of `subsets`."""
         if names == self.subsets:
             return self.subset

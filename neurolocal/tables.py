@@ -271,6 +271,7 @@ TABLES: dict[str, type | str] = {
     "similarity": SimilarityTable,
     "perturbation": PerturbationTable,
     "verdict": VerdictTable,
+    "intervention": "neurolocal.intervention.table:InterventionTable",
     "summary": SummaryTable,
     "score": ScoreTable,
 }

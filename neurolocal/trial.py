@@ -52,8 +52,12 @@ def require_harmless(
         mark.touch()
 
 
-def try_reading(path: Path, program: Path, *, package: str, error: type[NeurolocalError], memory: int = MEMORY) -> bool:
+def try_reading(
+    path: Path, program: Path, *, package: str, error: type[NeurolocalError], memory: int = MEMORY, name: str = ""
+) -> bool:
     """The same, whether or not the content was read before; False where the library refuses it by itself.
+
+    `name` is what the message calls the file, where that is not its path.
 
     Raises:
         NeurolocalError: of the type `error`; says why.
@@ -64,8 +68,8 @@ def try_reading(path: Path, program: Path, *, package: str, error: type[Neuroloc
         return False
     except LimitError as limit:
         raise error(
-            f"reading {path}: the package {package} cannot read it in a process of its own: {limit}. The file is "
-            "damaged or hostile; get it from its source again."
+            f"reading {name or path}: the package {package} cannot read it in a process of its own: {limit}. The file "
+            "is damaged or hostile; get it from its source again."
         ) from limit
     return True
 

@@ -66,7 +66,7 @@ def report(vocabulary: Vocabulary, rows: StoredRows, layers: Sequence[tuple[Plac
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for place, record in layers:
         builder.add(place, record)
-    index = builder.build(rows.tokens, rows.length, rows.index, vocabulary)
+    index = builder.build(rows, vocabulary)
     took = time.perf_counter() - start
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     n = [len(keyed.entries.neuron) for keyed in (index.token, index.word)]

@@ -14,12 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from pydoc_data import topics
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -34,15 +37,17 @@ class Case:
     """Of the subject."""
     rows: int
     """Rows that are read."""
+    corpus: str
+    """`sample`, `code` (Python's standard library, a folder of texts) or `reference` (Python's manual, JSON lines)."""
     settings: tuple[str, ...]
     """Further arguments of `plan` and `collect`."""
 
 
 CASES = (
-    Case("stories260k", 6000, ()),
-    Case("smollm2", 160, ("--dtype", "bfloat16", "--row-length", "512")),
-    Case("gpt-neox", 800, ("--row-length", "128", "--batch-size", "16", "--k", "10")),
-    Case("mixtral", 600, ("--layers", "0,1,2")),
+    Case("stories260k", 6000, "sample", ()),
+    Case("smollm2", 160, "reference", ("--dtype", "bfloat16", "--row-length", "512")),
+    Case("gpt-neox", 800, "code", ("--row-length", "128", "--batch-size", "16", "--k", "10")),
+    Case("mixtral", 600, "sample", ("--layers", "0,1,2")),
 )
 
 
@@ -53,7 +58,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="rows of each case, instead of its own")
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, clock {options.clock}")
-    heads = ("subject", "rows", "seconds, plan / run", "ratio", "peak MiB", "ratio", "store MB", "ratio")
+    heads = ("subject", "corpus", "rows", "seconds, plan / run", "ratio", "peak MiB", "ratio", "store MB", "ratio")
     print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
     for case in CASES:
         if case.name in options.only:
@@ -72,7 +77,7 @@ def compare(case: Case, rows: int, clock: str, folder: Path) -> None:
         "--subject",
         subject,
         "--corpus",
-        str(corpus(rows, folder)),
+        str(corpus(case.corpus, rows, folder)),
         "--device",
         "cpu",
         *case.settings,
@@ -82,7 +87,7 @@ def compare(case: Case, rows: int, clock: str, folder: Path) -> None:
     took = wall if clock == "wall" else cpu / (os.cpu_count() or 1)
     size = store.stat().st_size
     print(
-        f"| {case.name} | {rows:,} | {told['seconds']:.1f} / {took:.1f} | {told['seconds'] / took:.2f} "
+        f"| {case.name} | {case.corpus} | {rows:,} | {told['seconds']:.1f} / {took:.1f} | {told['seconds'] / took:.2f} "
         f"| {told['host_bytes'] / 2**20:,.0f} / {peak / 2**20:,.0f} | {told['host_bytes'] / peak:.2f} "
         f"| {told['store_bytes'] / 1e6:,.1f} / {size / 1e6:,.1f} | {told['store_bytes'] / size:.3f} |",
         flush=True,
@@ -115,15 +120,22 @@ def run(arguments: list[str]) -> tuple[str, float, float, float]:
     return text, wall, used.ru_utime + used.ru_stime, float(used.ru_maxrss * unit)
 
 
-def corpus(rows: int, folder: Path) -> Path:
-    """The sample; over and over where it has too few rows."""
-    if rows <= 6000:
+def corpus(kind: str, rows: int, folder: Path) -> Path:
+    """The texts of a case; the sample over and over where it has too few rows."""
+    if kind == "sample" and rows <= 6000:
         return SAMPLE
-    many = folder / "corpus"
-    many.mkdir()
-    for i in range(1 + rows // 6000):
-        (many / f"{i:03}.jsonl.zst").symlink_to(SAMPLE)
-    return many
+    made = folder / "corpus"
+    made.mkdir()
+    if kind == "code":
+        for path in Path(sysconfig.get_path("stdlib")).glob("*.py"):
+            shutil.copy(path, made / f"{path.stem}.txt")
+    elif kind == "reference":
+        texts = [json.dumps({"text": text}) for text in topics.topics.values()]
+        (made / "reference.jsonl").write_text("\n".join(texts), encoding="utf-8")
+    else:
+        for i in range(1 + rows // 6000):
+            (made / f"{i:03}.jsonl.zst").symlink_to(SAMPLE)
+    return made
 
 
 def subject_of(name: str, folder: Path) -> str:

@@ -1,6 +1,6 @@
 """What many workers cost: merging by number of parts, and workers of a Ray cluster against independent processes.
 
-    python scripts/bench_scale.py merge --parts 4 16 64 --neurons 4608      seconds and peak memory of one merge
+    python scripts/bench_scale.py merge --parts 4 16 64 --neurons 4608      time and peak memory of one merge
     python scripts/bench_scale.py workers --subject smollm2 --corpus FILE   rows a second, by workers and by processes
 
 Merging takes made-up parts of `neurons` neurons (k = 20), each of rows of its own, in a process of its own; the peak is
@@ -31,8 +31,10 @@ import resource, sys, time
 from pathlib import Path
 from neurolocal.pipeline.merge import merge_stores
 base, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+cpu = time.process_time()
 merge_stores(Path(sys.argv[1]), [Path(p) for p in sys.argv[2:]], say=lambda line: None, bar=False)
-print(time.monotonic() - began, base / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(time.monotonic() - began, time.process_time() - cpu, base / 1024, peak / 1024)
 """
 
 
@@ -68,9 +70,9 @@ def merging(folder: Path, counts: list[int], *, neurons: int) -> None:
         done = subprocess.run(
             [sys.executable, "-c", MERGE, str(out), *map(str, parts[:n])], check=True, capture_output=True, text=True
         )
-        seconds, base, peak = map(float, done.stdout.split())
+        seconds, cpu, base, peak = map(float, done.stdout.split())
         print(
-            f"{n:3} parts: {seconds:6.1f} s, {seconds / n:5.2f} s a part; peak {peak:,.0f} MiB, "
+            f"{n:3} parts: {seconds:6.1f} s, {cpu:6.1f} of the processor, {cpu / n:5.2f} a part; peak {peak:,.0f} MiB, "
             f"{peak - base:,.0f} of them for the merge: {(peak - base) / size:.2f} parts; result "
             f"{out.stat().st_size / 2**20:,.0f} MiB",
             flush=True,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
-
-from neurolocal import records
 
 KINDS = {"Int64": np.int64, "Int32": np.int32, "Float32": np.float32, "Float64": np.float64, "Bool": bool}
 
@@ -19,7 +18,8 @@ def filled(table: type, neuron: Sequence[int], **given: Any) -> Any:
     for column in fields(table):
         said = str(column.type)
         if said.endswith("Table"):
-            made[column.name] = given.get(column.name, filled(getattr(records, said), []))
+            inner = getattr(sys.modules[table.__module__], said)
+            made[column.name] = given.get(column.name, filled(inner, []))
         elif said == "list[str]":
             made[column.name] = list(given.get(column.name, [""] * len(neuron)))
         elif column.name != "neuron":

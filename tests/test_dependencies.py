@@ -47,6 +47,12 @@ def test_every_package_that_is_needed_has_a_pin(dependencies: ModuleType) -> Non
     assert not missing, f"pin in constraints.txt: {', '.join(f'{name}=={version(name)}' for name in sorted(missing))}"
 
 
+def test_what_our_code_imports_is_named_in_pyproject(dependencies: ModuleType) -> None:
+    needed = dependencies.required(ROOT)
+    named = {name for name, by in needed.items() if any(one.startswith("neurolocal") for one in by)}
+    assert dependencies.imported(ROOT / "neurolocal") - {"neurolocal"} <= named
+
+
 def test_a_pin_that_nothing_requires_is_refused(dependencies: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "neurolocal").mkdir()
     (tmp_path / "neurolocal" / "a.py").write_text("import click\n")

@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
+
+from neurolocal.machine import left_of_group
 
 PACKAGE = Path(__file__).parents[1] / "neurolocal"
 
@@ -52,3 +55,26 @@ def test_every_pool_of_processes_ends_with_its_parent() -> None:
                     without.append(f"{path.name}:{node.lineno}")
     assert found >= 4
     assert without == []
+
+
+def test_a_control_group_leaves_what_it_and_those_above_it_allow(tmp_path):
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    for folder, most in ((inner, "1000"), (tmp_path / "a", "max"), (tmp_path, "5000")):
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text("800\n")
+        (folder / "memory.stat").write_text("anon 700\ninactive_file 50\n")
+    assert left_of_group(tmp_path, "/a/b") == [250, 4250]
+    assert left_of_group(tmp_path, "/") == [4250]
+    assert left_of_group(tmp_path / "none", "/a") == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are read from /proc")
+def test_a_limit_of_the_process_counts():
+    code = (
+        "import resource; from neurolocal.machine import free_bytes; one = free_bytes(); "
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 30,) * 2); print(one, free_bytes())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    _, limited = map(int, done.stdout.split())
+    assert 0 < limited < 1 << 30

@@ -1,6 +1,6 @@
 """Carry everything that a run needs across the air gap: gathered and listed on one side, checked on the other.
 
-The only code that may use a network; it refuses when NEUROLOCAL_OFFLINE=1.
+With `storage/`, the only code that may use a network; it refuses when NEUROLOCAL_OFFLINE=1.
 """
 
 from neurolocal.bundle.content import SECTIONS, Content, Section

@@ -7,7 +7,6 @@ kept in the cache.
 from __future__ import annotations
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from neurolocal.bundle.verify import check_path
 from neurolocal.errors import NeurolocalError
 from neurolocal.files import file_sha256
+from neurolocal.machine import offline
 from neurolocal.stage import Say
 
 SECTIONS = ("wheels", "subject", "tokenizer", "vectors", "llm", "corpus")
@@ -98,7 +98,7 @@ def require_network(doing: str) -> None:
     Raises:
         NeurolocalError: NEUROLOCAL_OFFLINE is set to anything but 0.
     """
-    if os.environ.get("NEUROLOCAL_OFFLINE", "0") not in ("", "0"):
+    if offline():
         raise NeurolocalError(
             f"{doing}: NEUROLOCAL_OFFLINE is set, so no network may be used. Give local paths and --sections without "
             "wheels, or unset it."

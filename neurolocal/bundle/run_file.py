@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from neurolocal.errors import NeurolocalError
@@ -36,7 +37,8 @@ def run_toml(run: Run, entries: Mapping[str, str]) -> str:
         raise NeurolocalError(
             "writing the RUN.toml of a bundle: tomli-w is not installed. Run: pip install 'neurolocal[bundle]'"
         ) from error
-    table: dict[str, Any] = {"subject": run.subject, "corpus": run.corpus.as_posix(), **entries}
+    corpus = run.corpus.as_posix() if isinstance(run.corpus, Path) else str(run.corpus)
+    table: dict[str, Any] = {"subject": run.subject, "corpus": corpus, **entries}
     table["store"] = f"{RESULTS}/{run.store.name}"
     for name in ("layers", "sides", "device"):
         if (value := getattr(run, name)) is not None:

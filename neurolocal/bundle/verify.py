@@ -82,7 +82,7 @@ def read_manifest(folder: Path, manifest_sha256: str | None = None) -> dict[str,
     if manifest_sha256 is not None and manifest_sha256.lower() != found:
         raise BundleError(f"{path}: its SHA-256 is {found}; expected {manifest_sha256}. This is another bundle.")
     try:
-        manifest = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_number)
+        manifest = json.loads(data.decode("utf-8"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: no JSON as expected ({_short(error)}). Copy it again.") from error
     try:
@@ -113,10 +113,6 @@ def _object(pairs: list[Any]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a name that occurs twice in one object")
     return found
-
-
-def _number(text: str) -> float:
-    raise ValueError(f"the number {text}")
 
 
 def check_manifest(manifest: Any) -> None:
@@ -234,8 +230,8 @@ def _left(folder: Path, path: str, listed: set[str]) -> bool:
     return path.endswith(".partial") and file in listed and not os.path.lexists(folder / file)
 
 
-def check_file(folder: Path, entry: dict[str, Any]) -> None:
-    """Compare a file's size and SHA-256 with the manifest.
+def check_file(folder: Path, entry: dict[str, Any], *, content: bool = True) -> None:
+    """Compare a file's or volume's size with the manifest, and its SHA-256 unless `content` is False.
 
     Raises:
         BundleError: they differ, or it cannot be read.
@@ -245,7 +241,7 @@ def check_file(folder: Path, entry: dict[str, Any]) -> None:
         size = path.lstat().st_size
         if size != entry["size"]:
             raise BundleError(f"{path}: {size:,} bytes; expected {entry['size']:,}. Copy it again.")
-        found = sha256_of(path)
+        found = sha256_of(path) if content else entry["sha256"]
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}. Copy it again.") from error
     if found != entry["sha256"]:
@@ -271,12 +267,7 @@ def join(
         BundleError: a volume is missing or damaged, or the disk is too small.
     """
     for volume in manifest["volumes"]:
-        path = folder / volume["path"]
-        if not path.is_file():
-            raise BundleError(f"{folder}: {volume['path']} of {len(manifest['volumes'])} volumes is missing. Copy it.")
-        if path.stat().st_size != volume["size"]:
-            size = path.stat().st_size
-            raise BundleError(f"{path}: {size:,} bytes; expected {volume['size']:,}. Copy it again.")
+        check_file(folder, volume, content=False)
     needed, free = sum(entry["size"] for entry in missing), shutil.disk_usage(folder).free
     if needed > free:
         raise BundleError(f"{folder}: joining takes {readable(needed)}; {readable(free)} are free. Use a larger disk.")
@@ -284,14 +275,14 @@ def join(
     wanted, begin, done = {entry["path"] for entry in missing}, 0, 0
     for entry in manifest["files"]:
         if entry["path"] in wanted:
-            _write(folder, manifest, entry, begin)
+            _write(folder, entry, list(_parts(manifest["volumes"], begin, entry["size"])))
             done += 1
             progress(done, len(missing), "joined")
         begin += entry["size"]
 
 
-def _write(folder: Path, manifest: dict[str, Any], entry: dict[str, Any], begin: int) -> None:
-    """Write one file that begins at a byte of the volumes."""
+def _write(folder: Path, entry: dict[str, Any], parts: list[Any]) -> None:
+    """Write one file out of the parts of volumes that it consists of."""
     path = folder / entry["path"]
     beside = path.with_name(f"{path.name}.partial")
     try:
@@ -300,41 +291,44 @@ def _write(folder: Path, manifest: dict[str, Any], entry: dict[str, Any], begin:
             beside.unlink()
         digest = hashlib.sha256()
         with beside.open("xb") as file:
-            for some in _stretch(folder, manifest["volumes"], begin, entry["size"]):
+            for some in _read(folder, parts):
                 digest.update(some)
                 file.write(some)
             file.flush()
             os.fsync(file.fileno())
         if digest.hexdigest() != entry["sha256"]:
             beside.unlink()
-            raise BundleError(f"{path}: {_damaged(folder, manifest['volumes'], begin, entry['size'])}")
+            raise BundleError(f"{path}: {_damaged(folder, parts)}")
         beside.replace(path)
     except OSError as error:
         raise BundleError(f"writing {path}: {error.strerror}. Use a folder that can be written to.") from error
 
 
-def _stretch(folder: Path, volumes: list[dict[str, Any]], begin: int, size: int) -> Iterator[bytes]:
-    """The bytes of a stretch of the volumes, in pieces."""
+def _parts(volumes: list[dict[str, Any]], begin: int, size: int) -> Iterator[Any]:
+    """Where a stretch of the volumes' bytes lies: in each volume the first byte, and how many."""
     for volume in volumes:
-        if size and begin < volume["size"]:
-            with (folder / volume["path"]).open("rb") as file:
-                file.seek(begin)
-                while size and (some := file.read(min(CHUNK, size))):
-                    size -= len(some)
-                    yield some
-            begin = 0
-        else:
-            begin -= volume["size"]
+        length = min(volume["size"] - begin, size)
+        if length > 0:
+            yield volume, begin, length
+            size -= length
+        begin = max(begin - volume["size"], 0)
 
 
-def _damaged(folder: Path, volumes: list[dict[str, Any]], begin: int, size: int) -> str:
-    """Which volume of a stretch is damaged, in words."""
-    at = 0
-    for volume in volumes:
-        within = at < begin + size and at + volume["size"] > begin
-        if within and sha256_of(folder / volume["path"]) != volume["sha256"]:
+def _read(folder: Path, parts: list[Any]) -> Iterator[bytes]:
+    """The bytes of parts of volumes, in pieces."""
+    for volume, begin, length in parts:
+        with (folder / volume["path"]).open("rb") as file:
+            file.seek(begin)
+            while length and (some := file.read(min(CHUNK, length))):
+                length -= len(some)
+                yield some
+
+
+def _damaged(folder: Path, parts: list[Any]) -> str:
+    """Which of the volumes is damaged, in words."""
+    for volume, _, _ in parts:
+        if sha256_of(folder / volume["path"]) != volume["sha256"]:
             return f"{volume['path']} is damaged. Copy it again."
-        at += volume["size"]
     return "its SHA-256 differs, while the volumes are as listed. Make the bundle again."
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from neurolocal.cli.options import FilePath, Names, Numbers, Shard, Sites, device_option, example, say
+from neurolocal.cli.options import FilePath, Names, Numbers, Place, Shard, Sites, device_option, example, say
 from neurolocal.cli.stage_command import config_options, given
-from neurolocal.config import PRESETS, CollectConfig, ScaleConfig, preset_settings
+from neurolocal.config import PRESETS, CollectConfig, Lists, ScaleConfig, preset_settings
 
 SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
 """Options that say where the collection runs."""
@@ -21,12 +21,19 @@ SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
 @click.option(
     "--corpus",
     required=True,
-    type=FilePath(),
-    help=".jsonl[.gz|.zst], .parquet, .txt, a folder, a saved data set.",
+    type=Place(),
+    help=".jsonl[.gz|.zst], .parquet, .txt, a folder, a saved data set; or an address: s3://bucket/pile/*.jsonl.zst.",
 )
 @click.option("--store", required=True, type=FilePath(), help="The HDF5 file to write.")
 @click.option("--tokenizer", help="Tokenizer folder or file, where the model brings none.")
 @device_option
+@click.option(
+    "--lists",
+    type=click.Choice(get_args(Lists)),
+    default="auto",
+    show_default=True,
+    help="Where neuron lists are kept: auto is the device until its memory is full.",
+)
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="Every convention of neuroscope.io.")
 @click.option("--shard", type=Shard(), default="0/1", show_default=True, help="Take only the I-th of every N batches.")
 @config_options(
@@ -40,10 +47,17 @@ SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
     type=float,
     help="Seconds of work that a kill may cost.  [default: 300, or 200 times what a checkpoint takes]",
 )
+@click.option(
+    "--upload",
+    type=Place(),
+    metavar="ADDRESS",
+    help="A folder at an address to which the complete store is copied, for merge.",
+)
 @click.option("--checkpoint-rows", type=click.IntRange(1), help="The same in rows.  [default: by time alone]")
 def collect(
-    subject: str, corpus: Path, store: Path, tokenizer: str | None, device: str | None, preset: str | None,
-    shard: tuple[int, int], checkpoint_seconds: float | None, checkpoint_rows: int | None, **settings: Any,
+    subject: str, corpus: Any, store: Path, tokenizer: str | None, device: str | None, lists: Lists,
+    preset: str | None, shard: tuple[int, int], checkpoint_seconds: float | None, checkpoint_rows: int | None,
+    upload: Any, **settings: Any,
 ) -> None:  # fmt: skip
     """Text through a model -> each neuron's best examples.
 
@@ -53,12 +67,15 @@ def collect(
     from neurolocal.errors import StoreError
     from neurolocal.files import require_place
     from neurolocal.pipeline.collect import Collection, collect_store, fitted
+    from neurolocal.storage.uploads import require_upload
     from neurolocal.subject import load_subject
 
     scale = given(ScaleConfig, {name: settings.pop(name) for name in SCALE})
     config = given(CollectConfig, settings, **preset_settings(preset), shard=shard[0], shards=shard[1])
     corpus_files(corpus)  # a wrong path is said before a large model is loaded
     require_place(store, doing="collecting into", error=StoreError)
+    if upload is not None:
+        require_upload(upload, store)
     fit = preset is not None and settings["row_length"] is None
     if scale.engine == "ray":
         from neurolocal.scale.collect import collect_on_ray
@@ -70,9 +87,10 @@ def collect(
         outcome = collect_on_ray(request, scale, say=say)
     else:
         loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer)
-        job = Collection(loaded, corpus, store, fitted(config, loaded, say=say) if fit else config)
+        job = Collection(loaded, corpus, store, fitted(config, loaded, say=say) if fit else config, lists)
         outcome = collect_store(job, say=say, every=checkpoint_seconds, every_rows=checkpoint_rows)
     if outcome is None:
+        _upload(store, upload)
         return
     state = "complete" if outcome.complete else "stopped; the same command resumes it"
     say(
@@ -81,3 +99,12 @@ def collect(
     )
     if not outcome.complete:
         raise SystemExit(1)
+    _upload(store, upload)
+
+
+def _upload(store: Path, folder: Any) -> None:
+    """Copy the complete store to the address, if one was given."""
+    if folder is not None:
+        from neurolocal.storage.uploads import upload
+
+        say(f"collect: {store} is at {upload(store, folder)}")

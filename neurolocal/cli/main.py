@@ -31,6 +31,7 @@ COMMANDS = {
     "similarity": "Do a neuron's top tokens belong together?",
     "perturbation": "Does the activation follow when the word is replaced?",
     "verdict": "The evidence -> a verdict and a rank for every neuron.",
+    "intervention": "What does a neuron do to the next token?",
     "summary": "What would a person call it? A local LLM describes neurons.",
     "score": "What is a description worth, on texts it was not made from?",
     "report": "The neurons by rank: table, JSON, CSV, Parquet, page or plots.",

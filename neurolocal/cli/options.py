@@ -35,8 +35,34 @@ class FilePath(click.Path):
             NeurolocalError: no path that the system can look at: too long, or in a folder without permission.
         """
         from neurolocal.files import readable_path
+        from neurolocal.storage.address import refuse_address
 
-        return readable_path(os.fsdecode(super().convert(value, param, ctx)))
+        text = os.fsdecode(super().convert(value, param, ctx))
+        refuse_address(text, doing=_option(param))
+        return readable_path(text)
+
+
+class Place(click.ParamType):
+    """A path of this machine, as a `Path`, or an address of other storage, as an `Address`."""
+
+    name = "path|address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click wants it.
+
+        Raises:
+            NeurolocalError: no path that the system can look at, or no address that can be used.
+        """
+        from neurolocal.files import readable_path
+        from neurolocal.storage.address import Address, located
+
+        place = value if not isinstance(value, str) else located(value, doing=_option(param))
+        return place if isinstance(place, Address) else readable_path(place)
+
+
+def _option(param: click.Parameter | None) -> str:
+    """How an error about the value of an option begins."""
+    return f"reading {param.opts[0]}" if param is not None else "reading the command"
 
 
 class Ordered(click.Group):

@@ -27,7 +27,8 @@ LEFT_OUT = (
 @click.option("--machine", help="h100, h200, a100, or a file of --calibrate.  [default: this machine]")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes with a device each.")
 @click.option("--ranges", is_flag=True,
-              help="Each worker reads its own part of the corpus, not all of it.  [default: no]")  # fmt: skip
+              help="Each worker reads its own parts of the corpus (--engine ray).  [default: all of it]")  # fmt: skip
+@click.option("--shards", type=click.IntRange(1), help="Parts of the corpus.  [default: with --ranges 4 a worker]")
 @click.option("--calibrate", is_flag=True, help="Measure this machine first, and keep the figures in --machine.")
 @click.option("--device", help="With --calibrate: the torch device.  [default: cuda where there is one, else cpu]")
 @click.option("--clock", type=click.Choice(["wall", "cpu"]), default="wall", show_default=True,
@@ -42,8 +43,8 @@ LEFT_OUT = (
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def plan(
     subject: str, tokens: float | None, rows: int | None, machine: str | None, workers: int, ranges: bool,
-    calibrate: bool, device: str | None, clock: str, analyse: int, screen: int | None, describe: int, score: int,
-    llm_weights: float, explain: bool, as_json: bool, **settings: Any,
+    shards: int | None, calibrate: bool, device: str | None, clock: str, analyse: int, screen: int | None,
+    describe: int, score: int, llm_weights: float, explain: bool, as_json: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """What a run will cost before it is started: time, memory, disk.
 
@@ -55,7 +56,19 @@ def plan(
 
     config = given(CollectConfig, settings)
     request = Request(
-        subject, config, tokens, rows, machine, workers, analyse, screen, describe, score, llm_weights, ranges
+        subject,
+        config,
+        tokens,
+        rows,
+        machine,
+        workers,
+        analyse,
+        screen,
+        describe,
+        score,
+        llm_weights,
+        ranges,
+        shards,
     )
     measure = (device, clock) if calibrate else None
     made = planned(request, measure=measure, say=say)

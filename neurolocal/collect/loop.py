@@ -24,12 +24,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from neurolocal.collect.device import DeviceState
+from neurolocal.collect.memory import device_bytes
 from neurolocal.collect.rows import RowBuffer
 from neurolocal.collect.sample import Sampler
 from neurolocal.collect.state import Activations, CountedBatch, Frozen, LayerState, State
 from neurolocal.collect.triton_state import TritonState, has_kernels
 from neurolocal.collect.workers import Workers
-from neurolocal.config import CollectConfig
+from neurolocal.config import CollectConfig, Lists
 from neurolocal.errors import ConfigError, CorpusError
 from neurolocal.provenance import Parts
 from neurolocal.records import Experts, LayerRecord, Place, Site
@@ -202,13 +203,25 @@ def resolved(config: CollectConfig, subject: CollectSubject) -> CollectConfig:
     return dataclasses.replace(config, sites=sites)
 
 
-def start(subject: CollectSubject, config: CollectConfig) -> Progress:
-    """An empty collection, by a `resolved` config."""
+LISTS = 0.8
+"""Share of a GPU's free memory that lists may take, once the weights are there; the rest is for batches."""
+
+
+def start(subject: CollectSubject, config: CollectConfig, *, lists: Lists = "auto") -> Progress:
+    """An empty collection, by a `resolved` config.
+
+    Args:
+        subject: the model under study.
+        config: the conventions.
+        lists: where lists are kept. `auto` puts a layer's on its device until `LISTS` of what is free there is taken.
+    """
     assert config.sites is not None
     states: dict[Place, State] = {}
+    host = on_host(subject, config, lists, free=_free_on)
     for site in config.sites:
         for layer in range(subject.n_layers) if config.layers is None else config.layers:
-            device, cases = subject.device_of(layer), config.sign_cases and site == "post"
+            cases = config.sign_cases and site == "post"
+            device = torch.device("cpu") if layer in host else subject.device_of(layer)
             experts = subject.experts_of(layer)
             states[site, layer] = empty_state(subject.d_mlp[layer], config, cases=cases, experts=experts, device=device)
     d_vocab = len(subject.vocabulary.tokens)
@@ -218,6 +231,50 @@ def start(subject: CollectSubject, config: CollectConfig) -> Progress:
         np.zeros(d_vocab, np.int64),
         RowBuffer(config.row_length, d_vocab=d_vocab),
     )
+
+
+def on_host(
+    subject: CollectSubject, config: CollectConfig, lists: Lists, *, free: Callable[[torch.device], int | None]
+) -> set[int]:
+    """The layers whose lists are kept in the host's memory.
+
+    Args:
+        subject: the model under study.
+        config: `resolved`.
+        lists: what the user chose.
+        free: bytes that are free on a device; None where nothing says so.
+    """
+    layers = range(subject.n_layers) if config.layers is None else config.layers
+    if lists != "auto":
+        return set(layers) if lists == "host" else set()
+    found, taken = set[int](), dict[torch.device, list[int]]()
+    room = {device: free(device) for device in {subject.device_of(layer) for layer in layers}}
+    for layer in layers:
+        device = subject.device_of(layer)
+        left, there = room[device], taken.setdefault(device, [])
+        width = subject.d_mlp[layer] if config.neurons is None else len(config.neurons)
+        if left is None or device_bytes([*there, width], config) <= LISTS * left:
+            there.append(width)
+        else:
+            found.add(layer)
+    return found
+
+
+def _free_on(device: torch.device) -> int | None:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
+def away(subject: CollectSubject, progress: Progress) -> list[int]:
+    """The layers whose lists are in the host's memory and whose activations are not."""
+    return sorted(
+        {layer for (_, layer), state in progress.states.items()
+         if isinstance(state, LayerState) and subject.device_of(layer).type != "cpu"}
+    )  # fmt: skip
+
+
+def _for(state: State, x: Activations) -> Activations:
+    """Activations where a state takes them: one on the host takes them there."""
+    return x.to(torch.device("cpu")) if isinstance(state, LayerState) else x
 
 
 def empty_state(
@@ -376,8 +433,9 @@ def take(
 
         def see(*x: Activations) -> None:
             for i, state, site in mine:
-                cases = (x[signs[0]], x[signs[1]]) if signs is not None and site == "post" else None
-                state.update(x[i], cases, counted, workers)
+                signed = signs is not None and site == "post"
+                cases = (_for(state, x[signs[0]]), _for(state, x[signs[1]])) if signed and signs else None
+                state.update(_for(state, x[i]), cases, counted, workers)
 
         return see
 

@@ -6,10 +6,7 @@ with torch and transformers). Cost: none.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from neurolocal.collect.rows import SLACK
 from neurolocal.config import CollectConfig
@@ -114,18 +111,3 @@ def shortage(d_mlp: Sequence[int], config: CollectConfig, *, expected: int, free
         f"{expected / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} are free. Choose some of them with --layers or "
         "--neurons, or less of each with --k, --sample, --before"
     )
-
-
-def total_bytes() -> int | None:
-    """The machine's memory; None where the system does not say (Windows)."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
-
-
-def free_bytes() -> int | None:
-    """The memory that programs may still take; None where the system does not say."""
-    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    return total_bytes()

@@ -2,7 +2,7 @@
 
 Invariant: associative and commutative, bit for bit: lists are ordered by (strength, lower row, lower position), counts
 are added, sums are added as integers (`exact`), the sample keeps the smallest hashes of both. The two parts must have
-no row in common. Cost: a sort of 2 k entries a neuron and side.
+no row in common. Cost: a sort of 2 k entries a neuron and side; memory for both, the result, and both windows again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def merge(a: LayerRecord, b: LayerRecord, *, sample: Int64[np.ndarray, "sample"]
         {side: merge_lists(a.lists[side], b.lists[side], side) for side in a.lists},
         merge_statistics(a.statistics, b.statistics),
         np.concatenate([a.sample, b.sample], axis=1)[:, sample],
-        cases=None if a.cases is None or b.cases is None else _merge_cases(a.cases, b.cases),
+        cases=a.cases and b.cases and _merge_cases(a.cases, b.cases),
         neurons=a.neurons,
         effects=a.effects or b.effects,
         experts=a.experts and b.experts and dataclasses.replace(a.experts, count=a.experts.count + b.experts.count),
@@ -37,17 +37,19 @@ def merge(a: LayerRecord, b: LayerRecord, *, sample: Int64[np.ndarray, "sample"]
 def merge_lists(a: TopK, b: TopK, side: Side) -> TopK:
     """The k strongest examples of each neuron's two lists; of the same text the strongest, where lists keep it once."""
     k = a.activation.shape[1]
-    both = {
-        name: np.concatenate([value, getattr(b, name)], axis=1) for name, value in vars(a).items() if value is not None
-    }
-    activation, row = both["activation"], both["row"]
+
+    def both(name: str) -> np.ndarray:
+        return np.concatenate([getattr(a, name), getattr(b, name)], axis=1)
+
+    activation, row = both("activation"), both("row")
     strength = np.abs(activation) if side in CASES else -activation if side == "smallest" else activation
     strength = np.where(row < 0, -np.inf, strength)
-    order = np.lexsort((both["position"], row, -strength), axis=1)
-    if "text" in both:
-        again = _repeated(_take(both["text"], order)) & (_take(row, order) >= 0)
+    order = np.lexsort((both("position"), row, -strength), axis=1)
+    if a.text is not None:
+        again = _repeated(_take(both("text"), order)) & (_take(row, order) >= 0)
         order = _take(order, np.argsort(again, axis=1, kind="stable"))  # each list has a text once: k others are left
-    return TopK(**{name: _take(x, order[:, :k]) for name, x in both.items()})
+    order = order[:, :k]
+    return TopK(**{name: _take(both(name), order) for name, value in vars(a).items() if value is not None})
 
 
 def _take(x: np.ndarray, order: Int64[np.ndarray, "neuron k"]) -> np.ndarray:

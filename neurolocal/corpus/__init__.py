@@ -6,10 +6,12 @@ from neurolocal.corpus.files import CorpusListing, corpus_files, corpus_listing
 from neurolocal.corpus.packing import Batch
 from neurolocal.corpus.parts import Encode, Encoding
 from neurolocal.corpus.readers import Document, documents
+from neurolocal.corpus.sizes import CorpusFile
 from neurolocal.corpus.stream import RowStream
 
 __all__ = [
     "Batch",
+    "CorpusFile",
     "CorpusListing",
     "Cursor",
     "Document",

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from neurolocal.corpus.conversations import FIELDS
 from neurolocal.corpus.record import LONGEST_NAME, Defect, Record, Rules, names, record_of, too_long
-from neurolocal.corpus.sizes import bytes_of
+from neurolocal.corpus.sizes import CorpusFile, bytes_of
 from neurolocal.corpus.token_ids import ID_COLUMNS, holds_ids, id_records, ids_batch_rows
 from neurolocal.errors import CorpusError, first_line
+from neurolocal.storage import on_disk
 from neurolocal.trial import try_reading
 
 META, SUBSET = "meta", "pile_set_name"
@@ -37,11 +38,18 @@ LONGEST_STATE = 1 << 24
 """Most bytes of the files that name a saved data set's parts."""
 
 
-def read_parquet(path: Path, first: int, rules: Rules) -> Iterator[tuple[int, int, Record]]:
-    """The rows of a `.parquet` file; see `FileReader`."""
+def read_parquet(path: CorpusFile, first: int, rules: Rules) -> Iterator[tuple[int, int, Record]]:
+    """The rows of a `.parquet` file; see `FileReader`. One on other storage is copied to the disk first."""
+    with on_disk(path) as local:
+        yield from _parquet_rows(local, first, rules, shown=path)
+
+
+def _parquet_rows(
+    path: Path, first: int, rules: Rules, *, shown: CorpusFile
+) -> Iterator[tuple[int, int, Record]]:  # fmt: skip
     import pyarrow.parquet as parquet
 
-    try_reading(path, TRIAL, package="pyarrow", error=CorpusError)
+    try_reading(path, TRIAL, package="pyarrow", error=CorpusError, name=str(shown))
     stated = parquet.read_metadata(path)
     leaves = [stated.schema.column(i) for i in range(len(stated.schema))]
     strings = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
@@ -58,7 +66,7 @@ def read_parquet(path: Path, first: int, rules: Rules) -> Iterator[tuple[int, in
                 continue
             rows = _batch_rows(stated.row_group(group), source)
             for batch in table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted):
-                for i, record in _rows(batch, source, rules, path=path, number=number, first=first):
+                for i, record in _rows(batch, source, rules, path=shown, number=number, first=first):
                     yield i, size * (i + 1) // stated.num_rows, record
                 number += batch.num_rows
 
@@ -96,7 +104,7 @@ def _batch_rows(group: Any, source: _Source) -> int:
 
 
 def _rows(
-    batch: Any, source: _Source, rules: Rules, *, path: Path, number: int, first: int
+    batch: Any, source: _Source, rules: Rules, *, path: CorpusFile, number: int, first: int
 ) -> Iterator[tuple[int, Record]]:
     """The rows of a batch of columns from record `first` on, and their numbers; `number` is that of its first row."""
     begin = max(0, first - number)
@@ -163,13 +171,27 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, pa.ListScalar)
 
 
+STATED_BY = ("state.json", "dataset_dict.json")
+"""The files by which a saved data set is known."""
+
+
 def is_saved_dataset(path: Path) -> bool:
     """Whether a folder was saved by `datasets`."""
-    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+    return any((path / name).is_file() for name in STATED_BY)
 
 
-def read_saved_dataset(path: Path, first: int, rules: Rules) -> Iterator[tuple[int, int, Record]]:
-    """The rows of a data set saved by `datasets`, or of a saved dictionary of them, by name; see `FileReader`."""
+def read_saved_dataset(path: CorpusFile, first: int, rules: Rules) -> Iterator[tuple[int, int, Record]]:
+    """The rows of a data set saved by `datasets`, or of a saved dictionary of them, by name; see `FileReader`.
+
+    One on other storage is copied to the disk first, whole.
+    """
+    with on_disk(path) as local:
+        yield from _saved_rows(local, first, rules, shown=path)
+
+
+def _saved_rows(
+    path: Path, first: int, rules: Rules, *, shown: CorpusFile
+) -> Iterator[tuple[int, int, Record]]:  # fmt: skip
     number, behind = 0, 0
     for part in _saved_parts(path):
         begin, lacks = number, None
@@ -177,7 +199,7 @@ def read_saved_dataset(path: Path, first: int, rules: Rules) -> Iterator[tuple[i
             for batch, at in _arrow_batches(file, rules):
                 source = _source(batch.schema, rules)
                 lacks = lacks if source.columns else batch.schema.metadata[b"all"].decode()
-                rows = _rows(batch, source, rules, path=path, number=number, first=first) if source.columns else ()
+                rows = _rows(batch, source, rules, path=shown, number=number, first=first) if source.columns else ()
                 for i, record in rows:
                     yield i, behind + at, record
                 number += batch.num_rows

@@ -9,14 +9,14 @@ Cost: memory for one group, or for two a thread.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from neurolocal.corpus.parts import PART, Encode, Encoding, Part, encode_part, parts
 from neurolocal.corpus.readers import Document, SkipCounts
+from neurolocal.corpus.sizes import CorpusFile
 
 GROUP = 1 << 18
 """Characters tokenised in one call: enough for the tokenizer's threads, and little to repeat after an interruption."""
@@ -46,7 +46,7 @@ Work = Callable[[], list[Encoded]]
 class Groups:
     """How documents are put into groups and tokenised."""
 
-    files: list[Path]
+    files: Sequence[CorpusFile]
     encode: Encode
     encode_chat: Encode
     """Encodes conversations."""

@@ -9,11 +9,9 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
 
 from neurolocal.corpus.record import Defect, Record, Rules
-from neurolocal.corpus.sizes import bytes_of, require_uncut
+from neurolocal.corpus.sizes import CorpusFile, bytes_of, require_uncut
 from neurolocal.errors import CorpusError
 
 TEXT_PIECE = 1 << 20
@@ -32,7 +30,7 @@ BROKEN_SHARE = 0.01
 """Share of a document's characters that may be no UTF-8, or NUL; with more it is no text, and skipped."""
 
 
-def read_text(path: Path, first: int, rules: Rules) -> Iterator[tuple[int, int, Record]]:
+def read_text(path: CorpusFile, first: int, rules: Rules) -> Iterator[tuple[int, int, Record]]:
     """The pieces of a `.txt` file; see `FileReader`."""
     with path.open("rb") as raw:
         encoding, size, number, rest = _encoding(raw), bytes_of(path), 0, ""
@@ -59,14 +57,14 @@ def _plain_text(text: str) -> Record:
     return text, "", ()
 
 
-def _encoding(raw: BinaryIO) -> str:
+def _encoding(raw: io.BufferedReader) -> str:
     """The encoding that a file's first bytes state; UTF-8 where they state none."""
     begin = raw.read(4)
     raw.seek(0)
     return next((name for mark, name in MARKS.items() if begin.startswith(mark)), "utf-8")
 
 
-def require_utf8(path: Path, file: io.BufferedReader) -> None:
+def require_utf8(path: CorpusFile, file: io.BufferedReader) -> None:
     """Refuse lines of JSON in another encoding, whose line ends cannot be found.
 
     Raises:

@@ -1,5 +1,7 @@
 """Which files make a corpus: those of a known kind in a folder and below it, in the order of their paths.
 
+The same at an address of other storage, or those that match a pattern there.
+
 Links are followed, each folder once. Left out, and said: hidden files and folders (`.cache/`, `.ipynb_checkpoints/`),
 files of other kinds, `.json` files that are not one object a line, and what stands beside a corpus without being one
 (`README.txt`, `requirements.txt`).
@@ -9,13 +11,16 @@ Invariant: the list depends on the names in the folder, and on the first line of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from neurolocal.corpus.columns import is_saved_dataset
+from neurolocal.config import sha256
+from neurolocal.corpus.columns import STATED_BY, is_saved_dataset
 from neurolocal.corpus.readers import is_one_value, kinds, reader_of
+from neurolocal.corpus.sizes import CorpusFile
 from neurolocal.errors import CorpusError
+from neurolocal.storage import Address, StoredFile, located, stored_files
 
 BESIDE = frozenset(
     ("readme", "license", "licence", "copying", "notice", "authors", "changelog", "requirements", "robots")
@@ -29,7 +34,7 @@ SHOWN = 3
 class CorpusListing(NamedTuple):
     """The files of a corpus, and what was left out."""
 
-    files: list[Path]
+    files: Sequence[CorpusFile]
     """In reading order; a saved data set counts as one file, its folder."""
     left: dict[str, list[str]]
     """Why -> paths below the corpus that were left out."""
@@ -46,18 +51,30 @@ class CorpusListing(NamedTuple):
         return f"{read}; left out: {'; '.join(parts)}" if parts else ""
 
 
-def corpus_files(corpus: str | Path) -> list[Path]:
+def corpus_files(corpus: str | Path | Address) -> Sequence[CorpusFile]:
     """The files of a corpus in reading order; see `corpus_listing`."""
     return corpus_listing(corpus).files
 
 
-def corpus_listing(corpus: str | Path) -> CorpusListing:
-    """The files of a corpus: a file, a folder, or a data set saved by `datasets`.
+def corpus_listing(corpus: str | Path | Address) -> CorpusListing:
+    """The files of a corpus: a file, a folder, or a data set saved by `datasets`; of this machine or at an address.
 
     Raises:
         CorpusError: no such path, no file of a kind that can be read, or a folder that cannot be read.
+        StorageError: nothing is at the address, or its storage does not answer.
     """
-    path = Path(corpus)
+    if isinstance(corpus, str):
+        corpus = located(corpus, doing="reading the corpus", error=CorpusError)
+    return _stored_listing(corpus) if isinstance(corpus, Address) else _listing(corpus)
+
+
+def file_names(files: Sequence[CorpusFile], corpus: Path | Address) -> list[str]:
+    """The names of a corpus's files, relative to it."""
+    root = corpus if isinstance(corpus, Path) and corpus.is_dir() else Path(str(corpus)).parent
+    return [file.relative if isinstance(file, StoredFile) else str(file.relative_to(root)) for file in files]
+
+
+def _listing(path: Path) -> CorpusListing:
     if path.is_file():
         if reader_of(path) is None:
             raise CorpusError(f"reading the corpus {path}: unknown kind of file. Give one of {kinds()}, or a folder.")
@@ -77,10 +94,35 @@ def corpus_listing(corpus: str | Path) -> CorpusListing:
             left.setdefault(why, []).append(str(found.relative_to(path)))
         else:
             files.append(found)
+    return _found(path, sorted(files), left)
+
+
+def _found(corpus: Path | Address, files: Sequence[CorpusFile], left: dict[str, list[str]]) -> CorpusListing:
+    """The listing of a folder; one without files is refused."""
     if not files:
         hint = f" (left out: {CorpusListing([], left).line().partition('left out: ')[2]})" if left else ""
-        raise CorpusError(f"reading the corpus {path}: the folder holds no {kinds()}{hint}. Check the path.")
-    return CorpusListing(sorted(files), {why: sorted(names) for why, names in sorted(left.items())})
+        what = "the folder" if isinstance(corpus, Path) else "the address"
+        raise CorpusError(f"reading the corpus {corpus}: {what} holds no {kinds()}{hint}. Check the path.")
+    return CorpusListing(files, {why: sorted(names) for why, names in sorted(left.items())})
+
+
+def _stored_listing(corpus: Address) -> CorpusListing:
+    """The files at an address; what is left out is what would be left out of a folder of this machine."""
+    found, elsewhere = stored_files(corpus)
+    if any(file.relative in STATED_BY for file in found):
+        size, contents = sum(file.size for file in found), [[file.relative, file.size, file.content] for file in found]
+        return CorpusListing([StoredFile(corpus, ".", size, f"files {sha256(contents)}", tuple(found))], {})
+    files, left = list[StoredFile](), dict[str, list[str]]()
+    if elsewhere:
+        left["names that lead elsewhere"] = elsewhere
+    for file in found:
+        parts = file.relative.split("/")
+        why = "hidden" if any(part.startswith(".") for part in parts) else _why_left(file)
+        if why:
+            left.setdefault(why, []).append(file.relative)
+        else:
+            files.append(file)
+    return _found(corpus, files, left)
 
 
 def _walk(folder: Path, seen: set[str]) -> Iterator[tuple[Path, str]]:
@@ -104,11 +146,15 @@ def _walk(folder: Path, seen: set[str]) -> Iterator[tuple[Path, str]]:
                 yield from _walk(path, seen)
         elif not path.is_file():
             yield path, "no plain files, or links to nothing"
-        elif reader_of(path) is None:
-            yield path, "of other kinds"
-        elif path.suffix.lower() == ".txt" and path.stem.lower().partition(".")[0] in BESIDE:
-            yield path, "about the corpus"
-        elif is_one_value(path):
-            yield path, "JSON, but not one object a line"
         else:
-            yield path, ""
+            yield path, _why_left(path)
+
+
+def _why_left(file: CorpusFile) -> str:
+    """Why a file is left out, by its name, and of `.json` its first line; empty: it is read."""
+    name = PurePath(file.name.lower())
+    if reader_of(file) is None:
+        return "of other kinds"
+    if name.suffix == ".txt" and name.stem.partition(".")[0] in BESIDE:
+        return "about the corpus"
+    return "JSON, but not one object a line" if is_one_value(file) else ""

@@ -10,12 +10,11 @@ import gzip
 import io
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from neurolocal.corpus.encodings import require_utf8
 from neurolocal.corpus.record import Defect, FileReader, Record, Rules, record_of, too_long
-from neurolocal.corpus.sizes import bytes_of, require_uncut
+from neurolocal.corpus.sizes import CorpusFile, bytes_of, require_uncut
 from neurolocal.errors import CorpusError
 
 NO_OBJECT = ("not JSON", "not a JSON object")
@@ -31,7 +30,7 @@ DROPPED = 1 << 24
 def lines_reader(unpack: Callable[[io.BufferedReader], io.BufferedReader]) -> FileReader:
     """What reads lines of JSON from a file that is unpacked so."""
 
-    def read(path: Path, first: int, rules: Rules) -> Iterator[tuple[int, int, Record]]:
+    def read(path: CorpusFile, first: int, rules: Rules) -> Iterator[tuple[int, int, Record]]:
         with path.open("rb") as raw:
             file, size, number = unpack(raw), bytes_of(path), 0
             require_utf8(path, file)
@@ -101,7 +100,7 @@ class _ZstdStream(io.RawIOBase):
     PIECE = 1 << 13
     """Compressed bytes read at a time; the format lets each expand to at most some 30,000."""
 
-    def __init__(self, raw: BinaryIO) -> None:
+    def __init__(self, raw: io.BufferedReader) -> None:
         import zstandard
 
         self._raw, self._new = raw, zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj

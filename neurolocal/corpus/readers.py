@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from neurolocal.corpus.conversations import Render, RoleSpan
 from neurolocal.corpus.encodings import read_text
 from neurolocal.corpus.lines import NO_OBJECT, lines_reader, open_gzip, open_plain, open_zstd
 from neurolocal.corpus.record import Conversation, Defect, FileReader, Record, Rules, TokenIds, rendered
-from neurolocal.corpus.sizes import bytes_of, require_uncut
+from neurolocal.corpus.sizes import CorpusFile, bytes_of, require_uncut
 from neurolocal.errors import CorpusError, first_line
 
 LONGEST_RECORD = 1 << 28
@@ -76,7 +76,7 @@ class SkipCounts:
 
 
 def documents(
-    files: list[Path],
+    files: Sequence[CorpusFile],
     *,
     file: int = 0,
     record: int = 0,
@@ -115,7 +115,7 @@ def documents(
         reader = read_saved_dataset if path.is_dir() else reader_of(path) or lines_reader(open_plain)
         first = record if number == file else 0
         try:
-            if path.exists():
+            if isinstance(path, Path) and path.exists():
                 require_uncut(path, sizes[number])
             for i, at, found in itertools.islice(reader(path, first, rules), left):
                 left = None if left is None else left - 1
@@ -138,7 +138,7 @@ def documents(
 
 
 def _document(
-    found: Record, at: tuple[int, int, int], path: Path, strict: bool, skipped: SkipCounts, render: Render | None
+    found: Record, at: tuple[int, int, int], path: CorpusFile, strict: bool, skipped: SkipCounts, render: Render | None
 ) -> Document | None:
     """A record as a document; None where it is none, which is counted, or raised with `strict`.
 
@@ -163,7 +163,7 @@ def _document(
     return Document(text, subset, file, record, roles=roles, read=read)
 
 
-def reader_of(path: Path) -> FileReader | None:
+def reader_of(path: CorpusFile) -> FileReader | None:
     """What reads a file, by the end of its name; None where nothing does."""
     name = path.name.lower()
     for suffix, reader in _READERS.items():
@@ -172,7 +172,7 @@ def reader_of(path: Path) -> FileReader | None:
     return None
 
 
-def is_one_value(path: Path) -> bool:
+def is_one_value(path: CorpusFile) -> bool:
     """Whether a `.json` file is one JSON value, as settings are, and not one object a line; by its first line."""
     reader = reader_of(path)
     if reader is None or not re.search(r"\.json(\.gz|\.zst)?$", path.name.lower()):

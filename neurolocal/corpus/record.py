@@ -9,13 +9,13 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32
 
 from neurolocal.corpus.conversations import Message, Render, RoleSpan, messages_of
+from neurolocal.corpus.sizes import CorpusFile
 
 LONGEST_NAME = 200
 """Most characters of a subset's name; the rest is cut off, since a hostile name may be as long as a line."""
@@ -60,7 +60,7 @@ Text = tuple[str, str, tuple[RoleSpan, ...]]
 """A document's text, its subset, and where its messages are."""
 
 Record = Text | TokenIds | Conversation | Defect
-FileReader = Callable[[Path, int, Rules], Iterator[tuple[int, int, Record]]]
+FileReader = Callable[[CorpusFile, int, Rules], Iterator[tuple[int, int, Record]]]
 """(path, first record, rules) -> each record's number, the bytes of the file read so far, and the record."""
 
 

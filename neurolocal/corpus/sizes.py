@@ -1,26 +1,34 @@
 """Sizes of files and folders on the disk, by which a file that is cut while it is read is found.
 
-Cost: one `stat` a file.
+Cost: one `stat` a file; none of a file on other storage, which watches for changes itself (`storage.StoredFile`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from neurolocal.storage import StoredFile
 
-def corpus_bytes(files: list[Path]) -> int:
-    """Size of the files on the disk, in bytes."""
+CorpusFile = Path | StoredFile
+"""A file of a corpus, or a saved data set: of this machine, or on other storage."""
+
+
+def corpus_bytes(files: Sequence[CorpusFile]) -> int:
+    """Size of the files, in bytes, as they are stored."""
     return sum(bytes_of(path) for path in files)
 
 
-def bytes_of(path: Path) -> int:
+def bytes_of(path: CorpusFile) -> int:
     """Size of a file or folder; 0 where it is missing, which reading it then reports."""
+    if isinstance(path, StoredFile):
+        return path.size
     if path.is_dir():
         return corpus_bytes([f for f in path.rglob("*") if f.is_file()])
     return path.stat().st_size if path.is_file() else 0
 
 
-def require_uncut(path: Path, size: int) -> None:
+def require_uncut(path: CorpusFile, size: int) -> None:
     """Detect a file that is truncated while it is read: reading alone would take it for a shorter one.
 
     Raises:

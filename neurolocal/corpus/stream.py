@@ -7,9 +7,8 @@ Cost: that of tokenising; memory as `encoded` and `packing` say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
@@ -21,7 +20,7 @@ from neurolocal.corpus.encoded import Encoded, Groups, in_order
 from neurolocal.corpus.packing import Batch, BatchBuilder
 from neurolocal.corpus.parts import Encode
 from neurolocal.corpus.readers import SkipCounts, documents
-from neurolocal.corpus.sizes import corpus_bytes
+from neurolocal.corpus.sizes import CorpusFile, corpus_bytes
 from neurolocal.errors import ConfigError, CorpusError
 
 
@@ -29,7 +28,7 @@ from neurolocal.errors import ConfigError, CorpusError
 class RowStream:
     """The source of rows: files, tokenizer and conventions."""
 
-    files: list[Path]
+    files: Sequence[CorpusFile]
     encode: Encode
     bos: int | None
     eos: int | None

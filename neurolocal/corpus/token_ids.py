@@ -7,13 +7,13 @@ Cost: a few operations of numpy a batch, and a view a row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
 from neurolocal.corpus.record import LONGEST_NAME, Defect, Rules, TokenIds, clean, too_long
+from neurolocal.corpus.sizes import CorpusFile
 from neurolocal.errors import CorpusError
 
 ID_COLUMNS = ("input_ids", "tokens")
@@ -52,7 +52,7 @@ def ids_batch_rows(group: Any, column: str, most: int) -> int:
 
 
 def id_records(
-    column: Any, subsets: Sequence[str | None], rules: Rules, *, path: Path, number: int
+    column: Any, subsets: Sequence[str | None], rules: Rules, *, path: CorpusFile, number: int
 ) -> Iterator[TokenIds | Defect]:
     """The rows of a column of ids.
 

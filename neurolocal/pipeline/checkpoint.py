@@ -6,8 +6,7 @@ bit for bit. Cost: a checkpoint writes the whole state, one layer at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from neurolocal.errors import StoreError
@@ -18,15 +17,15 @@ from neurolocal.records import LayerRecord, Place
 
 if TYPE_CHECKING:
     from neurolocal.collect import Contents, Progress
-    from neurolocal.corpus import Cursor
+    from neurolocal.corpus import CorpusFile, Cursor
     from neurolocal.store import Store
 
 AGAIN = "Delete the file to collect again, or give another --store."
 
 
 def write_store(
-    job: Collection, files: list[Path], skipped: Mapping[str, int], contents: Contents, *, complete: bool, bar: bool,
-    part: BatchRange | None = None,
+    job: Collection, files: Sequence[CorpusFile], skipped: Mapping[str, int], contents: Contents, *, complete: bool,
+    bar: bool, part: BatchRange | None = None,
 ) -> dict[Place, int]:  # fmt: skip
     """Write the store; returns the NaN and infinite activations of each layer that has some.
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from tqdm import tqdm
 from neurolocal.config import CollectConfig, differences
 from neurolocal.errors import CorpusError, StoreError
 from neurolocal.files import locked
-from neurolocal.machine import command_began
+from neurolocal.machine import command_began, free_bytes, total_bytes
 from neurolocal.pipeline.batch_range import BatchRange
 from neurolocal.pipeline.batch_size import enough_memory
 from neurolocal.pipeline.checkpoint import AGAIN, cursor_of, restore, write_store
@@ -37,7 +37,7 @@ from neurolocal.stage import Say, silent
 
 if TYPE_CHECKING:
     from neurolocal.collect import Contents, Outcome, Progress
-    from neurolocal.corpus import Cursor, RowStream
+    from neurolocal.corpus import CorpusFile, Cursor, RowStream
     from neurolocal.subject import Subject
 
 
@@ -95,7 +95,7 @@ def _folder_of(path: Path) -> Generator[None, None, None]:
 
 
 def _collect(
-    job: Collection, files: list[Path], part: BatchRange | None, *, say: Say, replace: bool,
+    job: Collection, files: Sequence[CorpusFile], part: BatchRange | None, *, say: Say, replace: bool,
     stop: Callable[[], bool] | None, every: float | None, every_rows: int | None, bar: bool,
 ) -> Outcome | None:  # fmt: skip
     from neurolocal.collect import collect, resolved, start
@@ -107,7 +107,8 @@ def _collect(
     found = existing(job, files, part, replace=replace, say=say) if job.store.exists() else None
     if found == "complete":
         return _complete(job, say=say, stop=stop, bar=bar) if part is None else None
-    progress = start(job.subject, job.config)
+    progress = start(job.subject, job.config, lists=job.lists)
+    _say_lists(job, progress, say if part is None else silent)
     cursor = _resumed(job, progress, found, say=say)
     if part is None:
         with waiting(f"trying the tokenizer of {job.subject.name}", bar=bar):
@@ -289,7 +290,7 @@ TRIED_BYTES = 1 << 26
 """Longest record that is read for it: a longer one takes seconds, and is read once more afterwards."""
 
 
-def _examine(job: Collection, files: list[Path], say: Say) -> None:
+def _examine(job: Collection, files: Sequence[CorpusFile], say: Say) -> None:
     """Try the tokenizer on the first documents, and say what the user should know of it."""
     from neurolocal.corpus import documents
     from neurolocal.subject.tokenizers.examine import SAMPLE
@@ -324,11 +325,14 @@ def _say_shortage(job: Collection, say: Say) -> None:
         ConfigError: the lists or a batch are larger than all of its memory.
         SubjectError: the rows are longer than the subject can read.
     """
-    from neurolocal.collect.memory import expected_bytes, free_bytes, require_memory, shortage, total_bytes
+    from neurolocal.collect.memory import expected_bytes, require_memory, shortage
+    from neurolocal.subject.placement import placement_line
 
     subject, free, total = job.subject, free_bytes(), total_bytes()
     if job.config.packing == "concat":  # documents may be shorter than a row
         subject.require_row_length(job.config.row_length)
+    if line := placement_line(subject):
+        say(f"collect: {line}")
     if free is None or _on_gpu(subject):
         return
     if total is not None:
@@ -337,6 +341,18 @@ def _say_shortage(job: Collection, say: Say) -> None:
     expected = expected_bytes(subject.d_mlp, job.config, weights=0, d_model=d_model, d_vocab=subject.d_vocab)
     if line := shortage(subject.d_mlp, job.config, expected=expected, free=free):
         say(f"collect: WARNING: {line}")
+
+
+def _say_lists(job: Collection, progress: Progress, say: Say) -> None:
+    """Say which layers' lists are not where their activations are."""
+    from neurolocal.collect.loop import away
+
+    layers = away(job.subject, progress)
+    if layers and job.lists == "auto":
+        say(
+            f"collect: the lists of {len(layers)} of {job.subject.n_layers} layers are kept in the host's memory, as "
+            "the device's is too small for them; their activations are copied there, which takes time"
+        )
 
 
 @contextmanager
@@ -361,7 +377,7 @@ def stop_signals(say: Say) -> Generator[Callable[[], bool], None, None]:
 
 
 def existing(
-    job: Collection, files: list[Path], part: BatchRange | None, *, replace: bool, say: Say
+    job: Collection, files: Sequence[CorpusFile], part: BatchRange | None, *, replace: bool, say: Say
 ) -> str | list[str] | None:
     """What the store is that exists: `complete`, `partial`, `lacking`, or what differs (only with `replace`).
 
@@ -406,7 +422,7 @@ def _only_the_last_file(old: dict[str, Any], new: dict[str, Any]) -> bool:
     )
 
 
-def _same_rows(job: Collection, files: list[Path], cursor: Cursor, part: BatchRange | None) -> bool:
+def _same_rows(job: Collection, files: Sequence[CorpusFile], cursor: Cursor, part: BatchRange | None) -> bool:
     """Whether the corpus, read from the beginning of the part, still gives the rows of a cursor's digest."""
     try:
         batches = row_stream(job, files).batches(None if part is None else part.begin)

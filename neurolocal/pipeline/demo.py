@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neurolocal.config import CollectConfig, PerturbationConfig, ScoreConfig, SummaryConfig
+from neurolocal.config import CollectConfig, InterventionConfig, PerturbationConfig, ScoreConfig, SummaryConfig
 from neurolocal.errors import CorpusError
 from neurolocal.pipeline.run import Run, run_all
 from neurolocal.stage import Say
@@ -19,7 +19,7 @@ SCREEN = 80
 """Neurons perturbed in a layer, most coherent first."""
 
 DESCRIBED = 15
-"""Neurons described in a layer."""
+"""Neurons described in a layer, and changed to see what they do."""
 
 SCORED = 4
 """Described neurons scored in a layer."""
@@ -52,6 +52,7 @@ def demo_run(store: Path, *, max_rows: int) -> Run:
         configs={
             "collect": CollectConfig(dtype="bfloat16", max_rows=max_rows),
             "perturbation": PerturbationConfig(screen=SCREEN),
+            "intervention": InterventionConfig(limit=DESCRIBED, examples=3, places=4),
             "summary": SummaryConfig(limit=DESCRIBED),
             "score": ScoreConfig(limit=SCORED, texts=5, rows=48),
         },

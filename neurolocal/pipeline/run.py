@@ -25,6 +25,7 @@ from neurolocal.literals import CASES, SIDES, Side
 from neurolocal.pipeline.stages import all_stages, run_stage
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.stage import Engine, Say, Stage, in_this_process
+from neurolocal.storage import Address, located, refuse_address
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Run:
 
     subject: str
     """Model folder, .gguf file, or a name in the local hub cache."""
-    corpus: Path
-    """Text."""
+    corpus: Path | Address
+    """Text: a path, or an address of other storage."""
     store: Path
     """The HDF5 file; the reports are written beside it."""
     tokenizer: str | None = None
@@ -126,8 +127,15 @@ def read_run(path: Path) -> Run:
         if name in run and _there(here / str(run[name]), f"{path}: [run]: {name} =").exists():
             run[name] = str(here / str(run[name]))
     for name in ("corpus", "store"):
-        run[name] = _there(here / run[name], f"{path}: [run]: {name} =")
+        run[name] = _place(here, run[name], f"{path}: [run]: {name} =")
+    if isinstance(run["store"], Address):
+        refuse_address(str(run["store"]), doing=f"{path}: [run]: store =", error=ConfigError)
     return Run(**run, configs=configs)
+
+
+def _place(here: Path, text: str, doing: str) -> Path | Address:
+    place = located(text, doing=doing, error=ConfigError)
+    return place if isinstance(place, Address) else _there(here / place, doing)
 
 
 def _there(path: Path, doing: str) -> Path:
@@ -168,7 +176,7 @@ def run_all(
     for stage in stages:
         if not stage.wanted(workspace, run.config(stage)):
             continue
-        if stage in early and _has_not_run(stage, workspace) and not _page_is_current(run):
+        if stage in early and _has_not_run(stage, workspace) and not _page_is_current(run, workspace):
             with _timed(times, f"report before {stage.name}"):
                 _early_report(run, workspace, stages[stages.index(stage) :], limit=limit)
         with _timed(times, stage.name):
@@ -259,8 +267,10 @@ def _has_not_run(stage: Stage, workspace: Workspace) -> bool:
     return any(workspace.inputs(stage.name, layer, side) is None for layer, side in stage.places(workspace))
 
 
-def _page_is_current(run: Run) -> bool:
-    return run.page.is_file() and run.page.stat().st_mtime >= run.store.stat().st_mtime
+def _page_is_current(run: Run, workspace: Workspace) -> bool:
+    from neurolocal.report import page_is_current
+
+    return page_is_current(workspace.store, run.layers, path=run.page)
 
 
 def _early_report(run: Run, workspace: Workspace, following: Sequence[Stage], *, limit: int) -> None:
@@ -326,7 +336,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, one) for one in inner)
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
-    return type(value) in {float: (float, int), Path: (str,)}.get(hint, (hint,))
+    return type(value) in {float: (float, int), Path: (str,), Address: ()}.get(hint, (hint,))
 
 
 def _expected(hint: Any) -> str:
@@ -334,7 +344,7 @@ def _expected(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if origin in (Union, UnionType):
-        return " or ".join(_expected(one) for one in inner if one is not type(None))
+        return " or ".join(dict.fromkeys(_expected(one) for one in inner if one is not type(None)))
     if origin is tuple:
         return "a list of whole numbers" if inner[0] is int else f"a list of {', '.join(map(str, get_args(inner[0])))}"
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text in quotes")

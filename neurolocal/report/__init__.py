@@ -6,7 +6,7 @@ untrusted (see `neurolocal.render.visible`).
 
 from neurolocal.report.neuron import show
 from neurolocal.report.neuron_json import neuron_json, neuron_object
-from neurolocal.report.page import page, write_page
+from neurolocal.report.page import page, page_is_current, write_page
 from neurolocal.report.rows import (
     LayerVerdicts,
     NeuronRow,
@@ -27,6 +27,7 @@ __all__ = [
     "neuron_json",
     "neuron_object",
     "page",
+    "page_is_current",
     "print_table",
     "report_csv",
     "report_json",

@@ -11,8 +11,10 @@ from math import nan
 from pathlib import PurePath
 from typing import Any
 
+from neurolocal.config import sha256
 from neurolocal.literals import Side
-from neurolocal.render.figures import fixed, percent
+from neurolocal.records import TABLES
+from neurolocal.render.figures import fixed, percent, strict
 from neurolocal.store import Store
 
 
@@ -27,6 +29,13 @@ def run_facts(store: Store, layers: Iterable[int], side: Side) -> list[tuple[str
     """(name, value) of the run, then of the word vectors that the layers' similarity used."""
     layers = list(layers)
     return [*_manifest_facts(store), *_expert_facts(store, layers), *_vector_facts(store, layers, side)]
+
+
+def made_from(store: Store, layers: Iterable[int], side: Side) -> str:
+    """SHA-256 of what a report of these layers is made from: the manifest, and the inputs of every table."""
+    layers = list(layers)
+    inputs = {stage: [store.inputs(stage, layer, side) for layer in layers] for stage in TABLES}
+    return sha256(strict([store.manifest, layers, side, inputs]))
 
 
 def _manifest_facts(store: Store) -> list[tuple[str, str]]:

@@ -96,6 +96,12 @@ class Layer:
         table = self.tables["perturbation"]
         return {} if table is None else _rows_by_neuron(table.substitutes)
 
+    @cached_property
+    def changed_token_rows(self) -> Mapping[int, list[int]]:
+        """Neuron -> its rows in the table of tokens of the intervention stage."""
+        table = self.tables["intervention"]
+        return {} if table is None else _rows_by_neuron(table.tokens)
+
 
 def read_layer(store: Store, layer: int, *, side: Side = "largest", whole: bool = True) -> Layer:
     """Read the tables of all stages that have run on a layer; with `whole` also all examples at once."""

@@ -1,4 +1,4 @@
-"""The tokens that a neuron's output promotes and suppresses, as the views show them.
+"""The tokens that a neuron's output promotes and suppresses, as the views show them: by the weights, and measured.
 
 Invariant: ids without a text, which stores of version 0.1.0 list of a padded vocabulary, are left out.
 """
@@ -31,6 +31,38 @@ def suppressed(read: Layer, neuron: int) -> list[TokenEffect]:
     """The tokens that the neuron suppresses most, strongest first; empty if the store holds none."""
     effects, at = read.effects, read.index[neuron]
     return [] if effects is None else _listed(read, effects.suppressed[at], effects.suppressed_effect[at])
+
+
+def token_effects(read: Layer, neuron: int, *, limit: int) -> list[tuple[str, list[TokenEffect]]]:
+    """Every list that the store holds, by what the neuron does to the tokens in it.
+
+    Args:
+        read: the layer.
+        neuron: index within the layer.
+        limit: tokens of a list, at most.
+    """
+    lists = [("promotes", promoted(read, neuron)), ("suppresses", suppressed(read, neuron)), *measured(read, neuron)]
+    return [(name, tokens[:limit]) for name, tokens in lists if tokens]
+
+
+def measured(read: Layer, neuron: int) -> list[tuple[str, list[TokenEffect]]]:
+    """The tokens whose log-probability changed most when the activation was changed, in nats; empty if it was not.
+
+    Those that say what the neuron itself does: they fall when it is set to 0 at its own peaks, or rise when it is
+    raised at random positions.
+    """
+    table = read.tables["intervention"]
+    if table is None or not read.has("intervention", neuron):
+        return []
+    tokens, rows = table.tokens, read.changed_token_rows.get(neuron, [])
+    texts = read.store.vocabulary.str_tokens(tokens.token[rows])
+    lists: dict[str, list[TokenEffect]] = {}
+    for i, text in zip(rows, texts, strict=True):
+        difference, change = float(tokens.difference[i]), tokens.change[i]
+        if text and (difference < 0 if change == "zero" else difference > 0):
+            name = "falls without it" if change == "zero" else f"rises at {change[1:]} x its strongest"
+            lists.setdefault(name, []).append(TokenEffect(text, difference))
+    return list(lists.items())
 
 
 def _listed(read: Layer, tokens: np.ndarray, values: np.ndarray) -> list[TokenEffect]:

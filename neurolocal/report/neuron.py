@@ -22,7 +22,7 @@ from neurolocal.render.terminal import Out, console, has_colour, indented, shade
 from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.report.histogram import histogram
 from neurolocal.report.layer import Layer
-from neurolocal.report.logit_effects import promoted, suppressed
+from neurolocal.report.logit_effects import TokenEffect, measured, promoted, suppressed
 from neurolocal.report.neuron_json import read_neuron
 from neurolocal.report.repeats import repeats
 from neurolocal.report.rows import NeuronRow, neuron_row
@@ -142,11 +142,18 @@ def _statistics(screen: Console, read: Layer, neuron: int) -> None:
 
 
 def _logits(screen: Console, read: Layer, neuron: int) -> None:
-    """The tokens that the neuron's output promotes and suppresses."""
-    if read.effects is None:
-        return
-    _heading(screen, "direct logit effect")
-    for name, effects in (("promotes", promoted(read, neuron)), ("suppresses", suppressed(read, neuron))):
+    """The tokens that the neuron's output promotes and suppresses, by the weights and measured."""
+    if read.effects is not None:
+        _heading(screen, "direct logit effect")
+        _tokens(screen, [("promotes", promoted(read, neuron)), ("suppresses", suppressed(read, neuron))])
+    changed = measured(read, neuron)
+    if changed:
+        _heading(screen, "measured, change of log-probability in nats")
+        _tokens(screen, changed)
+
+
+def _tokens(screen: Console, lists: list[tuple[str, list[TokenEffect]]]) -> None:
+    for name, effects in lists:
         shown = [f"{visible(e.token, limit=LONGEST)} {number(e.effect)}" for e in effects]
         indented(screen, Text(f"{name} {', '.join(shown)}"))
 

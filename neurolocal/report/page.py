@@ -22,10 +22,10 @@ from neurolocal.render.figures import Figure, number, percent
 from neurolocal.render.page_templates import Filters, digest, environment, markup, source
 from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.render.windows import Window, Windows
-from neurolocal.report.facts import run_facts, subject_name
+from neurolocal.report.facts import made_from, run_facts, subject_name
 from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.layer import Layer, read_layer
-from neurolocal.report.logit_effects import TokenEffect, promoted, suppressed
+from neurolocal.report.logit_effects import TokenEffect, token_effects
 from neurolocal.report.rows import LayerVerdicts, NeuronRow, layer_verdicts, neuron_row, report_object
 from neurolocal.report.sections import WordList, figures, word_lists
 from neurolocal.report.statistics import neuron_statistics
@@ -41,6 +41,9 @@ EXCERPTS = 3
 
 EXCERPT_BEFORE, EXCERPT_AFTER = 12, 5
 """Tokens around the peak that an excerpt shows."""
+
+HEAD = 1 << 12
+"""Bytes at the beginning of a page within which it states what it was made from."""
 
 TOKENS = 6
 """Promoted and suppressed tokens that a card shows."""
@@ -67,7 +70,7 @@ class Card:
     statistics: str
     histogram: Histogram | None
     effects: list[tuple[str, list[TokenEffect]]]
-    """`promotes` and `suppresses`; empty without direct logit effects."""
+    """`promotes` and `suppresses`, by the weights and measured; empty where the store holds neither."""
     examples: list[ShownExample]
 
 
@@ -108,6 +111,15 @@ def write_page(
     write_text(path, page(store, layers, side=side, rows=rows, cards=cards))
 
 
+def page_is_current(store: Store, layers: Iterable[int] | None = None, *, path: Path, side: Side = "largest") -> bool:
+    """Whether a file is a page of these layers, made from what the store holds now; file times are not asked."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    return made_from(store, store.require_layers(layers), side).encode() in head
+
+
 def page(
     store: Store, layers: Iterable[int] | None = None, *, side: Side = "largest", rows: int = 500, cards: int = 30
 ) -> str:
@@ -135,6 +147,7 @@ def page(
             f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
             "base-uri 'none'; form-action 'none'"
         ),
+        made_from=made_from(store, [s.layer for s in summaries], side),
         subject=subject_name(store),
         facts=run_facts(store, [s.layer for s in summaries], side),
         provenance=_provenance(store, [r.row for r in listed], side),
@@ -161,14 +174,13 @@ def _card(read: Layer, windows: Windows, row: NeuronRow) -> Card:
     if s.finite:
         line += f", positive at {percent(s.positive)}, mean {number(s.mean)} ± {number(s.deviation)}"
         line += f", {number(s.minimum)} to {number(s.maximum)}"
-    effects = [("promotes", promoted(read, row.neuron)), ("suppresses", suppressed(read, row.neuron))]
     return Card(
         row,
         figures(read, row.neuron),
         [words for words in word_lists(read, row.neuron) if words.on_page],
         line,
         histogram(read, row.neuron),
-        [(name, tokens[:TOKENS]) for name, tokens in effects if tokens],
+        token_effects(read, row.neuron, limit=TOKENS),
         [
             _shown(read, windows, example, same)
             for example, same in zip(read.examples(row.neuron), row.repeats, strict=True)

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from neurolocal.records import TABLES
-from neurolocal.render.figures import Figure, fixed, percent, significance
+from neurolocal.render.figures import Figure, fixed, number, percent, significance
 from neurolocal.report.columns import column_figures, column_values
 from neurolocal.report.layer import Layer
 from neurolocal.report.replacements import Replacement, lowering, raising, replacements
@@ -123,6 +123,30 @@ def replaced_words(read: Layer, neuron: int) -> list[WordList]:
     return [words for words in lists if words.words]
 
 
+def intervention(read: Layer, neuron: int) -> list[Figure]:
+    """What changes of its activation did to the next token, beside random neurons that were changed as much."""
+    if not read.has("intervention", neuron):
+        return []
+
+    def figure(column: str) -> float:
+        return read.figure("intervention", column, neuron)
+
+    made = []
+    for name, stem, meaning in CHANGES:
+        value, null = figure(f"{stem}_kl"), figure(f"{stem}_control_kl")
+        test = significance(p=figure(f"{stem}_p"), q=figure(f"{stem}_q"))
+        null_text = f"random neurons {number(null)}" if isfinite(null) else ""
+        made.append(Figure(name, f"{number(value)} nats", null_text, test, value, null, meaning))
+    loss, agreement = figure("zero_loss"), figure("agreement")
+    if isfinite(loss):
+        made.append(Figure("loss without it", f"{loss:+.3f} nats", number=loss, null_number=0.0, meaning=LOSS))
+    if isfinite(agreement):
+        made.append(
+            Figure("measured as predicted", fixed(agreement), number=agreement, null_number=0.0, meaning=AGREEMENT)
+        )
+    return made
+
+
 def score(read: Layer, neuron: int) -> list[Figure]:
     """How well the description and the pattern predict the neuron."""
     made = []
@@ -134,6 +158,15 @@ def score(read: Layer, neuron: int) -> list[Figure]:
             made.append(Figure(name, fixed(value), null, interval, value, control, meaning))
     return made
 
+
+CHANGES = (
+    ("set to 0 at its own peaks", "zero", "How far the next token's distribution moves (KL divergence)."),
+    ("set high at random places", "steer", "How far it moves when the neuron is raised above its strongest example."),
+)
+"""Names, column stems and meanings of the changes that have a p."""
+
+LOSS = "Rise of -log P(the true next token) when it is set to 0 at its own peaks: above 0 it helps to predict."
+AGREEMENT = "Correlation over the vocabulary of the measured change and the direct logit effect."
 
 CURVE = ("relative", "grade1", "grade2", "grade3", "control_relative")
 """The dose-response curve: columns of mean activation / original, from near words to random ones."""
@@ -230,6 +263,7 @@ SECTIONS: dict[str, Section] = {
     "similarity": Section(similarity),
     "perturbation": Section(perturbation, replaced_words),
     "verdict": Section(lambda read, neuron: []),
+    "intervention": Section(intervention),
     "summary": Section(lambda read, neuron: []),
     "score": Section(score),
 }

@@ -24,7 +24,7 @@ import torch
 
 from neurolocal.config import CollectConfig
 from neurolocal.errors import NeurolocalError
-from neurolocal.machine import cores
+from neurolocal.machine import cores, total_bytes
 from neurolocal.scale.plan_constants import BlockRates, Constants
 from neurolocal.scale.plan_terms import entries, mean_span
 from neurolocal.stage import Say
@@ -155,8 +155,6 @@ def _name(where: torch.device) -> str:
 
 
 def _memory(where: torch.device) -> float:
-    from neurolocal.collect.memory import total_bytes
-
     if where.type == "cuda":
         return float(torch.cuda.get_device_properties(where).total_memory)
     return float(total_bytes() or 1 << 34)

@@ -15,6 +15,7 @@ from neurolocal.config import PerturbationConfig
 from neurolocal.scale.plan_constants import BlockRates, Constants
 from neurolocal.scale.plan_job import Amount, Job, Step
 from neurolocal.scale.plan_memory import device_memory, host_memory
+from neurolocal.scale.plan_merge import merge_memory, merging
 from neurolocal.scale.plan_size import StoreSize, store_size
 from neurolocal.scale.plan_terms import entries, mean_span, size
 
@@ -32,6 +33,8 @@ class Plan:
     """Memory of a worker's machine, at most, for each worker on it."""
     device: tuple[Amount, ...]
     """Memory of a worker's GPU; empty without."""
+    last_merge: tuple[Amount, ...]
+    """Memory of the process that makes the last merge; empty where there is one shard."""
     disk: tuple[Amount, ...]
     """What lies on disks at once, at most."""
     traffic: tuple[Amount, ...]
@@ -65,26 +68,22 @@ def plan(job: Job, machine: Constants) -> Plan:
         rows=config.batch_size, row_length=config.row_length,
     )  # fmt: skip
     store = _store(job, job.rows)
-    steps = (*_collect(job, machine, rates), *_merge(job, machine), *_evidence(job, machine, rates))
-    own = _store(job, job.own_rows).total
+    merges = merging(job, machine)
+    merge_steps = [step for step in (merges.on_the_way, merges.last) if step is not None] if merges else []
+    steps = (*_collect(job, machine, rates), *merge_steps, *_evidence(job, machine, rates))
+    own = _store(job, job.shard_rows).total
     disk = [Amount("store", store.total, "chunks of every dataset (store/FORMAT.md)")]
-    if job.workers > 1:
-        disk.append(Amount("shards", own * job.workers, f"{job.workers:,} x {size(own)}"))
+    if job.n_shards > 1:
+        disk.append(Amount("shards", own * job.n_shards, f"at most {job.n_shards:,} x {size(own)}"))
     disk.append(Amount("a file that is being replaced", own, "written beside the old one, then renamed"))
     traffic = [Amount("checkpoints of one worker", _checkpoints(job, machine, rates)[1], "number x state")]
-    if job.workers > 1:
-        moved = 3 * own * (job.workers - 1)
-        traffic.append(
-            Amount(
-                "merges",
-                moved,
-                f"(shards - 1) x 3 x shard = {job.workers - 1:,} x 3 x {size(own)}: two read, one written",
-            )
-        )
+    if merges:
+        traffic.append(merges.moved)
     return Plan(
         steps,
         tuple(host_memory(job, machine)),
         tuple(device_memory(job)) if machine.gpu else (),
+        tuple(merge_memory(job, machine)),
         tuple(disk),
         tuple(traffic),
         store,
@@ -133,7 +132,7 @@ def _collect(job: Job, machine: Constants, rates: BlockRates) -> list[Step]:
     if config.neurons is not None:
         activations = sites * job.neurons * tokens
     factor = (ROUTED if any(layer.routed for layer in job.read) else 1.0) * (SIGNED if config.sign_cases else 1.0)
-    entered = sites * job.neurons * sides * entries(rows, config.k)
+    entered = sites * job.neurons * sides * job.own_shards * entries(job.shard_rows, config.k)
     kernels = activations * rates.kernel * factor + entered * rates.insert
     kernels += batches * sites * len(job.read) * rates.layer_seconds
     fed = (rows if job.ranges else job.rows) * config.row_length
@@ -160,12 +159,14 @@ def _collect(job: Job, machine: Constants, rates: BlockRates) -> list[Step]:
                           f"{fed:.3g} tokens / ({rates.tokenizer:,.0f}/s x {machine.cores} cores)"))  # fmt: skip
     n, moved, seconds = _checkpoints(job, machine, rates)
     steps.append(Step("collect: checkpoints", seconds, f"{n:,} x {size(moved / max(1, n))} / {size(machine.write)}/s"))
-    own = _store(job, rows).total
+    own = _store(job, job.shard_rows).total
+    writes = 2 if job.n_shards == 1 else job.own_shards
     steps.append(
         Step(
             "collect: the store",
-            2 * own / machine.write,
-            f"written, and copied with the logit effects: 2 x {size(own)} / {size(machine.write)}/s",
+            writes * own / machine.write,
+            f"{'written, and copied with the logit effects' if job.n_shards == 1 else 'each shard'}: {writes} x "
+            f"{size(own)} / {size(machine.write)}/s",
         )
     )
     if config.logits:
@@ -177,21 +178,11 @@ def _collect(job: Job, machine: Constants, rates: BlockRates) -> list[Step]:
 
 def _checkpoints(job: Job, machine: Constants, rates: BlockRates) -> tuple[int, float, float]:
     """How many a worker writes, their bytes, and the seconds that it waits for them."""
-    state = _store(job, job.own_rows, complete=False).total
+    state = _store(job, job.shard_rows, complete=False).total
     took = state / machine.write
     batches = -(-job.own_rows // job.config.batch_size)
     n = int(batches * forward_seconds(job, rates) / max(CHECKPOINT_SECONDS, SHARE * took))
     return n, float(n * state), 0.0 if machine.gpu else n * took
-
-
-def _merge(job: Job, machine: Constants) -> list[Step]:
-    if job.workers == 1:
-        return []
-    own, final = _store(job, job.own_rows).total, _store(job, job.rows).total
-    depth = (job.workers - 1).bit_length()
-    seconds = depth * (own + final) / machine.merge
-    return [Step("merge", seconds, f"a tree of depth {depth} x two stores of {size(own)} to {size(final)} / "
-                                   f"{size(machine.merge)}/s")]  # fmt: skip
 
 
 PER_NEURON = {"similarity": 4.5e-3, "verdict": 4e-4}

@@ -13,6 +13,9 @@ from neurolocal.config import CollectConfig
 if TYPE_CHECKING:
     from neurolocal.subject.shape import LayerShape, Shape
 
+SHARDS = 4
+"""Shards a worker that the Ray engine makes."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -27,7 +30,9 @@ class Job:
     workers: int = 1
     """Processes with a device each, which share the corpus."""
     ranges: bool = False
-    """Whether each reads its own part of the corpus; else all of it, of which it keeps every n-th batch."""
+    """Whether each reads its own parts of the corpus (the Ray engine); else all of it, and keeps every n-th batch."""
+    shards: int | None = None
+    """Parts of the corpus; None is `SHARDS` a worker with `ranges`, else one."""
     analysed: int = 0
     """Layers that the stages after the collection look at."""
     screen: int | None = None
@@ -65,6 +70,22 @@ class Job:
     def own_rows(self) -> int:
         """Rows of one worker."""
         return -(-self.rows // self.workers)
+
+    @property
+    def n_shards(self) -> int:
+        """Shards of the corpus."""
+        default = self.workers * SHARDS if self.ranges else self.workers
+        return 1 if self.workers == 1 else min(self.shards or default, self.rows)
+
+    @property
+    def shard_rows(self) -> int:
+        """Rows of one shard."""
+        return -(-self.rows // self.n_shards)
+
+    @property
+    def own_shards(self) -> int:
+        """Shards of one worker."""
+        return -(-self.n_shards // self.workers)
 
 
 @dataclass(frozen=True)

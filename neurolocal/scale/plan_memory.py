@@ -17,7 +17,7 @@ from neurolocal.scale.plan_terms import size
 def host_memory(job: Job, machine: Constants) -> list[Amount]:
     """Memory of a worker's process at its peak."""
     config, shape = job.config, job.shape
-    sites, rows = len(config.sites or ("post",)), job.own_rows
+    sites, rows = len(config.sites or ("post",)), job.shard_rows
     token = 2 if shape.d_vocab <= 1 << 16 else 4
     each = neuron_bytes(config)
     kept = stored_rows(references(job.neurons, config), rows) * config.row_length * token

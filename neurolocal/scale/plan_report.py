@@ -26,6 +26,7 @@ def facts(job: Job, machine: Constants, plan: Plan) -> dict[str, Any]:
         "corpus": {"rows": job.rows, "tokens": job.rows * job.config.row_length},
         "config": dataclasses.asdict(job.config),
         "workers": job.workers,
+        "shards": job.n_shards,
         "machine": {"device": machine.device, "source": machine.source, "clock": machine.clock},
         "seconds": plan.seconds,
         "collect_seconds": plan.collect_seconds,
@@ -37,7 +38,7 @@ def facts(job: Job, machine: Constants, plan: Plan) -> dict[str, Any]:
         "traffic_bytes": sum(one.bytes for one in plan.traffic),
         "steps": [dataclasses.asdict(one) for one in plan.steps],
         **{name: [dataclasses.asdict(one) for one in getattr(plan, name)]
-           for name in ("host", "device", "disk", "traffic")},
+           for name in ("host", "device", "last_merge", "disk", "traffic")},
         "notes": list(plan.notes),
     }  # fmt: skip
 
@@ -62,6 +63,7 @@ def as_text(job: Job, machine: Constants, plan: Plan, *, explain: bool) -> str:
     for title, amounts in (
         ("memory of a worker's process", plan.host),
         ("memory of its device", plan.device),
+        ("memory of the last merge", plan.last_merge),
         ("disk", plan.disk),
         ("moved", plan.traffic),
     ):

@@ -50,6 +50,7 @@ class Request:
     score: int = 0
     llm_weights: float = 0.0
     ranges: bool = False
+    shards: int | None = None
 
 
 def planned(
@@ -79,7 +80,7 @@ def planned(
             return None
         rows = math.ceil(request.tokens / (config.row_length - (config.bos == "prepend")))
     job = Job(
-        shape, config, rows, request.workers, request.ranges, request.analyse, request.screen,
+        shape, config, rows, request.workers, request.ranges, request.shards, request.analyse, request.screen,
         request.describe, request.score, request.llm_weights,
     )  # fmt: skip
     if job.analysed > len(job.read):

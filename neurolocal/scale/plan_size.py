@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from neurolocal.config import CollectConfig
 from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS
-from neurolocal.store.write import CHUNK
+from neurolocal.store.datasets import CHUNK
 
 HEADER = 1200
 """Bytes of HDF5's own for a dataset: its header, link and the root of its chunk index. Measured: 900 to 1,300."""

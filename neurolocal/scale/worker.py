@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from neurolocal.files import replacing
 from neurolocal.scale.folder import Part, whole_sha256
 from neurolocal.scale.shards import Shard
 from neurolocal.stage import silent
+from neurolocal.storage import Address, StoredFile
 
 if TYPE_CHECKING:
     from neurolocal.corpus import RowStream
@@ -38,8 +38,8 @@ class Request:
 
     subject: str
     """Model folder, .gguf file, or a name in the local hub cache."""
-    corpus: Path
-    """The text, on storage that all workers share."""
+    corpus: Path | Address
+    """The text, on storage that all workers share, or the address of other storage."""
     store: Path
     """The store to write at the end, on storage that all workers share."""
     config: CollectConfig
@@ -141,7 +141,7 @@ class Worker:
         self._subject = load_subject(request.subject, dtype=dtype, device=device, tokenizer=request.tokenizer)
 
     def _prepare(self, *, replace: bool) -> Prepared:
-        from neurolocal.corpus import corpus_files
+        from neurolocal.corpus.files import corpus_files, file_names
         from neurolocal.corpus.sizes import bytes_of
         from neurolocal.pipeline.collect import fitted, prepared
         from neurolocal.pipeline.manifest import manifest_of
@@ -157,7 +157,10 @@ class Worker:
             "subject": facts["subject"]["sha256"],
             "tokenizer": facts["tokenizer"]["sha256"],
             "config": facts["config"],
-            "files": {os.path.relpath(file, job.corpus): bytes_of(file) for file in files},
+            "files": {
+                name: [file.size, file.content] if isinstance(file, StoredFile) else bytes_of(file)
+                for name, file in zip(file_names(files, job.corpus), files, strict=True)
+            },
         }
         kind = "other" if isinstance(found, list) else found
         if isinstance(found, list):
@@ -281,6 +284,6 @@ def absolute(request: Request) -> Request:
         request,
         subject=there(request.subject) or request.subject,
         tokenizer=there(request.tokenizer),
-        corpus=request.corpus.absolute(),
+        corpus=request.corpus if isinstance(request.corpus, Address) else request.corpus.absolute(),
         store=request.store.absolute(),
     )

@@ -15,7 +15,7 @@ import numpy as np
 from neurolocal.render.figures import Figure, number, percent
 from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.layer import Layer
-from neurolocal.report.logit_effects import TokenEffect, promoted, suppressed
+from neurolocal.report.logit_effects import TokenEffect, token_effects
 from neurolocal.report.sections import WordList, figures, word_lists
 from neurolocal.report.statistics import neuron_statistics
 from neurolocal.site.example_lists import ExampleList, example_lists
@@ -74,7 +74,7 @@ class NeuronPage:
     substitution: Substitution | None
     examples: list[ExampleList]
     effects: list[tuple[str, list[TokenEffect]]]
-    """`promotes` and `suppresses`; empty without direct logit effects."""
+    """`promotes` and `suppresses`, by the weights and measured; empty where the store holds neither."""
     subsets: list[tuple[str, float]]
     """Corpus subset, share of the largest examples."""
     related: list[Related]
@@ -86,7 +86,6 @@ def neuron_page(sources: Sources, index: Index, layer: int, neuron: int) -> Neur
     largest = sources.examples(layer, read.index[neuron])[0]["largest"]
     words = Counter(sources.words.text(e.row, e.position) for e in largest.examples)
     subsets = Counter(largest.subsets)
-    effects = [("promotes", promoted(read, neuron)), ("suppresses", suppressed(read, neuron))]
     has_verdict = read.has("verdict", neuron)
     return NeuronPage(
         layer=layer,
@@ -105,7 +104,7 @@ def neuron_page(sources: Sources, index: Index, layer: int, neuron: int) -> Neur
         histogram=histogram(read, neuron),
         substitution=substitution(read, neuron),
         examples=example_lists(sources, read, neuron),
-        effects=[(name, tokens[:TOKENS]) for name, tokens in effects if tokens],
+        effects=token_effects(read, neuron, limit=TOKENS),
         subsets=[(name, n / len(largest.examples)) for name, n in subsets.most_common(WORDS)] if any(subsets) else [],
         related=_related(index, layer, neuron, words),
     )

@@ -2,7 +2,7 @@
 
 Invariant: a function of the `largest` lists, the rows and the vocabulary alone, so every writer makes the same index.
 Cost: 16 bytes an example while the lists are added; building takes some 150 bytes an example more, a sort of all
-examples, and the words of all rows that they lie in.
+examples, and the words of all rows that they lie in, which need not be in memory together.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64, Integer, Shaped, UInt8
 
 from neurolocal.records import LayerRecord, Place, Site, TopK
+from neurolocal.store.write_rows import StoredRows
 from neurolocal.words import Vocabulary
 
 SPARSE = 32
@@ -66,7 +67,9 @@ class IndexBuilder:
     def __init__(self, sites: tuple[Site, ...]) -> None:
         """No lists yet; `sites` in the order of the config."""
         self.sites = sites
-        self._places: list[tuple[Place, Int64[np.ndarray, "neuron"], TopK]] = []
+        self._lists: list[_Lists] = []
+        self._rows: list[Int64[np.ndarray, "_"]] = []
+        self._positions: list[Int32[np.ndarray, "_"]] = []
 
     def add(self, place: Place, record: LayerRecord) -> None:
         """Add the `largest` lists of a layer."""
@@ -75,59 +78,111 @@ class IndexBuilder:
 
     def add_lists(self, place: Place, neurons: Int64[np.ndarray, "neuron"], top: TopK) -> None:
         """Add the lists of these neurons of a layer; their windows are not held."""
-        bare = TopK(top.activation, top.row, top.position, np.empty((*top.row.shape, 0), np.float32))
-        self._places.append((place, neurons, bare))
+        self._lists.append(_Lists(place, neurons, top.activation))
+        self._rows.append(top.row.ravel())
+        self._positions.append(top.position.ravel())
 
-    def build(
-        self,
-        tokens: Integer[np.ndarray, "row pos"],
-        length: Int64[np.ndarray, "row"],
-        index: Int64[np.ndarray, "row"],
-        vocabulary: Vocabulary,
-    ) -> Index:
-        """The index of all lists added.
+    def peaks(self, vocabulary: Vocabulary) -> Peaks:
+        """The peaks of all lists added, which then meet their rows; nothing can be added afterwards."""
+        row = np.concatenate([np.empty(0, np.int64), *self._rows])
+        position = np.concatenate([np.empty(0, np.int32), *self._positions])
+        self._rows.clear()
+        self._positions.clear()
+        return Peaks(self.sites, self._lists, row, position, vocabulary)
 
-        Args:
-            tokens: the rows that the lists refer to, or more; entries at and after `length` are padding.
-            length: tokens of each row.
-            index: each one's row index in the corpus, ascending.
-            vocabulary: the bytes of every token id.
+    def build(self, rows: StoredRows, vocabulary: Vocabulary) -> Index:
+        """The index of all lists added, whose rows are in memory.
 
         Raises:
-            ValueError: a list refers to a row that is not among `tokens`, or to a position beyond its end.
+            ValueError: see `Peaks`.
         """
-        cells = [self._cells(top, length, index, tokens.shape[1]) for _, _, top in self._places]
-        alike = _lowest_alike(vocabulary)
-        flat = tokens.reshape(-1)
-        by_token = [np.where(cell >= 0, alike[flat[cell]] if flat.size else -1, -1) for cell in cells]
-        used = np.unique(np.concatenate([np.empty(0, np.int64), *(cell[cell >= 0] for cell in cells)]))
-        number, words = _words(used, tokens, length, vocabulary)
-        padded = np.append(number, -1)
-        by_word = [np.where(cell >= 0, padded[np.searchsorted(used, cell)], -1) for cell in cells]
-        return Index(self._keyed(by_token, len(vocabulary.tokens)), self._keyed(by_word, len(words)), words)
+        peaks = self.peaks(vocabulary)
+        peaks.meet(rows)
+        return peaks.index()
 
-    @staticmethod
-    def _cells(
-        top: TopK, length: Int64[np.ndarray, "row"], index: Int64[np.ndarray, "row"], n_pos: int
-    ) -> Int64[np.ndarray, "neuron k"]:
-        """Each example's place in the flattened table of rows; -1 for unused slots."""
-        used = top.row >= 0
-        at = np.minimum(np.searchsorted(index, top.row), max(len(index) - 1, 0))
-        known = index[at] == top.row if len(index) else np.zeros(used.shape, bool)
-        inside = (top.position >= 0) & (top.position < length[at]) if len(index) else known
-        if (used & ~(known & inside)).any():
-            raise ValueError("an example refers to a row, or to a position in it, that is not in rows")
-        return np.where(used, at * n_pos + top.position, -1)
 
-    def _keyed(self, keys: list[Int64[np.ndarray, "_ _"]], n_keys: int) -> KeyTable:
+class _Lists(NamedTuple):
+    """The `largest` lists of a layer."""
+
+    place: Place
+    neurons: Int64[np.ndarray, "neuron"]
+    activation: Float32[np.ndarray, "neuron k"]
+
+
+NOT_THERE = "an example refers to a row, or to a position in it, that is not in rows"
+
+
+class Peaks:
+    """The token and the word at every example's peak, found block by block of the rows."""
+
+    def __init__(
+        self,
+        sites: tuple[Site, ...],
+        lists: list[_Lists],
+        row: Int64[np.ndarray, "example"],
+        position: Int32[np.ndarray, "example"],
+        vocabulary: Vocabulary,
+    ) -> None:
+        """No row met yet.
+
+        Args:
+            sites: in the order of the config.
+            lists: of all layers.
+            row: of every example of these lists, in order; -1 in an unused slot.
+            position: its position.
+            vocabulary: the bytes of every token id.
+        """
+        self._sites, self._lists, self._vocabulary = sites, lists, vocabulary
+        self._row, self._position = row, position
+        self._order = np.argsort(row, kind="stable")
+        self._next = int(np.searchsorted(row, 0, sorter=self._order))
+        self._alike = _lowest_alike(vocabulary)
+        self._token, self._word = np.full(len(row), -1, np.int32), np.full(len(row), -1, np.int32)
+        self._numbers: dict[str, int] = {}
+
+    def meet(self, rows: StoredRows) -> None:
+        """Look at the next rows; each block is of higher rows than the one before.
+
+        Raises:
+            ValueError: a list refers to a row that no block has, or to a position beyond its end.
+        """
+        if not len(rows.index):
+            return
+        stop = int(np.searchsorted(self._row, rows.index[-1], side="right", sorter=self._order))
+        mine, self._next = self._order[self._next : stop], stop
+        row, position = self._row[mine], self._position[mine]
+        at = np.searchsorted(rows.index, row)
+        if not ((rows.index[at] == row) & (position >= 0) & (position < rows.length[at])).all():
+            raise ValueError(NOT_THERE)
+        self._token[mine] = self._alike[rows.tokens[at, position]]
+        cells, inverse = np.unique(at * rows.tokens.shape[1] + position, return_inverse=True)
+        self._word[mine] = _words(cells, rows.tokens, rows.length, self._vocabulary, self._numbers)[inverse]
+
+    def index(self) -> Index:
+        """The index, once all rows have been met.
+
+        Raises:
+            ValueError: a list refers to a row that no block had.
+        """
+        if self._next < len(self._row):
+            raise ValueError(NOT_THERE)
+        words = sorted(self._numbers, key=lambda word: word.encode())
+        place = np.full(len(words) + 1, -1, np.int32)  # the last one is that of unused slots, -1
+        place[[self._numbers[word] for word in words]] = np.arange(len(words), dtype=np.int32)
+        by_token = self._keyed(self._token, len(self._vocabulary.tokens))
+        return Index(by_token, self._keyed(place[self._word], len(words)), words)
+
+    def _keyed(self, keys: Int32[np.ndarray, "example"], n_keys: int) -> KeyTable:
         """The entries of all lists, grouped by key."""
-        found = [
-            _entries(self.sites.index(site), layer, neurons, top.activation, key, n_keys)
-            for ((site, layer), neurons, top), key in zip(self._places, keys, strict=True)
-        ]
+        found, begin = [], 0
+        for (site, layer), neurons, activation in self._lists:
+            own = keys[begin : begin + activation.size].reshape(activation.shape)
+            begin += activation.size
+            found.append(_entries(self._sites.index(site), layer, neurons, activation, own, n_keys))
         key = np.concatenate([np.empty(0, np.int64), *(k for k, _ in found)])
         empty = [np.empty(0, kind) for kind in (np.uint8, np.int32, np.int32, np.int32, np.float32, np.float32)]
         columns = [np.concatenate(column) for column in zip(empty, *(entries for _, entries in found), strict=True)]
+        del found
         site, layer, neuron, _, strength, activation = columns
         order = np.lexsort((neuron, layer, site, -activation, -strength, key))
         offsets = np.searchsorted(key[order], np.arange(n_keys + 1)).astype(np.int64)
@@ -178,10 +233,10 @@ def _words(
     tokens: Integer[np.ndarray, "row pos"],
     length: Int64[np.ndarray, "row"],
     vocabulary: Vocabulary,
-) -> tuple[Int64[np.ndarray, "cell"], list[str]]:
-    """The words, sorted, and for each cell (a place in flattened `tokens`) the index of its case-folded word."""
+    numbers: dict[str, int],
+) -> Int32[np.ndarray, "cell"]:
+    """For each cell (a place in flattened `tokens`) the number of its case-folded word; new words get the next one."""
     row, position = np.divmod(cells, max(tokens.shape[1], 1))
-    numbers: dict[str, int] = {}
     found: list[int] = []
     begins = np.flatnonzero(np.diff(row, prepend=-1))
     for start, stop in zip(begins.tolist(), [*begins[1:].tolist(), len(row)], strict=len(begins) > 0):
@@ -191,7 +246,4 @@ def _words(
         for at in position[start:stop].tolist():
             word = vocabulary.word_at(ids, at).text if words is None else words.text(at)
             found.append(numbers.setdefault(word.casefold(), len(numbers)))
-    ordered = sorted(numbers, key=lambda word: word.encode())
-    place = np.empty(len(ordered), np.int64)
-    place[[numbers[word] for word in ordered]] = np.arange(len(ordered))
-    return place[np.array(found, np.int64)], ordered
+    return np.array(found, np.int32)

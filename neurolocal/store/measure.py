@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from neurolocal.store.write import CHUNK
+from neurolocal.store.datasets import CHUNK
 
 SIZE = 1 << 27
 """Bytes that are written."""

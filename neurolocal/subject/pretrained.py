@@ -6,12 +6,17 @@ damaged folder. Cost: one read of the weights.
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
 from neurolocal.errors import SubjectError, first_line
+from neurolocal.files import cache_folder
 from neurolocal.subject.folder import TRIAL, check_sizes, weight_files
-from neurolocal.subject.placement import placement
+from neurolocal.subject.placement import placement, require_room, weight_bytes
 from neurolocal.subject.quantised import DEQUANTISED, cast_rest, dequantising, quantisation
 from neurolocal.subject.weights import require_tensors
 from neurolocal.subject.wrapper import is_wrapper, text_only
@@ -24,13 +29,18 @@ DAMAGE = {"SafetensorError", "UnpicklingError", "EOFError", "BadZipFile", "Unico
 """What is raised for damaged files, beside OSError."""
 
 
-def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set[str]]:
+WIDENED = 4
+"""Most bytes in memory for a byte of the files: float8 weights as float32."""
+
+
+def load_pretrained(folder: Path, dtype: str, *, spread: bool, free: int | None = None) -> tuple[Any, set[str]]:
     """The model of a folder, and the names of tensors outside the decoder body that its files lack.
 
     Args:
         folder: a Hugging Face model folder.
         dtype: float32, bfloat16 or float16.
         spread: whether to place its parts on all devices there are, if it needs them (`placement`).
+        free: bytes of memory that the weights may take, where they are not spread; None does not ask.
 
     Raises:
         SubjectError: damaged files, or a kind of model that cannot be read.
@@ -47,6 +57,10 @@ def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set
         if path.suffix == ".safetensors":
             require_harmless(path, TRIAL, package="safetensors", error=SubjectError, memory=MAPPED)
     method = quantisation(config)
+    spill = cache_folder("offload") / f"{os.getpid()}-{secrets.token_hex(4)}"  # made if it is needed
+    places = placement(kind, config, folder, getattr(torch, dtype), spill) if spread else {}
+    if not spread and free is not None and WIDENED * sum(path.stat().st_size for path in weight_files(folder)) > free:
+        require_room(weight_bytes(kind, config, folder, getattr(torch, dtype)), free, folder)
     # None is scaled-dot-product attention, or eager for models that have no other (GPT-J). The former omits the
     # soft-capping of scores, which only eager computes.
     capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
@@ -59,7 +73,7 @@ def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set
                 dtype=getattr(torch, dtype),
                 attn_implementation="eager" if capped else None,
                 weights_only=True,
-                **(placement(kind, config, folder, getattr(torch, dtype)) if spread else {}),
+                **places,
                 **LOCAL,
             )
         except (KeyboardInterrupt, SystemExit, MemoryError):
@@ -67,6 +81,8 @@ def load_pretrained(folder: Path, dtype: str, *, spread: bool) -> tuple[Any, set
         except BaseException as error:  # OSError, ValueError, KeyError, SafetensorError …; a panic is no Exception
             raise _refusal(folder, error, quantised=method) from error
     model, info = loaded
+    if spread:
+        weakref.finalize(model, shutil.rmtree, spill, ignore_errors=True)
     require_tensors(model, info["missing_keys"], folder)
     if method in DEQUANTISED:
         cast_rest(model, getattr(torch, dtype))

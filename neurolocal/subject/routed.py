@@ -2,11 +2,12 @@
 
 A neuron of such a layer is expert x d_expert + index; the neurons of an expert that always runs (a shared expert) come
 last. Invariant: the entries of an expert ascend by row of the batch, then position; a position is at most once with
-an expert. Cost: nothing is copied but by `dense`, `at` and `columns`.
+an expert. Cost: nothing is copied but by `to`, `dense`, `at` and `columns`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,13 @@ class Routed:
     def width(self) -> int:
         """Neurons of the layer."""
         return self.n_experts * self.x.shape[1] + (0 if self.shared is None else self.shared.shape[2])
+
+    def to(self, device: torch.device) -> Routed:
+        """The same on another device; itself where it is there."""
+        if self.x.device == device:
+            return self
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **moved)
 
     def dense(self, fill: float = float("nan")) -> Float[Tensor, "batch pos d_mlp"]:
         """All neurons at all positions; `fill` where a position was not routed to the neuron's expert."""

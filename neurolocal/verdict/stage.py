@@ -25,10 +25,13 @@ from neurolocal.words.peaks import peak_words
 if TYPE_CHECKING:
     from neurolocal.pipeline.workspace import Workspace
 
+RESTS_ON = ("similarity", "perturbation")
+"""The stages whose evidence decides."""
+
 
 def inputs(workspace: Workspace, config: VerdictConfig, layer: int, side: Side) -> dict[str, Any]:
     """The tables of similarity and perturbation, and the method of the ranking."""
-    earlier = {stage: workspace.hash_of(stage, layer, side) for stage in ("similarity", "perturbation")}
+    earlier = {stage: workspace.hash_of(stage, layer, side) for stage in RESTS_ON}
     return {"method": workspace.method, **earlier}
 
 
@@ -36,15 +39,20 @@ def inputs(workspace: Workspace, config: VerdictConfig, layer: int, side: Side) 
 def work(workspace: Workspace, config: VerdictConfig) -> Generator[Work, None, None]:
     """Decide every neuron of a layer."""
 
-    def decide_layer(layer: int, side: Side) -> Result:
-        absent = [
-            name for name in ("similarity", "perturbation") if workspace.store.evidence(name, layer, side) is None
-        ]
-        if absent:
+    said = False
+
+    def say_what_is_absent(layer: int, side: Side) -> None:
+        nonlocal said
+        absent = [name for name in RESTS_ON if workspace.store.evidence(name, layer, side) is None]
+        if absent and not said:
             workspace.say(
                 f"verdict: layer {layer} has no {' and no '.join(absent)} yet; verdicts rest on what is there, and are "
                 "decided anew after it"
             )
+        said = said or bool(absent)
+
+    def decide_layer(layer: int, side: Side) -> Result:
+        say_what_is_absent(layer, side)
         table = verdict_table(
             *_evidence(workspace, layer, side), peaks=_peaks(workspace, layer, side), config=config,
             method=workspace.method, routed=_routed(workspace, layer),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from bundle_twins import TEXTS, small_bundle, write_corpus
 from hub_twins import COMMIT, Hub, serving
+from listeners import silent
 from packaging.requirements import Requirement
 from small_run import write_run
 
@@ -27,10 +28,6 @@ from neurolocal.errors import NeurolocalError
 from neurolocal.pipeline.run import read_run
 
 LARGE = bytes(range(256)) * 40_000  # 10 MB
-
-
-def silent(line: str) -> None:
-    pass
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from neurolocal.collect.memory import device_bytes, expected_bytes, free_bytes, require_memory, shortage, total_bytes
+from neurolocal.collect.memory import device_bytes, expected_bytes, require_memory, shortage
 from neurolocal.collect.triton_state import COPIED, TritonState
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError
+from neurolocal.machine import free_bytes, total_bytes
 
 
 def test_the_memory_formula():

@@ -13,7 +13,7 @@ from neurolocal.collect.replay import replay
 from neurolocal.config import CollectConfig
 from neurolocal.errors import StoreError
 from neurolocal.pipeline.collect import Collection, collect_store
-from neurolocal.store import Store, write
+from neurolocal.store import Store, datasets
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
@@ -82,7 +82,7 @@ def test_a_changed_example_is_named(made, tmp_path, what):
         else:
             old[7, 0] += 9
         del file[name]
-        write._put(file, name, old)
+        datasets.put(file, name, old)
     with Store(other) as store:
         found = replay(store, subject, n=10**5)
     assert [(o.site, o.layer, o.side, o.neuron, o.rank) for o in found.off] == [("post", 4, "gate-_in+", 31, 0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,8 @@ def full_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     write_collected(path, made_up(rng, cases=True, effects=True, neurons=neurons))
     tables = evidence(rng)
     for *_, table, _ in tables:
-        for one in (table, getattr(table, "substitutes", None), getattr(table, "texts", None)):
-            if one is not None:
-                one.neuron[:] = neurons[one.neuron]
+        for one in (table, *(inner for inner in vars(table).values() if is_dataclass(inner))):
+            one.neuron[:] = neurons[one.neuron]
     add_evidence(path, tables, site="post")
     with Store(path) as store:
         yield store

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from listeners import silent
 from reader_twins import RefusedError, by_scripts, by_sections, by_splitting
 from small_run import write_corpus
 
@@ -17,16 +18,11 @@ from neurolocal.store import Store
 
 ROW, K = 64, 20
 
-
 HOSTILE = [
     "</script>", "<hr>", "\n<hr>\n", '"', "'", ", ", '], "values', '{"tokens": ', ', "values": ', "\\", "\u202e", "-->",
     "<h4>Max Act: <b>9</b>", "\n", "\ufffd", "😀", "\u2028", "\0", "<!-- neurolocal sha256 ", "</details>", "", " a",
     "\r\n", "ColoredTokens, {}", "&lt;", "&amp;", "]", "values", "\ud800",
 ]  # fmt: skip
-
-
-def silent(line: str) -> None:
-    """Discards a line of output."""
 
 
 def collected(folder: Path, fixtures: Path, **more) -> Path:

@@ -17,10 +17,6 @@ from neurolocal.store.check import check
 LABELS = ["hook_post", "hook_pre_linear", "hook_pre", "swish", "gate-_in+_hook_post"]
 
 
-def silent(line: str) -> None:
-    """Discards a line of output."""
-
-
 def made(rng: np.random.Generator, n: int = 30, *, words: str = "abcdefg") -> dict[str, Any]:
     """One example as plain values."""
     pre, linear = rng.normal(size=(2, n))

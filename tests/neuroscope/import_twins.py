@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from listeners import silent
 from page_twins import page_html, random_page
 
 from neurolocal.collect.sample import hashes
@@ -18,12 +19,7 @@ from neurolocal.store.check import check
 
 LENGTH = 80
 
-
 ENGLISH = ["cat", "dog", "ball", "tree", "lake", "fish", "frog", "cake", "milk", "food", "park", "sun"]
-
-
-def silent(line: str) -> None:
-    """Discards a line of output."""
 
 
 def corpus(rng: np.random.Generator, rows: int, *, words: list[str], model: str = "solu-8l-pile", neurons: int = 3,

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gluscope_twins import made, put, same, silent
+from gluscope_twins import made, put, same
+from listeners import silent
 
 from neurolocal.errors import StoreError
 from neurolocal.neuroscope.imports.kinds import import_any

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gluscope_twins import change, made, put, silent
+from gluscope_twins import change, made, put
+from listeners import silent
 
 from neurolocal.errors import StoreError
 from neurolocal.neuroscope.imports.kinds import import_any

@@ -7,7 +7,8 @@ import shutil
 
 import numpy as np
 import pytest
-from import_twins import ENGLISH, corpus, faultless, silent, write
+from import_twins import ENGLISH, corpus, faultless, write
+from listeners import silent
 from page_twins import HOSTILE
 from small_run import neurolocal
 

@@ -12,7 +12,7 @@ from small_collection import after, content, run
 
 from neurolocal.pipeline.merge import merge_stores
 from neurolocal.report.repeats import repeats
-from neurolocal.store import Store, check, write
+from neurolocal.store import Store, check, datasets
 from neurolocal.subject import load_subject
 from neurolocal.words.repeated import CONTEXT
 
@@ -74,7 +74,7 @@ def test_check_finds_texts_that_are_not_those_of_the_rows(subject, corpus: Path,
         texts = np.asarray(file[name])
         texts[2, 1] = texts[2, 0]
         del file[name]
-        write._put(file, name, texts)
+        datasets.put(file, name, texts)
     found = [(fault.place, fault.expected) for fault in check(path, progress=False).faults]
     assert found == [
         ("collect/post/1/largest/text", "each text once"),

@@ -116,7 +116,8 @@ def test_a_verdict_follows_its_evidence(here: Path, talk: Talk) -> None:
     run_stage("verdict", talk.workspace(here), VerdictConfig())
     run_stage("similarity", talk.workspace(here), SIMILARITY)
     run_stage("verdict", talk.workspace(here), VerdictConfig())
-    assert [line.split(":")[0] for line in talk] == ["verdict", "verdict"]
+    assert [line.split(":")[0] for line in talk] == ["verdict"] * 3
+    assert "has no perturbation yet" in talk.pop(1)
     assert all("again, since similarity: null -> " in line for line in talk)
     run_stage("verdict", talk.workspace(here), VerdictConfig())
     assert "unchanged" in talk[0]
@@ -222,7 +223,7 @@ def test_an_llm_that_is_missing(here: Path, talk: Talk) -> None:
     with pytest.raises(LLMError) as caught:
         run_stage("summary", talk.workspace(here, llm=str(here / "no.gguf")), SUMMARY)
     assert str(here / "no.gguf") in str(caught.value)
-    assert "Pass --llm FILE.gguf, or omit it." in str(caught.value)
+    assert "Give one with --llm FILE.gguf, or `llm` in RUN.toml; or none." in str(caught.value)
     assert (here / "store.h5").read_bytes() == before
     assert not list(here.glob("*.jsonl*.tmp")) + list(here.glob("store.h5.*"))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from neurolocal.config import ScoreConfig
 from neurolocal.errors import ConfigError
 from neurolocal.pipeline import run as runs
 from neurolocal.pipeline.run import Run, read_run, run_all
+from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.stage import Stage
 from neurolocal.store import Store
@@ -73,6 +76,24 @@ def test_a_run_ends_after_a_stage_and_goes_on_later(run: Run, monkeypatch: pytes
     assert run.page.is_file()
     run_whole(run)
     assert reports == [RANKED, TESTED, TESTED | {"summary"}]  # the page was current when the LLM was to be asked
+
+
+def test_whether_a_page_is_current_does_not_depend_on_the_clock(run: Run) -> None:
+    run_whole(run, until="similarity")
+    workspace = runs._workspace(run, lambda line: None)
+    set_clock(run.page, -86_400)
+    assert runs._page_is_current(run, workspace)  # though it seems older than the store
+    run_stage("verdict", workspace)
+    set_clock(run.page, 86_400)
+    assert not runs._page_is_current(run, workspace)  # though it seems newer
+    run.page.unlink()
+    assert not runs._page_is_current(run, workspace)
+
+
+def set_clock(path: Path, seconds: float) -> None:
+    """Date a file so many seconds after now."""
+    now = time.time()
+    os.utime(path, (now + seconds, now + seconds))
 
 
 def test_a_run_that_ends_before_the_verdict_gives_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

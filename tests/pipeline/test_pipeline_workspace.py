@@ -49,7 +49,7 @@ def test_an_llm_is_named_without_loading_it(path: Path, tmp_path: Path) -> None:
     named = quiet(path, llm=str(tmp_path / "a.gguf")).llm_name
     assert named is not None
     assert named["name"] == "a.gguf"
-    with pytest.raises(LLMError, match=r"no such file; .* Pass --llm FILE\.gguf, or omit it"):
+    with pytest.raises(LLMError, match=r"no such file; .* Give one with --llm FILE\.gguf"):
         _ = quiet(path, llm=str(tmp_path / "b.gguf")).llm_name
 
 

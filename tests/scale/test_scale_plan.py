@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ from small_run import write_corpus
 
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, NeurolocalError
+from neurolocal.scale import collect as engine
+from neurolocal.scale.folder import Part
 from neurolocal.scale.plan_constants import BlockRates, Constants, read_constants, write_constants
 from neurolocal.scale.plan_cost import Plan, forward_seconds, plan
-from neurolocal.scale.plan_job import Job
+from neurolocal.scale.plan_job import SHARDS, Job
+from neurolocal.scale.plan_merge import levels
 from neurolocal.scale.plan_report import as_text, duration, facts
 from neurolocal.scale.plan_request import SHAPES, named_shape
 from neurolocal.scale.plan_size import store_size, stored_rows
 from neurolocal.scale.plan_terms import entries, mean_span, size
+from neurolocal.scale.schedule import FAN, Collect, Merge, Schedule
 from neurolocal.subject.shape import LayerShape, Product, Shape
 
 BLOCK = BlockRates(
@@ -93,6 +98,38 @@ def test_time_grows_with_the_corpus_and_falls_with_workers() -> None:
     assert seconds(two, "forward") == pytest.approx(2 * seconds(one, "forward"))
     assert seconds(shared, "forward") == pytest.approx(seconds(one, "forward"))
     assert seconds(one, "merge") == 0 < seconds(shared, "merge")
+
+
+@pytest.mark.parametrize("shards", [2, 8, 9, 64, 65, 100, 513])
+def test_the_merges_are_those_of_the_schedule(shards: int) -> None:
+    made, merges = Schedule(attempts=1, slow=9.0), Counter[tuple[int, ...]]()
+    for i in range(shards):
+        made.add(i, last=i == shards - 1)
+    while (one := made.next(0.0)) is not None:
+        made.begin(0, one, 0.0)
+        first, last = (one.shard,) * 2 if isinstance(one, Collect) else (one.parts[0].first, one.parts[-1].last)
+        if isinstance(one, Merge):
+            merges[tuple(part.last - part.first + 1 for part in one.parts)] += 1
+        made.done(0, Part(first, last, "", 1, "", 1), 0.0)
+    merges[tuple(part.last - part.first + 1 for part in made.parts)] += 1
+    assert merges == {level.parts: level.merges for level in levels(shards, fan=FAN)}
+
+
+def test_shards_without_the_engine_are_merged_at_once() -> None:
+    four, ranges = plan(job(4000, workers=4), MACHINE), plan(job(4000, workers=4, ranges=True), MACHINE)
+
+    def stored(rows: int) -> int:
+        return store_size([32] * 3, CONFIG, rows=rows, d_vocab=SHAPE.d_vocab, complete=rows == 4000).total
+
+    shard, whole = stored(1000), stored(4000)
+    assert four.traffic[-1].bytes == 4 * shard + whole
+    assert seconds(four, "merge") == pytest.approx(4 * shard / MACHINE.merge)
+    assert SHARDS == engine.SHARDS
+    small, middle = stored(250), stored(2000)
+    assert ranges.traffic[-1].bytes == 16 * small + 2 * middle + 2 * middle + whole
+    assert seconds(ranges, "merge") == pytest.approx((16 * small / 4 + 2 * middle) / MACHINE.merge)
+    assert {one.name for one in four.last_merge} > {"the index", "blocks of rows"}
+    assert plan(job(4000), MACHINE).last_merge == ()
 
 
 def test_every_shard_reads_the_whole_corpus_but_not_every_range() -> None:

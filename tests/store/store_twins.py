@@ -9,6 +9,7 @@ from tables import filled
 
 from neurolocal import records
 from neurolocal.corpus.cursor import Piece, rest_arrays
+from neurolocal.intervention.table import ChangedTokenTable, ChangeTable, InterventionTable
 from neurolocal.provenance import Parts
 from neurolocal.records import (
     BINS,
@@ -172,5 +173,15 @@ def evidence(rng: np.random.Generator) -> list[tuple[Any, ...]]:
             ),
         ),
         "verdict": verdict_table(),
+        "intervention": filled(
+            InterventionTable,
+            [0, 3],
+            strongest=f(),
+            zero_kl=[0.1, np.nan],
+            zero_p=[0.5, np.nan],
+            agreement=f(),
+            changes=filled(ChangeTable, [0, 3], text=["own", "random"], change=["zero", "x3"], places=i32, kl=f()),
+            tokens=filled(ChangedTokenTable, [0, 0], change=["zero", "x3"], token=[2, 1], difference=f()),
+        ),
     }
     return [(stage, 2, "largest", table, {"config": {"k": stage}}) for stage, table in tables.items()]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from check_twins import settings
 
-from neurolocal.store import write
+from neurolocal.store import datasets
 from neurolocal.store.check import check
 
 LIST, SMALL, CASE = "collect/post/1/largest", "collect/pre/3/smallest", "collect/post/3/gate+_in-"
@@ -40,7 +40,7 @@ def change(file, name, how):
     old = np.asarray(file[name][()])
     new = np.asarray(how(old.copy()))
     del file[name]
-    write._put(file, name, new.astype(old.dtype))
+    datasets.put(file, name, new.astype(old.dtype))
 
 
 def tie(file):
@@ -203,9 +203,9 @@ DAMAGE: dict[str, tuple[Any, tuple[str, str, str]]] = {
         ("verdict/post/3/largest", "does not have its SHA-256", "FORMAT.md"),
     ),
     "text for resuming": (
-        lambda f: [write._put(f, f"resume/{n}", np.empty(0, "u4" if n == "tokens" else "i8"))
+        lambda f: [datasets.put(f, f"resume/{n}", np.empty(0, "u4" if n == "tokens" else "i8"))
                    for n in ("tokens", "character", "file", "record")]
-        + [write._put(f, "resume/offsets", np.zeros(1, np.int64)), write._put_blobs(f, "resume/subset", [])],
+        + [datasets.put(f, "resume/offsets", np.zeros(1, np.int64)), datasets.put_blobs(f, "resume/subset", [])],
         ("resume", "in a complete store", "none"),
     ),
     "a link": (lambda f: f.__setitem__("x", h5py.SoftLink("/rows")), ("x", "x is a link", "FORMAT.md")),

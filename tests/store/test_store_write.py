@@ -8,7 +8,7 @@ import pytest
 from store_twins import evidence, made_up
 
 from neurolocal.errors import StoreError
-from neurolocal.store import Store, add_evidence, write, write_collected
+from neurolocal.store import Store, add_evidence, datasets, write, write_collected
 
 
 def test_evidence_is_not_written_through_a_link(store_path, tmp_path):
@@ -50,14 +50,15 @@ def test_equal_content_gives_equal_files(tmp_path):
     ],
 )
 def test_a_write_that_fails_leaves_the_old_store(store_path, monkeypatch, at, error, message):
-    before, calls, put = store_path.read_bytes(), iter(range(1000)), write._put
+    before, calls, put = store_path.read_bytes(), iter(range(1000)), datasets.put
 
     def fail(*args):
         if next(calls) == at:
             raise error
         put(*args)
 
-    monkeypatch.setattr(write, "_put", fail)
+    monkeypatch.setattr(datasets, "put", fail)
+    monkeypatch.setattr(write, "put", fail)
     for job in (
         lambda: write_collected(store_path, made_up(np.random.default_rng(5))),
         lambda: add_evidence(store_path, evidence(np.random.default_rng(5)), site="post"),
@@ -81,7 +82,7 @@ def test_an_interrupt_or_a_bug_leaves_the_old_store_too(store_path, monkeypatch,
     def fail(*args):
         raise kind
 
-    monkeypatch.setattr(write, "_put_blobs", fail)
+    monkeypatch.setattr(write, "put_blobs", fail)
     with pytest.raises(kind):
         write_collected(store_path, made_up(np.random.default_rng(5)))
     assert store_path.read_bytes() == before

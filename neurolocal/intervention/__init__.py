@@ -1,0 +1,1 @@
+"""What does the neuron do to the output?"""

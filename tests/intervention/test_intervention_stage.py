@@ -1,0 +1,85 @@
+"""The stage in a run: its neurons, its table, what a reader sees, and that it is not done again."""
+
+from __future__ import annotations
+
+import dataclasses
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_run import write_run
+
+from neurolocal import report
+from neurolocal.config import InterventionConfig
+from neurolocal.errors import SubjectError
+from neurolocal.intervention import stage
+from neurolocal.pipeline.run import read_run, run_all
+from neurolocal.pipeline.stages import run_stage
+from neurolocal.pipeline.workspace import Workspace
+from neurolocal.store import Store, check
+
+MODEL = Path(__file__).parents[1] / "store" / "golden_0_1_0" / "model"
+TABLE = "[intervention]\nlimit = 5\nexamples = 2\nplaces = 3\ncontrols = 2\ntokens = 4\n"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory):
+    made = read_run(write_run(tmp_path_factory.mktemp("run"), MODEL, TABLE))
+    run_all(made, limit=2, say=lambda line: None)
+    return made
+
+
+def test_a_run_has_it_and_the_store_is_whole(run) -> None:
+    with Store(run.store) as store:
+        table, verdicts = store.evidence("intervention", 1), store.evidence("verdict", 1)
+        alive = [verdicts.neuron[i] for i in np.argsort(verdicts.rank) if verdicts.verdict[i] != "dead"]
+        assert table.neuron.tolist() == sorted(int(n) for n in alive[:5])
+        for i, neuron in enumerate(table.neuron.tolist()):
+            own = store.examples(1, neuron, "largest")
+            assert table.strongest[i] == np.float32(own[0].activation)
+        assert np.isfinite(table.zero_kl).all()
+        assert (table.zero_kl >= 0).all()
+        assert ((table.zero_p > 0) & (table.zero_p <= 1)).all()
+        assert len(table.tokens.neuron) == 5 * 2 * 2 * 4
+        assert len(table.changes.neuron) == 5 * 2 * 4
+        shown = StringIO()
+        report.show(store, 1, int(table.neuron[0]), out=shown, width=100)
+    assert "set to 0 at its own peaks" in shown.getvalue()
+    assert check(run.store, progress=False).faults == ()
+
+
+def test_it_is_not_done_again_and_other_settings_are(run) -> None:
+    said: list[str] = []
+    workspace = Workspace(run.store, layers=(1,), sides=("largest",), device="cpu", say=said.append, bar=False)
+    config = InterventionConfig(limit=5, examples=2, places=3, controls=2, tokens=4)
+    run_stage("intervention", workspace, config)
+    assert any("not done again" in line for line in said)
+    before = workspace.store.evidence("intervention", 1)
+    run_stage("intervention", workspace, dataclasses.replace(config, multiple=1.0))
+    after = workspace.store.evidence("intervention", 1)
+    assert np.allclose(before.zero_kl, after.zero_kl, rtol=1e-4)
+    assert set(after.changes.change) == {"zero", "mean", "x1"}
+
+
+def test_random_places_have_a_next_token_and_controls_are_others(run) -> None:
+    workspace = Workspace(run.store, layers=(1,), sides=("largest",), device="cpu", say=print, bar=False)
+    rng = np.random.default_rng(0)
+    config = InterventionConfig(places=6, controls=4)
+    places = stage.random_places(workspace, config, rng)
+    assert len({place.row for place in places}) == len(places) == 6
+    with Store(run.store) as store:
+        assert all(place.position + 1 < len(store.row(place.row)) for place in places)
+    targets = stage.tested_neurons(workspace, 1, "largest", config)
+    drawn = stage.controls(targets, np.arange(24), config, rng)
+    assert drawn.shape == (len(targets), 4)
+    assert all(target.neuron not in others for target, others in zip(targets, drawn.tolist(), strict=True))
+    assert all(len(set(others)) == 4 for others in drawn.tolist())
+
+
+def test_layers_with_experts_are_left_out(run, monkeypatch) -> None:
+    workspace = Workspace(run.store, layers=(1,), sides=("largest",), device="cpu", say=print, bar=False)
+    monkeypatch.setattr(type(workspace.store), "experts", lambda self, layer: object())
+    assert not stage.STAGE.wanted(workspace, InterventionConfig())
+    with pytest.raises(SubjectError, match="has experts"):
+        stage.changeable_places(workspace)

@@ -304,24 +304,24 @@ class VerdictConfig:
 
 @dataclass(frozen=True)
 class ScaleConfig:
-    """Where a collection runs. It does not change the result, so the store does not state it."""
+    """Where the work is done. It does not change the result, so the store does not state it."""
 
     engine: Literal["single", "ray"] = "single"
-    """`single`: in this process; `ray`: in workers, each of which takes shards of the corpus."""
+    """`single`: in this process; `ray`: in workers, each of which takes shards of the corpus, or parts of a stage."""
     workers: int | None = None
     """Workers of the Ray engine; None is one for each GPU, or without GPUs one for all cores."""
     address: str | None = None
     """A running Ray cluster (`HOST:PORT`, or `auto`); None is a new one on this machine, for this run alone."""
     shards: int | None = None
-    """About so many shards; None is 4 a worker."""
+    """About so many shards of the corpus; None is 4 a worker."""
     gpus_per_worker: int | None = None
     """GPUs of a worker, over which a model is spread; None is 1 where there are GPUs, else 0."""
     cpus_per_worker: int | None = None
     """Cores of a worker; None is an equal share of the cores."""
     attempts: int = 3
-    """Times that a shard may fail before it is set aside."""
+    """Times that a shard or part may fail before it is set aside."""
     slow: float = 3.0
-    """A shard that takes longer than so many times the median is begun once more by a worker with nothing to do."""
+    """What takes longer than so many times the median is begun once more by a worker with nothing to do."""
 
     def __post_init__(self) -> None:
         _require_sane(self)

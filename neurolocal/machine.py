@@ -15,9 +15,18 @@ from pathlib import Path
 _began: float | None = None
 
 
+_share: int | None = None
+
+
 def cores() -> int:
     """Cores that this process may use; macOS and Windows do not say, and have them all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _share or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def use_cores(n: int) -> None:
+    """Let this process use so many cores, since others beside it have the rest."""
+    global _share
+    _share = n
 
 
 def total_bytes() -> int | None:

@@ -2,13 +2,14 @@
 
 A stage is the constant `STAGE` in `stage.py` of the folder of its name; `records.TABLES` says in which order the stages
 run. The pipeline does the rest: it compares what a table was made from, runs the work where that has changed, and
-writes the result.
+writes the result. Work that takes long is given in parts: the pipeline keeps what is finished, so that a kill costs one
+part, and several processes may share the parts (`neurolocal/scale`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,8 +40,45 @@ class Result(NamedTuple):
     """What is worth knowing about its inputs; kept beside them, and never a reason to run again."""
 
 
-Work = Callable[[int, Side], Result]
-"""(layer, side) -> result."""
+Evidence = Mapping[str, Any]
+"""What a part gives: plain values (as of JSON) and arrays of numbers, by name."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Work in parts. The evidence of a part is the same bits whichever other parts its process does."""
+
+    unit: str
+    """What one part is, for people: `neuron`."""
+    split: Callable[[int, Side], list[int]]
+    """(layer, side) -> the numbers of the parts, in the order in which they are best done. Loads nothing heavy."""
+    part: Callable[[int, Side, int], Evidence]
+    """(layer, side, part) -> its evidence."""
+    join: Callable[[int, Side, list[Evidence]], Result]
+    """(layer, side, evidence in the order of `split`) -> result. Loads nothing heavy."""
+
+
+class Task(NamedTuple):
+    """A part of a layer and side."""
+
+    layer: int
+    side: Side
+    part: int
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"part {self.part} of layer {self.layer}, {self.side},"
+
+
+class Failure(NamedTuple):
+    """A part that could not be done, in place of its evidence."""
+
+    why: str
+    """The last reason."""
+
+
+Work = Callable[[int, Side], Result] | Parts
+"""(layer, side) -> result, at once or in parts."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +108,18 @@ class Stage:
     slow: bool = False
     """Whether it takes minutes. A whole run writes its reports before such a stage and before the first one that asks
     the LLM, as well as at the end."""
+
+
+Engine = Callable[["Stage", "Workspace", Any, Parts, Iterable[Task]], Iterator[tuple[Task, Evidence | Failure]]]
+"""(stage, workspace, config, work, tasks) -> each task with its evidence, in any order; tasks may be taken ahead."""
+
+
+def in_this_process(
+    stage: Stage, workspace: Workspace, config: Any, parts: Parts, tasks: Iterable[Task]
+) -> Iterator[tuple[Task, Evidence | Failure]]:
+    """Do one task after the other."""
+    for task in tasks:
+        yield task, parts.part(*task)
 
 
 def with_indices(table: Any, neurons: Int64[np.ndarray, "neuron"]) -> Any:

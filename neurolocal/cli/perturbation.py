@@ -12,4 +12,5 @@ perturbation = stage_command(
     help="Does the activation follow when the word is replaced?",
     options=(subject_option, vectors_option, device_option),
     shows="neurolocal perturbation smol.h5 --layers 14 --screen 200",
+    by_workers=True,
 )

@@ -20,7 +20,11 @@ def run(run_toml: Path, limit: int, until: str | None) -> None:
     """
     from neurolocal.pipeline.run import read_run, run_all
 
-    found, collect = read_run(run_toml), None
-    if found.scale.engine == "ray":
-        from neurolocal.scale.collect import collect_run as collect
-    run_all(found, limit=limit, say=say, until=until, collect=collect)
+    found = read_run(run_toml)
+    if found.scale.engine == "single":
+        run_all(found, limit=limit, say=say, until=until)
+        return
+    from neurolocal.scale.collect import collect_run
+    from neurolocal.scale.neurons import stages_on_ray
+
+    run_all(found, limit=limit, say=say, until=until, collect=collect_run, engine=stages_on_ray(found.scale))

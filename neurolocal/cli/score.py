@@ -18,7 +18,7 @@ from neurolocal.cli.options import (
     subject_option,
     vectors_option,
 )
-from neurolocal.cli.stage_command import config_options, given, workspace_of
+from neurolocal.cli.stage_command import config_options, engine_of, given, worker_options, workspace_of
 from neurolocal.config import ScoreConfig
 
 
@@ -31,6 +31,7 @@ from neurolocal.config import ScoreConfig
 @replace_option
 @device_option
 @config_options(ScoreConfig)
+@worker_options
 @click.option("--json", "as_json", is_flag=True, help="The means by layer and side: a JSON list.")
 def score(path: Path, as_json: bool, **options: Any) -> None:
     """What is a description worth, on texts it was not made from?"""
@@ -38,8 +39,9 @@ def score(path: Path, as_json: bool, **options: Any) -> None:
     from neurolocal.score.means import means
     from neurolocal.score.stage import places
 
+    engine = engine_of(options)
     workspace, settings = workspace_of(path, ScoreConfig, options)
-    run_stage("score", workspace, given(ScoreConfig, settings))
+    run_stage("score", workspace, given(ScoreConfig, settings), engine=engine)
     if as_json:
         found = [
             {"layer": layer, "side": side} | {k: None if v != v else v for k, v in mean._asdict().items()}

@@ -14,12 +14,15 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 
 from neurolocal.cli.options import example, place_options, say, store_argument
-from neurolocal.config import default_text, described
+from neurolocal.config import ScaleConfig, default_text, described
+
+if TYPE_CHECKING:
+    from neurolocal.stage import Engine
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 """A click option."""
@@ -60,8 +63,9 @@ def given(config: type, settings: dict[str, Any], **preset: Any) -> Any:
 
 
 def stage_command(
-    name: str, config: type, *, help: str, options: Sequence[Option] = (), shows: str | None = None
-) -> click.Command:
+    name: str, config: type, *, help: str, options: Sequence[Option] = (), shows: str | None = None,
+    by_workers: bool = False,
+) -> click.Command:  # fmt: skip
     """The command of a stage: the store, which neurons, what it needs, and its settings.
 
     Args:
@@ -70,19 +74,44 @@ def stage_command(
         help: the first line says what it asks.
         options: what it needs of `--subject`, `--vectors`, `--llm`, `--device`.
         shows: the example; None is the name and a store.
+        by_workers: whether workers can share its work.
     """
 
     def run(path: Path, **given_options: Any) -> None:
         from neurolocal.pipeline.stages import run_stage
 
+        engine = engine_of(given_options)
         workspace, settings = workspace_of(path, config, given_options)
-        run_stage(name, workspace, given(config, settings))
+        run_stage(name, workspace, given(config, settings), engine=engine)
 
-    command: Callable[..., Any] = config_options(config)(run)
+    command: Callable[..., Any] = config_options(config)(worker_options(run) if by_workers else run)
     for option in reversed(options):
         command = option(command)
     command = store_argument(place_options(command))
     return click.command(name, help=help, epilog=example(shows or f"neurolocal {name} smol.h5 --layers 14"))(command)
+
+
+def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a job that workers share, beside those that only a collection has."""
+    return config_options(ScaleConfig, without=("shards",))(command)
+
+
+def scale_of(options: dict[str, Any]) -> ScaleConfig:
+    """Takes the options of `worker_options` out of a command's options."""
+    names = [field.name for field in dataclasses.fields(ScaleConfig)]
+    return given(ScaleConfig, {name: options.pop(name, None) for name in names})
+
+
+def engine_of(options: dict[str, Any]) -> Engine:
+    """Who does the parts of a stage; takes its options out of a command's options."""
+    from neurolocal.stage import in_this_process
+
+    scale = scale_of(options)
+    if scale.engine == "single":
+        return in_this_process
+    from neurolocal.scale.neurons import stages_on_ray
+
+    return stages_on_ray(scale)
 
 
 def workspace_of(path: Path, config: type, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -12,4 +12,5 @@ summary = stage_command(
     help="What would a person call it? A local LLM describes neurons.",
     options=(vectors_option, llm_option, replace_option),
     shows="neurolocal summary smol.h5 --layers 14 --llm qwen.gguf --limit 100",
+    by_workers=True,
 )

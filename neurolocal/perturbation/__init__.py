@@ -5,7 +5,7 @@ Read order: `substitutes` (what replaces a word), `layer_run` (what is run where
 method), `stage`.
 """
 
-from neurolocal.perturbation.in_context import InContextPerturbation
+from neurolocal.perturbation.in_context import InContextPerturbation, perturbation_table
 from neurolocal.perturbation.notebook import notebook_perturbation, notebook_tokens
 
-__all__ = ["InContextPerturbation", "notebook_perturbation", "notebook_tokens"]
+__all__ = ["InContextPerturbation", "notebook_perturbation", "notebook_tokens", "perturbation_table"]

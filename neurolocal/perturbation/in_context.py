@@ -20,15 +20,16 @@ from neurolocal.errors import StoreError
 from neurolocal.fdr import q_values
 from neurolocal.perturbation import statistics
 from neurolocal.perturbation.layer_run import Context, LayerRun, RowTokens, random_contexts
-from neurolocal.perturbation.measurements import BranchSubject, Measurements, RelativeActivations
+from neurolocal.perturbation.measurements import BranchSubject, Measured, Measurements, RelativeActivations, joined
 from neurolocal.perturbation.substitutes import SubstituteFinder, WordVectors
 from neurolocal.records import KINDS, Example, PerturbationTable, Side, SubstituteTable
+from neurolocal.stage import Evidence
+
+FIRST_CHECK = 20
+"""Examples of a part from which the difference is checked at once."""
 
 ROUNDING = {False: 1e-3, True: 0.1}
 """Largest median relative difference of stored and repeated activations: in float32 (False) and 16 bits (True)."""
-
-FIRST_CHECK = 20
-"""Examples after which the difference is checked for the first time."""
 
 DOSE_KINDS = ("neighbour", "grade1", "grade2", "grade3", "control")
 """From near to far: the kinds of the dose-response curve."""
@@ -65,34 +66,71 @@ class InContextPerturbation:
             random_contexts(subject, rows, row_index, seed=config.seed) if config.contexts else []
         )
 
-    def perturb(
-        self,
-        neurons: Mapping[int, Sequence[Example]],
-        layer: int,
-        *,
-        side: Side = "largest",
-        progress: bool = False,
-    ) -> PerturbationTable:
-        """Replace the peak words of each neuron's strongest examples.
-
-        Peak words without letters or without a vector have no neighbours; `n_examples`, `n_neighbours` and `n_controls`
-        give what was tested. A neuron without any test has NaN in every figure. Control tokens are not tested.
+    def layer_run(self, neurons: Mapping[int, Sequence[Example]], layer: int, *, side: Side = "largest") -> LayerRun:
+        """The run of a layer's substitutes, whose parts give the evidence of `perturbation_table`.
 
         Args:
             neurons: examples by neuron, strongest first.
             layer: of the neurons.
             side: which list the examples are from. Of `smallest` the lowest activation is the strongest; of a sign case
                 the one farther from zero on the original's side.
-            progress: whether to show a bar.
+        """
+        return LayerRun(
+            self.subject, self.rows, self.finder, layer, neurons, contexts=self.contexts, lowest=_lowest(side)
+        )
+
+    def evidence(self, run: LayerRun, part: int) -> Evidence:
+        """The evidence of one part.
 
         Raises:
-            StoreError: the activations of the originals differ from those of the examples.
+            StoreError: as of `perturbation_table`, where the part has enough examples to say so.
         """
-        agreement = _Agreement(layer, half_precision=self.subject.half_precision)
-        run = LayerRun(self.subject, self.rows, self.finder, layer, contexts=self.contexts)
-        measured = run.run(neurons, lowest=_lowest(side), repeated=agreement.add, progress=progress)
-        agreement.check(final=True)
-        return _table(sorted(neurons), measured, self.config)
+        measured = run.part(part)
+        _require_agreement(
+            run.neurons, measured, layer=run.layer, half_precision=self.subject.half_precision, least=FIRST_CHECK
+        )
+        return measured.evidence()
+
+    def perturb(
+        self, neurons: Mapping[int, Sequence[Example]], layer: int, *, side: Side = "largest"
+    ) -> PerturbationTable:
+        """Replace the peak words of each neuron's strongest examples: every part, one after the other.
+
+        Arguments as of `layer_run`, errors as of `perturbation_table`.
+        """
+        run = self.layer_run(neurons, layer, side=side)
+        evidence = [self.evidence(run, part) for part in run.parts]
+        return perturbation_table(
+            neurons, evidence, layer=layer, config=self.config, half_precision=self.subject.half_precision
+        )
+
+
+def perturbation_table(
+    neurons: Mapping[int, Sequence[Example]],
+    evidence: Sequence[Evidence],
+    *,
+    layer: int,
+    config: PerturbationConfig,
+    half_precision: bool,
+) -> PerturbationTable:
+    """The figures of a layer's neurons.
+
+    Peak words without letters or without a vector have no neighbours; `n_examples`, `n_neighbours` and `n_controls`
+    give what was tested. A neuron without any test has NaN in every figure. Control tokens are not tested.
+
+    Args:
+        neurons: examples by neuron, strongest first.
+        evidence: of all parts.
+        layer: of the neurons.
+        config: as of the run.
+        half_precision: whether the subject computes in 16 bits.
+
+    Raises:
+        StoreError: the activations of the originals differ from those of the examples.
+    """
+    measured = joined(evidence)
+    _require_agreement(neurons, measured, layer=layer, half_precision=half_precision)
+    return _table(sorted(neurons), measured, config)
 
 
 def _lowest(side: Side) -> Callable[[Example], bool]:
@@ -102,36 +140,35 @@ def _lowest(side: Side) -> Callable[[Example], bool]:
     return lambda example: example.activation < 0
 
 
-class _Agreement:
-    """Compares the activations of the originals with those in the store."""
+def _require_agreement(
+    neurons: Mapping[int, Sequence[Example]], measured: Measured | Measurements, *, layer: int, half_precision: bool,
+    least: int = 1,
+) -> None:  # fmt: skip
+    """Compare the activations of originals with those in the store, if there are so many.
 
-    def __init__(self, layer: int, *, half_precision: bool) -> None:
-        self.layer, self.limit = layer, ROUNDING[half_precision]
-        self.pairs: list[tuple[float, float]] = []
-
-    def add(self, stored: float, repeated: float) -> None:
-        self.pairs.append((stored, repeated))
-        if len(self.pairs) == FIRST_CHECK:
-            self.check()
-
-    def check(self, *, final: bool = False) -> None:
-        if not self.pairs:
-            return
-        stored, repeated = np.array(self.pairs).T
-        # At least 1/100 of the largest: values near zero have the rounding errors of the large values beside them.
-        scale = np.maximum(np.abs(stored), max(1e-2 * np.abs(stored).max(), 1e-9))
-        difference = np.abs(repeated - stored) / scale
-        if not np.median(difference) <= self.limit:
-            raise StoreError(
-                f"perturbing layer {self.layer}: the activations of the examples' own words differ from the store's "
-                f"(median difference {np.median(difference):.1%}, of which rounding explains {self.limit:.1%}). "
-                "Give the subject, in the dtype, that the store was collected with."
-            )
-        if final:
-            log.info("layer %d: originals equal the store's activations to %.1e", self.layer, difference.max())
+    Raises:
+        StoreError: they differ by more than rounding explains.
+    """
+    original = [i for i, kind in enumerate(measured.kind) if kind == KINDS.index("original")]
+    if len(original) < least:
+        return
+    activation = {(neuron, e.rank): e.activation for neuron, examples in neurons.items() for e in examples}
+    stored = np.array([activation[measured.neuron[i], measured.rank[i]] for i in original])
+    repeated = np.array([measured.activation[i] for i in original])
+    limit = ROUNDING[half_precision]
+    # At least 1/100 of the largest: values near zero have the rounding errors of the large values beside them.
+    scale = np.maximum(np.abs(stored), max(1e-2 * np.abs(stored).max(), 1e-9))
+    difference = np.abs(repeated - stored) / scale
+    if not np.median(difference) <= limit:
+        raise StoreError(
+            f"perturbing layer {layer}: the activations of the examples' own words differ from the store's "
+            f"(median difference {np.median(difference):.1%}, of which rounding explains {limit:.1%}). "
+            "Give the subject, in the dtype, that the store was collected with."
+        )
+    log.info("layer %d: originals equal the store's activations to %.1e", layer, difference.max())
 
 
-def _table(order: list[int], measured: Measurements, config: PerturbationConfig) -> PerturbationTable:
+def _table(order: list[int], measured: Measured, config: PerturbationConfig) -> PerturbationTable:
     relative = RelativeActivations(order, measured, config)
     neighbours, controls = relative["neighbour"], relative["control"]
     cosines, values = (
@@ -169,16 +206,12 @@ def _table(order: list[int], measured: Measurements, config: PerturbationConfig)
     )
 
 
-def _substitutes(measured: Measurements) -> SubstituteTable:
-    """Sorted by neuron and example; within an example in the order in which they were found."""
-    neuron, rank = np.frombuffer(measured.neuron, np.int32), np.frombuffer(measured.rank, np.int16)
-    order = np.lexsort((np.arange(len(measured)), rank, neuron))
-    kind, text = np.frombuffer(measured.kind, np.int8)[order], np.frombuffer(measured.text, np.int32)[order]
+def _substitutes(measured: Measured) -> SubstituteTable:
     return SubstituteTable(
-        neuron=neuron[order].astype(np.int64),
-        rank=rank[order].astype(np.int32),
-        kind=[KINDS[k] for k in kind.tolist()],
-        word=[measured.texts[t] for t in text.tolist()],
-        cosine=np.frombuffer(measured.cosine, np.float32)[order],
-        activation=np.frombuffer(measured.activation, np.float32)[order],
+        neuron=measured.neuron.astype(np.int64),
+        rank=measured.rank.astype(np.int32),
+        kind=[KINDS[k] for k in measured.kind.tolist()],
+        word=[measured.texts[t] for t in measured.text.tolist()],
+        cosine=measured.cosine,
+        activation=measured.activation,
     )

@@ -1,21 +1,22 @@
 """The run of a layer: every substitute of every example, some rows at a time, in the fewest passes.
 
-Invariant: the substitutes of `ROWS` rows are run before those of the next rows are looked up, so memory holds the
-branches of few rows. Rows whose last peak is at a similar place follow one another, so that passes have little padding.
-Substitutes in other contexts, and those without context, are collected and run at the end.
-Cost: one pass over the rows that have examples, one over `CONTEXTS` rows for the other contexts, and one over BOS.
+A part is a batch of `ROWS` rows, `CONTEXT_ROWS` rows of other contexts, or all words alone. Parts are of rows and not
+of neurons, since many neurons peak in the same rows, and a row's tokens are to be run once.
+Invariant: what a part gives does not depend on other parts, which share no pass with it. Rows whose last peak is at a
+similar place follow one another, so that passes have little padding. Memory holds the branches of one part.
+Cost: one pass over the rows that have examples, one over `CONTEXTS` rows for the other contexts, and one over BOS. A
+process that does any batch looks up the near words of all the layer's words; one that does other contexts, all words.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, Integer
-from tqdm import tqdm
 
 from neurolocal.perturbation.measurements import BranchSubject, Measurements
 from neurolocal.perturbation.substitutes import CommonTraits, Substitute, SubstituteFinder
@@ -30,7 +31,16 @@ PREFIX = 8
 """Fewest tokens before such a place."""
 
 ROWS = 64
-"""Rows whose substitutes are run together."""
+"""Rows of a batch, whose substitutes are run together."""
+
+CONTEXT_ROWS = 16
+"""Rows of other contexts that are run together."""
+
+FIRST_BATCH = 1 + CONTEXTS // CONTEXT_ROWS
+"""The part that is the first batch of rows: 0 is the words alone, those between are the other contexts."""
+
+ALONE = 1 << 30
+"""Order of the word alone among an example's substitutes: behind those within its context, before other contexts."""
 
 RowTokens = Callable[[int], Integer[np.ndarray, "pos"]]
 """Row index in the corpus -> token ids."""
@@ -63,8 +73,19 @@ def random_contexts(
     return found
 
 
+def parts(n_rows: int, *, contexts: bool) -> list[int]:
+    """The parts of a layer: the words alone, the other contexts, and the batches of its rows.
+
+    Args:
+        n_rows: rows that have a tested example.
+        contexts: whether words are run without their context at all.
+    """
+    batches = range(FIRST_BATCH, FIRST_BATCH + -(-n_rows // ROWS))
+    return [*(range(FIRST_BATCH) if contexts and n_rows else ()), *batches]
+
+
 class LayerRun:
-    """The run of one layer; used once."""
+    """The substitutes of one layer's neurons, in parts that do not depend on each other."""
 
     def __init__(
         self,
@@ -72,114 +93,138 @@ class LayerRun:
         row_tokens: RowTokens,
         finder: SubstituteFinder,
         layer: int,
-        *,
-        contexts: Sequence[Context],
-    ) -> None:
-        """Prepare. `contexts`: the other contexts in which words are run; may be empty."""
-        self.subject, self.row_tokens, self.finder, self.layer = subject, row_tokens, finder, layer
-        self.contexts = contexts
-        self.measured = Measurements()
-        self._alone: array[int] = array("i")
-        self._elsewhere: dict[int, array[int]] = defaultdict(lambda: array("i"))
-
-    def run(
-        self,
         neurons: Mapping[int, Sequence[Example]],
         *,
+        contexts: Sequence[Context],
         lowest: Callable[[Example], bool],
-        repeated: Callable[[float, float], None],
-        progress: bool,
-    ) -> Measurements:
-        """Run all substitutes.
+    ) -> None:
+        """Prepare.
 
         Args:
+            subject: runs branches.
+            row_tokens: the rows.
+            finder: finds substitutes.
+            layer: of the neurons.
             neurons: examples by neuron.
+            contexts: the other contexts in which words are run; may be empty.
             lowest: whether the smallest activation of an example counts, or the largest.
-            repeated: called with the stored and the repeated activation of each original.
-            progress: whether to show bars.
         """
-        traits = self._traits(neurons)
-        of_row: dict[int, list[tuple[int, Example]]] = defaultdict(list)
+        self.subject, self.row_tokens, self.finder, self.layer = subject, row_tokens, finder, layer
+        self.neurons, self.contexts, self.lowest = neurons, contexts, lowest
+        self.of_row: dict[int, list[tuple[int, Example]]] = defaultdict(list)
         for neuron, examples in neurons.items():
-            for example in examples[: self.finder.config.examples]:
-                of_row[example.row].append((neuron, example))
-        order = sorted(of_row, key=lambda i: (max(example.position for _, example in of_row[i]), i))
-        with tqdm(total=len(order), desc=f"perturbation: layer {self.layer}", unit="row", disable=not progress) as bar:
-            for begin in range(0, len(order), ROWS):
-                rows, originals = [], []
-                for index in order[begin : begin + ROWS]:
-                    row = self.row_tokens(index)
-                    numbers, own = self._substitutes_of_row(index, row, of_row[index], traits, lowest=lowest)
-                    rows.append((numbers, row))
-                    originals += own
-                self.measured.run(rows, self.subject, self.layer, done=bar.update)
-                for stored, number in originals:
-                    repeated(stored, self.measured.activation[number])
-        self._run_without_context(progress=progress)
-        return self.measured
+            for example in examples[: finder.config.examples]:
+                self.of_row[example.row].append((neuron, example))
+        self.order = sorted(self.of_row, key=lambda i: (max(example.position for _, example in self.of_row[i]), i))
 
-    def _run_without_context(self, *, progress: bool) -> None:
-        """Run what was collected: words in other contexts, and alone after BOS."""
-        rows = [(self._elsewhere[i], self.row_tokens(i)) for i in sorted(self._elsewhere)]
-        with tqdm(total=len(rows), desc="perturbation: other contexts", unit="row", disable=not progress) as bar:
-            self.measured.run(rows, self.subject, self.layer, done=bar.update)
-        self._elsewhere.clear()
+    @property
+    def parts(self) -> list[int]:
+        """The numbers of the parts."""
+        return parts(len(self.order), contexts=self.finder.config.contexts > 0)
+
+    def part(self, number: int) -> Measurements:
+        """Run one part."""
+        if number >= FIRST_BATCH:
+            return self._batch(number - FIRST_BATCH)
+        return self._without_context(number - 1) if number else self._alone()
+
+    def _batch(self, number: int) -> Measurements:
+        """The substitutes within their contexts, of some rows."""
+        measured, rows = Measurements(), []
+        for index in self.order[number * ROWS : (number + 1) * ROWS]:
+            row = self.row_tokens(index)
+            rows.append((self._substitutes_of_row(measured, index, row), row))
+        measured.run(rows, self.subject, self.layer)
+        return measured
+
+    def _substitutes_of_row(self, measured: Measurements, index: int, row: Integer[np.ndarray, "pos"]) -> list[int]:
+        """Add a row's substitutes; gives their numbers."""
+        places: dict[int, list[Substitute]] = {}
+        numbers: list[int] = []
+        for neuron, example in self.of_row[index]:
+            word = self._word(row, example)
+            if word is None:
+                continue
+            if word.start not in places:
+                places[word.start] = self.finder.at_place(row, word, row_index=index)
+            own = self.finder.of_neuron(row, word, self._traits[neuron], row_index=index, rank=example.rank)
+            for order, substitute in enumerate((*places[word.start], *own)):
+                numbers.append(
+                    measured.add(
+                        neuron, example, substitute, order=order, position=word.start, lowest=self.lowest(example)
+                    )
+                )
+        return numbers
+
+    def _alone(self) -> Measurements:
+        """Every word alone after BOS, in place of its whole row."""
         bos = [] if self.subject.bos is None else [self.subject.bos]
-        self.measured.run([(self._alone, np.array(bos, np.int64))], self.subject, self.layer)
+        measured = Measurements()
+        for neuron, example, _, original in self._words:
+            measured.add(
+                neuron, example, original._replace(kind="alone"), order=ALONE, position=len(bos),
+                lowest=self.lowest(example),
+            )  # fmt: skip
+        measured.run([(range(len(measured)), np.array(bos, np.int64))], self.subject, self.layer)
+        return measured
 
-    def _traits(self, neurons: Mapping[int, Sequence[Example]]) -> dict[int, CommonTraits]:
+    def _without_context(self, number: int) -> Measurements:
+        """Words in the rows of some other contexts."""
+        chosen = sorted({context.row for context in self.contexts})[number * CONTEXT_ROWS : (number + 1) * CONTEXT_ROWS]
+        measured, numbers = Measurements(), {row: list[int]() for row in chosen}
+        for row in chosen:
+            for neuron, example, there, order, position in self._elsewhere.get(row, ()):
+                numbers[row].append(
+                    measured.add(neuron, example, there, order=order, position=position, lowest=self.lowest(example))
+                )
+        rows = [(some, self.row_tokens(row)) for row, some in numbers.items() if some]
+        measured.run(rows, self.subject, self.layer)
+        return measured
+
+    @cached_property
+    def _traits(self) -> dict[int, CommonTraits]:
         """What each neuron's words have in common; the neighbours of all words are looked up here, in one batch."""
-        words = {neuron: peak_words(examples, self.subject.vocabulary) for neuron, examples in neurons.items()}
+        words = {neuron: peak_words(examples, self.subject.vocabulary) for neuron, examples in self.neurons.items()}
         self.finder.look_up(w for own in words.values() for w in own[: self.finder.config.examples])
         return dict(zip(words, self.finder.common_traits(list(words.values())), strict=True))
 
-    def _substitutes_of_row(
-        self,
-        index: int,
-        row: Integer[np.ndarray, "pos"],
-        examples: Sequence[tuple[int, Example]],
-        traits: Mapping[int, CommonTraits],
-        *,
-        lowest: Callable[[Example], bool],
-    ) -> tuple[list[int], list[tuple[float, int]]]:
-        """The numbers of a row's substitutes; the stored activation and the number of each original among them."""
-        vocabulary = self.subject.vocabulary
-        places: dict[int, list[Substitute]] = {}
-        numbers: list[int] = []
-        originals: list[tuple[float, int]] = []
-        for neuron, example in examples:
-            if vocabulary.special[row[example.position]]:
-                continue
-            word = vocabulary.word_at(row, example.position)
-            if word.start not in places:
-                places[word.start] = self.finder.at_place(row, word, row_index=index)
-            own = self.finder.of_neuron(row, word, traits[neuron], row_index=index, rank=example.rank)
-            originals.append((example.activation, len(self.measured)))
-            for substitute in (*places[word.start], *own):
-                numbers.append(
-                    self.measured.add(neuron, example, substitute, position=word.start, lowest=lowest(example))
-                )
-            if self.finder.config.contexts:
-                self._add_other_contexts(neuron, example, word, places[word.start][0], lowest=lowest(example))
-        return numbers, originals
+    @cached_property
+    def _words(self) -> list[tuple[int, Example, Word, Substitute]]:
+        """Every tested example with its peak word, and the word as its own substitute."""
+        found = []
+        for index in self.order:
+            row = self.row_tokens(index)
+            for neuron, example in self.of_row[index]:
+                word = self._word(row, example)
+                if word is not None:
+                    found.append((neuron, example, word, self.finder.original(row, word)))
+        return found
 
-    def _add_other_contexts(
-        self, neuron: int, example: Example, word: Word, original: Substitute, *, lowest: bool
-    ) -> None:
-        """Add the word alone after BOS, and in some of the other contexts, to be run at the end."""
-        start = 0 if self.subject.bos is None else 1
-        alone = original._replace(kind="alone")
-        self._alone.append(self.measured.add(neuron, example, alone, position=start, lowest=lowest))
+    @cached_property
+    def _elsewhere(self) -> dict[int, list[tuple[int, Example, Substitute, int, int]]]:
+        """By row of a context: each word that is run there, with its order and the position."""
+        found: dict[int, list[tuple[int, Example, Substitute, int, int]]] = defaultdict(list)
+        for neuron, example, word, _ in self._words:
+            for order, (context, there) in enumerate(self._other_contexts(example, word), ALONE + 1):
+                found[context.row].append((neuron, example, there, order, context.place.start))
+        return found
+
+    def _other_contexts(self, example: Example, word: Word) -> Iterator[tuple[Context, Substitute]]:
+        """Some of the other contexts, with the word in each."""
         rng = np.random.default_rng([self.finder.config.seed, example.row, example.position, 2])
         wanted = self.finder.config.contexts
         for i in rng.permutation(len(self.contexts)):
-            row, place = self.contexts[i]
+            context = self.contexts[i]
             if wanted <= 0:
                 return
-            if row == example.row or place.text.casefold() == word.text.casefold():
+            if context.row == example.row or context.place.text.casefold() == word.text.casefold():
                 continue
-            there = self.finder.elsewhere(place, word.text)
+            there = self.finder.elsewhere(context.place, word.text)
             if there is not None:
-                number = self.measured.add(neuron, example, there, position=place.start, lowest=lowest)
-                self._elsewhere[row].append(number)
+                yield context, there
                 wanted -= 1
+
+    def _word(self, row: Integer[np.ndarray, "pos"], example: Example) -> Word | None:
+        """The peak word of an example; None where the peak is a control token."""
+        vocabulary = self.subject.vocabulary
+        return None if vocabulary.special[row[example.position]] else vocabulary.word_at(row, example.position)

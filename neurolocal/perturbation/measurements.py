@@ -1,18 +1,18 @@
 """Measurements of a layer: every substitute that was run, with its activation, and activation / original by kind.
 
-Invariant: of a substitute only numbers are kept (24 bytes, 28 in another context); its text and tokens are stored once
-for all that share them.
-Cost: 24 bytes x neurons x examples x substitutes (50,000 x 10 x 25: 300 MB); `RelativeActivations` as much again.
+Invariant: of a substitute only numbers are kept (28 bytes); its text and tokens are stored once for all that share
+them.
+Cost: 28 bytes x neurons x examples x substitutes (50,000 x 10 x 25: 350 MB); `RelativeActivations` as much again.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, Int64, Integer
+from jaxtyping import Float32, Int8, Int16, Int32, Int64, Integer
 
 from neurolocal.config import PerturbationConfig
 from neurolocal.perturbation.substitutes import Encoder, Substitute
@@ -58,24 +58,31 @@ class BranchSubject(Encoder, Protocol):
         ...
 
 
+COLUMNS = ("neuron", "rank", "order", "kind", "text", "lowest", "cosine", "activation")
+"""What is kept of a measured substitute."""
+
+
 class Measurements:
-    """The substitutes of a layer as columns, one entry a substitute of one neuron and example."""
+    """Substitutes of a layer as columns, one entry a substitute of one neuron and example."""
 
     def __init__(self) -> None:
-        self.neuron, self.rank, self.kind = array("i"), array("h"), array("b")
+        self.neuron, self.rank, self.order, self.kind = array("i"), array("h"), array("i"), array("b")
         self.text, self.cosine, self.position, self.lowest = array("i"), array("f"), array("i"), array("b")
         self.texts: list[str] = []
         self.tokens: list[tuple[int, ...]] = []
         self._text_of: dict[tuple[str, tuple[int, ...]], int] = {}
         self.activation = array("f")
 
-    def add(self, neuron: int, example: Example, substitute: Substitute, *, position: int, lowest: bool) -> int:
+    def add(
+        self, neuron: int, example: Example, substitute: Substitute, *, order: int, position: int, lowest: bool
+    ) -> int:  # fmt: skip
         """Add a substitute that is not yet run; returns its number.
 
         Args:
             neuron: index within the layer.
             example: the example whose peak word is replaced.
             substitute: what replaces it.
+            order: its place among the example's substitutes.
             position: of the substitute's first token.
             lowest: whether the smallest activation counts (True), or the largest.
         """
@@ -86,6 +93,7 @@ class Measurements:
             self.tokens.append(substitute.tokens)
         self.neuron.append(neuron)
         self.rank.append(example.rank)
+        self.order.append(order)
         self.kind.append(KINDS.index(substitute.kind))
         self.text.append(self._text_of[key])
         self.cosine.append(substitute.cosine)
@@ -103,8 +111,6 @@ class Measurements:
         rows: Iterable[tuple[Iterable[int], Integer[np.ndarray, "_"]]],
         subject: BranchSubject,
         layer: int,
-        *,
-        done: Callable[[], object] = lambda: None,
     ) -> None:
         """Run substitutes in their rows, and store their activations.
 
@@ -112,7 +118,6 @@ class Measurements:
             rows: the numbers of the substitutes of a row, and the row.
             subject: what runs them.
             layer: of the neurons.
-            done: called after each row.
         """
         parts: list[tuple[list[int], Any]] = []
         for numbers, row in rows:
@@ -126,18 +131,47 @@ class Measurements:
             largest, smallest = activations.largest, activations.smallest
             for k, i in enumerate(parts[part][0]):
                 self.activation[i] = smallest[k] if self.lowest[i] else largest[k]
-            done()
+
+    def evidence(self) -> dict[str, Any]:
+        """The columns, and the texts."""
+        return {name: np.array(getattr(self, name)) for name in COLUMNS} | {"texts": self.texts}
+
+
+class Measured(NamedTuple):
+    """The measured substitutes of a layer, by neuron, rank and order."""
+
+    neuron: Int32[np.ndarray, "s"]
+    rank: Int16[np.ndarray, "s"]
+    order: Int32[np.ndarray, "s"]
+    kind: Int8[np.ndarray, "s"]
+    """Place in `KINDS`."""
+    text: Int32[np.ndarray, "s"]
+    """Place in `texts`."""
+    lowest: Int8[np.ndarray, "s"]
+    cosine: Float32[np.ndarray, "s"]
+    activation: Float32[np.ndarray, "s"]
+    texts: list[str]
+
+
+def joined(parts: Sequence[Mapping[str, Any]]) -> Measured:
+    """The evidence of all parts of a layer."""
+    texts: dict[str, int] = {}
+    whole = {name: [np.array(getattr(Measurements(), name))] for name in COLUMNS}
+    for part in parts:
+        number = np.array([texts.setdefault(text, len(texts)) for text in part["texts"]], np.int32)
+        for name in COLUMNS:
+            whole[name].append(number[part[name]] if name == "text" else part[name])
+    columns = {name: np.concatenate(found) for name, found in whole.items()}
+    order = np.lexsort((columns["order"], columns["rank"], columns["neuron"]))
+    return Measured(**{name: column[order] for name, column in columns.items()}, texts=list(texts))
 
 
 class RelativeActivations:
     """Activation / original of every substitute, and its cosine, by neuron, example and kind."""
 
-    def __init__(self, neurons: Sequence[int], measured: Measurements, config: PerturbationConfig) -> None:
+    def __init__(self, neurons: Sequence[int], measured: Measured, config: PerturbationConfig) -> None:
         """Arrange the measurements. Where the original's activation has the wrong sign, the example is NaN."""
-        neuron, kind = np.frombuffer(measured.neuron, np.int32), np.frombuffer(measured.kind, np.int8)
-        rank, lowest = np.frombuffer(measured.rank, np.int16), np.frombuffer(measured.lowest, np.int8)
-        activation = np.frombuffer(measured.activation, np.float32)
-        cosine = np.frombuffer(measured.cosine, np.float32)
+        neuron, rank, _, kind, _, lowest, cosine, activation, _ = measured
         at = np.searchsorted(np.array(neurons, np.int64), neuron)
         original = np.full((len(neurons), config.examples), np.nan, np.float32)
         first = kind == KINDS.index("original")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from neurolocal.records import Example, PerturbationTable, SubstituteTable
+from neurolocal.stage import Evidence
 from neurolocal.words import Vocabulary
 from neurolocal.words.notebook_examples import NotebookExample, notebook_examples
 
@@ -87,12 +89,7 @@ class Falsification(NamedTuple):
 
 
 def notebook_perturbation(
-    neurons: Mapping[int, Sequence[Example]],
-    subject: NotebookSubject,
-    vectors: NotebookVectors,
-    layer: int,
-    *,
-    progress: bool = False,
+    neurons: Mapping[int, Sequence[Example]], subject: NotebookSubject, vectors: NotebookVectors, layer: int
 ) -> PerturbationTable:
     """Run the nearest words of each neuron's example tokens, each alone after BOS.
 
@@ -101,24 +98,39 @@ def notebook_perturbation(
         subject: the model that the examples are from, as `Packed`.
         vectors: word vectors; the original used FastText, which has a vector for every token.
         layer: of the neurons.
-        progress: whether to show a bar.
 
     `score` is the average activation of the token list that the notebook describes, `held` the share of substitutes
     that it keeps. A token without a vector is an error that ends the notebook's loop for this neuron: the neuron keeps
     its original list and has no substitutes. In the table of substitutes, the kind `original` is an example token with
     the activation of the store.
     """
-    from tqdm import tqdm
-
     order = sorted(neurons)
-    found: dict[int, Falsification] = {}
-    with tqdm(total=len(order), desc=f"perturbation: layer {layer}", unit="neuron", disable=not progress) as bar:
-        for begin in range(0, len(order), BLOCK):
-            block = order[begin : begin + BLOCK]
-            examples = {n: notebook_examples(neurons[n], subject.vocabulary) for n in block}
-            found |= _falsify(examples, subject, vectors, layer)
-            bar.update(len(block))
-    return _table(found)
+    parts = [order[begin : begin + BLOCK] for begin in range(0, len(order), BLOCK)]
+    return notebook_table(
+        [notebook_evidence({n: neurons[n] for n in block}, subject, vectors, layer) for block in parts]
+    )
+
+
+def notebook_evidence(
+    neurons: Mapping[int, Sequence[Example]], subject: NotebookSubject, vectors: NotebookVectors, layer: int
+) -> Evidence:
+    """The figures and substitutes of one block of neurons; arguments as of `notebook_perturbation`."""
+    examples = {n: notebook_examples(neurons[n], subject.vocabulary) for n in sorted(neurons)}
+    return _columns(_falsify(examples, subject, vectors, layer))
+
+
+def notebook_table(evidence: Sequence[Evidence]) -> PerturbationTable:
+    """The evidence of all blocks as a table."""
+    whole: dict[str, Any] = {}
+    for name, first in _columns({}).items():
+        columns = [first, *(block[name] for block in evidence)]
+        whole[name] = [*chain(*columns)] if isinstance(first, list) else np.concatenate(columns)
+    substitutes = {f.name: whole.pop(f"substitutes_{f.name}") for f in dataclasses.fields(SubstituteTable)}
+    measured: dict[str, Any] = whole | {"substitutes": SubstituteTable(**substitutes)}
+    for column in dataclasses.fields(PerturbationTable):
+        kind = np.int32 if column.name.startswith("n_") else np.float64 if column.name in ("p", "q") else np.float32
+        measured.setdefault(column.name, np.full(len(whole["neuron"]), 0 if kind is np.int32 else np.nan, kind))
+    return PerturbationTable(**measured)
 
 
 def notebook_tokens(table: PerturbationTable) -> dict[int, list[str]]:
@@ -204,21 +216,17 @@ def _strongest(
     return found
 
 
-def _table(found: Mapping[int, Falsification]) -> PerturbationTable:
+def _columns(found: Mapping[int, Falsification]) -> dict[str, Any]:
     order = list(found)
     figures = np.array([_figures(found[n]) for n in order], dtype=np.float64).reshape(-1, 4)
-    measured: dict[str, Any] = {
+    return {
         "neuron": np.array(order, dtype=np.int64),
         "n_examples": figures[:, 0].astype(np.int32),
         "n_neighbours": figures[:, 1].astype(np.int32),
         "held": figures[:, 2].astype(np.float32),
         "score": figures[:, 3].astype(np.float32),
-        "substitutes": _substitutes(found),
+        **{f"substitutes_{name}": column for name, column in vars(_substitutes(found)).items()},
     }
-    for column in dataclasses.fields(PerturbationTable):
-        kind = np.int32 if column.name.startswith("n_") else np.float64 if column.name in ("p", "q") else np.float32
-        measured.setdefault(column.name, np.full(len(order), 0 if kind is np.int32 else np.nan, kind))
-    return PerturbationTable(**measured)
 
 
 def _figures(found: Falsification) -> tuple[int, int, float, float]:

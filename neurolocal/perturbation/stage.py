@@ -1,5 +1,6 @@
 """The perturbation stage: the examples of the screened neurons of a layer, and the subject -> its table.
 
+A part is a batch of rows (see `layer_run`); of the notebook's method, a block of neurons.
 Cost: the subject is loaded once for all layers and sides; see `layer_run`.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,8 @@ import numpy as np
 from neurolocal.config import PerturbationConfig
 from neurolocal.errors import StoreError
 from neurolocal.literals import Side
-from neurolocal.stage import Result, Stage, Work
+from neurolocal.records import Example
+from neurolocal.stage import Evidence, Parts, Result, Stage, Work
 
 if TYPE_CHECKING:
     from neurolocal.pipeline.workspace import Workspace
@@ -38,31 +41,71 @@ def work(workspace: Workspace, config: PerturbationConfig) -> Generator[Work, No
     Raises:
         StoreError: neurons are to be chosen by similarity, which has not run; or the subject is another one.
     """
-    from neurolocal.perturbation import InContextPerturbation, notebook_perturbation
+    yield _notebook(workspace, config) if config.method == "notebook" else _in_context(workspace, config)
+
+
+def _in_context(workspace: Workspace, config: PerturbationConfig) -> Parts:
+    from neurolocal.perturbation import InContextPerturbation, perturbation_table
+    from neurolocal.perturbation.layer_run import LayerRun, parts
+    from neurolocal.subject.packed import Packed
+
+    perturbing: list[InContextPerturbation] = []
+
+    def split(layer: int, side: Side) -> list[int]:
+        store = workspace.store
+        at = np.searchsorted(store.neurons(layer), screened(workspace, layer, side, config))
+        rows = store.example_rows(layer, side)[at, : config.examples]
+        return parts(len(np.unique(rows[rows >= 0])), contexts=config.contexts > 0)
+
+    @lru_cache(1)
+    def run(layer: int, side: Side) -> LayerRun:
+        if not perturbing:
+            perturbing.append(InContextPerturbation(
+                Packed(workspace.loaded_subject, site=workspace.store.site), workspace.centred_vectors,
+                rows=lambda i: workspace.store.row(i), row_index=workspace.store.row_index,
+                word_counts=workspace.word_counts, config=config,
+            ))  # fmt: skip
+        return perturbing[0].layer_run(examples(workspace, layer, side, config), layer, side=side)
+
+    def part(layer: int, side: Side, number: int) -> Evidence:
+        one = run(layer, side)
+        return perturbing[0].evidence(one, number)
+
+    def join(layer: int, side: Side, evidence: list[Evidence]) -> Result:
+        half = workspace.store.manifest["config"]["dtype"] != "float32"
+        neurons = examples(workspace, layer, side, config)
+        return Result(perturbation_table(neurons, evidence, layer=layer, config=config, half_precision=half))
+
+    return Parts("batch", split, part, join)
+
+
+def _notebook(workspace: Workspace, config: PerturbationConfig) -> Parts:
+    from neurolocal.perturbation.notebook import BLOCK, notebook_evidence, notebook_table
     from neurolocal.perturbation.notebook_site import notebook_site
     from neurolocal.subject.packed import Packed
 
-    in_context: InContextPerturbation | None = None
+    @lru_cache(1)
+    def neurons(layer: int, side: Side) -> list[tuple[int, list[Example]]]:
+        return list(examples(workspace, layer, side, config).items())
 
-    def perturb_layer(layer: int, side: Side) -> Result:
-        nonlocal in_context
-        store = workspace.store
-        lists = dict(zip(store.neurons(layer).tolist(), store.example_lists(layer, side), strict=True))
-        neurons = {n: lists[n] for n in screened(workspace, layer, side, config)}
-        if config.method == "notebook":
-            with notebook_site(workspace.loaded_subject, layer, store.site) as site:
-                subject = Packed(workspace.loaded_subject, site=site)
-                return Result(
-                    notebook_perturbation(neurons, subject, workspace.loaded_vectors, layer, progress=workspace.bar)
-                )
-        in_context = in_context or InContextPerturbation(
-            Packed(workspace.loaded_subject, site=store.site), workspace.centred_vectors,
-            rows=lambda i: workspace.store.row(i), row_index=store.row_index, word_counts=workspace.word_counts,
-            config=config,
-        )  # fmt: skip
-        return Result(in_context.perturb(neurons, layer, side=side, progress=workspace.bar))
+    def part(layer: int, side: Side, number: int) -> Evidence:
+        some = dict(neurons(layer, side)[number * BLOCK : (number + 1) * BLOCK])
+        with notebook_site(workspace.loaded_subject, layer, workspace.store.site) as site:
+            return notebook_evidence(some, Packed(workspace.loaded_subject, site=site), workspace.loaded_vectors, layer)
 
-    yield perturb_layer
+    return Parts(
+        "block",
+        split=lambda layer, side: list(range(-(-len(screened(workspace, layer, side, config)) // BLOCK))),
+        part=part,
+        join=lambda layer, side, evidence: Result(notebook_table(evidence)),
+    )
+
+
+def examples(workspace: Workspace, layer: int, side: Side, config: PerturbationConfig) -> dict[int, list[Example]]:
+    """The neurons to test, ascending, with their examples."""
+    store = workspace.store
+    lists = dict(zip(store.neurons(layer).tolist(), store.example_lists(layer, side), strict=True))
+    return {n: lists[n] for n in screened(workspace, layer, side, config)}
 
 
 def screened(workspace: Workspace, layer: int, side: Side, config: PerturbationConfig) -> list[int]:

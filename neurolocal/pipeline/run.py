@@ -24,7 +24,7 @@ from neurolocal.files import readable_path, require_place
 from neurolocal.literals import CASES, SIDES, Side
 from neurolocal.pipeline.stages import all_stages, run_stage
 from neurolocal.pipeline.workspace import Workspace
-from neurolocal.stage import Say, Stage
+from neurolocal.stage import Engine, Say, Stage, in_this_process
 from neurolocal.storage import Address, located, refuse_address
 
 
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def scale(self) -> ScaleConfig:
-        """Where the collection runs."""
+        """Where collection, perturbation, summary and score run."""
         return self.configs.get("scale", ScaleConfig())
 
     def config(self, stage: Stage) -> Any:
@@ -143,7 +143,8 @@ def _there(path: Path, doing: str) -> Path:
 
 
 def run_all(
-    run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: str | None = None, collect: Collect | None = None
+    run: Run, *, limit: int, say: Say, needs_llm: bool = True, until: str | None = None, collect: Collect | None = None,
+    engine: Engine = in_this_process,
 ) -> None:  # fmt: skip
     """Do every stage, then print the ranked table, the paths and the times.
 
@@ -156,6 +157,7 @@ def run_all(
         needs_llm: whether an LLM that cannot be used ends the run; otherwise the run does without.
         until: the last stage to do; None does all.
         collect: collects, and returns whether the store is complete; None collects in this process.
+        engine: who does the parts of stages that work in parts.
 
     Raises:
         NeurolocalError: a path or name of the run is wrong, which is found before anything is computed; the collection
@@ -178,7 +180,9 @@ def run_all(
             with _timed(times, f"report before {stage.name}"):
                 _early_report(run, workspace, stages[stages.index(stage) :], limit=limit)
         with _timed(times, stage.name):
-            workspace = _run_with_or_without_llm(stage, workspace, run.config(stage), needs_llm=needs_llm)
+            workspace = _run_with_or_without_llm(
+                stage, workspace, run.config(stage), needs_llm=needs_llm, engine=engine
+            )
     with _timed(times, "report"):
         _report(run, limit, say)
     say("seconds " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in times.items()))
@@ -231,16 +235,18 @@ def _workspace(run: Run, say: Say) -> Workspace:
     )  # fmt: skip
 
 
-def _run_with_or_without_llm(stage: Stage, workspace: Workspace, config: Any, *, needs_llm: bool) -> Workspace:
+def _run_with_or_without_llm(
+    stage: Stage, workspace: Workspace, config: Any, *, needs_llm: bool, engine: Engine
+) -> Workspace:
     """Run a stage; where the LLM cannot be used, perhaps without it. Gives the workspace for the stages that follow."""
     try:
-        run_stage(stage, workspace, config)
+        run_stage(stage, workspace, config, engine=engine)
     except LLMError as error:
         if workspace.llm is None or needs_llm:
             raise
         workspace.say(f"{stage.name}: {error} Going on without an LLM: descriptions come from token counts alone.")
         workspace = dataclasses.replace(workspace, llm=None)
-        run_stage(stage, workspace, config)
+        run_stage(stage, workspace, config, engine=engine)
     return workspace
 
 

@@ -111,7 +111,7 @@ class Workspace:
         return None if made is None else sha256(made)
 
     def journal(self, stage: str, layer: int, side: Side, made_from: Mapping[str, Any]) -> Journal:
-        """Where a slow stage keeps the neurons of a layer that are done, beside the store."""
+        """Where the parts of a layer that are done are kept, beside the store."""
         return Journal(self.journal_path(stage, layer, side), made_from)
 
     def journal_path(self, stage: str, layer: int, side: Side) -> Path:
@@ -210,10 +210,10 @@ class Workspace:
             )
         named, tokenizer_path = manifest["subject"]["path"], manifest["tokenizer"].get("path")
         subject = load_subject(
-            self.subject or self._seen_from_here(named),
+            self.subject or self.seen_from_here(named),
             dtype=manifest["config"]["dtype"],
             device=self.device,
-            tokenizer=self.tokenizer or (tokenizer_path and self._seen_from_here(tokenizer_path)),
+            tokenizer=self.tokenizer or (tokenizer_path and self.seen_from_here(tokenizer_path)),
         )
         weights, tokenizer = manifest["subject"]["sha256"], manifest["tokenizer"]["sha256"]
         for what, own, stored, same in (
@@ -228,7 +228,7 @@ class Workspace:
                 )
         return subject
 
-    def _seen_from_here(self, named: str) -> str:
+    def seen_from_here(self, named: str) -> str:
         """A path that the store names: as it is, or as seen from the store's folder if only that is there."""
         beside = self.path.parent / named
         return str(beside) if not Path(named).exists() and beside.exists() else named

@@ -21,7 +21,6 @@ from typing import Any
 from neurolocal.config import ScaleConfig
 from neurolocal.errors import ConfigError, NeurolocalError, first_line
 from neurolocal.machine import cores
-from neurolocal.scale.worker import CollectRequest, Worker
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -88,8 +87,15 @@ def resources(config: ScaleConfig, there: Mapping[str, float]) -> Resources:
 
 
 @contextmanager
-def ray_cluster(config: ScaleConfig) -> Generator[Any, None, None]:
+def ray_cluster(
+    config: ScaleConfig, *, doing: str = "collecting", otherwise: str = "collect shards with --shard I/N and merge them"
+) -> Generator[Any, None, None]:
     """Ray, connected to the cluster of the settings; a cluster of one's own ends with the block.
+
+    Args:
+        config: the settings.
+        doing: how the message begins where Ray is not installed.
+        otherwise: what the user can do without Ray.
 
     Raises:
         ScaleError: Ray is not installed, or the cluster cannot be started or joined.
@@ -100,8 +106,8 @@ def ray_cluster(config: ScaleConfig) -> Generator[Any, None, None]:
         import ray
     except ImportError as error:
         raise ScaleError(
-            "collecting with --engine ray: the package ray is not installed. Run `pip install 'neurolocal[ray]'`, or "
-            "collect shards with --shard I/N and merge them."
+            f"{doing} with --engine ray: the package ray is not installed. Run `pip install 'neurolocal[ray]'`, or "
+            f"{otherwise}."
         ) from error
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     folder = tempfile.mkdtemp(prefix="neurolocal-ray-") if alone else None
@@ -141,11 +147,19 @@ def _init(ray: Any, how: dict[str, Any], *, times: int) -> None:
 class RayPool:
     """Workers, each an actor that does one call on activations and one on text at a time, and says how far it is."""
 
-    def __init__(self, ray: Any, request: CollectRequest, own: Resources) -> None:
-        """No worker is started yet."""
+    def __init__(self, ray: Any, kind: type, request: Any, own: Resources, *, at_once: int) -> None:
+        """No worker is started yet.
+
+        Args:
+            ray: the cluster.
+            kind: the class of a worker, made as `kind(request, threads=...)`.
+            request: what the workers work on.
+            own: what each of them has.
+            at_once: calls that a worker answers at the same time: 1, or more if it is asked while it works.
+        """
         self._ray, self._request, self._own = ray, request, own
-        self._actor = ray.remote(Worker).options(
-            num_cpus=own.cpus, num_gpus=own.gpus, max_restarts=0, max_task_retries=0, max_concurrency=5
+        self._actor = ray.remote(kind).options(
+            num_cpus=own.cpus, num_gpus=own.gpus, max_restarts=0, max_task_retries=0, max_concurrency=at_once
         )
         self._actors: dict[int, Any] = {}
         self._calls: dict[Any, int] = {}

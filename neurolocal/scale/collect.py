@@ -13,7 +13,7 @@ from neurolocal.errors import StoreError
 from neurolocal.files import locked
 from neurolocal.scale.cluster import RayPool, ScaleError, ray_cluster, resources
 from neurolocal.scale.driver import Driver, Result
-from neurolocal.scale.worker import CollectRequest, absolute
+from neurolocal.scale.worker import CollectRequest, Worker, absolute
 from neurolocal.stage import Say
 
 if TYPE_CHECKING:
@@ -48,9 +48,8 @@ def collect_on_ray(
             request = replace_fields(request, device=request.device or "cpu")
         each = f"{own.gpus} GPUs" if own.gpus else f"{own.cpus} cores"
         say(f"collect: {own.workers} workers of {each} on Ray {ray.__version__}")
-        return Driver(RayPool(ray, request, own), request, config, workers=own.workers, say=say, bar=bar).run(
-            replace=replace
-        )
+        pool = RayPool(ray, Worker, request, own, at_once=5)
+        return Driver(pool, request, config, workers=own.workers, say=say, bar=bar).run(replace=replace)
 
 
 def collect_run(run: Run, say: Say) -> bool:

@@ -1,29 +1,26 @@
 """The score stage: the described neurons of a layer -> what their descriptions are worth.
 
-Invariant: texts come from the score half and from sampled rows that do not explain. An interrupted run resumes with
-the next neuron: finished rows are in a journal beside the store until the table of the layer is written. Cost: one
-forward pass of the subject over the random rows, then that of `Scorer.score` for each neuron.
+Invariant: texts come from the score half and from sampled rows that do not explain. Each neuron is a part of its own.
+Cost: one forward pass of the subject over the random rows, then that of `Scorer.score` for each neuron.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from neurolocal.config import ScoreConfig
 from neurolocal.errors import StoreError
 from neurolocal.literals import Side
 from neurolocal.records import SummaryTable
-from neurolocal.stage import Result, Stage, Work
+from neurolocal.stage import Evidence, Parts, Result, Stage, Work
 
 if TYPE_CHECKING:
     from neurolocal.llm import LLM
-    from neurolocal.pipeline.journal import Journal
     from neurolocal.pipeline.workspace import Workspace
     from neurolocal.score.classifier import Classifier
     from neurolocal.score.kernel import TokenKernel
@@ -39,51 +36,39 @@ def inputs(workspace: Workspace, config: ScoreConfig, layer: int, side: Side) ->
 
 @contextmanager
 def work(workspace: Workspace, config: ScoreConfig) -> Generator[Work, None, None]:
-    """Score the best described neurons of a layer.
+    """Score the best described neurons of a layer; each is a part.
 
     Raises:
         StoreError: the store has no random rows, or the subject is not the one that was collected.
         LLMError: the LLM cannot be loaded, or its context is too small.
     """
-    from neurolocal.llm import load_llm
     from neurolocal.score.means import lines
     from neurolocal.score.rows import ScoreRow, TextRow, score_table
 
-    llm: LLM | None = None
-    journals: list[Journal] = []
     scorers = _Scorers(workspace, config)
 
-    def score_layer(layer: int, side: Side) -> Result:
-        nonlocal llm
-        if llm is None and workspace.llm is not None:
-            llm = load_llm(workspace.llm, n_ctx=config.n_ctx)
-            workspace.say(f"score: {llm}")
-        elif workspace.llm is None:
-            workspace.say("score: no --llm given, so detection and fuzzing are left out")
-        scorer, chosen = scorers.of(layer, side, llm)
-        facts = {"config": dataclasses.asdict(config), **inputs(workspace, config, layer, side)}
-        journal = workspace.journal("score", layer, side, {"collection": workspace.collection, **facts})
-        journals.append(journal)
-        for one in tqdm(chosen, desc="score", unit="neuron", disable=not workspace.bar):
-            if one.neuron.neuron not in journal.rows:
-                scores, texts = scorer.score(one, _other(one, chosen, config.seed))
-                journal.add(one.neuron.neuron, {"measured": scores, "asked": texts})
-        rows = [journal.rows[one.neuron.neuron] for one in chosen]
+    def chosen(layer: int, side: Side) -> list[int]:
+        return _chosen(workspace.store.evidence("summary", layer, side), config)
+
+    def score_neuron(layer: int, side: Side, neuron: int) -> Evidence:
+        scorer, described = scorers.of(layer, side)
+        one = described[neuron]
+        scores, texts = scorer.score(one, _other(one, list(described.values()), config.seed))
+        return {"measured": scores, "asked": texts, "facts": scorers.facts}
+
+    def join(layer: int, side: Side, rows: list[Evidence]) -> Result:
         table = score_table(
             [ScoreRow(*values) for row in rows for values in row["measured"]],
             [TextRow(*values) for row in rows for values in row["asked"]],
         )
         for line in lines(table):
             workspace.say(f"layer {layer} {side}: {line}")
-        return Result(table, scorers.facts)
+        return Result(table, rows[0]["facts"] if rows else {})
 
     try:
-        yield score_layer
-        for journal in journals:
-            journal.remove()
+        yield Parts("neuron", split=chosen, part=score_neuron, join=join)
     finally:
-        if llm is not None:
-            llm.close()
+        scorers.close()
 
 
 def places(workspace: Workspace) -> list[tuple[int, Side]]:
@@ -112,25 +97,44 @@ class _Scorers:
     def __init__(self, workspace: Workspace, config: ScoreConfig) -> None:
         self.workspace, self.config = workspace, config
         self.facts: dict[str, Any] = {}
-        """How the LLM is asked; empty until it is loaded."""
+        """How the LLM is asked; empty without one."""
+        self.of = lru_cache(1)(self._of)
+        self._llm: LLM | None = None
         self._rows: dict[int, RandomRows] = {}
         self._classifier: Classifier | None = None
         self._kernel: TokenKernel | None = None
 
-    def of(self, layer: int, side: Side, llm: LLM | None) -> tuple[Scorer, list[DescribedNeuron]]:
-        """The scorer of a layer, and the neurons to score, best first."""
+    def close(self) -> None:
+        """Free the LLM."""
+        if self._llm is not None:
+            self._llm.close()
+
+    def _load(self) -> None:
+        """Load the LLM, and what the vectors are used for."""
+        from neurolocal.llm import load_llm
         from neurolocal.score.classifier import Classifier
         from neurolocal.score.kernel import TokenKernel
+
+        workspace = self.workspace
+        if workspace.llm is None:
+            workspace.say("score: no --llm given, so detection and fuzzing are left out")
+        else:
+            self._llm = load_llm(workspace.llm, n_ctx=self.config.n_ctx)
+            workspace.say(f"score: {self._llm}")
+            self._classifier = Classifier(self._llm)
+            self.facts = {"way": self._classifier.way, "heads": self._classifier.heads, "llm": str(self._llm)}
+        self._kernel = TokenKernel(workspace.store.vocabulary, workspace.centred_vectors)
+
+    def _of(self, layer: int, side: Side) -> tuple[Scorer, dict[int, DescribedNeuron]]:
+        """The scorer of a layer, and the neurons to score, best first."""
         from neurolocal.score.scorer import DescribedNeuron, Scorer
 
         workspace, table = self.workspace, self.workspace.store.evidence("summary", layer, side)
         names = dict(zip(_chosen(table, self.config), table.description, strict=False))
-        described = [DescribedNeuron(n, names[n.neuron]) for n in workspace.neurons(layer, side, list(names))]
-        if llm is not None and self._classifier is None:
-            self._classifier = Classifier(llm)
-            self.facts = {"way": self._classifier.way, "heads": self._classifier.heads, "llm": str(llm)}
+        described = {n.neuron: DescribedNeuron(n, names[n.neuron]) for n in workspace.neurons(layer, side, list(names))}
         if self._kernel is None:
-            self._kernel = TokenKernel(workspace.store.vocabulary, workspace.centred_vectors)
+            self._load()
+        assert self._kernel is not None
         scorer = Scorer(
             self._layer_texts(layer, self._kernel), classifier=self._classifier, vectors=workspace.centred_vectors,
             kernel=self._kernel, config=self.config,

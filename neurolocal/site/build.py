@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,11 @@ MARK = "assets/site.json"
 """The file by which a folder is known to hold a site."""
 
 
+Deal = Callable[[Callable[[], "PageWriter"], Iterator[tuple[str, ...]]], Iterator[tuple[tuple[str, ...], int | None]]]
+"""(what makes a writer in another process, parts) -> each part with how many of its files were written; None: it could
+not be done."""
+
+
 class FileCounts(NamedTuple):
     """What a build did."""
 
@@ -65,6 +71,7 @@ def write_site(
     neurons: Sequence[int] | None = None,
     top: int | None = None,
     processes: int | None = None,
+    deal: Deal | None = None,
     bar: bool = True,
 ) -> FileCounts:
     """Write the site of a store into a folder.
@@ -77,24 +84,29 @@ def write_site(
         neurons: these neurons of each layer alone; None is all.
         top: this many neurons of each layer alone, by rank; None is all.
         processes: how many; None is one for each core that this process may use.
+        deal: deals the files of layers and neurons to workers elsewhere; None writes them by processes of this machine.
         bar: whether to show progress.
 
     Raises:
         StoreError: the store cannot be read, or has none of the layers or neurons.
-        NeurolocalError: the folder holds something else or cannot be written to; jinja2 is not installed.
+        NeurolocalError: the folder holds something else or cannot be written to; jinja2 is not installed; workers could
+            not write some files.
     """
     chosen: dict[str, Any] = {"layers": layers, "neurons": neurons, "top": top}
     with Store(path, site=site) as store, ExitStack() as stack:
         pages = Pages(store, **chosen)
         _prepare(folder)
         n = sum(map(len, pages.selection.neurons.values()))
-        workers = min(processes or cores(), -(-n // TOGETHER))
-        pool = stack.enter_context(_processes(workers, path, site, chosen, folder)) if workers > 1 else None
+        make = partial(PageWriter, path.absolute(), folder.absolute(), site, chosen)
+        workers = 1 if deal is not None else min(processes or cores(), -(-n // TOGETHER))
+        pool = stack.enter_context(_processes(workers, make, folder)) if workers > 1 else None
         names = list(pages.names())  # reads the index, while the processes start
         before = read_list(folder, known=pages.known)
         write_list(folder, before.union(names))
         with tqdm(total=len(names), unit="file", desc="site", delay=2, disable=not bar) as shown:
-            if pool is not None:
+            if deal is not None:
+                written = _by_workers(deal, make, pages, folder, names, shown.update)
+            elif pool is not None:
                 written = _by_processes(pool, workers, pages, folder, names, shown.update)
             else:
                 written = sum(_part(pages, folder, part, shown.update) for part in _parts(names))
@@ -103,9 +115,21 @@ def write_site(
         return FileCounts(len(names), written, n, removed)
 
 
-def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+class PageWriter:
+    """Writes files of a site from a store that it opens itself."""
+
+    def __init__(self, path: Path, folder: Path, site: Site | None, chosen: dict[str, Any]) -> None:
+        """Open the store; arguments as of `write_site`."""
+        self.pages, self.folder = Pages(Store(path, site=site), **chosen), folder
+
+    def write(self, names: Sequence[str]) -> int:
+        """Write some files; gives how many were written."""
+        return _part(self.pages, self.folder, names, lambda n: None)
+
+
+def _parts(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """The names in parts, in order: the files of a layer are made by few processes."""
-    return (names[at : at + TOGETHER] for at in range(0, len(names), TOGETHER))
+    return (tuple(names[at : at + TOGETHER]) for at in range(0, len(names), TOGETHER))
 
 
 def _prepare(folder: Path) -> None:
@@ -136,11 +160,11 @@ def _is_new(folder: Path) -> bool:
 
 @contextmanager
 def _processes(
-    n: int, path: Path, site: Site | None, chosen: dict[str, Any], folder: Path
-) -> Generator[ProcessPoolExecutor, None, None]:
+    n: int, make: Callable[[], PageWriter], folder: Path
+) -> Generator[ProcessPoolExecutor, None, None]:  # fmt: skip
     """Processes that write files; they start at once, and open the store."""
     context = multiprocessing.get_context("spawn")  # a fork would share HDF5's open file
-    with ProcessPoolExecutor(n, context, initializer=_open, initargs=(path, site, chosen, folder)) as pool:
+    with ProcessPoolExecutor(n, context, initializer=_open, initargs=(make,)) as pool:
         try:
             with without_interrupts():  # Ctrl-C is for this process alone
                 for _ in range(n):
@@ -164,7 +188,8 @@ def _by_processes(
 
     Gives how many files were written.
     """
-    parts = _parts([name for name in names if name.startswith(BY_LAYER)])
+    shared, own = _shared(names)
+    parts = _parts(shared)
     running: dict[Future[int], int] = {}
 
     def submit() -> None:
@@ -173,7 +198,7 @@ def _by_processes(
                 running[pool.submit(_write_part, part)] = len(part)
 
     submit()
-    written = _part(pages, folder, [name for name in names if not name.startswith(BY_LAYER)], done)
+    written = _part(pages, folder, own, done)
     while running:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             written += future.result()
@@ -182,14 +207,42 @@ def _by_processes(
     return written
 
 
-_mine: tuple[Pages, Path] | None = None
-"""The pages and the folder of this process."""
+def _by_workers(
+    deal: Deal, make: Callable[[], PageWriter], pages: Pages, folder: Path, names: Sequence[str],
+    done: Callable[[int], object],
+) -> int:  # fmt: skip
+    """The same by workers elsewhere.
+
+    Raises:
+        NeurolocalError: some files could not be written; the others are.
+    """
+    shared, own = _shared(names)
+    written, missing = _part(pages, folder, own, done), list[str]()
+    for part, n in deal(make, _parts(shared)):
+        done(len(part))
+        written += n or 0
+        missing += part if n is None else ()
+    if missing:
+        raise NeurolocalError(
+            f"writing the site into {folder}: {len(missing):,} files could not be written, from {missing[0]} on. The "
+            "others are there: run the same command again."
+        )
+    return written
 
 
-def _open(path: Path, site: Site | None, chosen: dict[str, Any], folder: Path) -> None:
+def _shared(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The files that other processes write, and those of this one."""
+    return [n for n in names if n.startswith(BY_LAYER)], [n for n in names if not n.startswith(BY_LAYER)]
+
+
+_mine: PageWriter | None = None
+"""What writes in this process."""
+
+
+def _open(make: Callable[[], PageWriter]) -> None:
     global _mine
     end_with_parent()
-    _mine = Pages(Store(path, site=site), **chosen), folder
+    _mine = make()
     gc.freeze()  # modules and tables stay: no collection looks at them again
 
 
@@ -199,7 +252,7 @@ def _ready() -> None:
 
 def _write_part(names: Sequence[str]) -> int:
     assert _mine is not None
-    return _part(*_mine, names, lambda n: None)
+    return _mine.write(names)
 
 
 def _part(pages: Pages, folder: Path, names: Sequence[str], done: Callable[[int], object]) -> int:

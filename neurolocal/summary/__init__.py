@@ -5,6 +5,6 @@ description -> stage; notes: what only an LLM that answers in its own words read
 """
 
 from neurolocal.summary.categories import WordVectors
-from neurolocal.summary.description import Description, describe, table
+from neurolocal.summary.description import Describer, Description, describe, table
 
-__all__ = ["Description", "WordVectors", "describe", "table"]
+__all__ = ["Describer", "Description", "WordVectors", "describe", "table"]

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from neurolocal.config import SummaryConfig
 from neurolocal.llm import LLM
@@ -65,6 +64,44 @@ class Description(NamedTuple):
     """A note of what failed or was left out; empty where nothing was."""
 
 
+class Describer:
+    """Describes neurons, one at a time."""
+
+    def __init__(
+        self, llm: LLM | None, *, vocabulary: Vocabulary, config: SummaryConfig, vectors: WordVectors | None = None
+    ) -> None:
+        """Without an LLM a description names the commonest words, and its source is `counts`."""
+        self.llm, self.vocabulary, self.config = llm, vocabulary, config
+        self._judge = Judge(llm, config) if llm is not None and config.method == "default" else None
+        self._categories = Categories(vectors) if self._judge is not None and vectors is not None else None
+
+    def describe(self, neuron: Neuron) -> Description:
+        """The description of a neuron; whatever fails on its text is in its note."""
+        try:
+            if self.config.method == "notebook":
+                return _by_notebook(neuron, self.llm)
+            return self._by_default(neuron)
+        except Exception as error:
+            return _failed(neuron, self.vocabulary, error)
+
+    def _by_default(self, neuron: Neuron) -> Description:
+        peaks = find_peaks(neuron, self.vocabulary)
+        plain = Description(neuron.neuron, templates.top_words(peaks.words), "counts")
+        if self._judge is None or not peaks.n:
+            return plain
+        if sure := templates.certain(peaks):
+            return plain._replace(description=sure)
+        words = [w for w in [*peaks.distinct, *peaks.held] if templates.LETTERS.search(w)]
+        lettered = sum(peaks.words[w] for w in peaks.words if templates.LETTERS.search(w)) >= COVER * peaks.n
+        own = self._judge.describe(neuron, peaks, self.vocabulary) if self._judge.describes else None
+        if not lettered:
+            return plain if own is None else _without_words(plain, own)
+        listed = self._judge.propose(words)
+        near = self._categories.nearest(words, NEAREST) if self._categories else []
+        candidates = self._judge.choose([*(own.names if own else []), *listed.names, *near], words)
+        return _decide(plain, peaks, [p for p in (own, listed) if p is not None], candidates)
+
+
 def describe(
     neurons: Sequence[Neuron],
     llm: LLM | None,
@@ -72,29 +109,17 @@ def describe(
     vocabulary: Vocabulary,
     config: SummaryConfig,
     vectors: WordVectors | None = None,
-    progress: bool = False,
     done: Callable[[Description], None] | None = None,
 ) -> SummaryTable:
-    """Describe neurons from the even ranks of their examples, in the given order.
+    """Describe neurons from the even ranks of their examples, in the given order; see `Describer`.
 
-    Without an LLM a description names the commonest words, and its source is `counts`. `done` receives the row of each
-    neuron as soon as it is made: a caller that keeps the rows can stop at any time and later build the table of old and
-    new rows with `table`.
+    `done` receives the row of each neuron as soon as it is made.
     """
-    judge = Judge(llm, config) if llm is not None and config.method == "default" else None
-    categories = Categories(vectors) if judge is not None and vectors is not None else None
-    rows = []
-    for neuron in tqdm(neurons, desc="summary", unit="neuron", disable=not progress):
-        try:
-            if config.method == "notebook":
-                row = _by_notebook(neuron, llm)
-            else:
-                row = _by_default(neuron, vocabulary, judge, categories)
-        except Exception as error:  # whatever fails on one neuron's text, the others are described
-            row = _failed(neuron, vocabulary, error)
-        rows.append(row)
+    describer, rows = Describer(llm, vocabulary=vocabulary, config=config, vectors=vectors), []
+    for neuron in neurons:
+        rows.append(describer.describe(neuron))
         if done is not None:
-            done(row)
+            done(rows[-1])
     return table(rows)
 
 
@@ -110,26 +135,6 @@ def table(rows: Sequence[Description]) -> SummaryTable:
         candidates=[r.candidates for r in rows],
         said=[r.said for r in rows],
     )
-
-
-def _by_default(
-    neuron: Neuron, vocabulary: Vocabulary, judge: Judge | None, categories: Categories | None
-) -> Description:
-    peaks = find_peaks(neuron, vocabulary)
-    plain = Description(neuron.neuron, templates.top_words(peaks.words), "counts")
-    if judge is None or not peaks.n:
-        return plain
-    if sure := templates.certain(peaks):
-        return plain._replace(description=sure)
-    words = [w for w in [*peaks.distinct, *peaks.held] if templates.LETTERS.search(w)]
-    lettered = sum(peaks.words[w] for w in peaks.words if templates.LETTERS.search(w)) >= COVER * peaks.n
-    own = judge.describe(neuron, peaks, vocabulary) if judge.describes else None
-    if not lettered:
-        return plain if own is None else _without_words(plain, own)
-    listed = judge.propose(words)
-    near = categories.nearest(words, NEAREST) if categories else []
-    candidates = judge.choose([*(own.names if own else []), *listed.names, *near], words)
-    return _decide(plain, peaks, [p for p in (own, listed) if p is not None], candidates)
 
 
 def _decide(

@@ -1,14 +1,13 @@
 """The summary stage: the neurons of a layer with the best evidence -> one description each.
 
-An interrupted run resumes with the next neuron: descriptions are in a journal beside the store until the table of the
-layer is written. Cost: that of `describe` for each neuron.
+Each neuron is a part of its own. Cost: that of `Describer.describe` for each.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +15,10 @@ import numpy as np
 from neurolocal.config import SummaryConfig, sha256
 from neurolocal.literals import Side
 from neurolocal.records import Neuron
-from neurolocal.stage import Result, Stage, Work
+from neurolocal.stage import Evidence, Parts, Result, Stage, Work
 
 if TYPE_CHECKING:
     from neurolocal.llm import LLM
-    from neurolocal.pipeline.journal import Journal
     from neurolocal.pipeline.workspace import Workspace
 
 
@@ -36,44 +34,46 @@ def inputs(workspace: Workspace, config: SummaryConfig, layer: int, side: Side) 
 
 @contextmanager
 def work(workspace: Workspace, config: SummaryConfig) -> Generator[Work, None, None]:
-    """Describe the best neurons of a layer.
+    """Describe the best neurons of a layer; each is a part.
 
     Raises:
         LLMError: the LLM cannot be loaded.
     """
     from neurolocal.llm import load_llm
-    from neurolocal.summary import Description, describe, table
+    from neurolocal.summary import Describer, Description, table
 
     llm: LLM | None = None
-    journals: list[Journal] = []
+    describers: dict[int, Describer] = {}
 
-    def describe_layer(layer: int, side: Side) -> Result:
+    def describer() -> Describer:
         nonlocal llm
-        if workspace.llm is not None and llm is None:
-            llm = load_llm(workspace.llm, n_ctx=config.n_ctx)
-            workspace.say(f"summary: {llm}")
-        elif workspace.llm is None:
-            workspace.say("summary: no --llm given, so descriptions come from token counts alone")
-        order = best(workspace, layer, side, config)
-        facts = {"config": dataclasses.asdict(config), **inputs(workspace, config, layer, side)}
-        journal = workspace.journal("summary", layer, side, {"collection": workspace.collection, **facts})
-        journals.append(journal)
-        left = [n for n in order if n not in journal.rows]
-        describe(
-            neurons_of(workspace, layer, side, left, notes=llm is not None and config.method == "default"),
-            llm,
-            vocabulary=workspace.store.vocabulary,
-            config=config,
-            vectors=workspace.loaded_vectors,
-            progress=workspace.bar,
-            done=lambda row: journal.add(row.neuron, row._asdict()),
-        )
-        return Result(table([Description(**journal.rows[n]) for n in order]))
+        if not describers:
+            if workspace.llm is None:
+                workspace.say("summary: no --llm given, so descriptions come from token counts alone")
+            else:
+                llm = load_llm(workspace.llm, n_ctx=config.n_ctx)
+                workspace.say(f"summary: {llm}")
+            describers[0] = Describer(
+                llm, vocabulary=workspace.store.vocabulary, config=config, vectors=workspace.loaded_vectors
+            )
+        return describers[0]
+
+    @lru_cache(1)
+    def neurons(layer: int, side: Side) -> dict[int, Neuron]:
+        notes = workspace.llm is not None and config.method == "default"
+        chosen = best(workspace, layer, side, config)
+        return {known.neuron: known for known in neurons_of(workspace, layer, side, chosen, notes=notes)}
+
+    def describe_neuron(layer: int, side: Side, neuron: int) -> Evidence:
+        return describer().describe(neurons(layer, side)[neuron])._asdict()
 
     try:
-        yield describe_layer
-        for journal in journals:
-            journal.remove()
+        yield Parts(
+            "neuron",
+            split=lambda layer, side: best(workspace, layer, side, config),
+            part=describe_neuron,
+            join=lambda layer, side, rows: Result(table([Description(**row) for row in rows])),
+        )
     finally:
         if llm is not None:
             llm.close()

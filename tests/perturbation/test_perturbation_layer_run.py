@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from perturbation_twins import CONFIG, in_context, one_by_one
 
-from neurolocal.perturbation.layer_run import CONTEXTS, PREFIX, LayerRun, random_contexts
+from neurolocal.perturbation.layer_run import CONTEXTS, FIRST_BATCH, PREFIX, ROWS, LayerRun, parts, random_contexts
+from neurolocal.perturbation.measurements import joined
+from neurolocal.records import KINDS
 from neurolocal.subject.packed import Packed
 from neurolocal.words import WORD
 
@@ -52,32 +54,59 @@ def test_rows_that_are_too_short_have_no_context(small) -> None:
     assert random_contexts(Packed(small.subject), short.__getitem__, row_index, seed=3) == []
 
 
-def test_every_original_is_reported_with_its_stored_activation(small, toy) -> None:
+def run_of(asked, neurons, layer: int) -> LayerRun:
+    return LayerRun(
+        asked.subject, asked.rows, asked.finder, layer, neurons, contexts=asked.contexts, lowest=lambda e: False
+    )
+
+
+def test_every_original_is_run_and_every_substitute(small, toy) -> None:
     neurons = small.examples(2, range(6))
-    base = in_context(small, toy)
-    run = LayerRun(base.subject, base.rows, base.finder, 2, contexts=base.contexts)
-    pairs: list[tuple[float, float]] = []
-    measured = run.run(neurons, lowest=lambda e: False, repeated=lambda a, b: pairs.append((a, b)), progress=False)
-    stored = sorted(e.activation for own in neurons.values() for e in own[: CONFIG.examples])
-    assert sorted(a for a, _ in pairs) == stored
-    assert all(b == pytest.approx(a, abs=1e-4) for a, b in pairs)
-    assert not np.isnan(np.frombuffer(measured.activation, np.float32)).any(), "every substitute was run"
+    run = run_of(in_context(small, toy), neurons, 2)
+    measured = joined([run.part(part).evidence() for part in run.parts])
+    original = np.flatnonzero(measured.kind == KINDS.index("original"))
+    stored = {(n, e.rank): e.activation for n, own in neurons.items() for e in own[: CONFIG.examples]}
+    assert len(original) == len(stored)
+    for i in original:
+        assert measured.activation[i] == pytest.approx(stored[measured.neuron[i], measured.rank[i]], abs=1e-4)
+    assert not np.isnan(measured.activation).any()
+
+
+def test_a_part_gives_the_same_bits_whatever_else_its_process_does(small, toy, monkeypatch) -> None:
+    monkeypatch.setattr("neurolocal.perturbation.layer_run.ROWS", 2)
+    neurons = small.examples(2, range(12))
+    one = run_of(in_context(small, toy), neurons, 2)
+    assert len(one.parts) > 6
+    whole = {part: one.part(part).evidence() for part in one.parts}
+    worker = in_context(small, toy)
+    run_of(worker, small.examples(1, range(30)), 1).part(FIRST_BATCH)  # of another layer
+    for part in reversed(one.parts):
+        again = run_of(worker, neurons, 2).part(part).evidence()
+        for name, column in whole[part].items():
+            same = again[name] == column if name == "texts" else again[name].tobytes() == column.tobytes()
+            assert same, (part, name)
+    assert sum(len(evidence["neuron"]) for evidence in whole.values()) == len(joined(list(whole.values())).neuron)
+
+
+def test_the_parts_are_known_without_the_subject() -> None:
+    assert parts(0, contexts=True) == parts(0, contexts=False) == []
+    assert parts(1, contexts=False) == [FIRST_BATCH]
+    assert parts(2 * ROWS + 1, contexts=True) == [*range(FIRST_BATCH), *range(FIRST_BATCH, FIRST_BATCH + 3)]
 
 
 def test_no_word_is_run_in_its_own_row_or_in_place_of_itself(small, toy) -> None:
     neurons = small.examples(2, range(12))
     base = in_context(small, toy, contexts=5)
-    places = {(context.row, context.place.start): context.place.text for context in base.contexts}
-    run = LayerRun(base.subject, base.rows, base.finder, 2, contexts=base.contexts)
-    measured = run.measured
-    for neuron, own in neurons.items():
+    run, found = run_of(base, neurons, 2), 0
+    for own in neurons.values():
         for example in own[: CONFIG.examples]:
             word = small.subject.vocabulary.word_at(small.rows[example.row], example.position)
-            original = base.finder.original(small.rows[example.row], word)
-            before = len(measured)
-            run._add_other_contexts(neuron, example, word, original, lowest=False)
-            assert 1 <= len(measured) - before <= 1 + 5
-            for row, numbers in run._elsewhere.items():
-                for i in [i for i in numbers if i >= before]:
-                    assert row != example.row
-                    assert places[row, measured.position[i]].casefold() != word.text.casefold()
+            others = list(run._other_contexts(example, word))
+            found += len(others)
+            assert len(others) <= 5
+            for context, there in others:
+                assert context in base.contexts
+                assert context.row != example.row
+                assert context.place.text.casefold() != word.text.casefold()
+                assert there.text.strip() == word.text
+    assert found == sum(map(len, run._elsewhere.values())) > 0

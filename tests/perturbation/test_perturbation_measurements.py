@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from perturbation_twins import CONFIG
 
-from neurolocal.perturbation.measurements import Measurements, RelativeActivations
+from neurolocal.perturbation.measurements import Measured, Measurements, RelativeActivations, joined
 from neurolocal.perturbation.substitutes import Substitute
 from neurolocal.records import KINDS, Example
 from neurolocal.words import Vocabulary
@@ -16,31 +16,53 @@ from neurolocal.words import Vocabulary
 
 def measured_of(rows) -> Measurements:
     measured = Measurements()
-    for neuron, rank, kind, activation, lowest in rows:
+    for order, (neuron, rank, kind, activation, lowest) in enumerate(rows):
         example = Example(rank, 0, 3, 1.0, 0, np.arange(8), np.zeros(8, np.float32))
-        i = measured.add(neuron, example, Substitute(kind, kind, (1,), 0.5), position=3, lowest=lowest)
+        substitute = Substitute(kind, kind, (1,), 0.5)
+        i = measured.add(neuron, example, substitute, order=order, position=3, lowest=lowest)
         measured.activation[i] = activation
     return measured
+
+
+def whole(rows) -> Measured:
+    return joined([measured_of(rows).evidence()])
 
 
 def test_an_original_on_the_wrong_side_of_zero_is_left_out() -> None:
     rows = [(7, 0, "original", -1.0, False), (7, 0, "neighbour", 2.0, False)]
     rows += [(7, 1, "original", 2.0, False), (7, 1, "neighbour", 1.0, False)]
-    relative = RelativeActivations([7], measured_of(rows), CONFIG)
+    relative = RelativeActivations([7], whole(rows), CONFIG)
     assert relative.n_examples.tolist() == [1]
     assert np.array_equal(relative["neighbour"][0, :2, 0], [np.nan, 0.5], equal_nan=True)
     assert np.isnan(relative["control"]).all()
-    down = RelativeActivations([7], measured_of([(*row[:4], True) for row in rows]), CONFIG)
+    down = RelativeActivations([7], whole([(*row[:4], True) for row in rows]), CONFIG)
     assert np.array_equal(down["neighbour"][0, :2, 0], [-2.0, np.nan], equal_nan=True)
 
 
-def test_a_substitute_takes_24_bytes() -> None:
+def test_a_substitute_takes_28_bytes() -> None:
     rows = [(n, r, KINDS[r % len(KINDS)], 1.0, False) for n in range(1000) for r in range(10)]
     measured = measured_of(rows)
-    columns = ("neuron", "rank", "kind", "text", "cosine", "position", "lowest", "activation")
+    columns = ("neuron", "rank", "order", "kind", "text", "cosine", "position", "lowest", "activation")
     held = sum(len(c) * c.itemsize for c in (getattr(measured, name) for name in columns))
-    assert held == 24 * len(rows)
+    assert held == 28 * len(rows)
     assert len(measured.texts) == len({kind for _, _, kind, *_ in rows})
+
+
+def test_parts_are_joined_by_neuron_rank_and_order(rng: np.random.Generator) -> None:
+    """However the substitutes are dealt to parts, and whatever number a text has in each."""
+    rows = [(n, r, KINDS[k], float(rng.normal()), False) for n in (2, 9) for r in range(3) for k in range(4)]
+    measured, at = measured_of(rows), rng.permutation(len(rows))
+    parts = []
+    for some in np.array_split(at, 3):
+        evidence = measured.evidence()
+        columns = {name: column[some] for name, column in evidence.items() if name != "texts"}
+        texts = list(reversed(evidence["texts"]))
+        parts.append(columns | {"text": (len(texts) - 1 - columns["text"]).astype(np.int32), "texts": texts})
+    found, expected = joined(parts), whole(rows)
+    for name in Measured._fields[:-1]:
+        if name != "text":
+            assert np.array_equal(getattr(found, name), getattr(expected, name)), name
+    assert [found.texts[t] for t in found.text] == [expected.texts[t] for t in expected.text]
 
 
 def test_relative_activations_equal_a_plain_loop(rng: np.random.Generator) -> None:
@@ -50,7 +72,7 @@ def test_relative_activations_equal_a_plain_loop(rng: np.random.Generator) -> No
         kinds = rng.choice(["neighbour", "control", "reach"], rng.integers(0, 8)).tolist()
         rows += [(neuron, rank, kind, float(rng.normal()), False) for kind in kinds]
     order = rng.permutation(len(rows))
-    relative = RelativeActivations([2, 5, 9], measured_of([rows[i] for i in order]), CONFIG)
+    relative = RelativeActivations([2, 5, 9], whole([rows[i] for i in order]), CONFIG)
     for i, neuron in enumerate((2, 5, 9)):
         for rank in range(CONFIG.examples):
             own = [rows[j] for j in order if rows[j][:2] == (neuron, rank)]

@@ -236,11 +236,11 @@ def killed_after(n: int, monkeypatch) -> list[int]:
     """A journal that stops the run behind its n-th line; the neurons it took."""
     add, taken = Journal.add, []
 
-    def once(self, neuron, row) -> None:
+    def once(self, part, evidence) -> None:
         if len(taken) == n:
             raise KilledError
-        add(self, neuron, row)
-        taken.append(neuron)
+        add(self, part, evidence)
+        taken.append(part)
 
     monkeypatch.setattr(Journal, "add", once)
     return taken
@@ -262,7 +262,7 @@ def test_a_summary_that_was_killed_is_resumed_and_equals_one_run(
     journal = here / "store.h5.summary-1.jsonl"
     assert len(journal.read_text().splitlines()) == 3
     with journal.open("a") as file:
-        file.write('{"neuron": 3, "descr')  # cut short by a kill
+        file.write('{"part": 3, "evid')  # cut short by a kill
     with monkeypatch.context() as patch:
         second = killed_after(100, patch)
         run_stage("summary", talk.workspace(here, llm=llm), SUMMARY)

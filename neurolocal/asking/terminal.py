@@ -101,7 +101,8 @@ def _peak(screen: Console, answer: TextAnswer, one: NeuronOnText) -> None:
     if isfinite(one.peak_share):
         line += f" · {percent(one.peak_share)} of its {answer.side} ({number(one.extreme)})"
     if isfinite(one.peak_quantile):
-        line += f" · above {quantile(one.peak_quantile)} of positions"
+        above = "all positions" if one.peak_quantile >= 1 else f"{quantile(one.peak_quantile)} of positions"
+        line += f" · above {above}"
     return indented(screen, Text(line))
 
 

@@ -23,7 +23,7 @@ from neurolocal.bundle.verify import FORMAT, MANIFEST, PROGRAM, VERSION, check_m
 from neurolocal.bundle.volumes import cut, open_volumes
 from neurolocal.bundle.wheels import Wheels
 from neurolocal.errors import NeurolocalError
-from neurolocal.files import file_sha256, replacing, write_text
+from neurolocal.files import file_sha256, locked, replacing, write_text
 from neurolocal.stage import Say
 
 VERIFIER = Path(__file__).with_name(PROGRAM)
@@ -64,9 +64,16 @@ def make_bundle(bundle: Bundle, root: Path, *, say: Say, volume_size: int | None
         volume_size: bytes of a volume; None makes none.
 
     Raises:
-        NeurolocalError: an origin cannot be read or fetched, a folder holds something else, the volumes are too small,
-            or the disk is full.
+        NeurolocalError: an origin cannot be read or fetched, a folder holds something else or is being written by
+            another process, the volumes are too small, or the disk is full.
     """
+    with contextlib.suppress(OSError):  # `locked` says what is wrong with it
+        root.parent.mkdir(parents=True, exist_ok=True)
+    with locked(root, doing="making a bundle in"):
+        return _made(bundle, root, say, volume_size)
+
+
+def _made(bundle: Bundle, root: Path, say: Say, volume_size: int | None) -> Path:
     folder = root.with_name(f"{root.name}.volumes")
     _open(root)
     for note in bundle.notes:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from neurolocal.errors import NeurolocalError
 from neurolocal.pipeline.run import Run
 
 RUN_FILE = "RUN.toml"
@@ -26,9 +27,16 @@ def run_toml(run: Run, entries: Mapping[str, str]) -> str:
     Args:
         run: the settings.
         entries: for each section that is carried what the run names: a file or folder of the bundle.
-    """
-    import tomli_w
 
+    Raises:
+        NeurolocalError: tomli-w (extra `bundle`) is not installed.
+    """
+    try:
+        import tomli_w
+    except ImportError as error:
+        raise NeurolocalError(
+            "writing the RUN.toml of a bundle: tomli-w is not installed. Run: pip install 'neurolocal[bundle]'"
+        ) from error
     corpus = run.corpus.as_posix() if isinstance(run.corpus, Path) else str(run.corpus)
     table: dict[str, Any] = {"subject": run.subject, "corpus": corpus, **entries}
     table["store"] = f"{RESULTS}/{run.store.name}"

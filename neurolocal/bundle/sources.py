@@ -64,7 +64,12 @@ def bundle_of(
         )
     if run is None or not {"subject", "corpus"} <= entries.keys():
         return Bundle(found)
-    elsewhere = {name: _beside(name, value) for name, value in _named(run).items() if name not in entries}
+    left = {name: value for name, value in _named(run).items() if name not in entries}
+    for name, value in left.items():
+        path = _local(name, value)
+        if path is not None and path.resolve() in seen:  # carried for another purpose
+            entries[name] = seen[path.resolve()]
+    elsewhere = {name: _beside(name, value) for name, value in left.items() if name not in entries}
     notes = [
         f"{name}: not carried; the run looks for {value}, seen from the bundle" for name, value in elsewhere.items()
     ]

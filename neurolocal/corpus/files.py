@@ -46,7 +46,9 @@ class CorpusListing(NamedTuple):
             more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
             shown = [name if name.isprintable() else ascii(name) for name in names[:SHOWN]]
             parts.append(f"{why}: {', '.join(shown)}{more}")
-        return f"{len(self.files):,} files are read; left out are {'; '.join(parts)}" if parts else ""
+        n = len(self.files)
+        read = f"{n:,} files are read" if n != 1 else "1 file is read"
+        return f"{read}; left out: {'; '.join(parts)}" if parts else ""
 
 
 def corpus_files(corpus: str | Path | Address) -> Sequence[CorpusFile]:
@@ -98,7 +100,7 @@ def _listing(path: Path) -> CorpusListing:
 def _found(corpus: Path | Address, files: Sequence[CorpusFile], left: dict[str, list[str]]) -> CorpusListing:
     """The listing of a folder; one without files is refused."""
     if not files:
-        hint = f" (left out: {CorpusListing([], left).line().partition('left out are ')[2]})" if left else ""
+        hint = f" (left out: {CorpusListing([], left).line().partition('left out: ')[2]})" if left else ""
         what = "the folder" if isinstance(corpus, Path) else "the address"
         raise CorpusError(f"reading the corpus {corpus}: {what} holds no {kinds()}{hint}. Check the path.")
     return CorpusListing(files, {why: sorted(names) for why, names in sorted(left.items())})

@@ -319,13 +319,13 @@ def require_llm(path: str | os.PathLike[str]) -> Path:
     path = readable_path(path, error=LLMError)
     if not path.is_file():
         what = "it is a folder" if path.is_dir() else "there is no such file"
-        raise LLMError(f"loading the LLM {path}: {what}; expected a GGUF model. Pass --llm FILE.gguf, or omit it.")
+        raise LLMError(f"loading the LLM {path}: {what}; expected a GGUF model. Give another one, or none.")
     with path.open("rb") as file:
         magic = file.read(len(MAGIC))
     if magic != MAGIC:
         raise LLMError(
             f"loading the LLM {path}: the file begins with {magic!r}, expected {MAGIC!r}: it is not a GGUF."
-            " Pass --llm FILE.gguf."
+            " Give a file: --llm, or `llm` of a RUN.toml."
         )
     if importlib.util.find_spec("llama_cpp") is None:
         raise LLMError(

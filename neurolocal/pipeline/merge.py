@@ -117,8 +117,10 @@ def _require_all_shards(out: Path, stores: Sequence[Store]) -> None:
     shards = stores[0].manifest["config"]["shards"]
     missing = sorted(set(range(shards)) - set(of))
     if missing:
+        numbers = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
         raise StoreError(
-            f"merging into {out}: of {shards} shards {', '.join(map(str, missing[:8]))} are missing. Give all of them."
+            f"merging into {out}: {len(missing)} of {shards} shards are missing: number {numbers}, counted from 0. "
+            "Give all of them."
         )
 
 

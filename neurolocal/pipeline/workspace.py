@@ -208,11 +208,12 @@ class Workspace:
                 f"running a subject on {self.path}: it was imported from pages, which hold tokens as text and not as "
                 "ids. Find the ids with `neurolocal neuroscope replay STORE --subject S --out NEW`, and use NEW."
             )
+        named, tokenizer_path = manifest["subject"]["path"], manifest["tokenizer"].get("path")
         subject = load_subject(
-            self.subject or manifest["subject"]["path"],
+            self.subject or self._seen_from_here(named),
             dtype=manifest["config"]["dtype"],
             device=self.device,
-            tokenizer=self.tokenizer or manifest["tokenizer"].get("path"),
+            tokenizer=self.tokenizer or (tokenizer_path and self._seen_from_here(tokenizer_path)),
         )
         weights, tokenizer = manifest["subject"]["sha256"], manifest["tokenizer"]["sha256"]
         for what, own, stored, same in (
@@ -226,6 +227,11 @@ class Workspace:
                     "or collect again."
                 )
         return subject
+
+    def _seen_from_here(self, named: str) -> str:
+        """A path that the store names: as it is, or as seen from the store's folder if only that is there."""
+        beside = self.path.parent / named
+        return str(beside) if not Path(named).exists() and beside.exists() else named
 
     @cached_property
     def llm_name(self) -> dict[str, str] | None:

@@ -85,6 +85,11 @@ def _config(folder: Path) -> Any:
             f"loading the subject {folder}: its config.json says model_type {kind[:60]!r}, which transformers "
             f"{__version__} does not have. A newer version may; code in a model folder is never run."
         )
+    named = there.get("architectures") if isinstance(there, dict) else None
+    if named is not None and not (isinstance(named, list) and all(isinstance(one, str) for one in named)):
+        raise SubjectError(
+            f"loading the subject {folder}: architectures in its config.json is no list of names. Copy the file again."
+        )
     try:
         return AutoConfig.from_pretrained(str(folder), **LOCAL)
     except Exception as error:

@@ -38,8 +38,9 @@ def any_word(e: Evidence, config: VerdictConfig) -> str:
 
 
 def concept(e: Evidence, config: VerdictConfig) -> str:
-    """Coherence and what neighbours and controls keep."""
-    return f"{_words(e)}, {_coherence(e)}{_and_reach(e)}"
+    """Coherence and what neighbours and controls keep; whether the words need their context."""
+    needs = f"; needs its context{_and_elsewhere(e)}" if e.elsewhere_half < config.elsewhere else ""
+    return f"{_words(e)}, {_coherence(e)}{_and_reach(e)}{needs}"
 
 
 def context(e: Evidence, config: VerdictConfig) -> str:

@@ -37,6 +37,14 @@ def work(workspace: Workspace, config: VerdictConfig) -> Generator[Work, None, N
     """Decide every neuron of a layer."""
 
     def decide_layer(layer: int, side: Side) -> Result:
+        absent = [
+            name for name in ("similarity", "perturbation") if workspace.store.evidence(name, layer, side) is None
+        ]
+        if absent:
+            workspace.say(
+                f"verdict: layer {layer} has no {' and no '.join(absent)} yet; verdicts rest on what is there, and are "
+                "decided anew after it"
+            )
         table = verdict_table(
             *_evidence(workspace, layer, side), peaks=_peaks(workspace, layer, side), config=config,
             method=workspace.method, routed=_routed(workspace, layer),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +127,24 @@ def test_volumes_too_small_and_a_folder_in_use(tmp_path: Path) -> None:
     with pytest.raises(NeurolocalError, match="a volume has at least 65,536 bytes"):
         small_bundle(tmp_path / "b", texts, volume_size=1000)
     assert not list((tmp_path / "b").rglob("*.txt")), "files were gathered before the size was refused"
+
+
+def test_a_bundle_that_another_process_makes_is_left_alone(tmp_path: Path) -> None:
+    texts, root = write_corpus(tmp_path / "texts"), tmp_path / "new" / "b"
+    root.parent.mkdir()
+    holds = (
+        "import sys; from pathlib import Path; from neurolocal.files import locked\n"
+        "with locked(Path(sys.argv[1]), doing='x'): print('held', flush=True); input()"
+    )
+    command = [sys.executable, "-c", holds, str(root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(NeurolocalError, match=f"is being written by process {other.pid}"):
+            small_bundle(root, texts)
+        other.communicate(b"\n", timeout=60)
+    assert not root.exists()
+    verify(small_bundle(root, texts))
 
 
 @pytest.mark.parametrize("name", ["a:b.txt", "nul.txt", "\udcff.txt", "a" * 201])
@@ -277,6 +297,9 @@ def test_one_file_for_two_purposes_is_carried_once(stories_gguf: Path, tmp_path:
     assert [section.name for section in bundle.sections] == ["subject", "corpus"]
     table = tomllib.loads(bundle.run)["run"]
     assert table["llm"] == table["subject"] == f"subject/{stories_gguf.name}"
+    without = bundle_of(replace(run, llm=str(stories_gguf)), sections=("subject", "corpus"))
+    assert tomllib.loads(without.run)["run"]["llm"] == f"subject/{stories_gguf.name}"
+    assert not any("llm" in note for note in without.notes)
 
 
 def test_sections_that_are_not_carried(fixtures: Path, tmp_path: Path) -> None:

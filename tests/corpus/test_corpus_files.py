@@ -42,7 +42,7 @@ def test_links_are_followed_once_and_what_is_left_out_is_said(tmp_path) -> None:
         "no plain files, or links to nothing": ["dangling.jsonl", "pipe.jsonl"],
         "of other kinds": ["a.pdf"],
     }
-    assert listing.line().startswith("5 files are read; left out are about the corpus: LICENSE.txt, README.txt, req")
+    assert listing.line().startswith("5 files are read; left out: about the corpus: LICENSE.txt, README.txt, req")
     assert [d.text for d in documents(listing.files)] == ["a", "other", "packed", "other", "text"]
 
 

@@ -27,7 +27,7 @@ def test_what_does_not_belong_together_is_not_merged(subject, corpus, tmp_path):
     run(subject, corpus, other, shard=1, shards=3, k=4)
     run(subject, corpus, stopped, shard=1, shards=3, stop=after(2))
     cases = (
-        ((0, 2), "of 3 shards 1 are missing. Give all of them."),
+        ((0, 2), "1 of 3 shards are missing: number 1, counted from 0. Give all of them."),
         ((0, 1, 2, 1), "both are shard 1. Give each shard once."),
         ((0, other, 2), "they are of different runs (config.k: 5 -> 4). Give the shards of one collection."),
         ((0, stopped, 2), "it stopped at row 8. Finish it by running its command again."),

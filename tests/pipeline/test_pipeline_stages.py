@@ -401,3 +401,23 @@ def test_the_store_is_not_open_while_it_is_replaced(here: Path, talk: Talk, monk
     run_stage("similarity", talk.workspace(here), SIMILARITY)
     assert seen
     assert not any(str((here / "store.h5").resolve()) in names for names in seen)
+
+
+def test_a_verdict_without_evidence_says_what_it_rests_on(here: Path, talk: Talk) -> None:
+    run_stage("verdict", talk.workspace(here, layers=(1,)), VerdictConfig())
+    assert "verdict: layer 1 has no similarity and no perturbation yet" in talk[0]
+
+
+def test_a_subject_named_from_the_stores_folder_is_found_from_elsewhere(
+    fixtures: Path, here: Path, talk: Talk, tmp_path: Path, monkeypatch
+) -> None:
+    from neurolocal.pipeline.collect import Collection, collect_store
+    from neurolocal.subject import load_subject
+
+    shutil.copytree(fixtures / "stories260k", here / "own", copy_function=shutil.copyfile)
+    (here / "store.h5").unlink()
+    monkeypatch.chdir(here)
+    subject = load_subject("own", device="cpu")
+    collect_store(Collection(subject, here / "corpus.jsonl", here / "store.h5", COLLECT), say=print, bar=False)
+    monkeypatch.chdir(tmp_path)
+    assert talk.workspace(here).loaded_subject.sha256 == subject.sha256

@@ -187,3 +187,10 @@ def test_the_check_reads_no_weights(folder: Path) -> None:
     os.truncate(folder / "model.safetensors", 1 << 40)  # a sparse file of a terabyte
     check_folder(folder)
     assert [path.name for path in weight_files(folder)] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("value", ["LlamaForCausalLM", [{}], [None], {"a": 1}, 3])
+def test_architectures_that_are_no_names(value: Any, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": value}))
+    assert "architectures in its config.json is no list of names" in refusal(folder)

@@ -30,7 +30,7 @@ def conclusion(found: ReplayResult) -> str:
             "(of Pythia, Neuroscope has today's -v0)."
         )
     if fits.way == asked.way and found.same:
-        to = f"to {found.relative:.1g} of a neuron's largest activation" if found.relative > 0 else "bit for bit"
+        to = f"to {found.relative:.1g} of a neuron's largest activation" if found.relative > 0 else "to float32"
         within = ", within float32" if fits.way.dtype == "float32" else f", in {fits.way.dtype}"
         return f"{asked.way.subject} agrees with the store{within}: the same {to}."
     if fits.way == asked.way:

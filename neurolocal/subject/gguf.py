@@ -40,6 +40,9 @@ from neurolocal.subject.weights import require_tensors
 TOKENIZER_VERSION = 1
 """Counts the ways in which a tokenizer was written; those of an older way in the cache are not read."""
 
+TOKENIZER = ("tokenizer.ggml.",)
+"""How the metadata keys of the tokenizer begin; their texts are read before the tensors are, since they may be none."""
+
 SPECIAL_ID = re.compile(r"tokenizer\.ggml\.\w+_token_id")
 """The metadata keys that name special tokens."""
 
@@ -140,7 +143,7 @@ def _check_whole(path: Path, *, without_tensors: bool = False) -> None:
     from gguf import GGML_QUANT_SIZES
 
     try:
-        tensors, data = read_tensors(path, read_header(path))
+        tensors, data = read_tensors(path, read_header(path, TOKENIZER))
         end = 0
         for one in tensors:
             block, size = GGML_QUANT_SIZES[one.kind]  # type: ignore[index]  an IntEnum's number is its member
@@ -215,7 +218,7 @@ def _without_unset_ids(path: Path, scratch: Path) -> Path:
     Some converters write 4294967295 for "none"; transformers takes it for an id and fails. A key is removed by changing
     one letter, so that no reader knows it and every offset in the file stays the same.
     """
-    header = read_header(path, ("tokenizer.ggml.",))
+    header = read_header(path, TOKENIZER)
     tokens = header.values.get("tokenizer.ggml.tokens")
     unset = [
         name

@@ -123,8 +123,9 @@ HUGE = 1 << 60
         ([], {"count": HUGE}),
         ([], {"tensors": HUGE}),
         ([key("a", 0) + b"\x01"], {}),
+        ([key("tokenizer.ggml.tokens", 9) + struct.pack("<IQQ", 8, 1, 1) + b"\xfd"], {}),
     ],
-    ids=["bytes", "doubles", "strings", "nested", "string", "type", "key", "pairs", "tensors", "no tensors"],
+    ids=["bytes", "doubles", "strings", "nested", "string", "type", "key", "pairs", "tensors", "no tensors", "no text"],
 )
 def test_lengths_that_lie_are_not_believed(pairs, more, tmp_path) -> None:
     path = gguf_of(tmp_path, *pairs, **more)

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer as Library
 
 from neurolocal.corpus import parts as cutting
 from neurolocal.subject.tokenizers import Tokenizer, find_tokenizer
-from neurolocal.subject.tokenizers.cuts import PATTERNS
+from neurolocal.subject.tokenizers.cuts import PATTERNS, sentencepiece_is_cuttable
 from neurolocal.subject.tokenizers.roles import Roles
 from neurolocal.subject.tokenizers.tokenizer_json import JsonBackend
 from neurolocal.subject.tokenizers.tokenizer_model import ModelBackend
@@ -161,3 +161,8 @@ def changed(how: str) -> Library:
 def test_what_is_not_cuttable(how) -> None:
     assert Tokenizer(JsonBackend(trained("byte-level, GPT-2")), Roles(None, None, ())).cuttable
     assert not Tokenizer(JsonBackend(changed(how)), Roles(None, None, ())).cuttable
+
+
+@pytest.mark.parametrize("model", [b"\x12\x05\x08", b"\x12\x01\x80", b"\x10\x07", b"\xff", b"\x12\x02\x12\x05"])
+def test_a_model_whose_settings_cannot_be_read_is_not_cuttable(model: bytes) -> None:
+    assert not sentencepiece_is_cuttable(model, set(string.printable) | {f"<0x{i:02X}>" for i in range(256)})

@@ -164,22 +164,32 @@ FOLDING = frozenset((b"identity", b"nfkc", b"nmt_nfkc", b"nfkc_cf", b"nmt_nfkc_c
 
 
 def sentencepiece_is_cuttable(model: bytes, tokens: Set[str]) -> bool:
-    """Whether a SentencePiece model's ids are independent across places.
+    """Whether a SentencePiece model's ids are independent across places; not where its settings cannot be read.
 
     Args:
         model: the file.
         tokens: every token, as the file writes it.
     """
-    parts = dict(_fields(model))
-    trainer, normalizer = dict(_fields(parts.get(TRAINER, b""))), dict(_fields(parts.get(NORMALIZER, b"")))
+    try:
+        parts = dict(_fields(model))
+        trainer, normalizer = (dict(_fields(parts.get(part, b""))) for part in (TRAINER, NORMALIZER))
+    except (IndexError, TypeError):  # the library is less strict
+        return False
     known = normalizer.get(NAME) in FOLDING or not normalizer.get(CHARSMAP)
     is_bpe = trainer.get(MODEL_TYPE) == BPE and not trainer.get(SPACE_BEHIND)
     return is_bpe and known and (tokens >= LETTERS or tokens >= BYTES) and not any(map(ACROSS.search, tokens))
 
 
 def _fields(message: Any) -> Iterator[tuple[int, Any]]:
-    """The fields of a protobuf message that was read before: their number, and an int or the bytes."""
-    data, at = bytes(message), 0
+    """The fields of a protobuf message: their number, and an int or the bytes.
+
+    Raises:
+        IndexError: it is cut short.
+        TypeError: it is no message.
+    """
+    if not isinstance(message, bytes):
+        raise TypeError(message)
+    data, at = message, 0
 
     def number() -> int:
         nonlocal at

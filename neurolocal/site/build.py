@@ -235,14 +235,17 @@ def _shared(names: Sequence[str]) -> tuple[list[str], list[str]]:
     return [n for n in names if n.startswith(BY_LAYER)], [n for n in names if not n.startswith(BY_LAYER)]
 
 
-_mine: PageWriter | None = None
-"""What writes in this process."""
+_mine: PageWriter | NeurolocalError | None = None
+"""What writes in this process, or why nothing can: an executor would print an error of its initializer, and lose it."""
 
 
 def _open(make: Callable[[], PageWriter]) -> None:
     global _mine
     end_with_parent()
-    _mine = make()
+    try:
+        _mine = make()
+    except NeurolocalError as error:
+        _mine = error
     gc.freeze()  # modules and tables stay: no collection looks at them again
 
 
@@ -252,6 +255,8 @@ def _ready() -> None:
 
 def _write_part(names: Sequence[str]) -> int:
     assert _mine is not None
+    if isinstance(_mine, NeurolocalError):
+        raise _mine
     return _mine.write(names)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 from site_twins import SmallStore, opened, small
 from small_run import neurolocal
 
-from neurolocal.errors import NeurolocalError
+from neurolocal.errors import NeurolocalError, StoreError
 from neurolocal.records import SummaryTable
 from neurolocal.site import build
 from neurolocal.site.build import MARK, write_site
@@ -147,6 +148,14 @@ def test_a_process_that_dies_is_said_in_one_line(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
+def test_a_store_that_a_process_cannot_open_is_an_error_of_the_build(tmp_path: Path, capfd) -> None:
+    (tmp_path / "cut.h5").write_bytes(b"no store")
+    make = partial(build.PageWriter, tmp_path / "cut.h5", tmp_path / "site", None, {})
+    with pytest.raises(StoreError, match="it is no whole HDF5 file"), build._processes(2, make, tmp_path) as pool:
+        pool.submit(build._write_part, ("a",)).result()
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_the_command(tmp_path: Path) -> None:
     done = neurolocal("site", small(), "out", "--layers", "5", "--top", "3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,12 +49,13 @@ def work(workspace: Workspace, config: InterventionConfig) -> Generator[Work, No
     def change_layer(layer: int, side: Side) -> Result:
         nonlocal lens
         store, subject = workspace.store, workspace.loaded_subject
-        lens = lens or (None if why_no_logit_effects(subject) else LogitLens(subject, 1))
+        if lens is None and not why_no_logit_effects(subject):
+            lens = LogitLens(subject, 1)
+        direct = None if lens is None else partial(lens.whole, layer, site=store.site)
         tested = tested_neurons(workspace, layer, side, config)
         changeable = ChangeableLayer(subject, layer, site=store.site)
         collected = Collected(
-            tested, [bool(t) for t in subject.vocabulary.tokens[: subject.d_vocab]], config,
-            direct=None if lens is None else lambda neurons: lens.whole(layer, neurons, site=store.site),
+            tested, [bool(t) for t in subject.vocabulary.tokens[: subject.d_vocab]], config, direct=direct,
         )  # fmt: skip
         rng = np.random.default_rng([config.seed, layer])
         measured = measure(
@@ -120,7 +122,7 @@ def changeable_places(workspace: Workspace) -> list[tuple[int, Side]]:
         SubjectError: no layer is left.
     """
     asked = workspace.places()
-    places = [(layer, side) for layer, side in asked if workspace.store.experts(layer) is None]
+    places: list[tuple[int, Side]] = [(layer, side) for layer, side in asked if workspace.store.experts(layer) is None]
     if asked and not places:
         raise SubjectError(
             "changing activations: every layer that was asked for has experts, whose activations exist only where the "

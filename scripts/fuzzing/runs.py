@@ -237,9 +237,9 @@ def _journal(data: bytes, folder: Path) -> None:
     (folder / "j.jsonl").write_bytes(data)
     journal = Journal(folder / "j.jsonl", {"a": 1})
     journal.add(3, {"text": "x"})
-    again = journal.rows
+    again = journal.parts
     journal._held.close()  # pyright: ignore[reportPrivateUsage]
-    assert Journal(folder / "j.jsonl", {"a": 1}).rows.keys() == again.keys()
+    assert Journal(folder / "j.jsonl", {"a": 1}).parts.keys() == again.keys()
 
 
 def _journals() -> list[bytes]:

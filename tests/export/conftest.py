@@ -29,7 +29,8 @@ def full_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     write_collected(path, made_up(rng, cases=True, effects=True, neurons=neurons))
     tables = evidence(rng)
     for *_, table, _ in tables:
-        for one in (table, *(inner for inner in vars(table).values() if is_dataclass(inner))):
+        inner: list[Any] = [one for one in vars(table).values() if is_dataclass(one)]
+        for one in (table, *inner):
             one.neuron[:] = neurons[one.neuron]
     add_evidence(path, tables, site="post")
     with Store(path) as store:

@@ -45,7 +45,9 @@ def test_the_index_does_not_depend_on_the_blocks(tmp_path, monkeypatch, rng):
         merge_stores(out, paths, say=lambda line: None, bar=False)
         with h5py.File(out) as file:
             index = {}
-            file["find"].visititems(lambda name, place, to=index: to.update({name: place[()].tobytes()})
+            group = file["find"]
+            assert isinstance(group, h5py.Group)
+            group.visititems(lambda name, place, to=index: to.update({name: place[()].tobytes()})
                                     if isinstance(place, h5py.Dataset) else None)  # fmt: skip
         found.append(index)
     assert len(found[0]) == 16

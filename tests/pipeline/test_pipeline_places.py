@@ -27,10 +27,10 @@ class Elsewhere(torch.Tensor):
     """A tensor on the CPU that says it is on a GPU until it is moved."""
 
     @property
-    def device(self):
+    def device(self):  # pyright: ignore[reportIncompatibleVariableOverride, reportIncompatibleMethodOverride]
         return torch.device("cuda", 0)
 
-    def to(self, device):
+    def to(self, device):  # pyright: ignore[reportIncompatibleMethodOverride]
         assert device == torch.device("cpu")
         return self.as_subclass(torch.Tensor)
 

@@ -103,7 +103,7 @@ def test_one_process_keeps_a_journal(tmp_path) -> None:
     assert f"is being written by process {os.getpid()}" in found.stderr
     first.add(3, {"x": 1})
     first.remove()
-    assert Journal(path, {"a": 1}).rows == {}
+    assert Journal(path, {"a": 1}).parts == {}
 
 
 def test_a_process_may_hold_a_lock_twice(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from small_run import write_corpus
 
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, NeurolocalError
-from neurolocal.scale import collect as engine
+from neurolocal.scale import driver as engine
 from neurolocal.scale.folder import Part
 from neurolocal.scale.plan_constants import BlockRates, Constants, read_constants, write_constants
 from neurolocal.scale.plan_cost import Plan, forward_seconds, plan

@@ -134,6 +134,13 @@ def verdict_table(n: int = 3) -> records.VerdictTable:
     )
 
 
+def rows_of(made: StoreContent) -> StoredRows:
+    """Its rows, which are in memory."""
+    rows = made.rows()
+    assert isinstance(rows, StoredRows)
+    return rows
+
+
 def evidence(rng: np.random.Generator) -> list[tuple[Any, ...]]:
     """A table of every stage, for layer 2."""
     two, f = np.array([0, 3]), lambda: rng.normal(size=2).astype(np.float32)

@@ -5,7 +5,7 @@ import pytest
 from content_twins import ANY_TEXT, SEEDS, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_twins import NEURONS, made_up
+from store_twins import NEURONS, made_up, rows_of
 
 from neurolocal.errors import StoreError
 from neurolocal.store import Store, write_collected
@@ -48,7 +48,7 @@ def test_a_collection_round_trips(
     )  # fmt: skip
     made.manifest["corpus"]["path"] = text
     write_collected(path, made)
-    rows = made.rows()
+    rows = rows_of(made)
     for site in sites:
         with Store(path, site=site) as store:
             assert store.manifest == made.manifest

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from content_twins import SEEDS, same
 from hypothesis import given, settings
-from store_twins import BEFORE, made_up
+from store_twins import BEFORE, made_up, rows_of
 
 from neurolocal.errors import StoreError
 from neurolocal.records import Experts
@@ -28,7 +28,7 @@ def test_statistics_by_other_conventions(store_path):
 def test_an_example_is_its_row_cut_to_the_window(tmp_path_factory, seed):
     made, path = made_up(np.random.default_rng(seed)), tmp_path_factory.mktemp("s") / "a.h5"
     write_collected(path, made)
-    rows, top = made.rows(), dict(made.layers)["post", 2].lists["smallest"]
+    rows, top = rows_of(made), dict(made.layers)["post", 2].lists["smallest"]
     with Store(path) as store:
         for neuron, listed in enumerate(store.example_lists(2, "smallest")):
             assert len(listed) == (top.row[neuron] >= 0).sum()

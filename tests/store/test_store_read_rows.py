@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 from content_twins import SEEDS
 from hypothesis import given, settings
-from store_twins import NEURONS, made_up
+from store_twins import NEURONS, made_up, rows_of
 
 from neurolocal.provenance import Parts
 from neurolocal.store import Store, StoredRows, write_collected
@@ -16,7 +16,7 @@ from neurolocal.words import Vocabulary
 def test_the_shares_of_subsets_are_counted_example_by_example(tmp_path_factory, seed):
     made, path = made_up(np.random.default_rng(seed)), tmp_path_factory.mktemp("s") / "a.h5"
     write_collected(path, made)
-    parts = made.rows().parts
+    parts = rows_of(made).parts
     with Store(path) as store:
         for side, top in dict(made.layers)["post", 2].lists.items():
             shares = store.subsets(2, side)
@@ -47,7 +47,7 @@ def test_empty_collection_and_wide_vocabulary(tmp_path):
         assert len(store.sample.row) == 0
     n = 70_000
     wide = made_up(rng, vocabulary=Vocabulary([b"x"] * n, np.zeros(n, bool)), token_count=np.zeros(n, np.int64))
-    wide.rows().tokens[0, 0] = n - 1
+    rows_of(wide).tokens[0, 0] = n - 1
     write_collected(tmp_path / "b.h5", wide)
     with Store(tmp_path / "b.h5") as store:
         assert store.row(0)[0] == n - 1

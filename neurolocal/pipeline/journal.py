@@ -53,6 +53,7 @@ class Journal:
                 except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
                     break
                 whole.append(line)
+        self._empty = not whole
         write_text(path, "\n".join([head, *whole]) + "\n", **HOW)
 
     def add(self, part: int, evidence: Evidence) -> None:
@@ -61,11 +62,13 @@ class Journal:
         Raises:
             StoreError: the file cannot be written.
         """
-        self.parts[part] = evidence
+        self.parts[part], self._empty = evidence, False
         append_line(self.path, json.dumps({"part": part, "evidence": evidence}, default=_encoded), **HOW)
 
     def close(self) -> None:
-        """Let other processes have it; the file stays."""
+        """Let other processes have it; the file stays if it holds a part."""
+        if self._empty:
+            self.path.unlink(missing_ok=True)
         self._held.close()
 
     def remove(self) -> None:

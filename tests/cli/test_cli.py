@@ -302,7 +302,7 @@ def test_other_weights_are_refused(here: Path, fixtures, run) -> None:
 def test_no_llm_file(here: Path, run) -> None:
     before = listing(here)
     ended = run("summary", "store.h5", "--llm", "no.gguf", "--vectors", "vectors.txt")
-    assert_refused(ended, here, before, "no.gguf", "there is no such file", "omit it")
+    assert_refused(ended, here, before, "no.gguf", "there is no such file", "or none")
 
 
 @pytest.mark.parametrize("content", [None, "", "a b c\n", "\x00\x01"])

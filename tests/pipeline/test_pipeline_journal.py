@@ -30,6 +30,19 @@ def test_what_was_appended_is_read_again(tmp_path: Path) -> None:
     assert again.parts[5] == {"description": "two\nlines"}
 
 
+def test_one_without_a_part_leaves_nothing(tmp_path: Path) -> None:
+    Journal(tmp_path / "j.jsonl", INPUTS).close()
+    assert list(tmp_path.iterdir()) == []
+    journal = Journal(tmp_path / "j.jsonl", INPUTS)
+    journal.add(3, {"x": 1})
+    journal.parts.clear()
+    journal.close()
+    again = Journal(tmp_path / "j.jsonl", INPUTS)
+    assert list(again.parts) == [3]
+    again.close()
+    assert (tmp_path / "j.jsonl").is_file()
+
+
 def test_arrays_are_read_again_bit_by_bit(tmp_path: Path) -> None:
     arrays = [np.array([1.5, np.nan, -0.0], np.float32), np.arange(3), np.array([True]), np.empty(0)]
     texts = ["x", "\u201c"]

@@ -136,10 +136,10 @@ def intervention(read: Layer, neuron: int) -> list[Figure]:
         value, null = figure(f"{stem}_kl"), figure(f"{stem}_control_kl")
         test = significance(p=figure(f"{stem}_p"), q=figure(f"{stem}_q"))
         null_text = f"random neurons {number(null)}" if isfinite(null) else ""
-        made.append(Figure(name, f"{number(value)} nats", null_text, test, value, null, meaning))
+        made.append(Figure(name, f"{number(value)} nats", null_text, test, meaning=meaning))  # no share: no bar
     loss, agreement = figure("zero_loss"), figure("agreement")
     if isfinite(loss):
-        made.append(Figure("loss without it", f"{loss:+.3f} nats", number=loss, null_number=0.0, meaning=LOSS))
+        made.append(Figure("loss without it", f"{loss:+.3f} nats", meaning=LOSS))
     if isfinite(agreement):
         made.append(
             Figure("measured as predicted", fixed(agreement), number=agreement, null_number=0.0, meaning=AGREEMENT)

@@ -134,6 +134,5 @@ def changeable_places(workspace: Workspace) -> list[tuple[int, Side]]:
 STAGE = Stage(
     "intervention", InterventionConfig, revision=1, inputs=inputs, work=work, places=changeable_places,
     wanted=lambda workspace, config: any(workspace.store.experts(layer) is None for layer, _ in workspace.places()),
-    slow=True,
 )  # fmt: skip
 """`neurolocal intervention`."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from typing import Any
+
+from neurolocal.machine import end_with_parent
 
 
 class Apart:
@@ -44,13 +45,5 @@ class Apart:
 def _begin() -> None:
     """What the process does first. Signals are the parent's to obey."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # groups are tokenised in threads
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
-
-
-def _end_with_the_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_with_parent()

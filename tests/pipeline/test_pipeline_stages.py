@@ -117,8 +117,8 @@ def test_a_verdict_follows_its_evidence(here: Path, talk: Talk) -> None:
     run_stage("similarity", talk.workspace(here), SIMILARITY)
     run_stage("verdict", talk.workspace(here), VerdictConfig())
     assert [line.split(":")[0] for line in talk] == ["verdict"] * 3
-    assert "has no perturbation yet" in talk.pop(1)
-    assert all("again, since similarity: null -> " in line for line in talk)
+    assert sum("has no perturbation yet" in line for line in talk) == 1
+    assert sum("again, since similarity: null -> " in line for line in talk) == 2
     run_stage("verdict", talk.workspace(here), VerdictConfig())
     assert "unchanged" in talk[0]
     assert sorted(table(here, "verdict", 1)["rank"].tolist()) == list(range(172))

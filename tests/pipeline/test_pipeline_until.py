@@ -67,8 +67,8 @@ def test_a_run_ends_after_a_stage_and_goes_on_later(run: Run, monkeypatch: pytes
     run = dataclasses.replace(run, configs={**run.configs, "score": scored})
     plain = runs.run_stage
 
-    def as_with_an_llm(stage: Stage, workspace: Workspace, config: Any) -> None:
-        plain(stage, dataclasses.replace(workspace, llm=None), config)
+    def as_with_an_llm(stage: Stage, workspace: Workspace, config: Any, **more: Any) -> None:
+        plain(stage, dataclasses.replace(workspace, llm=None), config, **more)
 
     monkeypatch.setattr(runs, "run_stage", as_with_an_llm)
     run_whole(run, until="verdict")

@@ -104,7 +104,7 @@ def test_time_grows_with_the_corpus_and_falls_with_workers() -> None:
 def test_the_merges_are_those_of_the_schedule(shards: int) -> None:
     made, merges = Schedule(attempts=1, slow=9.0), Counter[tuple[int, ...]]()
     for i in range(shards):
-        made.add(i, last=i == shards - 1)
+        made.add(i, rows=100, last=i == shards - 1)
     while (one := made.next(0.0)) is not None:
         made.begin(0, one, 0.0)
         first, last = (one.shard,) * 2 if isinstance(one, Collect) else (one.parts[0].first, one.parts[-1].last)

@@ -101,9 +101,10 @@ def _without(table: VerdictTable, omitted: list[bool]) -> VerdictTable:
 
 
 def tables(path: Path) -> dict[tuple[str, int, str], Any]:
-    """Every evidence table of a store at its first site."""
+    """The evidence tables of a store at its first site, of the stages that 0.1.0 had."""
+    stages = [name for name in TABLES if name != "intervention"]
     with Store(path) as store:
-        return {(s, n, side): store.evidence(s, n, side) for s in TABLES for n in store.layers for side in SIDES}
+        return {(s, n, side): store.evidence(s, n, side) for s in stages for n in store.layers for side in SIDES}
 
 
 @pytest.mark.parametrize("name", STORES)

@@ -185,7 +185,7 @@ def test_ten_faults_and_the_store_is_that_of_one_process(
     with contextlib.suppress(psutil.Error):
         stopped.resume()
     assert code == 0, run.said()[-3000:]
-    assert "takes long; another worker begins it as well" in run.said()
+    # What it was doing decides whether its shard is begun twice; `test_scale_collect.py` has a worker that is slow.
     assert len(faults) >= 10
     assert content(store) == one
     assert not store.with_name("s.h5.shards").exists()

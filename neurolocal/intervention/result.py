@@ -53,6 +53,8 @@ class Collected:
         if direct is not None:
             self.agreement[group] = _correlation(effects.steered[:, text], direct[:, text])
         for change, found in (("zero", effects.zero), (self._change, effects.steered)):
+            if not found.any():  # there was no such place
+                continue
             for sign in (1, -1):
                 top = (sign * found).masked_fill(~text, float("-inf")).topk(self._k).indices
                 predicted = torch.full_like(top, torch.nan, dtype=torch.float32)
@@ -101,6 +103,13 @@ def table(
     )
 
 
+def empty_table() -> InterventionTable:
+    """That of a layer whose activations cannot be changed."""
+    none = InterventionConfig()
+    nothing = np.empty((2, 0, 0, len(changes(none.multiples))))
+    return table([], Measured(nothing, nothing, nothing, nothing), Collected([], [], none, direct=None), none)
+
+
 def _changes(tested: Sequence[Target], measured: Measured, names: Sequence[str]) -> ChangeTable:
     """One row a neuron, text and change that had a place."""
     kl, loss = (_mean(np.moveaxis(x, 2, 3)) for x in (measured.kl, measured.loss))  # text, neuron, change
@@ -133,7 +142,7 @@ def _mean(x: Float[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
 
 def _joined(x: Float[np.ndarray, "text neuron place control"]) -> Float[np.ndarray, "text neuron any"]:
     """Controls of all places together."""
-    return x.reshape(*x.shape[:2], -1)
+    return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
 
 
 def _correlation(a: Float[Tensor, "neuron vocab"], b: Float[Tensor, "neuron vocab"]) -> Float64[np.ndarray, "neuron"]:

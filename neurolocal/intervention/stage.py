@@ -21,6 +21,7 @@ from neurolocal.stage import Result, Stage, Work
 if TYPE_CHECKING:
     from neurolocal.intervention.places import Place, Target
     from neurolocal.pipeline.workspace import Workspace
+    from neurolocal.subject import Subject
     from neurolocal.subject.logits import LogitLens
 
 
@@ -37,20 +38,26 @@ def work(workspace: Workspace, config: InterventionConfig) -> Generator[Work, No
     """Change the activations of a layer's neurons.
 
     Raises:
-        SubjectError: a layer whose activations cannot be changed.
+        StoreError: as `Workspace.loaded_subject`.
+        SubjectError: not even one change fits into memory, or the direct logit effects cannot be computed.
     """
     from neurolocal.intervention.measure import measure
-    from neurolocal.intervention.result import Collected, table
-    from neurolocal.subject.changed import ChangeableLayer
+    from neurolocal.intervention.result import Collected, empty_table, table
+    from neurolocal.subject.changed import ChangeableLayer, why_no_changes
     from neurolocal.subject.logits import LogitLens, why_no_logit_effects
 
+    subject: Subject | None = None
     lens: LogitLens | None = None
 
     def change_layer(layer: int, side: Side) -> Result:
-        nonlocal lens
-        store, subject = workspace.store, workspace.loaded_subject
-        if lens is None and not why_no_logit_effects(subject):
-            lens = LogitLens(subject, 1)
+        nonlocal subject, lens
+        store = workspace.store
+        if subject is None:
+            subject = workspace.subject_in(config.dtype)
+            lens = None if why_no_logit_effects(subject) else LogitLens(subject, 1)
+        if reason := why_no_changes(subject, layer):
+            workspace.say(f"intervention: layer {layer} is left out: {reason}")
+            return Result(empty_table())
         direct = None if lens is None else partial(lens.whole, layer, site=store.site)
         tested = tested_neurons(workspace, layer, side, config)
         changeable = ChangeableLayer(subject, layer, site=store.site)

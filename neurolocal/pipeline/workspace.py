@@ -200,6 +200,19 @@ class Workspace:
         Raises:
             StoreError: the store was made by other weights or another tokenizer.
         """
+        return self._load_subject(self.store.manifest["config"]["dtype"])
+
+    def subject_in(self, dtype: str) -> Subject:
+        """The subject in a dtype: the loaded one if it is the collection's, else another copy, loaded anew.
+
+        Raises:
+            StoreError: as `loaded_subject`.
+        """
+        if dtype == self.store.manifest["config"]["dtype"]:
+            return self.loaded_subject
+        return self._load_subject(dtype)
+
+    def _load_subject(self, dtype: str) -> Subject:
         from neurolocal.subject import load_subject
 
         manifest = self.store.manifest
@@ -211,7 +224,7 @@ class Workspace:
         named, tokenizer_path = manifest["subject"]["path"], manifest["tokenizer"].get("path")
         subject = load_subject(
             self.subject or self.seen_from_here(named),
-            dtype=manifest["config"]["dtype"],
+            dtype=dtype,
             device=self.device,
             tokenizer=self.tokenizer or (tokenizer_path and self.seen_from_here(tokenizer_path)),
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_run import write_run
 
 from neurolocal import report
@@ -83,3 +85,25 @@ def test_layers_with_experts_are_left_out(run, monkeypatch) -> None:
     assert not stage.STAGE.wanted(workspace, InterventionConfig())
     with pytest.raises(SubjectError, match="has experts"):
         stage.changeable_places(workspace)
+
+
+def test_a_subject_without_unembedding_leaves_an_empty_table_and_says_so(run, tmp_path: Path, monkeypatch) -> None:
+    copy = Path(shutil.copyfile(run.store, tmp_path / "s.h5"))
+    said: list[str] = []
+    workspace = Workspace(copy, layers=(1,), sides=("largest",), device="cpu", say=said.append, bar=False)
+    monkeypatch.setattr(workspace.loaded_subject, "unembeds", False)
+    monkeypatch.setattr(Workspace, "seen_from_here", lambda self, named: named)
+    run_stage("intervention", workspace, InterventionConfig(limit=3))
+    assert "intervention: layer 1 is left out: its files have no unembedding" in said
+    with Store(copy) as store:
+        assert len(store.evidence("intervention", 1).neuron) == 0
+    assert check(copy, progress=False).faults == ()
+
+
+def test_half_precision_collections_are_changed_in_float32(run, tmp_path: Path) -> None:
+    """In bfloat16 small divergences are rounding; the subject is loaded again in float32."""
+    copy = Path(shutil.copyfile(run.store, tmp_path / "s.h5"))
+    workspace = Workspace(copy, layers=(1,), sides=("largest",), device="cpu", say=print, bar=False)
+    assert workspace.subject_in("float32") is workspace.loaded_subject
+    assert workspace.subject_in("bfloat16").dtype == torch.bfloat16
+    assert workspace.loaded_subject.dtype == torch.float32

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from neurolocal.errors import ConfigError
-from neurolocal.literals import Site
+from neurolocal.literals import Dtype, Site
 
 MOST = 10_000_000
 """Most that a setting which counts something may be; memory and time end long before."""
@@ -47,7 +47,7 @@ class CollectConfig:
     """Tokens a row, BOS included."""
     k: int = 20
     """Examples a neuron and side."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Dtype = "float32"
     """Number format in which the subject computes; the store is always float32."""
     packing: Literal["concat", "document"] = "concat"
     """`concat`: documents joined by EOS, cut into full rows; `document`: no row holds two documents."""
@@ -204,7 +204,7 @@ class InterventionConfig:
     """Random neurons of the layer that are changed as much at the same places."""
     tokens: int = 10
     """Tokens kept of those that rise, and of those that fall."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Dtype = "float32"
     """Number format of the passes, whatever the collection's: in 16 bits a divergence under some 0.002 nats is
     rounding."""
     seed: int = 0

@@ -1,4 +1,4 @@
-"""The names that are one of a fixed set: sites, sides, sign cases, verdicts.
+"""The names that are one of a fixed set: sites, sides, sign cases, verdicts, number formats.
 
 Invariant: imports nothing, not even numpy, so that the command line can list its choices without loading anything.
 """
@@ -34,3 +34,6 @@ Verdict = Literal["concept", "grammar", "token", "form", "context", "dead", "unc
 """What the evidence says a neuron stands for; see `neurolocal.verdict.rules`."""
 
 VERDICTS: tuple[Verdict, ...] = ("concept", "grammar", "token", "form", "context", "dead", "unclear", "untested")
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+"""Number format in which a subject computes."""

@@ -19,7 +19,10 @@ SCREEN = 80
 """Neurons perturbed in a layer, most coherent first."""
 
 DESCRIBED = 15
-"""Neurons described in a layer, and changed to see what they do."""
+"""Neurons described in a layer."""
+
+CHANGED = 6
+"""Neurons of a layer whose activations are changed, to see what they do."""
 
 SCORED = 4
 """Described neurons scored in a layer."""
@@ -52,7 +55,7 @@ def demo_run(store: Path, *, max_rows: int) -> Run:
         configs={
             "collect": CollectConfig(dtype="bfloat16", max_rows=max_rows),
             "perturbation": PerturbationConfig(screen=SCREEN),
-            "intervention": InterventionConfig(limit=DESCRIBED, examples=3, places=4),
+            "intervention": InterventionConfig(limit=CHANGED, examples=3, places=4),
             "summary": SummaryConfig(limit=DESCRIBED),
             "score": ScoreConfig(limit=SCORED, texts=5, rows=48),
         },

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from neurolocal.config import Method, sha256
 from neurolocal.errors import StoreError
 from neurolocal.files import file_sha256
+from neurolocal.literals import Dtype
 from neurolocal.pipeline.journal import Journal
 from neurolocal.records import SIDES, Neuron, Side, Site
 from neurolocal.words import folded
@@ -202,7 +203,7 @@ class Workspace:
         """
         return self._load_subject(self.store.manifest["config"]["dtype"])
 
-    def subject_in(self, dtype: str) -> Subject:
+    def subject_in(self, dtype: Dtype) -> Subject:
         """The subject in a dtype: the loaded one if it is the collection's, else another copy, loaded anew.
 
         Raises:
@@ -212,7 +213,7 @@ class Workspace:
             return self.loaded_subject
         return self._load_subject(dtype)
 
-    def _load_subject(self, dtype: str) -> Subject:
+    def _load_subject(self, dtype: Dtype) -> Subject:
         from neurolocal.subject import load_subject
 
         manifest = self.store.manifest

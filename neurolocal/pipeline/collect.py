@@ -344,7 +344,7 @@ def _say_shortage(job: Collection, say: Say) -> None:
 
 def _say_lists(job: Collection, progress: Progress, say: Say) -> None:
     """Say which layers' lists are not where their activations are."""
-    from neurolocal.collect.loop import away
+    from neurolocal.collect.empty import away
 
     layers = away(job.subject, progress)
     if layers and job.lists == "auto":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, Shaped
 
 from neurolocal.collect import exact
 from neurolocal.records import CASES, CaseStatistics, LayerRecord, Side, Statistics, TopK
@@ -38,7 +38,7 @@ def merge_lists(a: TopK, b: TopK, side: Side) -> TopK:
     """The k strongest examples of each neuron's two lists; of the same text the strongest, where lists keep it once."""
     k = a.activation.shape[1]
 
-    def both(name: str) -> np.ndarray:
+    def both(name: str) -> Shaped[np.ndarray, "neuron both *window"]:
         return np.concatenate([getattr(a, name), getattr(b, name)], axis=1)
 
     activation, row = both("activation"), both("row")
@@ -52,7 +52,9 @@ def merge_lists(a: TopK, b: TopK, side: Side) -> TopK:
     return TopK(**{name: _take(both(name), order) for name, value in vars(a).items() if value is not None})
 
 
-def _take(x: np.ndarray, order: Int64[np.ndarray, "neuron k"]) -> np.ndarray:
+def _take(
+    x: Shaped[np.ndarray, "neuron both *window"], order: Int64[np.ndarray, "neuron k"]
+) -> Shaped[np.ndarray, "neuron k *window"]:
     return np.take_along_axis(x, order if x.ndim == 2 else order[:, :, None], axis=1)
 
 
@@ -65,7 +67,9 @@ def _repeated(text: Int64[np.ndarray, "neuron k"]) -> Bool[np.ndarray, "neuron k
     return _unordered(order, same)
 
 
-def _unordered(order: Int64[np.ndarray, "neuron k"], values: np.ndarray) -> np.ndarray:
+def _unordered(
+    order: Int64[np.ndarray, "neuron k"], values: Bool[np.ndarray, "neuron k"]
+) -> Bool[np.ndarray, "neuron k"]:
     """The inverse of `_take`."""
     found = np.empty_like(values)
     np.put_along_axis(found, order, values, axis=1)

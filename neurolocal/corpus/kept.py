@@ -114,7 +114,7 @@ def keep(stream: RowStream, section: Section, path: Path) -> tuple[KeptFile, Ski
     """
     stream = replace(stream, skipped=SkipCounts())
     begin = Cursor(file=section.begin[0], record=section.begin[1])
-    return _write(path, stream.encoded(begin, until=section.end), stream.skipped)
+    return _write(path, stream.encoded(begin, until=section.end), stream.skipped), stream.skipped
 
 
 class Link(NamedTuple):
@@ -144,13 +144,14 @@ def link(stream: RowStream, section: Section, begin: Cursor, *, text: KeptText, 
     """
     skipped = SkipCounts(Counter(begin.skipped))
     try:
-        found = _link(replace(stream, skipped=skipped), text.items(begin, skipped), begin, last=section.end is None)
+        end, behind = _link(
+            replace(stream, skipped=skipped), text.items(begin, skipped), begin, last=section.end is None
+        )
     except StoreError:
-        stream = replace(stream, skipped=SkipCounts(Counter(begin.skipped)))
-        found = _link(stream, stream.encoded(begin, until=section.end), begin, last=section.end is None)
-        skipped = stream.skipped
-    end, behind = found
-    return Link(end, None if behind is None else _write(tail, behind, skipped)[0], dict(skipped.counts))
+        skipped = SkipCounts(Counter(begin.skipped))
+        stream = replace(stream, skipped=skipped)
+        end, behind = _link(stream, stream.encoded(begin, until=section.end), begin, last=section.end is None)
+    return Link(end, None if behind is None else _write(tail, behind, skipped), dict(skipped.counts))
 
 
 def _link(
@@ -179,14 +180,14 @@ def _link(
     return end, list(behind)
 
 
-def _write(path: Path, items: Iterable[Encoded], skipped: SkipCounts) -> tuple[KeptFile, SkipCounts]:
+def _write(path: Path, items: Iterable[Encoded], skipped: SkipCounts) -> KeptFile:
     """Write documents to a file, and the counts as they are behind the last."""
     with replacing(path, doing="writing tokenised text", error=StoreError, durable=False) as beside:
         with beside.open("wb") as file:
             for ids, facts in map(_facts, items):
                 _put(file, facts, ids)
             _put(file, {"skipped": dict(skipped.counts)}, b"")
-        return KeptFile(path, beside.stat().st_size), skipped
+        return KeptFile(path, beside.stat().st_size)
 
 
 def _facts(item: Encoded) -> tuple[bytes, dict[str, Any]]:

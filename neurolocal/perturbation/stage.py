@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +49,13 @@ def _in_context(workspace: Workspace, config: PerturbationConfig) -> Parts:
     from neurolocal.perturbation.layer_run import LayerRun, parts
     from neurolocal.subject.packed import Packed
 
-    perturbing: list[InContextPerturbation] = []
+    @cache
+    def perturbation() -> InContextPerturbation:
+        return InContextPerturbation(
+            Packed(workspace.loaded_subject, site=workspace.store.site), workspace.centred_vectors,
+            rows=lambda i: workspace.store.row(i), row_index=workspace.store.row_index,
+            word_counts=workspace.word_counts, config=config,
+        )  # fmt: skip
 
     def split(layer: int, side: Side) -> list[int]:
         store = workspace.store
@@ -59,17 +65,10 @@ def _in_context(workspace: Workspace, config: PerturbationConfig) -> Parts:
 
     @lru_cache(1)
     def run(layer: int, side: Side) -> LayerRun:
-        if not perturbing:
-            perturbing.append(InContextPerturbation(
-                Packed(workspace.loaded_subject, site=workspace.store.site), workspace.centred_vectors,
-                rows=lambda i: workspace.store.row(i), row_index=workspace.store.row_index,
-                word_counts=workspace.word_counts, config=config,
-            ))  # fmt: skip
-        return perturbing[0].layer_run(examples(workspace, layer, side, config), layer, side=side)
+        return perturbation().layer_run(examples(workspace, layer, side, config), layer, side=side)
 
     def part(layer: int, side: Side, number: int) -> Evidence:
-        one = run(layer, side)
-        return perturbing[0].evidence(one, number)
+        return perturbation().evidence(run(layer, side), number)
 
     def join(layer: int, side: Side, evidence: list[Evidence]) -> Result:
         half = workspace.store.manifest["config"]["dtype"] != "float32"

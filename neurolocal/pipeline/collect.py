@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from neurolocal.config import CollectConfig, differences
+from neurolocal.config import CollectConfig
 from neurolocal.errors import CorpusError, StoreError
 from neurolocal.files import locked
 from neurolocal.machine import command_began, free_bytes, total_bytes
 from neurolocal.pipeline.batch_range import BatchRange
 from neurolocal.pipeline.batch_size import enough_memory
-from neurolocal.pipeline.checkpoint import AGAIN, cursor_of, restore, write_store
+from neurolocal.pipeline.checkpoint import restore, write_store
 from neurolocal.pipeline.effects import add_effects
+from neurolocal.pipeline.existing import existing
 from neurolocal.pipeline.manifest import Collection as Collection
-from neurolocal.pipeline.manifest import identity, manifest_of, row_stream
+from neurolocal.pipeline.manifest import row_stream
 from neurolocal.pipeline.overflow import overflow_lines
 from neurolocal.progress import waiting
 from neurolocal.records import Place
@@ -344,7 +345,7 @@ def _say_shortage(job: Collection, say: Say) -> None:
 
 def _say_lists(job: Collection, progress: Progress, say: Say) -> None:
     """Say which layers' lists are not where their activations are."""
-    from neurolocal.collect.loop import away
+    from neurolocal.collect.empty import away
 
     layers = away(job.subject, progress)
     if layers and job.lists == "auto":
@@ -373,60 +374,3 @@ def stop_signals(say: Say) -> Generator[Callable[[], bool], None, None]:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
-
-
-def existing(
-    job: Collection, files: Sequence[CorpusFile], part: BatchRange | None, *, replace: bool, say: Say
-) -> str | list[str] | None:
-    """What the store is that exists: `complete`, `partial`, `lacking`, or what differs (only with `replace`).
-
-    Raises:
-        StoreError: it is made from something else, without `replace`; or lacks parts, which only workers can add.
-    """
-    from neurolocal.store import Store
-
-    first = 0 if part is None else part.begin.file
-    with Store(job.store) as store:
-        there = store.manifest
-        try:
-            n = len(files) if there.get("lacks") else len(there["corpus"]["files"])
-            here = manifest_of(job, files[first : first + n], files)
-            if part is not None:
-                here["range"] = part.facts(part.begin)
-            old, new = identity(there), identity(here)
-            if old["tokenizer"] != new["tokenizer"] and job.subject.has_tokenizer(old["tokenizer"]):
-                old["tokenizer"] = new["tokenizer"]
-        except (KeyError, TypeError) as error:
-            raise StoreError(
-                f"resuming {job.store}: its manifest does not state what it was made from ({error}). {AGAIN}"
-            ) from error
-        differ = differences(old, new)
-        if differ and not there["complete"] and _only_the_last_file(old, new):
-            say(f"collect: {files[len(new['corpus']) - 1]} has changed; comparing the text that was read so far")
-            differ = [] if _same_rows(job, files, cursor_of(store), part) else differ
-        if differ and not replace:
-            differ.sort(key=lambda line: not line.startswith(("subject", "tokenizer")))  # the most serious first
-            raise StoreError(
-                f"collecting into {job.store}: it was made from something else ({'; '.join(differ[:4])}). "
-                "Give another --store, or delete this one."
-            )
-        return differ or ("complete" if there["complete"] else "lacking" if there.get("lacks") else "partial")
-
-
-def _only_the_last_file(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether only the file in which the collection stopped has changed; it may have been cut short then."""
-    last = next(reversed(new["corpus"]), None)
-    return list(old["corpus"]) == list(new["corpus"]) and not differences(
-        old | {"corpus": {**old["corpus"], last: None}}, new | {"corpus": {**new["corpus"], last: None}}
-    )
-
-
-def _same_rows(job: Collection, files: Sequence[CorpusFile], cursor: Cursor, part: BatchRange | None) -> bool:
-    """Whether the corpus, read from the beginning of the part, still gives the rows of a cursor's digest."""
-    try:
-        batches = row_stream(job, files).batches(None if part is None else part.begin)
-        after = next((b.after for b in batches if b.after.batches >= cursor.batches), None)
-    except CorpusError:
-        return False
-    # Checkpoints of 0.1.0 did not count control tokens.
-    return after is not None and after.facts() | {"control": 0} == cursor.facts() | {"control": 0}

@@ -219,7 +219,7 @@ def _manifest(parts: Sequence[_Part]) -> dict[str, Any]:
 
 
 def _layers(
-    parts: Sequence[Path], sites: list[Any], order: Sequence[Int64[np.ndarray, "sample"]], used: RowNumbers,
+    parts: Sequence[Path], sites: Sequence[Site], order: Sequence[Int64[np.ndarray, "sample"]], used: RowNumbers,
     nonfinite: dict[Place, int], *, bar: bool,
 ) -> Iterator[tuple[Place, LayerRecord]]:  # fmt: skip
     """The merged record of each layer; fills the rows that it uses, and its unreadable activations."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, Integer
 
 from neurolocal.errors import StoreError
 from neurolocal.provenance import Parts
@@ -48,6 +48,17 @@ class RowNumbers:
             self._known = np.unique(np.concatenate([self._known, *self._new]))
             self._new, self._n_new = [], 0
         return self._known
+
+
+class _Piece(NamedTuple):
+    """Some rows of one part."""
+
+    tokens: Integer[np.ndarray, "row pos"]
+    length: Int64[np.ndarray, "row"]
+    numbers: Int64[np.ndarray, "row"]
+    """In the corpus, ascending."""
+    parts: Parts
+    """The documents that they are made of."""
 
 
 class _Span(NamedTuple):
@@ -93,7 +104,7 @@ def _blocks(
     try:
         for begin in range(0, len(wanted), rows):
             numbers = wanted[begin : begin + rows]
-            pieces: list[StoredRows] = []
+            pieces = list[_Piece]()
             for path, first, last in spans:
                 if last < numbers[0] and path in opened:
                     opened.pop(path).close()
@@ -106,7 +117,7 @@ def _blocks(
             store.close()
 
 
-def _taken(store: Store, numbers: Int64[np.ndarray, "row"], rows: int) -> Iterator[StoredRows]:
+def _taken(store: Store, numbers: Int64[np.ndarray, "row"], rows: int) -> Iterator[_Piece]:
     """Those of the rows that a part holds, read in pieces of at most so many stored rows."""
     index = store.row_index
     at = np.searchsorted(index, numbers)
@@ -117,23 +128,23 @@ def _taken(store: Store, numbers: Int64[np.ndarray, "row"], rows: int) -> Iterat
         stop, chosen = int(mine[-1]) + 1, mine - first
         tokens, length = store.token_rows(first, stop)
         parts = store.parts_between(first, stop).take(chosen)
-        yield StoredRows(tokens[chosen], length[chosen], index[mine], {"parts": parts})
+        yield _Piece(tokens[chosen], length[chosen], index[mine], parts)
 
 
-def _joined(pieces: Sequence[StoredRows], numbers: Int64[np.ndarray, "row"], names: tuple[str, ...]) -> StoredRows:
+def _joined(pieces: Sequence[_Piece], numbers: Int64[np.ndarray, "row"], names: tuple[str, ...]) -> StoredRows:
     """The pieces as one block, in the order of the row numbers.
 
     Raises:
         StoreError: a row is missing.
     """
-    index = np.concatenate([np.empty(0, np.int64), *(piece.index for piece in pieces)])
-    if lacking := sorted(set(numbers.tolist()) - set(index.tolist())):
+    index = np.concatenate([np.empty(0, np.int64), *(piece.numbers for piece in pieces)])
+    if len(lacking := np.setdiff1d(numbers, index)):
         raise StoreError(
             f"merging: a list refers to row {lacking[0]:,}, which none of the parts holds. One of them is damaged: "
             "find it with `neurolocal check`, and collect it again."
         )
     index, order = np.unique(index, return_index=True)
-    parts = Parts.concatenate([piece.parts["parts"] for piece in pieces]).take(order)
+    parts = Parts.concatenate([piece.parts for piece in pieces]).take(order)
     return StoredRows(
         np.concatenate([piece.tokens for piece in pieces])[order],
         np.concatenate([piece.length for piece in pieces])[order],

@@ -234,7 +234,7 @@ def random_body(shape: Shape, n_layers: int, dtype: str, where: torch.device) ->
 
 def _kernel(shape: Shape, config: CollectConfig, watch: Watch) -> dict[str, float]:
     """The layer's state on random activations: first rows, most of which enter lists, and later ones."""
-    from neurolocal.collect.loop import empty_state
+    from neurolocal.collect.empty import empty_state
     from neurolocal.collect.sample import Sampler
     from neurolocal.collect.state import CountedBatch
     from neurolocal.collect.workers import Workers

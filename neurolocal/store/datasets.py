@@ -44,15 +44,10 @@ def put(group: h5py.Group, name: str, value: Any) -> None:
     Many equal entries are deflated: of a list of maxima, windows and histograms are empty, 100 times its size.
     """
     value = np.asarray(value)
-    little = value.astype(value.dtype.newbyteorder("<"), copy=False)
-    if little.ndim and little.size:
-        rows = max(1, min(len(little), CHUNK * len(little) // little.nbytes))
-        chunks = (rows, *little.shape[1:])
-        how = {"compression": "gzip", "compression_opts": 1} if _is_constant(little) else {}
-        group.create_dataset(name, data=little, track_times=False, chunks=chunks, fletcher32=True, **how)
-    elif little.ndim:
-        group.create_dataset(name, data=little, track_times=False)
+    if value.ndim:
+        put_blocks(group, name, Blocks(value.shape, value.dtype.str, [value]))
     else:
+        little = value.astype(value.dtype.newbyteorder("<"), copy=False)
         properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         properties.set_layout(h5py.h5d.COMPACT)
         properties.set_obj_track_times(False)
@@ -76,13 +71,13 @@ class PartWriter:
 
     def __init__(self, group: h5py.Group, name: str, shape: tuple[int, ...], dtype: str) -> None:
         """An empty one; it is made with its first part."""
-        self._group, self._name, self._shape, self._dtype = group, name, shape, np.dtype(dtype)
+        self._group, self._name, self._shape, self._dtype = group, name, shape, np.dtype(dtype).newbyteorder("<")
         self._made: h5py.Dataset | None = None
         self._at = 0
 
     def write(self, part: np.ndarray) -> None:
         """The next entries."""
-        part = part.astype(self._dtype.newbyteorder("<"), copy=False)
+        part = part.astype(self._dtype, copy=False)
         if not part.size:
             return
         if self._made is None:
@@ -94,7 +89,7 @@ class PartWriter:
         """Make it where it is empty; otherwise the parts must have filled it."""
         if self._made is None:
             assert not math.prod(self._shape), (self._name, self._shape)
-            put(self._group, self._name, np.empty(self._shape, self._dtype))
+            self._group.create_dataset(self._name, self._shape, dtype=self._dtype, track_times=False)
         else:
             assert self._at == self._shape[0], (self._name, self._at, self._shape)
 
@@ -103,13 +98,13 @@ class PartWriter:
         rows = max(1, min(self._shape[0], CHUNK * self._shape[0] // n))
         how = {"compression": "gzip", "compression_opts": 1} if constant else {}
         return self._group.create_dataset(
-            self._name, self._shape, dtype=self._dtype.newbyteorder("<"), track_times=False,
+            self._name, self._shape, dtype=self._dtype, track_times=False,
             chunks=(rows, *self._shape[1:]), fletcher32=True, fillvalue=0, **how,
         )  # fmt: skip
 
 
 def put_blocks(group: h5py.Group, name: str, value: Blocks) -> None:
-    """The same as `put` for an array that is given in parts."""
+    """The same as `put` for an array that is given in parts; it is deflated if the first part has equal entries."""
     writer = PartWriter(group, name, value.shape, value.dtype)
     for part in value.parts:
         writer.write(part)

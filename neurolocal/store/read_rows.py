@@ -1,7 +1,8 @@
 """Reading what all layers of a store share: the vocabulary, the token rows, their documents, and the sample.
 
 Invariant: each function returns what FORMAT.md describes, or raises a StoreError that names the dataset at fault.
-Cost: each reads its datasets whole; the token rows take 2 or 4 bytes a token in memory.
+Cost: each reads its datasets whole, but for `read_token_rows` and `read_parts_between`, which read what they are asked
+for; token rows take 2 or 4 bytes a token in memory.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from jaxtyping import Int64, Integer
 from neurolocal.provenance import Parts
 from neurolocal.records import Sample
 from neurolocal.store.checked import CheckedFile
+from neurolocal.store.write_rows import PARTS
 from neurolocal.words import Vocabulary
 
 
@@ -41,7 +43,7 @@ def read_row_index(file: CheckedFile) -> Int64[np.ndarray, "row"]:
     return index
 
 
-def read_token_rows(file: CheckedFile, *, n_rows: int, d_vocab: int, rows: slice = slice(None)) -> TokenRows:
+def read_token_rows(file: CheckedFile, *, n_rows: int, d_vocab: int, rows: slice) -> TokenRows:
     """The stored rows of a slice, padding included.
 
     Args:
@@ -82,10 +84,6 @@ def require_rows(
     wrong = rows[(at >= len(index)) | (index[np.minimum(at, len(index) - 1)] != rows)] if len(index) else rows
     if wrong.size:
         raise file.bad(f"an example refers to row {wrong.flat[0]}, which is not in rows/index")
-
-
-PARTS = {"position": "i4", "subset": "i4", "file": "i8", "record": "i8", "character": "i8"}
-"""The columns of parts with an entry a part, and their types."""
 
 
 def read_parts(file: CheckedFile, *, n_rows: int) -> Parts:

@@ -70,8 +70,8 @@ def put_rows(file: h5py.File, rows: RowBlocks, *, dtype: str, each: Callable[[St
     columns.finish()
 
 
-PARTS = {"position": "<i4", "file": "<i8", "record": "<i8", "character": "<i8", "subset": "<i4"}
-"""The columns with an entry for each part of a document."""
+PARTS = {"position": "i4", "subset": "i4", "file": "i8", "record": "i8", "character": "i8"}
+"""The columns with an entry for each part of a document, and their types."""
 
 
 class _Columns:

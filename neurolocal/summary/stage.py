@@ -6,8 +6,8 @@ Each neuron is a part of its own. Cost: that of `Describer.describe` for each.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import ExitStack, contextmanager
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,21 +42,17 @@ def work(workspace: Workspace, config: SummaryConfig) -> Generator[Work, None, N
     from neurolocal.llm import load_llm
     from neurolocal.summary import Describer, Description, table
 
-    llm: LLM | None = None
-    describers: dict[int, Describer] = {}
+    held = ExitStack()
 
+    @cache
     def describer() -> Describer:
-        nonlocal llm
-        if not describers:
-            if workspace.llm is None:
-                workspace.say("summary: no --llm given, so descriptions come from token counts alone")
-            else:
-                llm = load_llm(workspace.llm, n_ctx=config.n_ctx)
-                workspace.say(f"summary: {llm}")
-            describers[0] = Describer(
-                llm, vocabulary=workspace.store.vocabulary, config=config, vectors=workspace.loaded_vectors
-            )
-        return describers[0]
+        llm: LLM | None = None
+        if workspace.llm is None:
+            workspace.say("summary: no --llm given, so descriptions come from token counts alone")
+        else:
+            llm = held.enter_context(load_llm(workspace.llm, n_ctx=config.n_ctx))
+            workspace.say(f"summary: {llm}")
+        return Describer(llm, vocabulary=workspace.store.vocabulary, config=config, vectors=workspace.loaded_vectors)
 
     @lru_cache(1)
     def neurons(layer: int, side: Side) -> dict[int, Neuron]:
@@ -67,16 +63,13 @@ def work(workspace: Workspace, config: SummaryConfig) -> Generator[Work, None, N
     def describe_neuron(layer: int, side: Side, neuron: int) -> Evidence:
         return describer().describe(neurons(layer, side)[neuron])._asdict()
 
-    try:
+    with held:
         yield Parts(
             "neuron",
             split=lambda layer, side: best(workspace, layer, side, config),
             part=describe_neuron,
             join=lambda layer, side, rows: Result(table([Description(**row) for row in rows])),
         )
-    finally:
-        if llm is not None:
-            llm.close()
 
 
 def neurons_of(

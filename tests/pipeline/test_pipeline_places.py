@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from small_collection import CONFIG, content, run
 
-from neurolocal.collect.loop import LISTS, away, on_host, start
+from neurolocal.collect.empty import LISTS, away, on_host, start
 from neurolocal.collect.memory import device_bytes
 from neurolocal.collect.state import LayerState
 from neurolocal.config import CollectConfig

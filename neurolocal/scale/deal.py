@@ -7,7 +7,6 @@ Cost: one message each way a task; the tasks are taken from their iterator as wo
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -16,14 +15,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from neurolocal.config import ScaleConfig
 from neurolocal.errors import NeurolocalError
 from neurolocal.scale.cluster import Answer, ScaleError
+from neurolocal.scale.slow import late
 from neurolocal.scale.worker import Failed
 from neurolocal.stage import Failure, Say
 
 WAIT = 0.2
 """Seconds after which it looks around while no worker answers."""
-
-LEAST = 3
-"""Finished tasks from which it can be said that another one is slow."""
 
 
 class Done(NamedTuple):
@@ -94,16 +91,8 @@ class Dealer:
 
     def _slow(self) -> Any | None:
         """A task that one worker alone does, and for too long."""
-        if len(self._seconds) < LEAST:
-            return None
-        limit, now = self.config.slow * statistics.median(self._seconds), time.monotonic()
-        doing = Counter(task for task, _ in self._running.values())
-        late = [
-            (began, task)
-            for task, began in self._running.values()
-            if task not in self._over and doing[task] == 1 and now - began > limit
-        ]
-        return min(late, key=lambda pair: pair[0])[1] if late else None
+        running = [(task, began) for task, began in self._running.values() if task not in self._over]
+        return late(running, self._seconds, time.monotonic(), slow=self.config.slow)
 
     def _begin(self, worker: int, task: Any) -> None:
         self._idle.discard(worker)

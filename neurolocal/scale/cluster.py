@@ -21,6 +21,7 @@ from typing import Any
 from neurolocal.config import ScaleConfig
 from neurolocal.errors import ConfigError, NeurolocalError, first_line
 from neurolocal.machine import cores
+from neurolocal.scale.pool import Answer
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -40,22 +41,6 @@ STARTS = 4
 
 class ScaleError(NeurolocalError):
     """A cluster that cannot be started, joined or used."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of a call."""
-
-    worker: int
-    """Which worker."""
-    value: Any
-    """What it returned; None where it failed."""
-    failed: str | None = None
-    """The error, where there was one."""
-    died: bool = False
-    """Whether the worker is gone."""
-    reading: bool = False
-    """Whether the call was one on text."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from neurolocal.errors import NeurolocalError
 from neurolocal.machine import use_cores
 from neurolocal.scale.cluster import RayPool, Resources, ray_cluster, resources
 from neurolocal.scale.deal import Dealer, Done
-from neurolocal.scale.worker import Failed
+from neurolocal.scale.pool import Failed
 from neurolocal.stage import Engine, Evidence, Failure, Parts, Stage, Task, silent
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from neurolocal.errors import NeurolocalError
 from neurolocal.machine import use_cores
 from neurolocal.scale.cluster import RayPool, ray_cluster, resources
 from neurolocal.scale.deal import Dealer, Done
-from neurolocal.scale.worker import Failed
+from neurolocal.scale.pool import Failed
 from neurolocal.stage import Failure, Say
 
 if TYPE_CHECKING:

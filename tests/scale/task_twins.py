@@ -8,7 +8,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from neurolocal.scale.cluster import Answer
+from neurolocal.scale.pool import Answer
 
 Fault = Callable[[int, str, tuple[Any, ...]], Any]
 """Called before a worker does something: a returned value is the answer; `DIE` is a death."""

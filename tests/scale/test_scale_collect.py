@@ -15,7 +15,8 @@ from neurolocal.config import CollectConfig
 from neurolocal.corpus import RowStream
 from neurolocal.errors import NeurolocalError, StoreError
 from neurolocal.scale.folder import ShardFolder
-from neurolocal.scale.worker import CollectRequest, Failed
+from neurolocal.scale.pool import Failed
+from neurolocal.scale.worker import CollectRequest
 from neurolocal.store import Store, check
 
 

@@ -13,7 +13,7 @@ from neurolocal.config import ScaleConfig
 from neurolocal.errors import NeurolocalError
 from neurolocal.scale.cluster import ScaleError
 from neurolocal.scale.deal import Dealer, Done
-from neurolocal.scale.worker import Failed
+from neurolocal.scale.pool import Failed
 from neurolocal.stage import Failure
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from neurolocal.config import CollectConfig, ScaleConfig
-from neurolocal.scale.cluster import Answer
 from neurolocal.scale.driver import Driver
+from neurolocal.scale.pool import Answer
 from neurolocal.scale.worker import CollectRequest, Worker
 
 SETTINGS = {"logits": 3, "sample": 40, "row_length": 32, "k": 5, "before": 6, "after": 3, "batch_size": 4,

@@ -51,6 +51,15 @@ class Resources:
     gpus: int
     cpus: int
 
+    def __str__(self) -> str:
+        """For the user."""
+        return f"{self.workers} workers of {f'{self.gpus} GPUs' if self.gpus else f'{self.cpus} cores'}"
+
+    @property
+    def device(self) -> str | None:
+        """The torch device of a worker where the user names none; None is its only GPU."""
+        return "auto" if self.gpus > 1 else None if self.gpus else "cpu"
+
 
 def resources(config: ScaleConfig, there: Mapping[str, float]) -> Resources:
     """How many workers there are and what each has, from what the cluster has.

@@ -99,8 +99,7 @@ def stages_on_ray(config: ScaleConfig) -> Engine:
             return
         with ray_cluster(config, doing=stage.name, otherwise="omit --engine") as ray:
             own = resources(config, ray.cluster_resources())
-            each = f"{own.gpus} GPUs" if own.gpus else f"{own.cpus} cores"
-            workspace.say(f"{stage.name}: {own.workers} workers of {each} on Ray {ray.__version__}")
+            workspace.say(f"{stage.name}: {own} on Ray {ray.__version__}")
             request = StageRequest(stage.name, for_workers(workspace, own), settings)
             pool = RayPool(ray, StageWorker, request, own, at_once=1)
             dealer = Dealer(pool, config, workers=own.workers, name=stage.name, say=workspace.say)
@@ -119,7 +118,6 @@ def for_workers(workspace: Workspace, own: Resources) -> Workspace:
             (workspace.tokenizer, made_from["tokenizer"].get("path")),
         )
     )
-    device = "auto" if own.gpus > 1 else None if own.gpus else "cpu"
     return dataclasses.replace(
         workspace,
         path=workspace.path.absolute(),
@@ -127,7 +125,7 @@ def for_workers(workspace: Workspace, own: Resources) -> Workspace:
         tokenizer=_there(tokenizer),
         vectors=_there(workspace.vectors) or workspace.vectors,
         llm=_there(workspace.llm),
-        device=workspace.device or device,
+        device=workspace.device or own.device,
         say=silent,
         bar=False,
     )

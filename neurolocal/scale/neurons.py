@@ -14,7 +14,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurolocal.config import ScaleConfig
@@ -23,6 +22,7 @@ from neurolocal.machine import use_cores
 from neurolocal.scale.cluster import RayPool, Resources, ray_cluster, resources
 from neurolocal.scale.deal import Dealer, Done
 from neurolocal.scale.pool import Failed
+from neurolocal.scale.worker import there
 from neurolocal.stage import Engine, Evidence, Failure, Parts, Stage, Task, silent
 
 if TYPE_CHECKING:
@@ -121,15 +121,11 @@ def for_workers(workspace: Workspace, own: Resources) -> Workspace:
     return dataclasses.replace(
         workspace,
         path=workspace.path.absolute(),
-        subject=_there(subject),
-        tokenizer=_there(tokenizer),
-        vectors=_there(workspace.vectors) or workspace.vectors,
-        llm=_there(workspace.llm),
+        subject=there(subject),
+        tokenizer=there(tokenizer),
+        vectors=there(workspace.vectors) or workspace.vectors,
+        llm=there(workspace.llm),
         device=workspace.device or own.device,
         say=silent,
         bar=False,
     )
-
-
-def _there(name: str | None) -> str | None:
-    return name if name is None or not Path(name).exists() else str(Path(name).resolve())

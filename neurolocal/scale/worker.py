@@ -315,12 +315,13 @@ def _disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
+def there(name: str | None) -> str | None:
+    """A name as every worker understands it: a path from the root, where it is one of this machine."""
+    return name if name is None or not Path(name).exists() else str(Path(name).resolve())
+
+
 def absolute(request: CollectRequest) -> CollectRequest:
     """The request with paths that do not depend on the folder that a worker runs in."""
-
-    def there(name: str | None) -> str | None:
-        return name if name is None or not Path(name).exists() else str(Path(name).resolve())
-
     return dataclasses.replace(
         request,
         subject=there(request.subject) or request.subject,

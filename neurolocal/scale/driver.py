@@ -26,15 +26,12 @@ from neurolocal.scale.folder import Part, ShardFolder
 from neurolocal.scale.pool import Answer, CollectPool, Failed
 from neurolocal.scale.progress import rows_of, show
 from neurolocal.scale.reading import Reading
-from neurolocal.scale.schedule import Collect, Job, Merge, Schedule
+from neurolocal.scale.schedule import SHARDS, Collect, Job, Merge, Schedule
 from neurolocal.scale.worker import CollectRequest, Prepared
 from neurolocal.stage import Say
 
 GRACE = 60.0
 """Seconds that workers have to write a checkpoint when a run ends early."""
-
-SHARDS = 4
-"""Shards a worker, where the user does not say."""
 
 
 @dataclass(frozen=True)

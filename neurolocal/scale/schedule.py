@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from neurolocal.scale.folder import Part
 from neurolocal.scale.slow import late
 
+SHARDS = 4
+"""Shards a worker, where the user does not say."""
+
 FAN = 8
 """Adjacent finished parts that are merged into one while others are collected."""
 

@@ -9,7 +9,8 @@ from collections import Counter
 
 import pytest
 from contents import content
-from worker_twins import DIE, SETTINGS, ThreadPool, drive
+from task_twins import DIE, ThreadPool
+from worker_twins import SETTINGS, drive, pool_of
 
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import RowStream
@@ -175,7 +176,7 @@ def test_a_run_that_was_stopped_resumes(subject, corpus, single, tmp_path):
 
     request = CollectRequest(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
     with pytest.raises(DeadError):
-        drive(subject, corpus, tmp_path / "s.h5", pool=Pool(request, subject, fault), shards=10)
+        drive(subject, corpus, tmp_path / "s.h5", pool=Pool(pool_of(request, subject).make, fault), shards=10)
     again = []
 
     def watch(worker, method, arguments):
@@ -257,7 +258,7 @@ def test_a_slow_worker_is_overtaken(subject, corpus, single, tmp_path):
                 time.sleep(0.01)
 
     request = CollectRequest(subject.name, corpus, tmp_path / "s.h5", CollectConfig(**SETTINGS))
-    pools.append(ThreadPool(request, subject, fault))
+    pools.append(pool_of(request, subject, fault))
     drive(subject, corpus, tmp_path / "s.h5", pool=pools[0], said=said, slow=2.0, shards=10)
     assert any(line.endswith("takes long; another worker begins it as well") for line in said)
     assert content(tmp_path / "s.h5") == single

@@ -21,6 +21,7 @@ from typing import Any
 from neurolocal.config import ScaleConfig
 from neurolocal.errors import ConfigError, NeurolocalError, first_line
 from neurolocal.machine import cores
+from neurolocal.scale.pool import Answer
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,28 +44,21 @@ class ScaleError(NeurolocalError):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came of a call."""
-
-    worker: int
-    """Which worker."""
-    value: Any
-    """What it returned; None where it failed."""
-    failed: str | None = None
-    """The error, where there was one."""
-    died: bool = False
-    """Whether the worker is gone."""
-    reading: bool = False
-    """Whether the call was one on text."""
-
-
-@dataclass(frozen=True)
 class Resources:
     """What each worker has."""
 
     workers: int
     gpus: int
     cpus: int
+
+    def __str__(self) -> str:
+        """For the user."""
+        return f"{self.workers} workers of {f'{self.gpus} GPUs' if self.gpus else f'{self.cpus} cores'}"
+
+    @property
+    def device(self) -> str | None:
+        """The torch device of a worker where the user names none; None is its only GPU."""
+        return "auto" if self.gpus > 1 else None if self.gpus else "cpu"
 
 
 def resources(config: ScaleConfig, there: Mapping[str, float]) -> Resources:

@@ -42,12 +42,8 @@ def collect_on_ray(
     request.store.parent.mkdir(parents=True, exist_ok=True)
     with locked(request.store, doing="collecting into", error=StoreError), ray_cluster(config) as ray:
         own = resources(config, ray.cluster_resources())
-        if own.gpus > 1 and request.device is None:
-            request = replace_fields(request, device="auto")
-        elif own.gpus == 0:
-            request = replace_fields(request, device=request.device or "cpu")
-        each = f"{own.gpus} GPUs" if own.gpus else f"{own.cpus} cores"
-        say(f"collect: {own.workers} workers of {each} on Ray {ray.__version__}")
+        request = replace_fields(request, device=request.device or own.device)
+        say(f"collect: {own} on Ray {ray.__version__}")
         pool = RayPool(ray, Worker, request, own, at_once=5)
         return Driver(pool, request, config, workers=own.workers, say=say, bar=bar).run(replace=replace)
 

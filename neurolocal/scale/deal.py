@@ -7,23 +7,17 @@ Cost: one message each way a task; the tasks are taken from their iterator as wo
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 from neurolocal.config import ScaleConfig
 from neurolocal.errors import NeurolocalError
-from neurolocal.scale.cluster import Answer, ScaleError
-from neurolocal.scale.worker import Failed
+from neurolocal.scale.crew import WAIT, Crew
+from neurolocal.scale.pool import Answer, Pool
+from neurolocal.scale.slow import late
 from neurolocal.stage import Failure, Say
-
-WAIT = 0.2
-"""Seconds after which it looks around while no worker answers."""
-
-LEAST = 3
-"""Finished tasks from which it can be said that another one is slow."""
 
 
 class Done(NamedTuple):
@@ -35,29 +29,18 @@ class Done(NamedTuple):
     """Lines for the user."""
 
 
-@runtime_checkable
-class Pool(Protocol):
-    """What the dealer needs of the workers: see `cluster.RayPool`."""
-
-    def start(self, worker: int) -> None: ...  # noqa: D102
-    def call(self, worker: int, method: str, *arguments: Any) -> None: ...  # noqa: D102
-    def wait(self, seconds: float) -> list[Answer]: ...  # noqa: D102
-
-
 class Dealer:
     """Deals the tasks of one job; used once."""
 
     def __init__(self, pool: Pool, config: ScaleConfig, *, workers: int, name: str, say: Say) -> None:
         """Nothing is started yet. `name`: of the job, before every line."""
-        self.pool, self.config, self.workers, self.name, self._say = pool, config, range(workers), name, say
+        self.pool, self.config, self.name = pool, config, name
+        self.crew = Crew(pool, workers=workers, attempts=config.attempts, name=name, say=say)
         self._left: Iterator[Any] = iter(())
         self._more = True
-        self._loading: set[int] = set()
-        self._idle: set[int] = set()
         self._running: dict[int, tuple[Any, float]] = {}
         self._again: deque[Any] = deque()
         self._failures: Counter[Any] = Counter()
-        self._starts: Counter[int] = Counter()
         self._over: set[Any] = set()
         self._seconds: list[float] = []
         self._said: set[str] = set()
@@ -70,10 +53,9 @@ class Dealer:
             ScaleError: no worker could begin.
         """
         self._left = iter(tasks)
-        for worker in self.workers:
-            self._start(worker)
+        self.crew.start()
         while self._more or self._again or self._in_progress():
-            for worker in sorted(self._idle):
+            for worker in sorted(self.crew.idle):
                 task = self._next()
                 if task is not None:
                     self._begin(worker, task)
@@ -94,50 +76,33 @@ class Dealer:
 
     def _slow(self) -> Any | None:
         """A task that one worker alone does, and for too long."""
-        if len(self._seconds) < LEAST:
-            return None
-        limit, now = self.config.slow * statistics.median(self._seconds), time.monotonic()
-        doing = Counter(task for task, _ in self._running.values())
-        late = [
-            (began, task)
-            for task, began in self._running.values()
-            if task not in self._over and doing[task] == 1 and now - began > limit
-        ]
-        return min(late, key=lambda pair: pair[0])[1] if late else None
+        running = [(task, began) for task, began in self._running.values() if task not in self._over]
+        return late(running, self._seconds, time.monotonic(), slow=self.config.slow)
 
     def _begin(self, worker: int, task: Any) -> None:
-        self._idle.discard(worker)
+        self.crew.idle.discard(worker)
         self._running[worker] = task, time.monotonic()
         self.pool.call(worker, "do", task)
 
-    def _start(self, worker: int) -> None:
-        self._loading.add(worker)
-        self.pool.start(worker)
-
     def _answered(self, answer: Answer) -> Iterator[tuple[Any, Any]]:
         worker, value = answer.worker, answer.value
-        if isinstance(value, Failed) and value.ends_the_run:
-            raise NeurolocalError(value.why)
-        why = value.why if isinstance(value, Failed) else answer.failed
-        if worker in self._loading:
-            self._loaded(worker, why)
+        if worker in self.crew.loading:
+            self.crew.loaded(answer, busy=bool(self._running))
             return
+        if answer.ends_the_run:
+            raise NeurolocalError(str(answer.why))
         task, began = self._running.pop(worker)
-        if answer.died:
-            self._tell(f"{self.name}: worker {worker} is gone; another one takes its place")
-            self._start(worker)
-        else:
-            self._idle.add(worker)
+        self.crew.free(answer)
         if task in self._over:
             return
-        if why is None:
+        if answer.why is None:
             assert isinstance(value, Done)
             self._seconds.append(time.monotonic() - began)
             for line in value.said:
                 self._tell_once(line)
             self._over.add(task)
             yield task, value.value
-        elif failure := self._failed(task, why):
+        elif failure := self._failed(task, answer.why):
             self._over.add(task)
             yield task, failure
 
@@ -146,35 +111,15 @@ class Dealer:
         self._failures[task] += 1
         n, most = self._failures[task], self.config.attempts
         aside = " and is set aside" if n >= most else ""
-        self._tell(f"{self.name}: {task} failed ({n} of {most}){aside}: {why}")
+        self.crew.say(f"{self.name}: {task} failed ({n} of {most}){aside}: {why}")
         if n >= most:
             return Failure(why)
         if all(task != other for other, _ in self._running.values()):
             self._again.append(task)
         return None
 
-    def _loaded(self, worker: int, why: str | None) -> None:
-        """A worker is ready, or could not begin."""
-        self._loading.discard(worker)
-        if why is None:
-            self._starts[worker] = 0
-            self._idle.add(worker)
-            return
-        self._starts[worker] += 1
-        self._tell(f"{self.name}: worker {worker} could not begin: {why}")
-        if self._starts[worker] < self.config.attempts:
-            self._start(worker)
-        elif not (self._loading or self._idle or self._running):
-            raise ScaleError(f"{self.name} on Ray: no worker could begin; the last one: {why}")
-
-    def _tell(self, line: str) -> None:
-        from tqdm import tqdm
-
-        with tqdm.external_write_mode():
-            self._say(line)
-
     def _tell_once(self, line: str) -> None:
         """Say what a worker said, unless another one has said the same."""
         if line not in self._said:
             self._said.add(line)
-            self._tell(line)
+            self.crew.say(line)

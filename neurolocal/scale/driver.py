@@ -8,7 +8,6 @@ Cost: the driver reads the corpus's text once, without tokenising it; its memory
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,23 +21,17 @@ from tqdm import tqdm
 from neurolocal.config import ScaleConfig
 from neurolocal.errors import NeurolocalError, StoreError
 from neurolocal.files import flush_folder
-from neurolocal.scale.cluster import Answer, ScaleError
+from neurolocal.scale.crew import WAIT, Crew
 from neurolocal.scale.folder import Part, ShardFolder
-from neurolocal.scale.pool import Pool
+from neurolocal.scale.pool import Answer, CollectPool, Failed
 from neurolocal.scale.progress import rows_of, show
 from neurolocal.scale.reading import Reading
-from neurolocal.scale.schedule import Collect, Job, Merge, Schedule
-from neurolocal.scale.worker import CollectRequest, Failed, Prepared
+from neurolocal.scale.schedule import SHARDS, Collect, Job, Merge, Schedule
+from neurolocal.scale.worker import CollectRequest, Prepared
 from neurolocal.stage import Say
-
-WAIT = 0.2
-"""Seconds after which the driver looks around while no worker answers."""
 
 GRACE = 60.0
 """Seconds that workers have to write a checkpoint when a run ends early."""
-
-SHARDS = 4
-"""Shards a worker, where the user does not say."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +48,18 @@ class Driver:
     """One run."""
 
     def __init__(
-        self, pool: Pool, request: CollectRequest, config: ScaleConfig, *, workers: int, say: Say, bar: bool
+        self, pool: CollectPool, request: CollectRequest, config: ScaleConfig, *, workers: int, say: Say, bar: bool
     ) -> None:  # fmt: skip
         """Nothing is started yet."""
         self.pool, self.request, self.config, self.bar = pool, request, config, bar
-        self.workers = range(workers)
+        self.crew = Crew(pool, workers=workers, attempts=config.attempts, name="collect", say=say)
+        self.say = self.crew.say
         self.folder = ShardFolder(request.store)
         self.schedule = Schedule(config.attempts, config.slow)
         self._about = config.shards or SHARDS * workers
-        self._say = say
-        self._loading: set[int] = set()
-        self._idle: set[int] = set()
         self._paths: dict[int, Path] = {}
         self._single: list[Answer] = []
         self._single_at: int | None = None
-        self._starts: Counter[int] = Counter()
         self._merges: Counter[Job] = Counter()
         self._stopping: Callable[[], bool] = lambda: False
         self._reading: Reading | None = None
@@ -81,8 +71,7 @@ class Driver:
         began = time.monotonic()
         with stop_signals(self.say) as self._stopping:
             try:
-                for worker in self.workers:
-                    self._start(worker)
+                self.crew.start()
                 prepared = self._prepare(replace=replace)
                 if prepared.found == "complete":
                     self.say(f"collect: {self.request.store} is complete and its inputs are unchanged; nothing to do")
@@ -100,11 +89,6 @@ class Driver:
         rows = rows_of(self.schedule.parts, self.folder.shards)
         tokens = sum(part.tokens for part in self.schedule.parts)
         return Result(rows, tokens, complete=whole, seconds=time.monotonic() - began)
-
-    def say(self, line: str) -> None:
-        """Say a line, above the progress bar."""
-        with tqdm.external_write_mode(file=sys.stderr):
-            self._say(line)
 
     # What comes before the shards
 
@@ -133,7 +117,7 @@ class Driver:
         for shard in folder.shards:
             schedule.add(shard.number, rows=shard.rows, last=shard.last)
         if not schedule.all_found:
-            self._reading = Reading(self.pool, folder, schedule, prepared, workers=len(self.workers))
+            self._reading = Reading(self.pool, folder, schedule, prepared, workers=len(self.crew.workers))
 
     # Shards
 
@@ -151,19 +135,19 @@ class Driver:
                     self._give_text()
                     self._step()
                     show(bar, self.schedule, shards=self.folder.shards, batches=self.pool.batches(),
-                         workers=len(self.workers), config=prepared.config)  # fmt: skip
+                         workers=len(self.crew.workers), config=prepared.config)  # fmt: skip
                 if self._finish(prepared):
                     return not self.schedule.aside
 
     def _give_text(self) -> None:
         """Give text to those workers first that have nothing to do."""
         if self._reading is not None:
-            ready = set(self.workers) - self._loading
-            self._reading.give(sorted(ready, key=lambda worker: (worker not in self._idle, worker)))
+            ready = set(self.crew.workers) - self.crew.loading
+            self._reading.give(sorted(ready, key=lambda worker: (worker not in self.crew.idle, worker)))
 
     def _give_work(self, prepared: Prepared) -> None:
         """Give every idle worker something to do, as long as there is something."""
-        for worker in sorted(self._idle):
+        for worker in sorted(self.crew.idle):
             job = self.schedule.next(time.monotonic())
             if job is None:
                 return
@@ -183,7 +167,7 @@ class Driver:
         self._begin(worker, job, path, "collect", prepared.config, self.folder.shards[number], path, earlier, text)
 
     def _begin(self, worker: int, job: Job, path: Path, method: str, *arguments: Any) -> None:
-        self._idle.discard(worker)
+        self.crew.idle.discard(worker)
         self._paths[worker] = path
         self.schedule.begin(worker, job, time.monotonic())
         self.pool.call(worker, method, *arguments)
@@ -204,60 +188,28 @@ class Driver:
                     self._reading.answered(replace_fields(answer, reading=True))
             if answer.reading and not answer.died:
                 continue
-            if worker in self._loading:
-                self._loaded(answer)
+            if worker in self.crew.loading:
+                self.crew.loaded(answer, busy=bool(self.schedule.running) or self._single_at is not None)
             elif worker == self._single_at:
                 self._single.append(answer)
                 self._single_at = None
-                self._free(answer)
+                self.crew.free(answer)
             elif worker in self.schedule.running:
                 self._answered(answer)
             elif answer.died:
-                self._free(answer)
-
-    def _free(self, answer: Answer) -> None:
-        """The worker can do something else; one that is gone is replaced."""
-        if answer.died:
-            self.say(f"collect: worker {answer.worker} is gone; another one takes its place")
-            self._start(answer.worker)
-        else:
-            self._idle.add(answer.worker)
-
-    def _start(self, worker: int) -> None:
-        self._loading.add(worker)
-        self._idle.discard(worker)
-        self.pool.start(worker)
-
-    def _loaded(self, answer: Answer) -> None:
-        """A worker has loaded the subject, or could not."""
-        worker, value = answer.worker, answer.value
-        self._loading.discard(worker)
-        if isinstance(value, Failed) and value.ends_the_run:
-            raise NeurolocalError(value.why)
-        why = value.why if isinstance(value, Failed) else answer.failed
-        if why is None:
-            self._starts[worker] = 0
-            self._idle.add(worker)
-            return
-        self._starts[worker] += 1
-        self.say(f"collect: worker {worker} could not begin: {why}")
-        if self._starts[worker] < self.config.attempts:
-            self._start(worker)
-        elif not (self._loading or self._idle or self.schedule.running or self._single_at is not None):
-            raise ScaleError(f"collecting on Ray: no worker could begin; the last one: {why}")
+                self.crew.free(answer)
 
     def _answered(self, answer: Answer) -> None:
         """A worker has finished, stopped or failed."""
         worker, value = answer.worker, answer.value
         job, _ = self.schedule.running[worker]
         path = self._paths.pop(worker)
-        if isinstance(value, Failed) and value.ends_the_run:
+        if answer.ends_the_run:
             self.schedule.stopped(worker)
-            raise NeurolocalError(value.why)
-        why = value.why if isinstance(value, Failed) else answer.failed
-        if why is not None:
-            self.schedule.failed(worker, why)
-            self._say_failure(job, why)
+            raise NeurolocalError(str(answer.why))
+        if answer.why is not None:
+            self.schedule.failed(worker, answer.why)
+            self._say_failure(job, answer.why)
         elif value is None:
             self.schedule.stopped(worker)
             if isinstance(job, Collect) and self.schedule.has(job.shard):  # another worker has finished it
@@ -266,7 +218,7 @@ class Driver:
             part = value[0] if isinstance(value, tuple) else value
             assert isinstance(part, Part)
             self._finished(worker, path, part)
-        self._free(answer)
+        self.crew.free(answer)
 
     def _finished(self, worker: int, path: Path, part: Part) -> None:
         others = self.schedule.done(worker, part, time.monotonic())
@@ -355,10 +307,10 @@ class Driver:
         """
         why = ""
         for _ in range(self.config.attempts):
-            while not self._idle:
+            while not self.crew.idle:
                 self._step_or_end()
-            worker = self._single_at = min(self._idle)
-            self._idle.discard(worker)
+            worker = self._single_at = min(self.crew.idle)
+            self.crew.idle.discard(worker)
             self.pool.call(worker, method, *arguments, **named)
             while not self._single:
                 self._step_or_end()
@@ -380,7 +332,7 @@ class Driver:
         """Let workers that collect write a checkpoint, and wait for it a while; end the others."""
         ends = time.monotonic() + GRACE
         collecting = {worker for worker, (job, _) in self.schedule.running.items() if isinstance(job, Collect)}
-        for worker in set(self.workers) - collecting:
+        for worker in set(self.crew.workers) - collecting:
             self.pool.drop(worker)
         with contextlib.suppress(KeyboardInterrupt):
             while collecting and time.monotonic() < ends:

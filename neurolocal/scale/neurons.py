@@ -14,7 +14,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurolocal.config import ScaleConfig
@@ -22,7 +21,8 @@ from neurolocal.errors import NeurolocalError
 from neurolocal.machine import use_cores
 from neurolocal.scale.cluster import RayPool, Resources, ray_cluster, resources
 from neurolocal.scale.deal import Dealer, Done
-from neurolocal.scale.worker import Failed
+from neurolocal.scale.pool import Failed
+from neurolocal.scale.worker import there
 from neurolocal.stage import Engine, Evidence, Failure, Parts, Stage, Task, silent
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def stages_on_ray(config: ScaleConfig) -> Engine:
             return
         with ray_cluster(config, doing=stage.name, otherwise="omit --engine") as ray:
             own = resources(config, ray.cluster_resources())
-            each = f"{own.gpus} GPUs" if own.gpus else f"{own.cpus} cores"
-            workspace.say(f"{stage.name}: {own.workers} workers of {each} on Ray {ray.__version__}")
+            workspace.say(f"{stage.name}: {own} on Ray {ray.__version__}")
             request = StageRequest(stage.name, for_workers(workspace, own), settings)
             pool = RayPool(ray, StageWorker, request, own, at_once=1)
             dealer = Dealer(pool, config, workers=own.workers, name=stage.name, say=workspace.say)
@@ -119,19 +118,14 @@ def for_workers(workspace: Workspace, own: Resources) -> Workspace:
             (workspace.tokenizer, made_from["tokenizer"].get("path")),
         )
     )
-    device = "auto" if own.gpus > 1 else None if own.gpus else "cpu"
     return dataclasses.replace(
         workspace,
         path=workspace.path.absolute(),
-        subject=_there(subject),
-        tokenizer=_there(tokenizer),
-        vectors=_there(workspace.vectors) or workspace.vectors,
-        llm=_there(workspace.llm),
-        device=workspace.device or device,
+        subject=there(subject),
+        tokenizer=there(tokenizer),
+        vectors=there(workspace.vectors) or workspace.vectors,
+        llm=there(workspace.llm),
+        device=workspace.device or own.device,
         say=silent,
         bar=False,
     )
-
-
-def _there(name: str | None) -> str | None:
-    return name if name is None or not Path(name).exists() else str(Path(name).resolve())

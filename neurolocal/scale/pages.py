@@ -15,7 +15,7 @@ from neurolocal.errors import NeurolocalError
 from neurolocal.machine import use_cores
 from neurolocal.scale.cluster import RayPool, ray_cluster, resources
 from neurolocal.scale.deal import Dealer, Done
-from neurolocal.scale.worker import Failed
+from neurolocal.scale.pool import Failed
 from neurolocal.stage import Failure, Say
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def pages_on_ray(config: ScaleConfig, *, say: Say) -> Deal:
     ) -> Iterator[tuple[tuple[str, ...], int | None]]:
         with ray_cluster(config, doing="site", otherwise="omit --engine") as ray:
             own = resources(config, ray.cluster_resources())
-            say(f"site: {own.workers} workers of {own.cpus} cores on Ray {ray.__version__}")
+            say(f"site: {own} on Ray {ray.__version__}")
             pool = RayPool(ray, SiteWorker, make, own, at_once=1)
             dealer = Dealer(pool, config, workers=own.workers, name="site", say=say)
             for task, written in dealer.answers(map(Files, parts)):

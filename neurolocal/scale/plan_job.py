@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from neurolocal.config import CollectConfig
+from neurolocal.scale.schedule import SHARDS
 
 if TYPE_CHECKING:
     from neurolocal.subject.shape import LayerShape, Shape
-
-SHARDS = 4
-"""Shards a worker that the Ray engine makes."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from neurolocal.errors import NeurolocalError
-from neurolocal.scale.cluster import Answer
 from neurolocal.scale.folder import ShardFolder
-from neurolocal.scale.pool import Pool
+from neurolocal.scale.pool import Answer, CollectPool, Failed
 from neurolocal.scale.schedule import Schedule
 from neurolocal.scale.search import Read, Search
-from neurolocal.scale.worker import Failed, Prepared
+from neurolocal.scale.worker import Prepared
 
 if TYPE_CHECKING:
     from neurolocal.corpus import KeptText
@@ -25,7 +24,7 @@ class Reading:
     """The text of one run."""
 
     def __init__(
-        self, pool: Pool, folder: ShardFolder, schedule: Schedule, prepared: Prepared, *, workers: int
+        self, pool: CollectPool, folder: ShardFolder, schedule: Schedule, prepared: Prepared, *, workers: int
     ) -> None:  # fmt: skip
         """Begin behind the folder's shards."""
         self._pool, self._folder, self._schedule, self._config = pool, folder, schedule, prepared.config

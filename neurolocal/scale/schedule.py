@@ -8,17 +8,17 @@ Cost: a few numbers a shard.
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from neurolocal.scale.folder import Part
+from neurolocal.scale.slow import late
+
+SHARDS = 4
+"""Shards a worker, where the user does not say."""
 
 FAN = 8
 """Adjacent finished parts that are merged into one while others are collected."""
-
-LEAST = 3
-"""Finished shards from which it can be said that another one is slow."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,6 @@ class Schedule:
     """Shards to collect."""
     aside: dict[int, str] = field(default_factory=dict)
     """Shards that failed too often, with the last reason."""
-    found: int = 0
-    """Shards found so far."""
     all_found: bool = False
     """Whether there will be no more."""
     running: dict[int, tuple[Job, float]] = field(default_factory=dict)
@@ -68,7 +66,7 @@ class Schedule:
     def add(self, shard: int, *, rows: int, last: bool) -> None:
         """A shard was found; it is pending unless a finished part holds it."""
         self.rows.append(rows)
-        self.found, self.all_found = shard + 1, last
+        self.all_found = last
         if not self.has(shard):
             self.pending.append(shard)
 
@@ -142,7 +140,7 @@ class Schedule:
 
         Where few parts are left in the end, the last merge takes them all.
         """
-        if self.all_found and self.found <= FAN:
+        if self.all_found and len(self.rows) <= FAN:
             return None
         busy = {part for job, _ in self.running.values() if isinstance(job, Merge) for part in job.parts}
         at = {part.first: part for part in self.parts if part not in busy}
@@ -150,18 +148,17 @@ class Schedule:
             n = part.last - part.first + 1
             group = [at.get(first + i * n) for i in range(FAN)]
             whole = [one for one in group if one is not None and one.last - one.first + 1 == n]
-            if first % (FAN * n) == 0 and len(whole) == FAN and not (self.all_found and FAN * n >= self.found):
+            if first % (FAN * n) == 0 and len(whole) == FAN and not (self.all_found and FAN * n >= len(self.rows)):
                 return Merge(tuple(whole))
         return None
 
     def _slow(self, now: float) -> Collect | None:
         """A shard that one worker alone does, and for too long; only when all are begun."""
-        if not self.all_found or len(self.seconds) < LEAST:
+        if not self.all_found:
             return None
-        limit = self.slow * statistics.median(self.seconds)
-        late = [
-            (began, job)
+        running = [
+            (job, began)
             for job, began in self.running.values()
-            if isinstance(job, Collect) and now - began > limit * self.rows[job.shard] and len(self.doing(job)) == 1
+            if isinstance(job, Collect) and not self._overtaken(job)
         ]
-        return min(late, key=lambda pair: pair[0])[1] if late else None
+        return late(running, self.seconds, now, slow=self.slow, size=lambda job: self.rows[job.shard])

@@ -158,11 +158,6 @@ class Search:
         elif isinstance(job, Read):
             self._unread = sorted([job.section, *self._unread], key=lambda section: section.number)
 
-    def lost(self, worker: int, why: str) -> None:
-        """A worker is gone, whatever it did."""
-        if worker in self._running:
-            self.failed(worker, why, again=True)
-
     def end(self) -> None:
         """End it."""
         self._stop.set()

@@ -23,6 +23,7 @@ from neurolocal.files import replacing
 from neurolocal.machine import cores
 from neurolocal.scale.apart import Apart
 from neurolocal.scale.folder import Part, whole_sha256
+from neurolocal.scale.pool import Failed
 from neurolocal.scale.shards import Shard
 from neurolocal.stage import silent
 from neurolocal.storage import Address, StoredFile
@@ -75,16 +76,6 @@ class Prepared:
     """What stands at the store's path: `complete`, `partial`, `lacking`, `other`, or nothing."""
     said: list[str]
     """Lines for the user."""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """What went wrong in a worker."""
-
-    why: str
-    """The message of the error."""
-    ends_the_run: bool
-    """Whether every worker would fail in the same way: a wrong setting, a subject that cannot be read, a full disk."""
 
 
 class Worker:
@@ -324,12 +315,13 @@ def _disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
+def there(name: str | None) -> str | None:
+    """A name as every worker understands it: a path from the root, where it is one of this machine."""
+    return name if name is None or not Path(name).exists() else str(Path(name).resolve())
+
+
 def absolute(request: CollectRequest) -> CollectRequest:
     """The request with paths that do not depend on the folder that a worker runs in."""
-
-    def there(name: str | None) -> str | None:
-        return name if name is None or not Path(name).exists() else str(Path(name).resolve())
-
     return dataclasses.replace(
         request,
         subject=there(request.subject) or request.subject,

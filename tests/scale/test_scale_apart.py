@@ -18,7 +18,8 @@ from worker_twins import SETTINGS
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Cursor, KeptFile, KeptText, Section
 from neurolocal.scale.apart import Apart
-from neurolocal.scale.worker import CollectRequest, Failed, Worker
+from neurolocal.scale.pool import Failed
+from neurolocal.scale.worker import CollectRequest, Worker
 
 PARENT = """
 import os, sys, time

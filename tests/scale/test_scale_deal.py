@@ -7,13 +7,13 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 import pytest
-from task_twins import DIE, TaskPool
+from task_twins import DIE, ThreadPool
 
 from neurolocal.config import ScaleConfig
 from neurolocal.errors import NeurolocalError
 from neurolocal.scale.cluster import ScaleError
 from neurolocal.scale.deal import Dealer, Done
-from neurolocal.scale.worker import Failed
+from neurolocal.scale.pool import Failed
 from neurolocal.stage import Failure
 
 
@@ -37,7 +37,7 @@ class Squares:
 def deal(n: int, fault: Any = lambda *_: None, *, workers: int = 3, said: list[str] | None = None, **scale: Any) -> Any:
     said = [] if said is None else said
     dealer = Dealer(
-        TaskPool(Squares, fault), ScaleConfig(engine="ray", **scale), workers=workers, name="squares", say=said.append
+        ThreadPool(Squares, fault), ScaleConfig(engine="ray", **scale), workers=workers, name="squares", say=said.append
     )
     return dealer.answers(map(Square, range(n)))
 
@@ -60,7 +60,7 @@ def test_tasks_are_taken_as_workers_get_free() -> None:
             taken += 1
             yield Square(n)
 
-    dealer = Dealer(TaskPool(Squares), ScaleConfig(engine="ray"), workers=2, name="squares", say=print)
+    dealer = Dealer(ThreadPool(Squares), ScaleConfig(engine="ray"), workers=2, name="squares", say=print)
     answers = dealer.answers(tasks())
     for _ in range(10):
         next(answers)

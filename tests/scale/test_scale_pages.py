@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import zstandard
 from click.testing import CliRunner
-from task_twins import DIE, Fault, TaskPool
+from task_twins import DIE, Fault, ThreadPool
 
 from neurolocal.cli.site import site as command
 from neurolocal.config import ScaleConfig
@@ -42,7 +42,7 @@ def threads(fault: Fault = lambda *_: None) -> Deal:
     """Two workers that are threads."""
 
     def deal(make: Callable[[], PageWriter], parts: Iterator[tuple[str, ...]]) -> Iterator[Any]:
-        pool = TaskPool(lambda: SiteWorker(make, threads=None), fault)
+        pool = ThreadPool(lambda: SiteWorker(make, threads=None), fault)
         dealer = Dealer(pool, ScaleConfig(engine="ray"), workers=2, name="site", say=lambda line: None)
         for task, written in dealer.answers(map(Files, parts)):
             yield task.names, None if isinstance(written, Failure) else written

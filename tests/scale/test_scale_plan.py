@@ -16,11 +16,10 @@ from small_run import write_corpus
 
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, NeurolocalError
-from neurolocal.scale import driver as engine
 from neurolocal.scale.folder import Part
 from neurolocal.scale.plan_constants import BlockRates, Constants, read_constants, write_constants
 from neurolocal.scale.plan_cost import Plan, forward_seconds, plan
-from neurolocal.scale.plan_job import SHARDS, Job
+from neurolocal.scale.plan_job import Job
 from neurolocal.scale.plan_merge import levels
 from neurolocal.scale.plan_report import as_text, duration, facts
 from neurolocal.scale.plan_request import SHAPES, named_shape
@@ -124,7 +123,6 @@ def test_shards_without_the_engine_are_merged_at_once() -> None:
     shard, whole = stored(1000), stored(4000)
     assert four.traffic[-1].bytes == 4 * shard + whole
     assert seconds(four, "merge") == pytest.approx(4 * shard / MACHINE.merge)
-    assert SHARDS == engine.SHARDS
     small, middle = stored(250), stored(2000)
     assert ranges.traffic[-1].bytes == 16 * small + 2 * middle + 2 * middle + whole
     assert seconds(ranges, "merge") == pytest.approx((16 * small / 4 + 2 * middle) / MACHINE.merge)

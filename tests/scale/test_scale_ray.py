@@ -269,6 +269,11 @@ def test_what_each_worker_has(given: dict[str, Any], there: dict[str, float], ex
     assert resources(ScaleConfig(engine="ray", **given), there) == expected
 
 
+def test_a_worker_has_the_device_that_its_resources_allow() -> None:
+    found = [(str(own), own.device) for own in (Resources(3, 0, 2), Resources(8, 1, 8), Resources(4, 2, 16))]
+    assert found == [("3 workers of 2 cores", "cpu"), ("8 workers of 1 GPUs", None), ("4 workers of 2 GPUs", "auto")]
+
+
 def test_a_worker_that_no_cluster_can_hold_is_refused() -> None:
     with pytest.raises(ConfigError, match="a worker of 2 GPUs and 8 cores: the cluster has 1 GPUs and 8 cores"):
         resources(ScaleConfig(engine="ray", gpus_per_worker=2), {"CPU": 8.0, "GPU": 1.0})

@@ -90,6 +90,19 @@ def test_a_shard_is_begun_a_second_time_only_when_all_are_begun_and_it_is_late()
     assert len(s.parts) == 5
 
 
+def test_a_shard_that_is_finished_is_not_begun_again_though_its_first_worker_hangs() -> None:
+    s = schedule(5)
+    for i in range(3):
+        s.begin(0, Collect(i), 10.0 * i)
+        s.done(0, part(i), 10.0 * (i + 1))
+    s.begin(1, Collect(3), 30.0)
+    s.begin(2, Collect(4), 50.0)
+    s.begin(0, Collect(3), 60.0)
+    assert s.done(0, part(3), 65.0) == [1]
+    assert s.next(66.0) is None
+    assert s.next(1000.0) == Collect(4)
+
+
 def test_a_second_worker_that_dies_leaves_the_shard_to_the_first() -> None:
     s = schedule(1)
     s.seconds = [0.1, 0.1, 0.1]

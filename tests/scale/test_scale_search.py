@@ -80,7 +80,7 @@ def test_what_is_linked_next_is_read_again_though_others_wait(tmp_path: Path) ->
         begin(made, worker)
     read(made, 1)
     read(made, 2)
-    made.lost(0, "it died")
+    made.failed(0, "it died", again=True)
     again = begin(made, 3, room=2)
     assert isinstance(again, Read)
     assert again.section.number == 0
@@ -103,7 +103,7 @@ def test_a_section_that_ends_its_readers_ends_the_run(tmp_path: Path) -> None:
     made = search(tmp_path)
     for _ in range(2):
         begin(made, 0)
-        made.lost(0, "its worker died")
+        made.failed(0, "its worker died", again=True)
     with pytest.raises(NeurolocalError, match="its worker died"):
         made.next(room=9)
 

@@ -86,6 +86,8 @@ def restore(job: Collection, progress: Progress) -> Cursor:
                 wanted = state.snapshot(progress.sampler.order())
                 if _shapes(record) != _shapes(wanted) or len(store.sample.row) > config.sample:
                     raise StoreError(f"resuming {path}: its lists of layer {layer} have another size. {AGAIN}")
+                for top in record.lists.values():
+                    store.require_examples(top)
                 state.restore(record)
     with Store(path) as store:
         tokens, length = store.rows_stored

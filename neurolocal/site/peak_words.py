@@ -30,11 +30,17 @@ class PeakWords:
         self._asked: dict[int, int] = {}
 
     def text(self, row: int, position: int) -> str:
-        """The word at a position of a row of the corpus."""
+        """The word at a position of a row of the corpus.
+
+        Raises:
+            StoreError: the store does not hold the row, or the row ends before the position.
+        """
         known = self._rows.get(row)
         if known is not None:
+            self._require(row, position, len(known))
             return known.text(position)
         tokens, vocabulary = self._store.row(row), self._store.vocabulary
+        self._require(row, position, len(tokens))
         if len(self._asked) >= ROWS:
             self._asked.clear()
         self._asked[row] = asked = self._asked.get(row, 0) + 1
@@ -46,3 +52,7 @@ class PeakWords:
         self._rows[row] = words = vocabulary.row_words(tokens)
         self._tokens += len(tokens)
         return words.text(position)
+
+    def _require(self, row: int, position: int, length: int) -> None:
+        if not 0 <= position < length:
+            raise self._store.checked.bad(f"an example is at position {position} of row {row}, which ends before it")

@@ -109,12 +109,9 @@ def _require_layers(stores: Iterable[Store], layers: Sequence[int] | None) -> No
 
 
 def _check(entries: Entries, *, by: By, at: dict[Site, Store], store: Store) -> None:
-    """Check that each entry names a neuron of the store and that its figures are possible."""
+    """Check that each entry names a neuron of the store, strongest first."""
     sites, bad = store.sites, store.checked.bad
-    strength, activation = entries.strength, entries.activation
-    if not ((strength >= 0) & (strength <= 1) & np.isfinite(activation) & (entries.examples > 0)).all():
-        raise bad(f"find/{by} holds impossible figures")
-    if (strength[1:] > strength[:-1]).any():
+    if (entries.strength[1:] > entries.strength[:-1]).any():
         raise bad(f"find/{by} is not in order")
     if (entries.site >= len(sites)).any():
         raise bad(f"find/{by} names a site that the store does not have")

@@ -241,6 +241,19 @@ class Store:
         read_rows.require_rows(self._file, self.row_index, at[used], rows[used])
         return np.where(used, at, -1)
 
+    def require_examples(self, top: TopK) -> None:
+        """Check that the row of every example is stored, and that it has the example's position.
+
+        Raises:
+            StoreError: one of them is not, or has not.
+        """
+        at = self.stored_at(top.row)
+        length = self.rows_stored[1]
+        wrong = (at >= 0) & (top.position >= length[at]) if len(length) else at >= 0
+        if wrong.any():
+            row, position = top.row[wrong][0], top.position[wrong][0]
+            raise self._file.bad(f"an example is at position {position} of row {row}, which ends before it")
+
     def iter_rows(self) -> Iterator[Integer[np.ndarray, "pos"]]:
         """All stored rows, without padding, in corpus order."""
         for tokens, length in zip(*self.rows_stored, strict=True):

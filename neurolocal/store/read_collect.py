@@ -29,6 +29,9 @@ from neurolocal.store.checked import CheckedFile
 CONVENTIONS = {"thresholds": list(THRESHOLDS), "histogram_every": HISTOGRAM_EVERY, "bins": BINS}
 """The manifest's `statistics`: the only value that version 1 knows."""
 
+MOST = 1 << 56
+"""Most positions of a store; more could not be added to others without an overflow."""
+
 
 def read_neurons(file: CheckedFile, base: str) -> Int64[np.ndarray, "neuron"]:
     """The index within the layer of each collected neuron, ascending."""
@@ -125,6 +128,8 @@ def read_statistics(file: CheckedFile, base: str, *, n: int, conventions: Any) -
     columns = {name: file.array(f"{base}/{name}", "i8", shape=shape) for name, shape in shapes.items()}
     columns |= {name: file.array(f"{base}/{name}", "f4", shape=(n,)) for name in ("minimum", "maximum")}
     count, sampled = (int(file.array(f"{base}/{name}", "i8", shape=())) for name in ("count", "sampled"))
+    if not 0 <= count <= MOST:
+        raise file.bad(f"{base}/count is {count}, which no collection counts")
     counts = [columns[name] for name in ("positive", "nonfinite", "above")]
     if not all(((column >= 0) & (column <= count)).all() for column in counts):
         raise file.bad(f"{base} counts more positions than there were")

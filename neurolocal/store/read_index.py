@@ -1,7 +1,7 @@
 """Reading the index of a store: the entries of a key, or of all keys.
 
-Invariant: `StoredIndex` and `BuiltIndex` give the same entries. Offsets are checked before they are used; whether the
-entries fit the store is checked by whoever uses them.
+Invariant: `StoredIndex` and `BuiltIndex` give the same entries. Offsets and figures are checked before they are used;
+whether the store has an entry's neuron is checked by whoever uses it.
 Cost: a stored index reads the entries asked for; where there is none (a checkpoint, a store of an older writer) it is
 built, which reads all lists.
 """
@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from neurolocal.records import Site
+from neurolocal.store.checked import CheckedFile
 from neurolocal.store.index import Entries, Index, IndexBuilder, KeyTable
 from neurolocal.store.read import Store
 from neurolocal.store.write_rows import StoredRows
@@ -87,7 +88,8 @@ class StoredIndex:
         with self._file.reading(f"find/{by}"):
             if not 0 <= start <= stop <= lengths.pop():
                 raise self._file.bad(f"find/{by}/offsets points outside its columns")
-            return Entries(*(columns[name][start:stop] for name in Entries._fields))
+            found = Entries(*(columns[name][start:stop] for name in Entries._fields))
+        return possible(found, self._file, by)
 
 
 class BuiltIndex:
@@ -104,7 +106,7 @@ class BuiltIndex:
             self._index: Index = builder.build(StoredRows(tokens, length, store.row_index, {}), store.vocabulary)
         except ValueError as error:
             raise store.checked.bad(str(error)) from error
-        self._tokens = store.vocabulary.tokens
+        self._tokens, self._file = store.vocabulary.tokens, store.checked
 
     @property
     def words(self) -> list[str]:
@@ -133,7 +135,19 @@ class BuiltIndex:
     def slice(self, by: By, start: int, stop: int) -> Entries:
         """The entries of consecutive keys, by their offsets."""
         keyed: KeyTable = getattr(self._index, by)
-        return Entries(*(column[start:stop] for column in keyed.entries))
+        return possible(Entries(*(column[start:stop] for column in keyed.entries)), self._file, by)
+
+
+def possible(entries: Entries, file: CheckedFile, by: By) -> Entries:
+    """The entries, if their figures can be.
+
+    Raises:
+        StoreError: a strength outside 0 to 1, an activation that is no number, or no example.
+    """
+    strength = entries.strength
+    if not ((strength >= 0) & (strength <= 1) & np.isfinite(entries.activation) & (entries.examples > 0)).all():
+        raise file.bad(f"find/{by} holds impossible figures")
+    return entries
 
 
 def open_index(store: Store) -> StoredIndex | BuiltIndex:

@@ -64,6 +64,23 @@ def test_a_store_that_cannot_be_resumed(subject, corpus, tmp_path):
             run(subject, corpus, path)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("row", 999, "an example refers to row 999, which is not in rows/index"),
+        ("position", 500, "an example is at position 500 of row"),
+        ("position", -3, "stands before its row"),
+    ],
+)
+def test_a_checkpoint_whose_examples_are_nowhere(subject, corpus, tmp_path, column, value, says):
+    path = tmp_path / "s.h5"
+    run(subject, corpus, path, stop=after(2))
+    with h5py.File(path, "r+") as file:
+        file[f"collect/post/2/smallest/{column}"][1, 0] = value
+    with pytest.raises(StoreError, match=says):
+        run(subject, corpus, path)
+
+
 def collect_here(folder, corpus, store, every):
     """What a killed process was doing."""
     import torch

@@ -137,6 +137,18 @@ def test_the_word_at_a_peak_is_the_one_in_its_window(store: Store, monkeypatch) 
         assert words.text(e.row, e.position) == vocabulary.word_at(store.row(e.row), e.position).text
 
 
+def test_a_peak_outside_its_row_is_a_damaged_store(store: Store) -> None:
+    words, row = PeakWords(store), int(store.row_index[0])
+    length = len(store.row(row))
+    for position in (length, -1):
+        with pytest.raises(StoreError, match=f"an example is at position {position} of row {row}, which ends before"):
+            words.text(row, position)
+    for _ in range(length):  # until the row's words are kept
+        words.text(row, 0)
+    with pytest.raises(StoreError, match="which ends before it"):
+        words.text(row, length)
+
+
 def test_the_picture_of_the_substitution_is_what_the_table_says(store: Store) -> None:
     read = read_layer(store, 2, whole=False)
     tested = read.tables["perturbation"].substitutes

@@ -92,3 +92,13 @@ def test_logit_effects_of_another_number_of_neurons_are_refused(store_path, neur
             file[f"collect/post/2/logits/{column}"] = np.resize(old, (neurons, old.shape[1]))
     with Store(store_path) as store, pytest.raises(StoreError, match=r"the columns of .*logits differ in shape"):
         store.logit_effects(2)
+
+
+@pytest.mark.parametrize("count", [-1, (1 << 63) - 1])
+def test_a_count_that_no_collection_has(store_path, count):
+    with Store(store_path) as store:
+        layer = store.layers[0]
+    with h5py.File(store_path, "r+") as file:
+        file[f"collect/post/{layer}/statistics/count"][()] = count
+    with Store(store_path) as store, pytest.raises(StoreError, match="which no collection counts"):
+        store.statistics(layer)

@@ -337,6 +337,21 @@ class ScaleConfig:
             raise ConfigError(f"{given[0]} = {getattr(self, given[0])} without workers: add engine = ray, or omit it")
 
 
+@dataclass(frozen=True)
+class ControlConfig:
+    """What the verdicts of a run are held against."""
+
+    untrained: bool = False
+    """Whether the same collection and stages, up to the verdicts, also run on the same architecture with weights that
+    were never trained."""
+    seed: int = 0
+    """Seed of those weights."""
+
+    def __post_init__(self) -> None:
+        _require_sane(self)
+        _at_least(self, seed=0)
+
+
 WORKERS = ("workers", "address", "shards", "gpus_per_worker", "cpus_per_worker")
 """Settings of `ScaleConfig` that only the Ray engine has."""
 

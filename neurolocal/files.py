@@ -131,6 +131,21 @@ def replacing(
                 beside.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def appearing(folder: Path, last: str) -> Generator[Path, None, None]:
+    """A folder beside `folder` that takes its name at the end; a faster process's, known by its file `last`, stays."""
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:12]}-", dir=folder.parent))
+    try:
+        yield beside
+        try:
+            os.rename(beside, folder)  # noqa: PTH104  another process may have been faster: then this raises
+        except OSError:
+            if not (folder / last).is_file():
+                raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
 def require_place(path: Path, *, doing: str, error: type[NeurolocalError] = NeurolocalError) -> None:
     """Refuse a path at which no file can be written, before the work whose result it is to hold; nothing is left there.
 

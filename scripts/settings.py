@@ -20,6 +20,9 @@ from neurolocal.pipeline.run import tables
 
 ROOMS = Path(__file__).parents[1] / "neurolocal"
 
+ELSEWHERE = {"control": "verdict"}
+"""The room of a table that has none of its own."""
+
 
 def main() -> None:
     """Print the tables, or write them."""
@@ -27,8 +30,13 @@ def main() -> None:
         if "--write" not in sys.argv:
             print(f"[{room}]\n\n{table(config)}\n")
             continue
-        path = ROOMS / room / "README.md"
+        path = readme(room)
         path.write_text(with_settings(path.read_text(encoding="utf-8"), room, config), encoding="utf-8")
+
+
+def readme(room: str) -> Path:
+    """Where the table of these settings is."""
+    return ROOMS / ELSEWHERE.get(room, room) / "README.md"
 
 
 def table(config: type) -> str:

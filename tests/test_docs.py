@@ -42,7 +42,7 @@ def test_every_room_has_a_readme_that_names_its_files(room: Path) -> None:
 
 @pytest.mark.parametrize("room", list(tables()))
 def test_every_setting_is_in_its_rooms_readme_as_the_config_says_it(room: str, settings: ModuleType) -> None:
-    text = (ROOT / "neurolocal" / room / "README.md").read_text(encoding="utf-8")
+    text = settings.readme(room).read_text(encoding="utf-8")
     assert settings.with_settings(text, room, tables()[room]) == text, "run: python scripts/settings.py --write"
 
 

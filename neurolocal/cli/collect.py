@@ -28,6 +28,12 @@ SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
 @click.option("--tokenizer", help="Tokenizer folder or file, where the model brings none.")
 @device_option
 @click.option(
+    "--untrained",
+    type=click.IntRange(0),
+    metavar="SEED",
+    help="For a control: the same architecture with weights drawn anew, never trained.",
+)
+@click.option(
     "--lists",
     type=click.Choice(get_args(Lists)),
     default="auto",
@@ -55,9 +61,9 @@ SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
 )
 @click.option("--checkpoint-rows", type=click.IntRange(1), help="The same in rows.  [default: by time alone]")
 def collect(
-    subject: str, corpus: Any, store: Path, tokenizer: str | None, device: str | None, lists: Lists,
-    preset: str | None, shard: tuple[int, int], checkpoint_seconds: float | None, checkpoint_rows: int | None,
-    upload: Any, **settings: Any,
+    subject: str, corpus: Any, store: Path, tokenizer: str | None, device: str | None, untrained: int | None,
+    lists: Lists, preset: str | None, shard: tuple[int, int], checkpoint_seconds: float | None,
+    checkpoint_rows: int | None, upload: Any, **settings: Any,
 ) -> None:  # fmt: skip
     """Text through a model -> each neuron's best examples.
 
@@ -81,13 +87,22 @@ def collect(
         from neurolocal.scale.worker import CollectRequest
 
         request = CollectRequest(
-            subject, corpus, store, config, tokenizer, device, fit, every=checkpoint_seconds, every_rows=checkpoint_rows
+            subject,
+            corpus,
+            store,
+            config,
+            tokenizer,
+            device,
+            untrained,
+            fit,
+            every=checkpoint_seconds,
+            every_rows=checkpoint_rows,
         )
         outcome = collect_on_ray(request, scale, say=say)
     else:
         from neurolocal.subject import load_subject
 
-        loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer)
+        loaded = load_subject(subject, dtype=config.dtype, device=device, tokenizer=tokenizer, untrained=untrained)
         job = Collection(loaded, corpus, store, fitted(config, loaded, say=say) if fit else config, lists)
         outcome = collect_store(job, say=say, every=checkpoint_seconds, every_rows=checkpoint_rows)
     if outcome is None:

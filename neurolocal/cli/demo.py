@@ -15,8 +15,9 @@ from neurolocal.cli.options import FilePath, example, say, until_option
     "--max-rows", type=click.IntRange(1), default=500, show_default=True, help="Rows of 256 tokens to collect."
 )
 @click.option("--limit", type=click.IntRange(0), default=12, show_default=True, help="Neurons a layer to print.")
+@click.option("--control", is_flag=True, help="Also run it on untrained weights, and show both counts of verdicts.")
 @until_option
-def demo(out: Path, max_rows: int, limit: int, until: str | None) -> None:
+def demo(out: Path, max_rows: int, limit: int, control: bool, until: str | None) -> None:
     """Everything, on SmolLM2-135M and the sample corpus.
 
     Collects all 30 layers, analyses three of them, and lets the same model describe what was found. The page can be
@@ -24,4 +25,4 @@ def demo(out: Path, max_rows: int, limit: int, until: str | None) -> None:
     """
     from neurolocal.pipeline.demo import run_demo
 
-    run_demo(out, max_rows=max_rows, limit=limit, say=say, until=until)
+    run_demo(out, max_rows=max_rows, limit=limit, say=say, until=until, control=control)

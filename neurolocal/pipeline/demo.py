@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neurolocal.config import CollectConfig, InterventionConfig, PerturbationConfig, ScoreConfig, SummaryConfig
+from neurolocal.config import (
+    CollectConfig,
+    ControlConfig,
+    InterventionConfig,
+    PerturbationConfig,
+    ScoreConfig,
+    SummaryConfig,
+)
 from neurolocal.errors import CorpusError
 from neurolocal.pipeline.run import Run, run_all
 from neurolocal.stage import Say
@@ -41,8 +48,8 @@ def sample_corpus() -> Path:
     raise CorpusError(f"looking for the sample corpus: it is not in {here / 'data'}. Install the package again.")
 
 
-def demo_run(store: Path, *, max_rows: int) -> Run:
-    """The embedded default as a run, whose store is written at `store`."""
+def demo_run(store: Path, *, max_rows: int, control: bool = False) -> Run:
+    """The embedded default as a run, whose store is written at `store`; `control`: also on untrained weights."""
     from neurolocal.subject.load import EMBEDDED, embedded_gguf
 
     return Run(
@@ -53,6 +60,7 @@ def demo_run(store: Path, *, max_rows: int) -> Run:
         sides=("largest",),
         llm=str(embedded_gguf()),
         configs={
+            "control": ControlConfig(untrained=control),
             "collect": CollectConfig(dtype="bfloat16", max_rows=max_rows),
             "perturbation": PerturbationConfig(screen=SCREEN),
             "intervention": InterventionConfig(limit=CHANGED, examples=3, places=4),
@@ -62,8 +70,11 @@ def demo_run(store: Path, *, max_rows: int) -> Run:
     )
 
 
-def run_demo(out: Path, *, max_rows: int, limit: int, say: Say, until: str | None = None) -> None:
+def run_demo(
+    out: Path, *, max_rows: int, limit: int, say: Say, until: str | None = None, control: bool = False
+) -> None:
     """Run everything, or up to a stage, on the embedded default; results in the folder `out`."""
-    say(f"neurolocal demo: SmolLM2-135M-Instruct, {max_rows} rows of 256 tokens of the sample corpus, layers {LAYERS}")
-    run = demo_run(out / "store.h5", max_rows=max_rows)
+    layers = ", ".join(map(str, LAYERS))
+    say(f"neurolocal demo: SmolLM2-135M-Instruct, {max_rows} rows of 256 tokens of the sample corpus, layers {layers}")
+    run = demo_run(out / "store.h5", max_rows=max_rows, control=control)
     run_all(run, limit=limit, say=say, needs_llm=False, until=until)

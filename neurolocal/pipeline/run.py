@@ -18,7 +18,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from neurolocal.config import CollectConfig, Method, ScaleConfig
+from neurolocal.config import CollectConfig, ControlConfig, Method, ScaleConfig
 from neurolocal.errors import ConfigError, LLMError, NeurolocalError, StoreError, first_line
 from neurolocal.files import readable_path, require_place
 from neurolocal.literals import CASES, SIDES, Side
@@ -50,6 +50,8 @@ class Run:
     """A GGUF file that describes; None describes from token counts alone."""
     device: str | None = None
     """Torch device."""
+    untrained: int | None = None
+    """Seed of weights that are drawn anew; None is the trained ones."""
     configs: Mapping[str, Any] = field(default_factory=dict)
     """Settings by table: `collect`, and the name of each stage. What is missing has its defaults."""
 
@@ -62,6 +64,11 @@ class Run:
     def scale(self) -> ScaleConfig:
         """Where collection, perturbation, summary and score run."""
         return self.configs.get("scale", ScaleConfig())
+
+    @property
+    def control(self) -> ControlConfig:
+        """What the verdicts are held against."""
+        return self.configs.get("control", ControlConfig())
 
     def config(self, stage: Stage) -> Any:
         """The settings of a stage."""
@@ -89,7 +96,8 @@ Collect = Callable[[Run, Say], bool]
 
 def tables() -> dict[str, type]:
     """The tables of a RUN.toml beside [run], each with the type of its settings, in run order."""
-    return {"collect": CollectConfig, "scale": ScaleConfig} | {stage.name: stage.config for stage in all_stages()}
+    own = {"collect": CollectConfig, "scale": ScaleConfig, "control": ControlConfig}
+    return own | {stage.name: stage.config for stage in all_stages()}
 
 
 def read_run(path: Path) -> Run:
@@ -183,6 +191,9 @@ def run_all(
             workspace = _run_with_or_without_llm(
                 stage, workspace, run.config(stage), needs_llm=needs_llm, engine=engine
             )
+        if stage.name == "verdict" and run.control.untrained and run.untrained is None:
+            with _timed(times, "control"):
+                _untrained(run, workspace, collect=collect or _collect, engine=engine)
     with _timed(times, "report"):
         _report(run, limit, say)
     say("seconds " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in times.items()))
@@ -223,9 +234,29 @@ def _collect(run: Run, say: Say) -> bool:
     from neurolocal.subject import load_subject
 
     config = run.collect
-    subject = load_subject(run.subject, dtype=config.dtype, device=run.device, tokenizer=run.tokenizer)
+    subject = load_subject(
+        run.subject, dtype=config.dtype, device=run.device, tokenizer=run.tokenizer, untrained=run.untrained
+    )
     outcome = collect_store(Collection(subject, run.corpus, run.store, config), say=say, replace=True)
     return outcome is None or outcome.complete
+
+
+def _untrained(run: Run, workspace: Workspace, *, collect: Collect, engine: Engine) -> None:
+    """Run the control up to the verdicts, and write its counts beside the run's.
+
+    Raises:
+        NeurolocalError: the collection was stopped; or as the stages say.
+    """
+    from neurolocal.pipeline.control import untrained_run, write_counts
+
+    control = untrained_run(run)
+    workspace.say(f"control: the same on untrained weights, in {control.store}")
+    if not collect(control, workspace.say):
+        raise NeurolocalError("stopped while collecting the control; the same command resumes it")
+    own = _workspace(control, workspace.say)
+    for stage in _stages("verdict"):
+        run_stage(stage, own, control.config(stage), engine=engine)
+    write_counts(workspace, own, seed=run.control.seed)
 
 
 def _workspace(run: Run, say: Say) -> Workspace:
@@ -295,7 +326,8 @@ def _report(run: Run, limit: int | None, say: Say) -> None:
         report.write_page(store, layers, path=run.page)
         sys.stderr.flush()
         if limit is not None:
-            report.print_table(rows, out=sys.stdout, limit=limit)
+            verdicts = {layer: report.layer_verdicts(store, layer) for layer in layers}
+            report.print_table(rows, out=sys.stdout, limit=limit, verdicts=verdicts)
             sys.stdout.flush()
     say(f"\nstore   {run.store}\nreport  {run.json}\npage    {run.page}")
 

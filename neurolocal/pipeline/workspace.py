@@ -228,6 +228,7 @@ class Workspace:
             dtype=dtype,
             device=self.device,
             tokenizer=self.tokenizer or (tokenizer_path and self.seen_from_here(tokenizer_path)),
+            untrained=manifest["subject"].get("untrained"),
         )
         weights, tokenizer = manifest["subject"]["sha256"], manifest["tokenizer"]["sha256"]
         for what, own, stored, same in (

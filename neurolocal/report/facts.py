@@ -28,7 +28,10 @@ def subject_name(store: Store) -> str | None:
 def run_facts(store: Store, layers: Iterable[int], side: Side) -> list[tuple[str, str]]:
     """(name, value) of the run, then of the word vectors that the layers' similarity used."""
     layers = list(layers)
-    return [*_manifest_facts(store), *_expert_facts(store, layers), *_vector_facts(store, layers, side)]
+    return [
+        *_manifest_facts(store), *_expert_facts(store, layers), *_vector_facts(store, layers, side),
+        *_coherence_facts(store, layers, side),
+    ]  # fmt: skip
 
 
 def made_from(store: Store, layers: Iterable[int], side: Side) -> str:
@@ -82,6 +85,20 @@ def _vector_facts(store: Store, layers: Iterable[int], side: Side) -> list[tuple
             pairs[("WordSim-353 · SimLex-999", " · ".join(map(fixed, correlations)))] = None
             pairs[("running words with a vector", percent(coverage))] = None
     return list(pairs)
+
+
+def _coherence_facts(store: Store, layers: Iterable[int], side: Side) -> list[tuple[str, str]]:
+    """How many neurons are coherent in all layers, and how many are by chance alone; empty for stores without these."""
+    facts = [_table(_table(store.inputs("similarity", layer, side)).get("facts")) for layer in layers]
+    pairs = [(_table(one.get("coherent")), _table(one.get("dealt"))) for one in facts if "dealt" in one]
+    numbers = [(own.get("kept"), own.get("neurons"), dealt.get("kept")) for own, dealt in pairs]
+    if not numbers or not all(isinstance(n, int) for one in numbers for n in one):
+        return []
+    kept, neurons, dealt = (sum(column) for column in zip(*numbers, strict=True))
+    return [
+        ("coherent neurons", f"{kept:,} of {neurons:,}"),
+        ("the same, examples dealt at random", f"{dealt:,} of {neurons:,}"),
+    ]
 
 
 def _widths(widths: Any) -> str | None:

@@ -206,6 +206,8 @@ def report_object(store: Store, rows: Iterable[NeuronRow], *, side: Side = "larg
     rows = list(rows)
     layers = sorted({row.layer for row in rows})
     manifest = store.manifest
+    controls = {str(layer): untrained_counts(store, layer, side) for layer in layers}
+    untrained = {layer: {v: n for v, n in one.items() if n} for layer, one in controls.items() if one is not None}
     facts = {
         "format": "neurolocal-report",
         "version": 1,
@@ -215,6 +217,7 @@ def report_object(store: Store, rows: Iterable[NeuronRow], *, side: Side = "larg
         "layers": layers,
         "histogram_edges": histogram_edges().tolist(),
         "verdicts": {str(layer): verdict_counts(row for row in rows if row.layer == layer) for layer in layers},
+        **({"verdicts_untrained": untrained} if untrained else {}),
         "stages": {
             stage: {str(n): made for n in layers if (made := store.inputs(stage, n, side)) is not None}
             for stage in TABLES
@@ -259,6 +262,8 @@ class LayerVerdicts(NamedTuple):
     """Every verdict with its number of neurons, in the order of `VERDICTS`; empty where the stage has not run."""
     preliminary: bool = False
     """Whether they rest on similarity alone: no word of the layer has been replaced."""
+    untrained: dict[str, int] | None = None
+    """The same counts of the untrained control; None where there was none."""
 
 
 def layer_verdicts(store: Store, layer: int, *, side: Side = "largest") -> LayerVerdicts:
@@ -267,7 +272,17 @@ def layer_verdicts(store: Store, layer: int, *, side: Side = "largest") -> Layer
     tally = Counter[str](() if table is None else table.verdict)
     counts = {name: tally[name] for name in VERDICTS} if tally else {}
     preliminary = bool(counts) and store.inputs("perturbation", layer, side) is None
-    return LayerVerdicts(layer, len(store.neurons(layer)), counts, preliminary)
+    return LayerVerdicts(layer, len(store.neurons(layer)), counts, preliminary, untrained_counts(store, layer, side))
+
+
+def untrained_counts(store: Store, layer: int, side: Side) -> dict[str, int] | None:
+    """The untrained control's verdicts of a layer, counted; None where there was none."""
+    found: Any = store.inputs("verdict", layer, side)
+    for name in ("facts", "untrained", "counts"):
+        found = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return {name: n if type(n := found.get(name)) is int else 0 for name in VERDICTS}
 
 
 def verdict_counts(rows: Iterable[NeuronRow]) -> dict[str, int]:

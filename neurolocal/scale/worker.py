@@ -52,6 +52,8 @@ class CollectRequest:
     """Tokenizer folder or name, where the subject brings none."""
     device: str | None = None
     """Torch device; None chooses."""
+    untrained: int | None = None
+    """Seed of weights that are drawn anew; None is the trained ones."""
     fit_rows: bool = False
     """Whether rows are shortened to the subject's positions."""
     every: float | None = None
@@ -152,7 +154,9 @@ class Worker:
             torch.set_num_threads(self._threads)
         request = self._request
         dtype, device = request.config.dtype, request.device
-        self._subject = load_subject(request.subject, dtype=dtype, device=device, tokenizer=request.tokenizer)
+        self._subject = load_subject(
+            request.subject, dtype=dtype, device=device, tokenizer=request.tokenizer, untrained=request.untrained
+        )
 
     def _prepare(self, *, replace: bool, sections: int) -> Prepared:
         from neurolocal.corpus import section_size

@@ -8,7 +8,7 @@ its shared form.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, Integer
@@ -86,6 +86,33 @@ def frequency_matched_similarity(
         **_of_forms(texts, word_counts),
         **_of_phrases(examples, words, vocabulary, vectors, rows=rows, counts=word_counts, config=config, bar=progress),
     )  # fmt: skip
+
+
+class Dealt(NamedTuple):
+    """What coherence finds where there is nothing to find."""
+
+    neurons: int
+    """Neurons that can be scored."""
+    kept: int
+    """Those of them that are kept at the level; all by chance."""
+
+
+def dealt_similarity(
+    examples: Sequence[Sequence[Example]], vocabulary: Vocabulary, vectors: Vectors, *,
+    word_counts: Mapping[str, int], config: SimilarityConfig, progress: bool = False,
+) -> Dealt:  # fmt: skip
+    """The coherence of a layer whose examples are dealt to its neurons at random, each keeping its number of them.
+
+    The arguments are those of `frequency_matched_similarity`.
+    """
+    every = [one for own in examples for one in own]
+    order = np.random.default_rng([config.seed, len(every)]).permutation(len(every))
+    ends = np.cumsum([len(own) for own in examples])
+    hands = [[every[i] for i in order[end - len(own) : end]] for own, end in zip(examples, ends, strict=True)]
+    table = frequency_matched_similarity(
+        hands, vocabulary, vectors, word_counts=word_counts, config=config, progress=progress
+    )
+    return Dealt(int(np.isfinite(table.q).sum()), int(table.kept.sum()))
 
 
 def _of_phrases(

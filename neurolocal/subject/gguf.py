@@ -10,17 +10,14 @@ that is split into several files is joined for it. Nothing after the first time.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from neurolocal.errors import SubjectError, first_line
-from neurolocal.files import cache_folder
+from neurolocal.files import appearing, cache_folder
 from neurolocal.subject.gguf_header import MAGIC, read_header, read_tensors
 from neurolocal.subject.gguf_parts import gguf_parts, join_parts
 from neurolocal.subject.gguf_reading import quick_reading
@@ -70,7 +67,7 @@ def dequantised(path: Path, sha256: str, *, dtype: str = "float32") -> Path:
         if (there / "config.json").is_file():
             return there
     with (
-        _appearing(folder, "config.json") as beside,
+        appearing(folder, "config.json") as beside,
         tempfile.TemporaryDirectory(prefix=".gguf-", dir=folder.parent) as scratch,
     ):
         parts = gguf_parts(path)
@@ -93,7 +90,7 @@ def gguf_tokenizer(path: Path, sha256: str) -> Path:
         if may_ask_again(read_record(folder)):
             _judge(first, folder)
         return folder
-    with _appearing(folder, "tokenizer_config.json") as beside:
+    with appearing(folder, "tokenizer_config.json") as beside:
         write_gguf_tokenizer(first, beside)
         _judge(first, beside)
     return folder
@@ -106,21 +103,6 @@ def gguf_tokenizer_line(folder: Path) -> str:
 
 def _judge(path: Path, folder: Path) -> None:
     write_record(folder, compare_with_llama_cpp(path, folder_encoder(folder), token_texts(read_vocabulary(path))))
-
-
-@contextlib.contextmanager
-def _appearing(folder: Path, last: str) -> Generator[Path, None, None]:
-    """A folder beside `folder` that takes its name at the end; a faster process's, known by its file `last`, stays."""
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name[:12]}-", dir=folder.parent))
-    try:
-        yield beside
-        try:
-            os.rename(beside, folder)  # noqa: PTH104  another process may have been faster: then this raises
-        except OSError:
-            if not (folder / last).is_file():
-                raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _joined(parts: list[Path], scratch: Path) -> Path:

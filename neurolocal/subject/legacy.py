@@ -78,6 +78,18 @@ def load_legacy(folder: Path, dtype: torch.dtype) -> Any:
     return native_model(config, found)
 
 
+def legacy_shapes(folder: Path) -> tuple[int, dict[str, tuple[int, ...]]]:
+    """d_model and the tensors of a folder for which `legacy_config` returns a config.
+
+    Raises:
+        SubjectError: an unsupported kind of model.
+    """
+    from neurolocal.subject.native import expected_shapes
+
+    config = _native_config(folder, legacy_config(folder) or {})
+    return config.d_model, expected_shapes(config)
+
+
 def _native_config(folder: Path, there: Mapping[str, Any]) -> NativeConfig:
     from neurolocal.subject.native import ACTIVATIONS, NativeConfig
 

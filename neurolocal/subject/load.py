@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from neurolocal.config import sha256
 from neurolocal.errors import SubjectError, first_line
 from neurolocal.literals import Dtype
 from neurolocal.machine import free_bytes
@@ -25,6 +26,7 @@ from neurolocal.subject.placement import require_experts_in_memory
 from neurolocal.subject.pretrained import load_pretrained
 from neurolocal.subject.tokenizers import Tokenizer, find_tokenizer
 from neurolocal.subject.tokenizers.find import read_tokenizer
+from neurolocal.subject.untrained import VERSION, untrained_folder
 from neurolocal.subject.weights import weights_sha256
 
 EMBEDDED = "smollm2"
@@ -37,6 +39,7 @@ def load_subject(
     dtype: Dtype = "float32",
     device: str | None = None,
     tokenizer: str | os.PathLike[str] | None = None,
+    untrained: int | None = None,
 ) -> Subject:
     """Load the model under study.
 
@@ -48,6 +51,7 @@ def load_subject(
         device: a torch device (`cpu`, `cuda:1`, `mps`); None takes the GPU where there is one; `auto` spreads a model
             that does not fit on one GPU over all there are by layers, then over the CPU's memory, then the disk.
         tokenizer: a folder or a name in the local hub cache, for a model that has none beside it.
+        untrained: the seed of weights that are drawn anew, for a control; None is the trained ones.
 
     Raises:
         SubjectError: no such model, unreadable files, or a model without MLP neurons.
@@ -61,11 +65,15 @@ def load_subject(
     digest = weights_sha256(path)
     folder = path if path.is_dir() else dequantised(path, digest, dtype=dtype)
     config = legacy_config(folder)
+    body = folder
+    if untrained is not None:
+        with waiting(f"drawing weights for {_name(spec, path)}"):
+            body = untrained_folder(folder, digest, seed=untrained)
     with waiting(f"loading {_name(spec, path)}"):
         if config is None:
-            model, missing = load_pretrained(folder, dtype, spread=device == "auto", free=free_bytes())
+            model, missing = load_pretrained(body, dtype, spread=device == "auto", free=free_bytes())
         else:
-            model, missing = load_legacy(folder, getattr(torch, dtype)), set()
+            model, missing = load_legacy(body, getattr(torch, dtype)), set()
     name = None if config is None else config.get("tokenizer_name")
     d_vocab = model.config.get_text_config().vocab_size
     with waiting(f"reading the tokenizer of {_name(spec, path)}"):
@@ -73,6 +81,9 @@ def load_subject(
     with waiting(f"locating the neurons of {_name(spec, path)}"):
         subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
     require_experts_in_memory(subject)
+    if untrained is not None:
+        subject.untrained, subject.name = untrained, f"{subject.name}-untrained"
+        subject.sha256 = sha256(["untrained", VERSION, untrained, digest])
     subject.tokenizer_path = None if tokenizer is None else str(tokenizer)
     subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # otherwise transformers drew it at random
     with waiting(f"checking the neurons of {subject.name}"):

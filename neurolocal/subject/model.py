@@ -63,6 +63,8 @@ class Subject:
         self.name, self.path, self.sha256 = name, path, sha256
         self.tokenizer_path: str | None = None
         """Where the tokenizer was loaded from, if the user chose it."""
+        self.untrained: int | None = None
+        """The seed of weights that were drawn anew; None for trained ones."""
         self._examined: dict[str, Any] = {}
         self.unembeds = True
         """False where the files lack the unembedding, whose weights are then random."""
@@ -184,6 +186,7 @@ class Subject:
             "name": self.name,
             "path": self.path,
             "sha256": self.sha256,
+            **({} if self.untrained is None else {"untrained": self.untrained}),
             "architecture": getattr(config, "native_architecture", None)
             or (config.architectures or [config.model_type])[0],
             "n_layers": self.n_layers,

@@ -50,7 +50,7 @@ def load_pretrained(folder: Path, dtype: str, *, spread: bool, free: int | None 
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    config = _config(folder)
+    config = model_config(folder)
     kind = _model_class(config, folder)
     check_sizes(config.get_text_config(), folder)
     for path in weight_files(folder):
@@ -89,7 +89,29 @@ def load_pretrained(folder: Path, dtype: str, *, spread: bool, free: int | None 
     return model, set(info["missing_keys"])
 
 
-def _config(folder: Path) -> Any:
+def without_weights(config: Any, folder: Path) -> Any:
+    """The model of a config with weights as its code draws them before training, in float32; unquantised.
+
+    Raises:
+        SubjectError: a kind of model that cannot be read.
+    """
+    import torch
+
+    kind = _model_class(config, folder)
+    check_sizes(config.get_text_config(), folder)
+    for part in (config, config.get_text_config()):
+        if hasattr(part, "quantization_config"):
+            del part.quantization_config
+        part.dtype = torch.float32
+    return kind(config)
+
+
+def model_config(folder: Path) -> Any:
+    """transformers' config of a folder.
+
+    Raises:
+        SubjectError: it cannot be read, or is of a kind that transformers does not have.
+    """
     import json
 
     from transformers import CONFIG_MAPPING, AutoConfig, __version__

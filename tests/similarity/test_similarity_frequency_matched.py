@@ -7,7 +7,7 @@ import pytest
 
 from neurolocal.config import SimilarityConfig
 from neurolocal.errors import VectorsError
-from neurolocal.similarity import frequency_matched_similarity
+from neurolocal.similarity import dealt_similarity, frequency_matched_similarity
 from neurolocal.similarity.coherence import coherence
 from neurolocal.similarity.frequency_matched import score_words
 from neurolocal.similarity.null import frequency_pool
@@ -152,3 +152,22 @@ def test_windows_of_one_subject_are_found_and_none_are_asked_for_without_rows(bu
             [own], vocabulary, vectors, **({"word_counts": counts, "config": config} | asked)
         )
         assert np.isnan([none.phrase_score[0], none.phrase_p[0], none.phrase_q[0]]).all()
+
+
+def test_dealt_at_random_a_planted_layer_is_not_coherent(build, make_vectors):
+    """Thirty neurons on words of a group each; dealt, their sets are random. A fixed seed: chance has a share."""
+    rng = np.random.default_rng(8)
+    words = ["w0", *(letters(i) for i in range(600))]
+    matrix = rng.standard_normal((len(words), 16)).astype(np.float32)
+    for group in range(30):
+        matrix[1 + 10 * group : 11 + 10 * group] += 3 * rng.standard_normal(16)
+    vectors = make_vectors(words, matrix)
+    vocabulary, _ = build([([f" {w}" for w in words], range(len(words)))])
+    own = [words[1 + 10 * group : 11 + 10 * group] for group in range(30)]
+    examples = [build([([" w0", f" {w}"], [0, 1]) for w in one], vocabulary)[1] for one in own]
+    counts, config = Counter(dict.fromkeys(words, 50)), SimilarityConfig(draws=1500)
+    table = frequency_matched_similarity(examples, vocabulary, vectors, word_counts=counts, config=config)
+    dealt = dealt_similarity(examples, vocabulary, vectors, word_counts=counts, config=config)
+    assert table.kept.sum() >= 25
+    assert (dealt.neurons, dealt.kept) == (30, 0)
+    assert dealt == dealt_similarity(examples, vocabulary, vectors, word_counts=counts, config=config)

@@ -10,10 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # There is no GPU: Triton's interpreter runs the kernels. It reads this when it is first imported, by any package.
 os.environ["TRITON_INTERPRET"] = "1"
+
+# Its limits on time (200 ms an example, 1 s for ten draws) fail on a busy machine, and the size of a draw is chance.
+NO_LIMITS = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("no limits", deadline=None, suppress_health_check=NO_LIMITS)
+settings.load_profile("no limits")
 
 PACKAGE = Path(__file__).parents[1] / "neurolocal"
 

@@ -48,7 +48,7 @@ def write_run(folder: Path, model: Path, more: str = "") -> Path:
     return path
 
 
-def neurolocal(*arguments: object, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def neurolocal(*arguments: object, cwd: Path, timeout: float = 900) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own."""
     command = [sys.executable, "-c", "from neurolocal.cli.main import main; main()", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)

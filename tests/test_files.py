@@ -67,7 +67,7 @@ def test_a_kill_leaves_the_old_file_and_the_next_write_cleans_up(tmp_path: Path)
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom neurolocal.files import replacing\n"
         f"with replacing(Path({str(path)!r})) as beside:\n    beside.write_text('half')\n"
-        "    print('ready', flush=True)\n    time.sleep(60)\n"
+        "    print('ready', flush=True)\n    time.sleep(900)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None

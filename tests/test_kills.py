@@ -57,7 +57,7 @@ def run(work: Work, folder: Path, *, kill: int | None = None) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
         process = CONTEXT.Process(target=_killed_at, args=(work, folder, kill, counted))
         process.start()
-    process.join(60)
+    process.join(600)
     assert process.exitcode == (0 if kill is None or counted.value < kill else -signal.SIGKILL)
     return counted.value
 

@@ -37,7 +37,7 @@ def plain(parts):
     return [flat[a:b] for a, b in zip(parts.offsets[:-1], parts.offsets[1:], strict=True)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=ROWS, cuts=st.lists(st.integers(0, 6), max_size=4))
 def test_in_any_pieces_the_same(rows, cuts):
     whole = table(rows)
@@ -51,7 +51,7 @@ def test_in_any_pieces_the_same(rows, cuts):
     assert [[p[1:] for p in row] for row in plain(whole)] == [[p[1:] for p in row] for row in rows]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=ROWS, data=st.data())
 def test_rows_taken_are_the_rows(rows, data):
     whole = table(rows)
@@ -61,7 +61,7 @@ def test_rows_taken_are_the_rows(rows, data):
     assert whole.take(np.array(numbers, dtype=np.int64)) == table([rows[i] for i in numbers])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=ROWS)
 def test_at_finds_the_part_of_every_position(rows):
     whole = table(rows)

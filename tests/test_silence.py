@@ -74,7 +74,7 @@ def trapped(tmp_path: Path):
 
     def run(*arguments: object, code: str = "from neurolocal.cli.main import main; main()") -> str:
         command = [*alone, sys.executable, "-c", code, *map(str, arguments)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, done.stderr
         routeless = no_routes(tmp_path / "kernel") if alone else 0
         return record.read_text() + (f"{routeless} packets had no route\n" if routeless else "")

@@ -20,6 +20,7 @@ import json
 import re
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ class ShardFolder:
         self.path = store.with_name(f"{store.name}.shards")
         self.shards: list[Shard] = []
         self.size = self.sections = 0
+        self._given = Counter[str]()
 
     def open(self, made_from: Mapping[str, Any], *, replace: bool) -> bool:
         """Open it, or make it; returns whether an earlier run is resumed.
@@ -119,9 +121,12 @@ class ShardFolder:
             _unlink(file.path)
 
     def next_try(self, first: int, last: int) -> Path:
-        """The path of a try that does not exist yet."""
-        tries = [try_ for try_, _ in self.tries(first, last)]
-        return self.path / f"{_name(first, last)}.{max(tries, default=0) + 1}.h5"
+        """The path of a try that no other worker has, not even one that hangs before its first checkpoint."""
+        name = _name(first, last)
+        begun = (PART.fullmatch(path.name[1 : -len(".lock")]) for path in self.path.glob(f".{name}.*.h5.lock"))
+        tries = [try_ for try_, _ in self.tries(first, last)] + [int(match[3]) for match in begun if match]
+        self._given[name] = max([self._given[name], *tries]) + 1
+        return self.path / f"{name}.{self._given[name]}.h5"
 
     def tries(self, first: int, last: int) -> list[tuple[int, Path]]:
         """The files of earlier tries at a part, the newest first."""

@@ -39,7 +39,7 @@ def edits(draw: Any) -> list[tuple[str, Any, str, Any]]:
 
 
 @given(edits())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 def test_an_edited_manifest(manifest: dict[str, Any], changes: list[Any]) -> None:
     found = json.loads(json.dumps(manifest))
     for where, number, name, value in changes:
@@ -52,7 +52,7 @@ def test_an_edited_manifest(manifest: dict[str, Any], changes: list[Any]) -> Non
 
 
 @given(st.binary(max_size=300) | VALUES.map(lambda value: json.dumps(value).encode()))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_bytes(data: bytes) -> None:
     _refused_or_missing(data)
 

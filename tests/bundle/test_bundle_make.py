@@ -139,7 +139,7 @@ def test_a_bundle_that_another_process_makes_is_left_alone(tmp_path: Path) -> No
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(NeurolocalError, match=f"is being written by process {other.pid}"):
             small_bundle(root, texts)
-        other.communicate(b"\n", timeout=60)
+        other.communicate(b"\n", timeout=600)
     assert not root.exists()
     verify(small_bundle(root, texts))
 

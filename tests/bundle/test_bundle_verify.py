@@ -46,7 +46,7 @@ def volumes(cut: Path, tmp_path: Path) -> Path:
 def alone(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The copy of verify.py in a bundle, by a Python without packages."""
     command = [sys.executable, "-I", "-S", folder / "verify.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
 def texts(folder: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ SETTINGS = ["--row-length", "32", "--batch-size", "4", "--k", "3", "--max-rows",
 def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
-        command, env=os.environ | {"PATH": path} | environment, capture_output=True, text=True, check=False, timeout=300
+        command, env=os.environ | {"PATH": path} | environment, capture_output=True, text=True, check=False, timeout=900
     )
 
 

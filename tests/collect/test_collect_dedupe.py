@@ -47,7 +47,7 @@ def strongest(case: Case, j: int, side: Side) -> list[tuple[float, int, int, int
     return once
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(repeated_cases())
 def test_lists_are_those_of_a_plain_loop(drawn):
     case, k, batch = drawn
@@ -65,7 +65,7 @@ def test_lists_are_those_of_a_plain_loop(drawn):
             assert (top.text[j][~used] == 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(repeated_cases())
 def test_plain_torch_is_equal_bit_for_bit(drawn):
     case, k, batch = drawn
@@ -75,7 +75,7 @@ def test_plain_torch_is_equal_bit_for_bit(drawn):
         np.testing.assert_array_equal(a.lists[side].text, b.lists[side].text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(repeated_cases(), st.integers(1, 4), st.randoms(use_true_random=False))
 def test_shards_in_any_order_give_the_single_run(drawn, shards, random):
     case, k, batch = drawn
@@ -94,7 +94,7 @@ def test_shards_in_any_order_give_the_single_run(drawn, shards, random):
         np.testing.assert_array_equal(whole.lists[side].text, merged.lists[side].text)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(repeated_cases(), st.integers(1, 8))
 def test_resumed_is_uninterrupted(drawn, cut):
     case, k, batch = drawn

@@ -5,7 +5,7 @@ from collect_twins import cases, identical, on_cpu, on_device, run
 from hypothesis import given, settings
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cases())
 def test_plain_torch_is_the_same(drawn):
     case, k, batch = drawn

@@ -107,7 +107,7 @@ def same(a: LayerRecord, b: LayerRecord, *, sums: bool = True) -> None:
     np.testing.assert_array_equal(a.experts.count, b.experts.count)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sparse_cases())
 def test_the_state_equals_a_plain_loop(drawn):
     case, k, batch = drawn
@@ -161,14 +161,14 @@ def test_the_state_equals_a_plain_loop(drawn):
     np.testing.assert_array_equal(record.sample, expected.T)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sparse_cases())
 def test_on_a_device_it_is_the_same(drawn):
     case, k, batch = drawn
     same(run(on_cpu(case, k), case, batch), run(on_device(case, k), case, batch), sums=False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sparse_cases(), st.integers(0, 7))
 def test_stopped_and_restored_equals_uninterrupted(drawn, stop):
     case, k, batch = drawn
@@ -182,7 +182,7 @@ def test_stopped_and_restored_equals_uninterrupted(drawn, stop):
         same(whole, run(second, case, batch, again, rows=starts[stop:]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sparse_cases())
 def test_two_parts_are_the_whole(drawn):
     case, k, batch = drawn
@@ -195,7 +195,7 @@ def test_two_parts_are_the_whole(drawn):
     same(whole, both)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sparse_cases(), st.data())
 def test_a_subset_of_neurons_is_those_of_the_whole(drawn, data):
     case, k, batch = drawn

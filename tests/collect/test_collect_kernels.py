@@ -116,7 +116,7 @@ def agrees_in_cases(record: LayerRecord, case: Case, *, scale: float) -> None:
                 assert np.isnan(cases.mean[number, j])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cases())
 def test_top_k_equals_brute_force_for_any_batch_size(drawn):
     case, k, batch = drawn

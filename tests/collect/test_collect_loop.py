@@ -140,7 +140,7 @@ def test_a_checkpoint_of_a_device_is_written_while_the_run_goes_on():
 
     def checkpoint(contents: Any, *, complete: bool) -> dict[Any, int]:
         if not written:
-            assert release.wait(60)
+            assert release.wait(600)
         records = dict(contents.records())
         written.append((contents.rows, complete, {place: r.lists["largest"].row.max() for place, r in records.items()}))
         assert contents.token_count.sum() == contents.n_tokens == 4 * contents.rows

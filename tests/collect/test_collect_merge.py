@@ -13,7 +13,7 @@ from neurolocal.collect.sample import Sampler, merge_samples
 from neurolocal.records import Experts, LogitEffects, Sample, TopK
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cases(), st.integers(1, 4), st.randoms(use_true_random=False))
 def test_shards_in_any_order_give_the_single_run(drawn, shards, random):
     case, k, batch = drawn

@@ -9,7 +9,7 @@ from neurolocal.collect.sample import Sampler, hashes
 from neurolocal.records import HISTOGRAM_EVERY
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cases(), st.integers(0, 30))
 def test_the_sample_is_the_positions_of_smallest_hash(drawn, size):
     case, k, batch = drawn

@@ -9,7 +9,7 @@ from neurolocal.collect.sample import Sampler
 from neurolocal.collect.state import CountedBatch
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases(), st.integers(0, 8))
 def test_stopped_and_restored_equals_uninterrupted(drawn, stop):
     case, k, batch = drawn
@@ -24,7 +24,7 @@ def test_stopped_and_restored_equals_uninterrupted(drawn, stop):
         identical(whole, run(second, case, batch, again, rows=starts[stop:]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases(), st.data())
 def test_a_subset_of_neurons_is_those_of_the_whole(drawn, data):
     case, k, batch = drawn

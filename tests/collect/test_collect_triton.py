@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from collect_twins import SEED, Case, cases, config, identical, on_cpu, run
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from numpy.testing import assert_allclose, assert_array_equal
 
 from neurolocal.collect import triton_state
@@ -22,8 +22,6 @@ from neurolocal.collect.triton_state import TritonState, on_device
 from neurolocal.records import LayerRecord
 
 pytest.importorskip("triton", reason="the GPU's kernels need triton, which comes with the extra `dev`")
-
-SLOWLY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 
 
 def on_triton(case: Case, k: int, *, sign_cases: bool = True, **more: Any) -> TritonState:
@@ -49,7 +47,7 @@ def made(rng: np.random.Generator, shape: tuple[int, int, int], dtype: torch.dty
     return Case(*(torch.from_numpy(a).to(dtype) for a in (x, gate, linear)), mask, rows)
 
 
-@settings(max_examples=10, **SLOWLY)
+@settings(max_examples=10)
 @given(cases())
 def test_it_equals_the_cpu(drawn):
     """Ties, NaN, infinities, zeros of both signs, holes in the mask, every dtype; no overflow of a float32's powers."""

@@ -87,7 +87,7 @@ def ended(pid: int) -> bool:
         return True
 
 
-def until(true: Any, seconds: float = 10) -> bool:
+def until(true: Any, seconds: float = 120) -> bool:
     late = time.monotonic() + seconds
     while not true() and time.monotonic() < late:
         time.sleep(0.02)
@@ -166,7 +166,7 @@ def test_the_process_ends_when_nobody_reads_on(tmp_path, processes):
         next(running)
         began = time.monotonic()
         running.close()  # type: ignore[attr-defined]
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 50, "it waited for the group that takes a minute"
     assert [process.returncode for process in processes] == [-signal.SIGKILL] * 2
     assert until(lambda: not any(t.name == "rows" for t in threading.enumerate()))
 
@@ -181,7 +181,7 @@ feed._Process.__init__ = own._noting(feed._Process.__init__, started := [])
 running = batches(own.stream(Path({corpus!r}), encoder=own.{encoder}, batch_size={rows}), process=True)
 next(running)
 print(started[0].pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

@@ -32,7 +32,7 @@ def small(monkeypatch):
     monkeypatch.setattr("neurolocal.corpus.encoded.PART", 16)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(text=st.text(st.sampled_from("ab \n.é"), max_size=300), longest=st.integers(8, 80), cuttable=st.booleans())
 def test_parts_are_the_text_and_depend_on_where_they_begin_alone(text, longest, cuttable) -> None:
     before, cutting.PART = cutting.PART, 16

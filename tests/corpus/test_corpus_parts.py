@@ -82,7 +82,7 @@ def wanted(row):
     return [(*source[:3], source[3] if first else None) for source, first in zip(sources, new, strict=True)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     files=st.lists(RECORDS, min_size=1, max_size=3),
     packing=st.sampled_from(["concat", "document"]),

@@ -108,7 +108,7 @@ def test_an_empty_file_holds_nothing(tmp_path, name):
         assert texts_of(tmp_path / name) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=st.text(st.sampled_from("ab \né日"), max_size=200), piece=st.integers(4, 40))
 def test_a_text_file_in_pieces(tmp_path_factory, text, piece):
     path, before = tmp_path_factory.mktemp("t") / "a.txt", encodings.TEXT_PIECE

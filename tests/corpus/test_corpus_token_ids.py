@@ -53,7 +53,7 @@ def plain(batch: Any) -> dict[str, Any]:
     return batch.after.facts() | {name: np.asarray(column).tolist() for name, column in arrays.items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     texts=st.lists(st.text("abc", max_size=12), min_size=1, max_size=12), names=st.lists(st.sampled_from("xy")),
     packing=st.sampled_from(["concat", "document"]), bos=st.sampled_from(["prepend", "none"]),

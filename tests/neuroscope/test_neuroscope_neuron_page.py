@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from neurolocal.neuroscope.export.neuron_page import PageText, quoted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=6)), min_size=1, max_size=70), st.data())
 def test_no_token_breaks_a_page_or_a_reader(tokens, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 1 << 32)))

@@ -25,7 +25,7 @@ def test_any_number_of_texts_of_any_tokens(rng, texts, crlf):
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_tokens_and_values(data):
     tokens = st.lists(st.text(max_size=5) | st.sampled_from(HOSTILE), min_size=1, max_size=90)
     page: dict[str, Any] = {"model": "gelu-4l", "dataset": "c4 & code", "layer": 3, "neuron": 14, "texts": []}
@@ -188,7 +188,7 @@ def test_strange_notes_in_the_header(rng):
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_our_own_pages_come_back_to_six_decimals(data):
     texts = []
     for _ in range(data.draw(st.integers(1, 3))):

@@ -30,7 +30,11 @@ def test_every_cell_runs_and_shows_something(path: Path, tmp_path: Path, monkeyp
         monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
         notebook = nbformat.read(TOUR, as_version=4)
         client = NotebookClient(
-            notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(TOUR.parent)}}
+            notebook,
+            timeout=900,
+            startup_timeout=900,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(TOUR.parent)}},
         )
         asyncio.run(client.async_execute())
     shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]

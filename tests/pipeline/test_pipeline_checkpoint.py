@@ -145,7 +145,7 @@ def test_killed_at_random_and_resumed(fixtures, tmp_path, rng):
 def test_the_command_killed_and_resumed(fixtures, tmp_path, rng):
     """The same of the command line, once."""
     corpus, path = tmp_path / "c.jsonl", tmp_path / "killed.h5"
-    corpus.write_text("\n".join(lines(60)))
+    corpus.write_text("\n".join(lines(120)))
     base = [
         sys.executable, "-c", "from neurolocal.cli.main import main; main()", "collect",
         "--subject", str(fixtures / "stories260k"), "--corpus", str(corpus), "--row-length", "32", "--k", "5",
@@ -156,7 +156,7 @@ def test_the_command_killed_and_resumed(fixtures, tmp_path, rng):
     def start(store):
         return subprocess.Popen([*base, "--store", str(store)], env=env, stderr=subprocess.DEVNULL)
 
-    running, until = start(path), time.monotonic() + 120
+    running, until = start(path), time.monotonic() + 900
     while running.poll() is None and not path.exists() and time.monotonic() < until:
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)

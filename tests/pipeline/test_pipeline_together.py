@@ -68,7 +68,7 @@ def test_a_second_collection_is_told_who_collects(subject, corpus, tmp_path) -> 
     code = (
         "import sys, time; from pathlib import Path; from neurolocal.files import locked\n"
         f"with locked(Path({str(path)!r}), doing='collecting into'):\n"
-        "    print('held', flush=True); time.sleep(60)"
+        "    print('held', flush=True); time.sleep(900)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None

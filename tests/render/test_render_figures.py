@@ -75,7 +75,7 @@ def test_strict():
     assert strict(value) == {"a": [1.5, None, [None, "\ufffdx"]], "\ufffd": {"b": None, "c": True}, "3": "é"}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=8))
 def test_strict_is_valid_for_strict_json_and_utf8(value):
     text = json.dumps(strict(value), allow_nan=False, ensure_ascii=False)

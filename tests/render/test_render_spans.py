@@ -1,7 +1,7 @@
 """An example's window as spans."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neurolocal.records import Example
@@ -41,7 +41,6 @@ def test_an_incomplete_character_ends_before_a_special_token():
     assert [(s.text, s.special) for s in made] == [("\ufffd", False), ("<s>", True), ("b", False)]
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_the_spans_are_the_window_and_one_holds_the_peak(data):
     tokens = data.draw(st.lists(st.integers(0, len(BYTES) - 1), min_size=1, max_size=40))

@@ -8,7 +8,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neurolocal.render.spans import SHADES, groups, token_spans
@@ -83,7 +83,6 @@ def twin(window: Window, *, joined: bool) -> str:
 ONE = st.tuples(st.integers(0, len(TOKENS) - 1), st.floats(width=32))
 
 
-@settings(deadline=None)
 @given(
     drawn=st.lists(st.tuples(st.lists(ONE, min_size=1, max_size=12), st.floats(width=32), st.data()), max_size=4),
     joined=st.booleans(),

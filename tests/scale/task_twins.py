@@ -16,6 +16,9 @@ Fault = Callable[[int, str, tuple[Any, ...]], Any]
 
 DIE = object()
 
+NEVER = 1e9
+"""`slow`, where tasks are counted: on a busy machine any thread may take many times the median."""
+
 
 class ThreadPool:
     """As `RayPool`. Workers that share a subject work one at a time: its hooks are no thread's own."""

@@ -41,7 +41,7 @@ def test_one_shard_or_one_for_each_document(subject, corpus, single, tmp_path, s
     def watch(worker, method, arguments):
         calls.append(method)
 
-    drive(subject, corpus, tmp_path / "s.h5", shards=shards, slow=1e6, fault=watch)
+    drive(subject, corpus, tmp_path / "s.h5", shards=shards, fault=watch)
     assert content(tmp_path / "s.h5") == single
     n = Counter(calls)
     if shards == 1:
@@ -64,8 +64,10 @@ def test_workers_that_die_are_replaced(subject, corpus, single, tmp_path):
         tried[shard] += 1
         return DIE if tried[shard] == 1 else None
 
-    drive(subject, corpus, tmp_path / "s.h5", fault=fault, said=said)
+    # A worker that dies takes the text with it that it reads: all these deaths may meet one section.
+    drive(subject, corpus, tmp_path / "s.h5", fault=fault, said=said, attempts=9)
     assert content(tmp_path / "s.h5") == single
+    assert len(tried) < 9
     assert set(tried.values()) == {2}
     assert sum("is gone; another one takes its place" in line for line in said) == len(tried)
 

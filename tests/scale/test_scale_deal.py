@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 import pytest
-from task_twins import DIE, ThreadPool
+from task_twins import DIE, NEVER, ThreadPool
 
 from neurolocal.config import ScaleConfig
 from neurolocal.errors import NeurolocalError
@@ -36,9 +36,8 @@ class Squares:
 
 def deal(n: int, fault: Any = lambda *_: None, *, workers: int = 3, said: list[str] | None = None, **scale: Any) -> Any:
     said = [] if said is None else said
-    dealer = Dealer(
-        ThreadPool(Squares, fault), ScaleConfig(engine="ray", **scale), workers=workers, name="squares", say=said.append
-    )
+    settings = ScaleConfig(**({"engine": "ray", "slow": NEVER} | scale))
+    dealer = Dealer(ThreadPool(Squares, fault), settings, workers=workers, name="squares", say=said.append)
     return dealer.answers(map(Square, range(n)))
 
 
@@ -123,7 +122,7 @@ def test_a_task_that_hangs_is_begun_by_another_worker() -> None:
         if method == "do":
             begun[arguments[0].n] += 1
             if arguments[0].n == 2 and begun[2] == 1:
-                hangs.wait(60)
+                hangs.wait(600)
 
     try:
         assert dict(deal(12, fault, slow=1.5)) == {Square(n): n**2 for n in range(12)}

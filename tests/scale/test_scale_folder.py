@@ -10,6 +10,7 @@ import pytest
 
 from neurolocal.corpus import Cursor, Piece, Section
 from neurolocal.errors import StoreError
+from neurolocal.files import locked
 from neurolocal.scale.folder import Part, ShardFolder, whole_sha256
 from neurolocal.scale.shards import Shard, as_json, from_json
 
@@ -116,6 +117,14 @@ def test_every_try_has_a_file_of_its_own(tmp_path: Path) -> None:
         assert path.name == f"00002-00002.{n}.h5"
         path.write_bytes(b"")
     assert [n for n, _ in made.tries(2, 2)] == [3, 2, 1]
+
+
+def test_a_worker_that_has_written_nothing_keeps_its_try(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    hangs = made.next_try(2, 2)
+    assert made.next_try(2, 2) != hangs
+    with locked(hangs, doing="collecting into"):  # a driver that is started anew
+        assert ShardFolder(tmp_path / "s.h5").next_try(2, 2) != hangs
 
 
 def test_a_record_that_points_elsewhere_is_ignored(tmp_path: Path) -> None:

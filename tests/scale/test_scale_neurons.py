@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from contents import content
 from small_run import write_corpus, write_vectors
-from task_twins import DIE, Fault, ThreadPool
+from task_twins import DIE, NEVER, Fault, ThreadPool
 
 from neurolocal.cli.run import run as run_command
 from neurolocal.config import (
@@ -79,13 +79,13 @@ def workspace(folder: Path, **more: Any) -> Workspace:
     return Workspace(folder / "s.h5", **{"say": lambda line: None, **given})
 
 
-def threads(fault: Fault = lambda *_: None, **scale: Any) -> Engine:
+def threads(fault: Fault = lambda *_: None) -> Engine:
     """Two workers that are threads."""
 
     def engine(one: Stage, space: Workspace, config: Any, parts: Parts, tasks: Iterable[Task]) -> Iterator[Any]:
         request = StageRequest(one.name, for_workers(space, Resources(2, 0, 1)), config)
         pool = ThreadPool(lambda: StageWorker(request, threads=None), fault)
-        settings = ScaleConfig(engine="ray", **scale)
+        settings = ScaleConfig(engine="ray", slow=NEVER)
         yield from Dealer(pool, settings, workers=2, name=one.name, say=space.say).answers(tasks)
 
     return engine

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 from click.testing import CliRunner
-from task_twins import DIE, Fault, ThreadPool
+from task_twins import DIE, NEVER, Fault, ThreadPool
 
 from neurolocal.cli.site import site as command
 from neurolocal.config import ScaleConfig
@@ -43,7 +44,7 @@ def threads(fault: Fault = lambda *_: None) -> Deal:
 
     def deal(make: Callable[[], PageWriter], parts: Iterator[tuple[str, ...]]) -> Iterator[Any]:
         pool = ThreadPool(lambda: SiteWorker(make, threads=None), fault)
-        dealer = Dealer(pool, ScaleConfig(engine="ray"), workers=2, name="site", say=lambda line: None)
+        dealer = Dealer(pool, ScaleConfig(engine="ray", slow=NEVER), workers=2, name="site", say=lambda line: None)
         for task, written in dealer.answers(map(Files, parts)):
             yield task.names, None if isinstance(written, Failure) else written
 
@@ -57,12 +58,13 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_the_site_is_that_of_one_process(store: Path, tmp_path: Path) -> None:
     one = write_site(store, tmp_path / "one", processes=1, bar=False)
     tried: list[str] = []
+    calls = count()
 
     def fault(worker: int, method: str, arguments: tuple[Any, ...]) -> Any:
         if method != "do":
             return None
         tried.append(arguments[0].names[0])
-        return DIE if len(tried) == 2 else None
+        return DIE if next(calls) == 1 else None
 
     shared = write_site(store, tmp_path / "shared", deal=threads(fault), bar=False)
     assert files(tmp_path / "shared") == files(tmp_path / "one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -117,10 +118,28 @@ def workers(cluster: Any) -> list[psutil.Process]:
     return found
 
 
-def _is_worker(process: psutil.Process) -> bool:
+def _title(process: psutil.Process) -> str:
+    """What it is and does: `ray::Worker.collect`."""
     with contextlib.suppress(psutil.Error):
-        return "ray::Worker" in " ".join([process.name(), *process.cmdline()])
-    return False
+        return " ".join([process.name(), *process.cmdline()])
+    return ""
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    return "ray::Worker" in _title(process)
+
+
+@contextlib.contextmanager
+def held(cluster: Any) -> Iterator[None]:
+    """The workers stand still."""
+    found = workers(cluster)
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            process.suspend()
+    yield
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            process.resume()
 
 
 @pytest.mark.slow
@@ -138,6 +157,27 @@ def test_ten_faults_and_the_store_is_that_of_one_process(
         found: list[psutil.Process] = []
         run.until(lambda: found or found.extend(workers(cluster)))
         return found[0]
+
+    def limit_workers() -> int:
+        """Those that live now have no room for files; how many these are."""
+        n = 0
+        for process in workers(cluster):
+            with contextlib.suppress(psutil.Error):
+                process.rlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+                n += 1
+        return n
+
+    def hang_a_worker(run: Command) -> psutil.Process | None:
+        """Hang one that collects, when all shards are found: another one does its shard. None: it was over before."""
+        plan = store.with_name("s.h5.shards") / "plan.jsonl"
+        while run.process.poll() is None:
+            for process in workers(cluster):
+                with contextlib.suppress(psutil.Error, OSError):
+                    if json.loads(plan.read_text().splitlines()[-1])["last"] and "collect" in _title(process):
+                        process.suspend()
+                        return process
+            time.sleep(0.05)
+        return None
 
     def kill_a_worker(run: Command) -> None:
         run.until_shards(1)
@@ -165,11 +205,10 @@ def test_ten_faults_and_the_store_is_that_of_one_process(
     cluster.remove_node(next(iter(cluster.worker_nodes)))
     faults.append("node removed")
     run.until_shards(1)
-    add_node(cluster)
+    with held(cluster):  # else they may be ready before the node is
+        add_node(cluster)
     kill_a_worker(run)
-    for process in workers(cluster):
-        with contextlib.suppress(psutil.Error):
-            process.rlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+    run.until(limit_workers)
     faults.append("no room for files")
     assert run.end() == 1
     assert "error: " in run.said()
@@ -178,12 +217,12 @@ def test_ten_faults_and_the_store_is_that_of_one_process(
     kill_a_worker(run)
     cut_a_shard(run)
     kill_a_worker(run)
-    stopped = a_worker(run)
-    stopped.suspend()
+    hung = hang_a_worker(run)
     faults.append("worker hangs")
     code = run.end()
-    with contextlib.suppress(psutil.Error):
-        stopped.resume()
+    if hung is not None:
+        with contextlib.suppress(psutil.Error):
+            hung.resume()
     assert code == 0, run.said()[-3000:]
     # What it was doing decides whether its shard is begun twice; `test_scale_collect.py` has a worker that is slow.
     assert len(faults) >= 10

@@ -25,7 +25,7 @@ def search(folder: Path, *, sections: int = 5, attempts: int = 2, max_rows: int 
     path.write_text('{"text": "abcd"}\n' * 10)
     stream = RowStream([path], encode, 1, 2, CollectConfig(row_length=4, max_rows=max_rows))
     made = Search(stream, size=1, sections=sections, attempts=attempts, after=None)
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 600
     while made._ahead.qsize() < 10:
         assert time.monotonic() < ends
         time.sleep(0.01)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from task_twins import Fault, ThreadPool
+from task_twins import NEVER, Fault, ThreadPool
 
 from neurolocal.config import CollectConfig, ScaleConfig
 from neurolocal.scale.driver import Driver
@@ -43,7 +43,7 @@ def drive(
 ) -> Any:  # fmt: skip
     request = CollectRequest(str(subject.name), corpus, store, CollectConfig(**(SETTINGS | (config or {}))))
     pool = pool or pool_of(request, subject, fault)
-    scale = {"engine": "ray", "shards": 4} | scale
+    scale = {"engine": "ray", "shards": 4, "slow": NEVER} | scale
     say = (lambda line: None) if said is None else said.append
     driver = Driver(pool, request, ScaleConfig(**scale), workers=workers, say=say, bar=False)
     return driver.run(replace=replace)

@@ -39,7 +39,7 @@ def write_small(path: Path, **settings: Any) -> Path:
 @contextmanager
 def client(
     path: Path, *, answer: Answer | None = None, said: list[str] | None = None, errors: list[Exception] | None = None,
-    seconds: float = 5.0, **guard: Any,
+    seconds: float = 300.0, **guard: Any,
 ) -> Generator[TestClient]:  # fmt: skip
     """The application in this process. Errors are mistakes of ours, and fail the test unless they are collected."""
     lines, mistakes = [] if said is None else said, [] if errors is None else errors
@@ -86,17 +86,17 @@ def running(
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(300)
         yield int(lines[-1].split("/")[2].rpartition(":")[2])
     finally:
         held[0].should_exit = True
-        thread.join(20)
+        thread.join(300)
     assert not thread.is_alive()
     if errors is None:
         assert mistakes == []
 
 
-def exchange(port: int, sent: bytes, *, silence: float = 10.0) -> bytes:
+def exchange(port: int, sent: bytes, *, silence: float = 120.0) -> bytes:
     """All that a server answers to some bytes, until it closes the connection or is silent for some seconds."""
     with socket.create_connection(("127.0.0.1", port), timeout=silence) as connection:
         got = b""

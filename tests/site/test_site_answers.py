@@ -149,7 +149,7 @@ def test_over_http(collected: Path, subject: Any) -> None:
     with running(collected, subject=lambda: subject) as port:
         body = json.dumps({"text": TEXT, "strongest": 2}).encode()
         request = Request(f"http://127.0.0.1:{port}/api/activations", body, {"content-type": "application/json"})
-        with urlopen(request, timeout=30) as answer:
+        with urlopen(request, timeout=300) as answer:
             found = json.load(answer)
     assert len(found["neurons"]) == 2
     assert found["tokens"][1]["shown"]
@@ -190,9 +190,9 @@ def test_the_command_loads_the_subject_that_the_store_names(collected: Path, tmp
             url = line.split()[1]
             body = json.dumps({"text": TEXT, "neurons": [[2, 5]]}).encode()
             request = Request(f"{url}api/activations", body, {"content-type": "application/json"})
-            with urlopen(request, timeout=60) as answer:
+            with urlopen(request, timeout=300) as answer:
                 assert json.load(answer)["neurons"][0]["neuron"] == 5
-            with urlopen(f"{url}neuron/2/5.html", timeout=60) as answer:
+            with urlopen(f"{url}neuron/2/5.html", timeout=300) as answer:
                 assert b"assets/ask.js" in answer.read()
         finally:
             process.terminate()

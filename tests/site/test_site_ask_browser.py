@@ -66,8 +66,8 @@ def page(browser: Any, small: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         opened.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
         opened.on("pageerror", lambda error: said.append(str(error)))
         opened.on("request", lambda request: asked.append(request.url))
+        opened.set_default_timeout(300_000)
         opened.goto(f"http://127.0.0.1:{port}/neuron/2/5.html")
-        opened.set_default_timeout(10_000)
         yield opened
         assert opened.evaluate("window.ran") is None
         assert all(url.startswith(f"http://127.0.0.1:{port}/") for url in asked)

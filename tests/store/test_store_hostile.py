@@ -42,7 +42,7 @@ def test_cut_at_any_place(whole, tmp_path):
         assert refused_or_equal(tmp_path / "cut.h5", content[:n], wanted)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_one_flipped_bit(whole, tmp_path_factory, place, bit):
     content, wanted = bytearray(whole[0]), whole[1]
@@ -50,7 +50,7 @@ def test_one_flipped_bit(whole, tmp_path_factory, place, bit):
     refused_or_equal(tmp_path_factory.mktemp("flip") / "a.h5", bytes(content), wanted)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(place=st.floats(0, 1, exclude_max=True), junk=st.binary(min_size=4, max_size=200))
 def test_a_torn_page(whole, tmp_path_factory, place, junk):
     content, wanted = bytearray(whole[0]), whole[1]

@@ -15,7 +15,7 @@ from neurolocal.store import Match, write_collected
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=SEEDS, ties=st.booleans(), sites=st.sampled_from([("post",), ("pre", "post")]), chosen=st.booleans())
 def test_find_equals_the_twin(tmp_path_factory, seed, ties, sites, chosen):
     rng, path = np.random.default_rng(seed), tmp_path_factory.mktemp("s") / "a.h5"

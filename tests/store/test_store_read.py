@@ -22,7 +22,7 @@ def test_questions_that_a_store_cannot_answer(store_path):
         assert store.require_layers([2, 0, 2]) == [0, 2]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=SEEDS,
     blobs=st.lists(st.binary(max_size=5), min_size=4, max_size=9),

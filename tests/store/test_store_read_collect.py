@@ -23,7 +23,7 @@ def test_statistics_by_other_conventions(store_path):
         store.statistics(2)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=SEEDS)
 def test_an_example_is_its_row_cut_to_the_window(tmp_path_factory, seed):
     made, path = made_up(np.random.default_rng(seed)), tmp_path_factory.mktemp("s") / "a.h5"

@@ -16,7 +16,7 @@ from neurolocal.errors import StoreError
 from neurolocal.store import Store, add_evidence, write_collected
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(words=st.lists(ANY_TEXT, max_size=3), seed=SEEDS)
 def test_evidence_round_trips_with_any_strings(tmp_path_factory, words, seed):
     rng, path, n = np.random.default_rng(seed), tmp_path_factory.mktemp("s") / "a.h5", len(words)
@@ -53,7 +53,7 @@ def test_every_stage_round_trips_and_gives_way_to_a_newer_table(store_path):
         same(store.top(2, "largest"), before)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(words=st.lists(ANY_TEXT, min_size=1, max_size=5), times=st.integers(1, 6), seed=SEEDS)
 def test_strings_that_are_repeated_are_kept_once_and_read_the_same(tmp_path_factory, words, times, seed):
     path = tmp_path_factory.mktemp("s") / "a.h5"

@@ -11,7 +11,7 @@ from neurolocal.store import Store, StoredRows, write_collected
 from neurolocal.words import Vocabulary
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=SEEDS)
 def test_the_shares_of_subsets_are_counted_example_by_example(tmp_path_factory, seed):
     made, path = made_up(np.random.default_rng(seed)), tmp_path_factory.mktemp("s") / "a.h5"

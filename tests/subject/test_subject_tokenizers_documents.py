@@ -62,7 +62,7 @@ def own(tokenizer, text):
     return [a for a, _ in tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts=st.lists(TEXT, max_size=4))
 def test_byte_level_as_the_tokenizer_says(texts):
     tokenizer = byte_level(MERGES, trim=False)

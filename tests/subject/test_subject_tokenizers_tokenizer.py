@@ -63,7 +63,7 @@ def test_text_is_what_the_tokenizer_decodes(kind: str, tokenizers) -> None:
     vocab = vocabulary(tokenizer, d_vocab)
 
     @given(ANY_TEXT | st.sampled_from(SENTENCES))
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     def check(text: str) -> None:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         # SentencePiece's decoder takes away the space that its encoder puts before a text.
@@ -82,7 +82,7 @@ def test_any_ids_decode_alike(kind: str, tokenizers) -> None:
     names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
 
     @given(st.lists(st.integers(0, len(tokenizer) - 1), max_size=12))
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def check(ids: list[int]) -> None:
         # SentencePiece's decoder replaces a broken run byte by byte, Python's character by character.
         broken = kind == "sentencepiece"
@@ -116,7 +116,7 @@ def test_encode_exactly_round_trip(kind: str, tokenizers) -> None:
     vocab = vocabulary(tokenizer, d_vocab)
 
     @given(ANY_TEXT | st.sampled_from(["cat", " cat", " Lily", "Lily", "don't", " é", "🎉", "  x", "\n", " \n x"]))
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def check(text: str) -> None:
         ids = encode_exactly(tokenizer, vocab, text)
         if ids is None:

@@ -12,7 +12,7 @@ from neurolocal.records import VERDICTS
 from neurolocal.verdict.table import verdict_table
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 40), method=st.sampled_from(["default", "notebook"]))
 def test_every_neuron_has_one_verdict_and_the_order_of_rows_does_not_matter(seed, n, method):
     stats, sim, per, peaks = random_layer(seed, n)

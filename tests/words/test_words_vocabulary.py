@@ -84,7 +84,7 @@ def twin(row: list[tuple[bytes, bool]], position: int) -> tuple[str, int, int] |
 
 
 @given(rows())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_word_at_equals_the_twin(row) -> None:
     vocabulary, tokens = vocabulary_of(row)
     assert len(row) <= REACH, "the window must hold the row for the twin to see the same"
@@ -108,7 +108,7 @@ def test_word_at_equals_the_twin(row) -> None:
 
 
 @given(st.lists(rows(), min_size=1, max_size=5), st.sampled_from([1, REACH // 2, REACH]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_row_words_equal_word_at(many, copies) -> None:
     """Also where words are longer than `word_at` looks: some tokens stand many times in a row."""
     row = [token for part in many for i, token in enumerate(part) for _ in range(copies if i == 1 else 1)]
@@ -138,7 +138,7 @@ def test_a_row_without_tokens_has_no_words() -> None:
 
 
 @given(st.lists(rows(), max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_word_counts_equal_the_twin(many) -> None:
     vocabulary, _ = vocabulary_of([token for row in many for token in row] or [(b"", False)])
     ids, next_id = [], 0

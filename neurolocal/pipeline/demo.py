@@ -43,7 +43,7 @@ def sample_corpus() -> Path:
 
 def demo_run(store: Path, *, max_rows: int) -> Run:
     """The embedded default as a run, whose store is written at `store`."""
-    from neurolocal.subject.load import EMBEDDED, embedded_gguf
+    from neurolocal.subject.locate import EMBEDDED, embedded_gguf
 
     return Run(
         subject=EMBEDDED,
@@ -64,6 +64,9 @@ def demo_run(store: Path, *, max_rows: int) -> Run:
 
 def run_demo(out: Path, *, max_rows: int, limit: int, say: Say, until: str | None = None) -> None:
     """Run everything, or up to a stage, on the embedded default; results in the folder `out`."""
-    say(f"neurolocal demo: SmolLM2-135M-Instruct, {max_rows} rows of 256 tokens of the sample corpus, layers {LAYERS}")
+    say(
+        f"neurolocal demo: SmolLM2-135M-Instruct, {max_rows} rows of 256 tokens of the sample corpus, "
+        f"layers {', '.join(map(str, LAYERS))}"
+    )
     run = demo_run(out / "store.h5", max_rows=max_rows)
     run_all(run, limit=limit, say=say, needs_llm=False, until=until)

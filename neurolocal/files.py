@@ -23,9 +23,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from neurolocal.errors import NeurolocalError, first_line
+from neurolocal.progress import Bar
 
 log = logging.getLogger(__name__)
 
@@ -376,7 +375,7 @@ def file_sha256(path: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         return kept.read_text()
     digest = hashlib.sha256()
-    with path.open("rb") as file, tqdm(total=facts.st_size, **HASHING) as bar:
+    with path.open("rb") as file, Bar(total=facts.st_size, **HASHING) as bar:
         while some := file.read(1 << 24):
             digest.update(some)
             bar.update(len(some))

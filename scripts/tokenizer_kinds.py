@@ -121,7 +121,7 @@ def from_smollm2() -> Iterator[Line]:
     from neurolocal.corpus import corpus_files, documents
     from neurolocal.errors import SubjectError
     from neurolocal.subject.gguf import gguf_tokenizer
-    from neurolocal.subject.load import embedded_gguf
+    from neurolocal.subject.locate import embedded_gguf
     from neurolocal.subject.weights import weights_sha256
 
     try:

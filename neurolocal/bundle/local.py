@@ -10,12 +10,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tqdm import tqdm
-
 from neurolocal.bundle.content import Content, Section
 from neurolocal.bundle.licences import licence_of_path
 from neurolocal.errors import NeurolocalError
 from neurolocal.files import file_sha256, replacing
+from neurolocal.progress import Bar
 from neurolocal.stage import Say
 
 
@@ -39,7 +38,7 @@ class LocalSection(Section):
     def gather(self, root: Path, say: Say) -> list[Content]:
         """Copy what is not whole."""
         found = []
-        for path, place in tqdm(self._files(), desc=f"copying {self.name}", unit="file", delay=2, leave=False):
+        for path, place in Bar(self._files(), desc=f"copying {self.name}", unit="file", delay=2, leave=False):
             content = self._content(path, place, sha256=file_sha256(path))
             found.append(content)
             if not content.whole(root):

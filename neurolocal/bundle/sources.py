@@ -95,7 +95,7 @@ def _local(name: str, value: str) -> Path | None:
     path = Path(value).expanduser()
     if path.exists():
         return path
-    from neurolocal.subject.load import EMBEDDED, embedded_gguf
+    from neurolocal.subject.locate import EMBEDDED, embedded_gguf
 
     return embedded_gguf() if name == "subject" and value == EMBEDDED else None
 

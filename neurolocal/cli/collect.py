@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import click
 
-from neurolocal.cli.options import FilePath, Names, Numbers, Place, Shard, Sites, device_option, example, say
+from neurolocal.cli.options import Count, FilePath, Names, Numbers, Place, Shard, Sites, device_option, example, say
 from neurolocal.cli.stage_command import config_options, given
 from neurolocal.config import PRESETS, CollectConfig, Lists, ScaleConfig, preset_settings
 
@@ -45,7 +45,13 @@ SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
 @config_options(
     CollectConfig,
     without=("shard", "shards"),
-    types={"layers": Numbers(), "neurons": Numbers(), "sites": Sites(), "count_roles": Names()},
+    types={
+        "layers": Numbers(),
+        "neurons": Numbers(),
+        "sites": Sites(),
+        "count_roles": Names(),
+        "max_rows": Count(),
+    },
 )
 @config_options(ScaleConfig)
 @click.option(
@@ -59,7 +65,7 @@ SCALE = tuple(field.name for field in dataclasses.fields(ScaleConfig))
     metavar="ADDRESS",
     help="A folder at an address to which the complete store is copied, for merge.",
 )
-@click.option("--checkpoint-rows", type=click.IntRange(1), help="The same in rows.  [default: by time alone]")
+@click.option("--checkpoint-rows", type=Count(), help="The same in rows.  [default: by time alone]")
 def collect(
     subject: str, corpus: Any, store: Path, tokenizer: str | None, device: str | None, untrained: int | None,
     lists: Lists, preset: str | None, shard: tuple[int, int], checkpoint_seconds: float | None,
@@ -69,19 +75,17 @@ def collect(
 
     A run that was stopped resumes at its last checkpoint.
     """
-    from neurolocal.corpus import corpus_files
-    from neurolocal.errors import StoreError
-    from neurolocal.files import require_place
     from neurolocal.pipeline.collect import Collection, collect_store, fitted
+    from neurolocal.pipeline.requirements import require_collection, require_same_settings
     from neurolocal.storage.uploads import require_upload
 
     scale = given(ScaleConfig, {name: settings.pop(name) for name in SCALE})
     config = given(CollectConfig, settings, **preset_settings(preset), shard=shard[0], shards=shard[1])
-    corpus_files(corpus)  # a wrong path is said before a large model is loaded
-    require_place(store, doing="collecting into", error=StoreError)
+    require_collection(subject, corpus, store, config, tokenizer=tokenizer)
     if upload is not None:
         require_upload(upload, store)
     fit = preset is not None and settings["row_length"] is None
+    require_same_settings(store, config, row_length=not fit)
     if scale.engine == "ray":
         from neurolocal.scale.collect import collect_on_ray
         from neurolocal.scale.worker import CollectRequest

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import click
 
-from neurolocal.cli.options import FilePath, example, say, until_option
+from neurolocal.cli.options import Count, FilePath, example, say, until_option
 
 
 @click.command(epilog=example("neurolocal demo --out demo"))
 @click.option("--out", type=FilePath(), default=Path("demo"), show_default=True, help="Folder for the results.")
-@click.option(
-    "--max-rows", type=click.IntRange(1), default=500, show_default=True, help="Rows of 256 tokens to collect."
-)
+@click.option("--max-rows", type=Count(), default=500, show_default=True, help="Rows of 256 tokens to collect.")
 @click.option("--limit", type=click.IntRange(0), default=12, show_default=True, help="Neurons a layer to print.")
 @click.option("--control", is_flag=True, help="Also run it on untrained weights, and show both counts of verdicts.")
 @until_option

@@ -11,9 +11,9 @@ import click
 from neurolocal.cli.options import (
     FilePath,
     Names,
-    Numbers,
     device_option,
     example,
+    layers_option,
     say,
     site_option,
     store_argument,
@@ -32,7 +32,7 @@ from neurolocal.cli.options import (
     help="Tables as Parquet or CSV; or the files of another tool.",
 )
 @click.option("--tables", type=Names(), help="Tables, e.g. examples,verdict.  [default: all]")
-@click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]")
+@layers_option("all collected")
 @site_option
 @click.option(
     "--subject", help="Neuron records: the model, for activations on random texts, too.  [default: none of these]"

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from neurolocal.cli.options import Numbers, example, store_argument
+from neurolocal.cli.options import example, layers_option, store_argument
 from neurolocal.literals import Site
 
 
@@ -17,7 +17,7 @@ from neurolocal.literals import Site
 @store_argument
 @click.argument("text")
 @click.option("--word", is_flag=True, help="As a whole word, whatever its tokens, case and spaces.")
-@click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]")
+@layers_option("all collected")
 @click.option("--site", type=click.Choice(get_args(Site)), help="Which site.  [default: all of the store's]")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Neurons to show.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list.")

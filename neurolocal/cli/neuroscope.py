@@ -15,6 +15,7 @@ from neurolocal.cli.options import (
     Ordered,
     device_option,
     example,
+    layers_option,
     say,
     seed_option,
     site_option,
@@ -111,7 +112,7 @@ def replay(
 @neuroscope.command(epilog=example("neurolocal neuroscope compare own.h5 theirs.h5 --html compare.html"))
 @click.argument("own", type=FilePath())
 @click.argument("theirs", type=FilePath())
-@click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: those of both]")
+@layers_option("those of both")
 @site_option
 @click.option("--their-site", type=click.Choice(get_args(Site)), help="Of THEIRS.  [default: the same]")
 @click.option("--their-rows", type=click.IntRange(1), help="Rows of their corpus, if THEIRS does not state it.")
@@ -151,7 +152,7 @@ def compare(
 @click.argument("folder", type=FilePath())
 @click.option("--subject", help="Model folder, .gguf or cached name.  [default: the one the store names]")
 @device_option
-@click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]")
+@layers_option("all collected")
 @click.option("--neurons", type=Numbers(), help="Neurons of these layers, e.g. 0,10-19.  [default: all]")
 @site_option
 @click.option("--side", type=click.Choice(get_args(Side)), default="largest", show_default=True, help="Which list.")

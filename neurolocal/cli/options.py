@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -23,6 +24,10 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 until_option = click.option("--until", metavar="STAGE", help="Stop after this stage, e.g. verdict.  [default: do all]")
+
+
+SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
+"""The letters that may follow a count: as of parameters and tokens in the field, B is a thousand millions."""
 
 
 class FilePath(click.Path):
@@ -104,6 +109,27 @@ class Numbers(click.ParamType):
         return tuple(sorted(found))
 
 
+class Count(click.ParamType):
+    """`10M` -> 10000000: a count of rows, tokens or weights; also `300B`, `1.5T`, `1e9`, `10_000`, `10,000`."""
+
+    name = "count"
+
+    def __init__(self, least: int = 1) -> None:
+        """`least`: the smallest count that can be meant."""
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """As click wants it."""
+        text = str(value).strip().replace("_", "").replace(",", "")
+        match = re.fullmatch(r"([0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE]\+?[0-9]{1,2})?)([kKmMbBgGtT]?)", text)
+        if not match:
+            self.fail(f"{value!r}: give a count, for example 500, 10k, 10M, 300B, 1.5T or 1e9", param, ctx)
+        found = Fraction(match[1]) * SUFFIXES[match[2].lower()]
+        if found < self.least or found.denominator != 1:
+            self.fail(f"{value!r} is {float(found):,}: give a whole number of at least {self.least}", param, ctx)
+        return int(found)
+
+
 class Neurons(click.ParamType):
     """`14:159,160` -> ((14, 159), (None, 160)): each a neuron, with its layer or without."""
 
@@ -174,7 +200,7 @@ class Shard(click.ParamType):
         """As click wants it."""
         if isinstance(value, tuple):
             return value
-        match = re.fullmatch(r"([0-9]+)/([0-9]+)", str(value))
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(value))
         if not match or int(match[1]) >= int(match[2]):
             self.fail(f"{value!r}: give I/N with I from 0 to N-1, for example 0/4", param, ctx)
         return int(match[1]), int(match[2])
@@ -183,10 +209,17 @@ class Shard(click.ParamType):
 store_argument = click.argument("path", metavar="STORE", type=FilePath())
 
 
+def layers_option(default: str) -> Callable[..., Any]:
+    """Layers, in every command that looks at some: `--layers`, or `--layer`, which reads better with one."""
+    return click.option(
+        "--layers", "--layer", "layers", type=Numbers(), help=f"Layers, e.g. 14 or 0,3,5-7.  [default: {default}]"
+    )
+
+
 def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which layers, site and sides: the options of everything that looks at neurons."""
     for option in reversed((
-        click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]"),
+        layers_option("all collected"),
         click.option("--site", type=click.Choice(get_args(Site)), help="Which site.  [default: the store's first]"),
         click.option("--side", "sides", type=Sides(), default="ends", show_default=True,
                      help="Lists: largest, smallest, gate+_in+, …; ends: the first two, cases: the sign cases."),

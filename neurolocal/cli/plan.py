@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from neurolocal.cli.options import Numbers, Sites, example, say
+from neurolocal.cli.options import Count, Numbers, Sites, example, say
 from neurolocal.cli.stage_command import config_options, given
 from neurolocal.config import CollectConfig
 
@@ -19,11 +19,11 @@ LEFT_OUT = (
 
 
 @click.command(
-    epilog=example("neurolocal plan --subject llama-3.1-8b --tokens 1e9 --machine h100 --workers 8 --dtype bfloat16")
+    epilog=example("neurolocal plan --subject llama-3.1-8b --tokens 1B --machine h100 --workers 8 --dtype bfloat16")
 )
 @click.option("--subject", required=True, help="Model folder, config.json, .gguf, cached name, or a shape's name.")
-@click.option("--tokens", type=float, help="Tokens of the corpus, e.g. 1e9.")
-@click.option("--rows", type=click.IntRange(1), help="The same in rows.")
+@click.option("--tokens", type=Count(), help="Tokens of the corpus, e.g. 10M, 300B, 1.5T or 1e9.")
+@click.option("--rows", type=Count(), help="The same in rows.")
 @click.option("--machine", help="h100, h200, a100, or a file of --calibrate.  [default: this machine]")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes with a device each.")
 @click.option("--ranges", is_flag=True,
@@ -37,28 +37,27 @@ LEFT_OUT = (
 @click.option("--screen", type=click.IntRange(1), help="Neurons perturbed in each of them.  [default: all]")
 @click.option("--describe", type=click.IntRange(0), default=50, show_default=True, help="Neurons described in each.")
 @click.option("--score", type=click.IntRange(0), default=20, show_default=True, help="Neurons scored in each.")
-@click.option("--llm-weights", type=float, default=0.0, help="Weights of the LLM, e.g. 7e9.  [default: no LLM]")
+@click.option("--llm-weights", type=Count(0), default=0, help="Weights of the LLM, e.g. 7B.  [default: no LLM]")
 @config_options(CollectConfig, without=LEFT_OUT, types={"layers": Numbers(), "neurons": Numbers(), "sites": Sites()})
 @click.option("--explain", is_flag=True, help="Each figure with its formula and numbers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def plan(
-    subject: str, tokens: float | None, rows: int | None, machine: str | None, workers: int, ranges: bool,
+    subject: str, tokens: int | None, rows: int | None, machine: str | None, workers: int, ranges: bool,
     shards: int | None, calibrate: bool, device: str | None, clock: str, analyse: int, screen: int | None,
-    describe: int, score: int, llm_weights: float, explain: bool, as_json: bool, **settings: Any,
+    describe: int, score: int, llm_weights: int, explain: bool, as_json: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """What a run will cost before it is started: time, memory, disk.
 
     The subject's config is enough: no weights are read. The figures come from
     constants of the machine, which --calibrate measures.
     """
-    from neurolocal.scale.plan_report import as_text, facts
     from neurolocal.scale.plan_request import Request, planned
 
     config = given(CollectConfig, settings)
     request = Request(
         subject,
         config,
-        tokens,
+        None if tokens is None else float(tokens),
         rows,
         machine,
         workers,
@@ -66,7 +65,7 @@ def plan(
         screen,
         describe,
         score,
-        llm_weights,
+        float(llm_weights),
         ranges,
         shards,
     )
@@ -74,6 +73,8 @@ def plan(
     made = planned(request, measure=measure, say=say)
     if made is None:
         return
+    from neurolocal.scale.plan_report import as_text, facts
+
     if as_json:
         click.echo(json.dumps(facts(*made), indent=1))
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neurolocal.cli.options import FilePath, Numbers, example, say, side_option, site_option, store_argument
+from neurolocal.cli.options import FilePath, example, layers_option, say, side_option, site_option, store_argument
 
 if TYPE_CHECKING:
     from neurolocal.report import NeuronRow
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog=example("neurolocal report smol.h5 --layer 14 --json > layer14.json"))
 @store_argument
-@click.option(
-    "--layer", "--layers", "layers", type=Numbers(), help="Layers, e.g. 3 or 0,3,5-7.  [default: those with a verdict]"
-)
+@layers_option("those with a verdict")
 @click.option(
     "--limit", type=click.IntRange(0), default=None, help="Neurons a layer.  [default: 30 on the terminal, else all]"
 )

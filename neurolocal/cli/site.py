@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from neurolocal.cli.options import FilePath, Numbers, example, say, site_option, store_argument
+from neurolocal.cli.options import FilePath, Numbers, example, layers_option, say, site_option, store_argument
 from neurolocal.cli.stage_command import scale_of, worker_options
 from neurolocal.errors import ConfigError
 
@@ -15,7 +15,7 @@ from neurolocal.errors import ConfigError
 @click.command(epilog=example("neurolocal site smol.h5 site/ --layers 4,14,24 --top 500"))
 @store_argument
 @click.argument("folder", metavar="DIR", type=FilePath())
-@click.option("--layers", type=Numbers(), help="Layers, e.g. 0,3,5-7.  [default: all collected]")
+@layers_option("all collected")
 @click.option("--neurons", type=Numbers(), help="Neurons of each layer, e.g. 0-99.  [default: all]")
 @click.option("--top", type=click.IntRange(1), help="Neurons of each layer, by rank.  [default: all]")
 @click.option("--processes", type=click.IntRange(1), help="How many write.  [default: one a core]")

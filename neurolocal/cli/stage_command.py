@@ -47,11 +47,11 @@ def config_options(
             kind = (types or {}).get(field.name) or _kind(hints[field.name])
             text = re.sub(r";? ?None is [^.;]*", "", says[field.name]).replace("`", "").removesuffix(".")
             shown = f"{text}.  [default: {default_text(config, field.name)}]"
-            name = f"--{field.name.replace('_', '-')}"
+            names = [f"--{field.name.replace('_', '-')}", *(["--layer"] if field.name == "layers" else [])]
             if kind is bool:
-                command = click.option(name, is_flag=True, default=None, help=f"{text}.  [default: no]")(command)
+                command = click.option(*names, is_flag=True, default=None, help=f"{text}.  [default: no]")(command)
             else:
-                command = click.option(name, type=kind, default=None, help=shown)(command)
+                command = click.option(*names, field.name, type=kind, default=None, help=shown)(command)
         return command
 
     return decorate

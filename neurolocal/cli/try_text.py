@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neurolocal.cli.options import Neurons, Numbers, device_option, example, say, site_option
+from neurolocal.cli.options import Neurons, device_option, example, layers_option, say, site_option
 from neurolocal.literals import SIDES, Side
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("try", epilog=example('neurolocal try smol.h5 "on Tuesday" --neuron 14:159'))
 @click.argument("source", metavar="SUBJECT|STORE")
 @click.argument("text")
-@click.option("--layer", "--layers", "layers", type=Numbers(), help="Layers, e.g. 14 or 0,3,5-7.  [default: all]")
+@layers_option("all")
 @click.option(
     "--neuron", "--neurons", "neurons", type=Neurons(),
     help="Neurons, as 14:159,3:20, or as 159,160 with --layer.  [default: those that the text excites most]",
@@ -108,15 +108,17 @@ def _asking(
     site: Any,
 ) -> Asking:
     """A store with its subject, or a subject alone. What a store does not hold is refused before its subject loads."""
-    from neurolocal.asking import Asking
+    from neurolocal import asking  # `Asking` itself, which needs torch, is loaded when it is used
+    from neurolocal.subject.locate import require_subject
 
     if not is_store(source):
         if subject is not None:
             raise click.UsageError(f"--subject beside {source}, which is a subject itself: give a store, or drop it")
+        require_subject(source, layers=[layer for layer, _ in places or ()], tokenizer=tokenizer)
         from neurolocal.subject import load_subject
 
         loaded = load_subject(source, dtype=dtype or "float32", device=device, tokenizer=tokenizer)
-        return Asking(loaded, side=side, site=site)
+        return asking.Asking(loaded, side=side, site=site)
     if dtype is not None:
         raise click.UsageError("--dtype beside a store: its subject computes as it did in the collection; drop it")
     from neurolocal.files import readable_path
@@ -128,4 +130,5 @@ def _asking(
     work.store.require_layers(layers)
     for place in places or ():
         work.store.index_of(*place)
-    return Asking(work.loaded_subject, work.store, side=side)
+    work.require_subject()
+    return asking.Asking(work.loaded_subject, work.store, side=side)

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
-from tqdm import tqdm
 
 from neurolocal.collect.rows import RowBuffer
 from neurolocal.collect.sample import Sampler
@@ -29,6 +28,7 @@ from neurolocal.collect.state import Activations, CountedBatch, Frozen, LayerSta
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
 from neurolocal.errors import CorpusError
+from neurolocal.progress import Bar
 from neurolocal.provenance import Parts
 from neurolocal.records import Experts, LayerRecord, Place, Site
 from neurolocal.words.counted import counted_positions
@@ -265,7 +265,7 @@ def collect(
         CorpusError: the corpus cannot be read further; the results so far were written first.
     """
     began, stopped = time.monotonic(), False
-    shown = tqdm(
+    shown = Bar(
         total=config.max_rows, initial=progress.rows, unit="row", desc="collect", disable=not bar, smoothing=0.1
     )
     with _Checkpoints(progress, checkpoint, every=every, every_rows=every_rows) as checkpoints:
@@ -275,7 +275,7 @@ def collect(
                     take(subject, batch, progress, config=config, workers=workers)
                     shown.update(len(batch.rows))
                     shown.total = _expected(progress, config) or shown.total
-                    shown.set_postfix_str(f"{progress.n_tokens:,} tokens", refresh=False)
+                    shown.set_postfix_str(_tokens(progress, shown.format_dict["rate"]), refresh=False)
                     if stopped := stop():
                         break
                     if checkpoints.due:
@@ -296,6 +296,12 @@ def collect(
         checkpoints=checkpoints.written,
         nonfinite=checkpoints.nonfinite,
     )
+
+
+def _tokens(progress: Progress, rate: float | None) -> str:
+    """Tokens counted so far, and a second; `rate` is rows a second, None where it is not known yet."""
+    counted = f"{progress.n_tokens:,} tokens"
+    return f"{counted}, {rate * progress.n_tokens / progress.rows:,.0f} tokens/s" if rate and progress.rows else counted
 
 
 def take(

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 from jaxtyping import Float32
-from tqdm import tqdm
 
 from neurolocal.export.folder import DOING, make_folder, open_folder, put_manifest
 from neurolocal.export.neurons import NeuronTexts, TextReader
 from neurolocal.files import remove_leftovers, replacing
+from neurolocal.progress import Bar
 from neurolocal.records import MOMENTS, Statistics
 from neurolocal.render.figures import strict
 from neurolocal.store import Store
@@ -58,7 +58,7 @@ def export_neuron_records(
     which = store.require_layers(layers)
     path, reader = open_folder(out), TextReader(store)
     total = sum(len(store.neurons(layer)) for layer in which)
-    with tqdm(total=total, unit="neuron", disable=not bar, delay=2) as progress:
+    with Bar(total=total, unit="neuron", disable=not bar, delay=2) as progress:
         for layer, random in _random_records(store, reader, which, subject, texts):
             folder, statistics = make_folder(out / "neurons" / str(layer)), store.statistics(layer)
             remove_leftovers(folder)

@@ -18,13 +18,13 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import orjson
-from tqdm import tqdm
 
 from neurolocal.errors import ConfigError
 from neurolocal.export.folder import DOING, make_folder, open_folder, put_manifest
 from neurolocal.export.neuronpedia_lines import LayerLines, Source
 from neurolocal.export.neurons import TextReader
 from neurolocal.files import replacing
+from neurolocal.progress import Bar
 from neurolocal.render.visible import plain
 from neurolocal.store import Store
 
@@ -70,7 +70,7 @@ def export_neuronpedia(
     subject = str(store.manifest["subject"].get("sha256"))
     corpus = plain(PurePath(str(store.manifest["corpus"].get("path") or "")).name) or "unknown"
     total = sum(len(store.neurons(layer)) for layer in which)
-    with tqdm(total=total, unit="neuron", disable=not bar, delay=2) as progress:
+    with Bar(total=total, unit="neuron", disable=not bar, delay=2) as progress:
         for layer in which:
             source = Source(name, layer, store.site, creator, corpus, subject)
             folder = out / name / source.id

@@ -16,7 +16,6 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from neurolocal.errors import ConfigError
 from neurolocal.export.folder import DOING, open_folder, put_manifest
@@ -25,6 +24,7 @@ from neurolocal.export.shared_tables import shared_tables
 from neurolocal.export.stage_tables import stage_tables
 from neurolocal.export.table import ExportTable
 from neurolocal.files import replacing
+from neurolocal.progress import Bar
 from neurolocal.render.cells import text_cell
 from neurolocal.store import Store
 
@@ -66,7 +66,7 @@ def export_tables(
     chosen, which = _chosen(tables), store.require_layers(layers)
     path_of_manifest = open_folder(out)
     written = []
-    for table in tqdm(chosen, desc="tables", unit="table", disable=not bar, delay=2):
+    for table in Bar(chosen, desc="tables", unit="table", disable=not bar, delay=2):
         path = out / f"{table.name}.{format}"
         rows = _write(table, store, which, path, WRITERS[format])
         if rows:

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
-from tqdm import tqdm
 
 from neurolocal.config import InterventionConfig
 from neurolocal.intervention.places import OWN, RANDOM, Jobs, Place, Target, changes, jobs, values
+from neurolocal.progress import Bar
 from neurolocal.subject.changed import ChangedRow, Changes
 
 SUMS = 1 << 30
@@ -80,7 +80,7 @@ def measure(
     at_a_time = max(1, SUMS // (8 * d_vocab))
     ran: dict[int, tuple[ChangedRow, Integer[np.ndarray, "pos"]]] = {}
     total = sum(len(t.own) for t in tested) + n * len(random)
-    with tqdm(total=total, unit="place", desc="intervention", disable=not progress) as bar:
+    with Bar(total=total, unit="place", desc="intervention", disable=not progress) as bar:
         for begin in range(0, n, at_a_time):
             group = slice(begin, min(begin + at_a_time, n))
             sums = _Sums(group, d_vocab, n_changes=len(names))

@@ -41,6 +41,7 @@ def work(workspace: Workspace, config: InterventionConfig) -> Generator[Work, No
         StoreError: as `Workspace.loaded_subject`.
         SubjectError: not even one change fits into memory, or the direct logit effects cannot be computed.
     """
+    workspace.require_subject()
     from neurolocal.intervention.measure import measure
     from neurolocal.intervention.result import Collected, empty_table, table
     from neurolocal.subject.changed import ChangeableLayer, why_no_changes

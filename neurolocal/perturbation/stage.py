@@ -41,6 +41,7 @@ def work(workspace: Workspace, config: PerturbationConfig) -> Generator[Work, No
     Raises:
         StoreError: neurons are to be chosen by similarity, which has not run; or the subject is another one.
     """
+    workspace.require_subject()
     yield _notebook(workspace, config) if config.method == "notebook" else _in_context(workspace, config)
 
 

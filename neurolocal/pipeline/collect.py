@@ -10,15 +10,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
 
 from neurolocal.config import CollectConfig
 from neurolocal.errors import CorpusError, StoreError
@@ -32,7 +29,7 @@ from neurolocal.pipeline.existing import existing
 from neurolocal.pipeline.manifest import Collection as Collection
 from neurolocal.pipeline.manifest import row_stream
 from neurolocal.pipeline.overflow import overflow_lines
-from neurolocal.progress import waiting
+from neurolocal.progress import above_bars, waiting
 from neurolocal.records import Place
 from neurolocal.stage import Say, silent
 
@@ -249,12 +246,13 @@ class _Laps:
         self._began = command_began(otherwise=time.monotonic())
 
     def first_of(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The same batches; says a line when the first is there."""
+        """The same batches; says two lines when the first is there."""
         for batch in batches:
             if not self._last:
                 self._last = time.monotonic()
-                with tqdm.external_write_mode(file=sys.stderr):
+                with above_bars():
                     self._say(f"collect: {self._last - self._began:.1f} s from the command to the first batch")
+                    self._say("collect: the first batch takes longer: its kernels are compiled or loaded")
             yield batch
 
     def after_each(self, stop: Callable[[], bool]) -> Callable[[], bool]:

@@ -50,7 +50,7 @@ def sample_corpus() -> Path:
 
 def demo_run(store: Path, *, max_rows: int, control: bool = False) -> Run:
     """The embedded default as a run, whose store is written at `store`; `control`: also on untrained weights."""
-    from neurolocal.subject.load import EMBEDDED, embedded_gguf
+    from neurolocal.subject.locate import EMBEDDED, embedded_gguf
 
     return Run(
         subject=EMBEDDED,

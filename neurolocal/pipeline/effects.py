@@ -10,10 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tqdm import tqdm
-
 from neurolocal.errors import SubjectError
 from neurolocal.pipeline.manifest import Collection
+from neurolocal.progress import Bar
 from neurolocal.records import LogitEffects, Place
 from neurolocal.stage import Say
 
@@ -44,7 +43,7 @@ def add_effects(job: Collection, *, say: Say, stop: Callable[[], bool], bar: boo
     total = sum(n for _, n in missing)
     with Store(job.store) as store:
         manifest = store.manifest
-    with tqdm(total=total, desc="logit effects", unit="neuron", unit_scale=True, disable=not bar) as shown:
+    with Bar(total=total, desc="logit effects", unit="neuron", unit_scale=True, disable=not bar) as shown:
         try:
             lens = LogitLens(job.subject, config.logits)
             for (site, layer), _ in missing:

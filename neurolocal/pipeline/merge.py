@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
-from tqdm import tqdm
 
 from neurolocal.collect.merge import merge
 from neurolocal.collect.sample import merge_samples
@@ -25,6 +24,7 @@ from neurolocal.files import locked
 from neurolocal.pipeline.batch_range import range_of
 from neurolocal.pipeline.manifest import identity
 from neurolocal.pipeline.merged_rows import RowNumbers, merged_rows
+from neurolocal.progress import Bar
 from neurolocal.records import LayerRecord, Place, Sample, Site
 from neurolocal.stage import Say
 from neurolocal.store import Store, StoreContent, write_collected
@@ -149,8 +149,7 @@ def _require_all_shards(out: Path, parts: Sequence[_Part]) -> None:
 
 def _range(part: _Part) -> Mapping[str, Any]:
     found = range_of(part.manifest)
-    if found is None:
-        raise StoreError(f"merging {part.path}: it is no range of batches, as the others are. Omit it.")
+    assert found is not None  # parts of both kinds are of different runs
     return found
 
 
@@ -226,7 +225,7 @@ def _layers(
     for site in sites:
         with Store(parts[0], site=site) as store:
             layers = store.layers
-        for layer in tqdm(layers, desc=f"merge: {site}", unit="layer", delay=2, disable=not bar):
+        for layer in Bar(layers, desc=f"merge: {site}", unit="layer", delay=2, disable=not bar):
             merged = _record(parts[0], site, layer)
             for path, best in zip(parts[1:], order, strict=True):
                 merged = merge(merged, _record(path, site, layer), sample=best)

@@ -12,10 +12,9 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from neurolocal.errors import NeurolocalError
 from neurolocal.literals import Side
+from neurolocal.progress import Bar
 from neurolocal.stage import Engine, Failure, Parts, Result, Stage, Task
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class PartsRun:
         total = sum(map(len, self._numbers.values()))
         with self._held, contextlib.ExitStack() as stack:
             bar = stack.enter_context(
-                tqdm(total=total, desc=self.stage.name, unit=self.parts.unit, disable=not self.workspace.bar)
+                Bar(total=total, desc=self.stage.name, unit=self.parts.unit, disable=not self.workspace.bar)
             )
             answers = engine(self.stage, self.workspace, self.config, self.parts, self._tasks(bar))
             for task, evidence in stack.enter_context(contextlib.closing(answers)):  # pyright: ignore[reportArgumentType]
@@ -77,7 +76,7 @@ class PartsRun:
             yield from self._finished()
         self._require_all()
 
-    def _tasks(self, bar: tqdm[Any]) -> Iterator[Task]:
+    def _tasks(self, bar: Bar) -> Iterator[Task]:
         """The parts that are left; a layer's journal is opened at its first part."""
         for place, numbers in self._numbers.items():
             layer = _Layer(numbers, self.workspace.journal(self.stage.name, *place, self.todo[place]))

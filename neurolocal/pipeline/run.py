@@ -19,9 +19,10 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from neurolocal.config import CollectConfig, ControlConfig, Method, ScaleConfig
-from neurolocal.errors import ConfigError, LLMError, NeurolocalError, StoreError, first_line
-from neurolocal.files import readable_path, require_place
-from neurolocal.literals import CASES, SIDES, Side
+from neurolocal.errors import ConfigError, LLMError, NeurolocalError, first_line
+from neurolocal.files import readable_path
+from neurolocal.literals import SIDES, Side
+from neurolocal.pipeline.requirements import require_run
 from neurolocal.pipeline.stages import all_stages, run_stage
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.stage import Engine, Say, Stage, in_this_process
@@ -172,7 +173,7 @@ def run_all(
             was stopped; or as the stages say.
     """
     stages = _stages(until)
-    require_inputs(run, needs_llm=needs_llm and any(stage.llm for stage in stages))
+    require_run(run, needs_llm=needs_llm and any(stage.llm for stage in stages))
     times: dict[str, float] = {}
     workspace = _workspace(run, say)
     with _timed(times, "collect"):
@@ -198,35 +199,6 @@ def run_all(
         _report(run, limit, say)
     say("seconds " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in times.items()))
     say(f"look at one neuron: neurolocal show {run.store} LAYER NEURON")
-
-
-def require_inputs(run: Run, *, needs_llm: bool) -> None:
-    """Check every path and name of a run, and what its tables ask of each other.
-
-    Raises:
-        NeurolocalError: something is missing, the store or a report cannot be written, or the analysis asks for what
-            the collection will not hold.
-    """
-    from neurolocal.corpus import corpus_files
-    from neurolocal.llm import require_llm
-    from neurolocal.similarity import require_vectors
-    from neurolocal.subject.load import locate
-
-    config = run.collect
-    if run.layers is not None and config.layers is not None and (extra := sorted({*run.layers} - {*config.layers})):
-        raise ConfigError(
-            f"[run] layers = {list(run.layers)} with [collect] layers = {list(config.layers)}: layers {extra} would "
-            "not be collected. Add them to [collect], or leave them out of [run]."
-        )
-    if not config.sign_cases and (cases := [side for side in run.sides if side in CASES]):
-        raise ConfigError(f"[run] sides = {cases}: sign cases need sign_cases = true in [collect]")
-    locate(run.subject)
-    corpus_files(run.corpus)
-    for place in (run.store, run.json, run.page):
-        require_place(place, doing="writing", error=StoreError)
-    require_vectors(run.vectors)
-    if run.llm is not None and needs_llm:
-        require_llm(run.llm)
 
 
 def _collect(run: Run, say: Say) -> bool:

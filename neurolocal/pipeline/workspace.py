@@ -213,8 +213,14 @@ class Workspace:
             return self.loaded_subject
         return self._load_subject(dtype)
 
-    def _load_subject(self, dtype: Dtype) -> Subject:
-        from neurolocal.subject import load_subject
+    def require_subject(self) -> None:
+        """Refuse a subject that is not there, before torch is imported.
+
+        Raises:
+            StoreError: the store holds no token ids.
+            SubjectError: there is no such subject.
+        """
+        from neurolocal.subject.locate import require_subject
 
         manifest = self.store.manifest
         if self.store.imported and manifest["source"].get("tokens") != "ids":
@@ -222,14 +228,26 @@ class Workspace:
                 f"running a subject on {self.path}: it was imported from pages, which hold tokens as text and not as "
                 "ids. Find the ids with `neurolocal neuroscope replay STORE --subject S --out NEW`, and use NEW."
             )
-        named, tokenizer_path = manifest["subject"]["path"], manifest["tokenizer"].get("path")
+        require_subject(self._subject_spec, tokenizer=self._tokenizer_spec)
+
+    @property
+    def _subject_spec(self) -> str:
+        return self.subject or self.seen_from_here(self.store.manifest["subject"]["path"])
+
+    @property
+    def _tokenizer_spec(self) -> str | None:
+        named = self.store.manifest["tokenizer"].get("path")
+        return self.tokenizer or (named and self.seen_from_here(named))
+
+    def _load_subject(self, dtype: Dtype) -> Subject:
+        self.require_subject()
+        from neurolocal.subject import load_subject
+
+        manifest = self.store.manifest
         subject = load_subject(
-            self.subject or self.seen_from_here(named),
-            dtype=dtype,
-            device=self.device,
-            tokenizer=self.tokenizer or (tokenizer_path and self.seen_from_here(tokenizer_path)),
+            self._subject_spec, dtype=dtype, device=self.device, tokenizer=self._tokenizer_spec,
             untrained=manifest["subject"].get("untrained"),
-        )
+        )  # fmt: skip
         weights, tokenizer = manifest["subject"]["sha256"], manifest["tokenizer"]["sha256"]
         for what, own, stored, same in (
             ("weights", subject.sha256, weights, subject.sha256 == weights),

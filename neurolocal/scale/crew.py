@@ -6,12 +6,10 @@ done, and by whom, is for the driver or the dealer to say. Cost: none.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 
-from tqdm import tqdm
-
 from neurolocal.errors import NeurolocalError
+from neurolocal.progress import above_bars
 from neurolocal.scale.cluster import ScaleError
 from neurolocal.scale.pool import Answer, Pool
 from neurolocal.stage import Say
@@ -46,7 +44,7 @@ class Crew:
 
     def say(self, line: str) -> None:
         """Say a line, above a progress bar."""
-        with tqdm.external_write_mode(file=sys.stderr):
+        with above_bars():
             self._say(line)
 
     def loaded(self, answer: Answer, *, busy: bool) -> None:

@@ -16,11 +16,10 @@ from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from neurolocal.config import ScaleConfig
 from neurolocal.errors import NeurolocalError, StoreError
 from neurolocal.files import flush_folder
+from neurolocal.progress import Bar
 from neurolocal.scale.crew import WAIT, Crew
 from neurolocal.scale.folder import Part, ShardFolder
 from neurolocal.scale.pool import Answer, CollectPool, Failed
@@ -124,7 +123,7 @@ class Driver:
     def _collect(self, prepared: Prepared, *, replace: bool) -> bool:
         """Collect all shards and put the store in place; False where it was stopped, or the store lacks some."""
         self._open_folder(prepared, replace=replace)
-        with tqdm(desc="collect", unit="row", disable=not self.bar, smoothing=0.05) as bar:
+        with Bar(desc="collect", unit="row", disable=not self.bar, smoothing=0.05) as bar:
             bar.initial = bar.n = rows_of(self.schedule.parts, self.folder.shards)
             while True:
                 while not self.schedule.over:

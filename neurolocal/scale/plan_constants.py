@@ -131,12 +131,12 @@ def read_constants(name: str) -> Constants:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"reading the machine's constants {name}: {first_line(error)}. Give one of {', '.join(shipped)}, or a file "
-            "that `neurolocal plan --calibrate FILE` wrote."
+            "that `neurolocal plan --calibrate --machine FILE` wrote."
         ) from error
     if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("version") != VERSION:
         raise ConfigError(
             f"reading the machine's constants {name}: it is not of the format {FORMAT}, version {VERSION}. "
-            "Write it again with `neurolocal plan --calibrate FILE`."
+            "Write it again with `neurolocal plan --calibrate --machine FILE`."
         )
     return _checked(found, name)
 
@@ -171,7 +171,7 @@ def _checked(found: dict[str, Any], name: str) -> Constants:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"reading the machine's constants {name}: {first_line(error)}. Write them again with "
-            "`neurolocal plan --calibrate FILE`."
+            "`neurolocal plan --calibrate --machine FILE`."
         ) from error
     return made
 

@@ -6,21 +6,23 @@ Invariant: without `--calibrate` nothing is measured or written. Cost: importing
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, SubjectError
 from neurolocal.files import cache_folder
 from neurolocal.scale.plan_constants import Constants, read_constants, write_constants
-from neurolocal.scale.plan_cost import Plan, plan
 from neurolocal.scale.plan_job import Job
 from neurolocal.stage import Say
+from neurolocal.subject.locate import require_subject
 
 if TYPE_CHECKING:
+    from neurolocal.scale.plan_cost import Plan
     from neurolocal.subject.shape import Shape
     from neurolocal.subject.tokenizers import Tokenizer
 
@@ -71,9 +73,15 @@ def planned(
         raise ConfigError("planning: the size of the corpus is missing. Give --tokens, for example 1e9, or --rows.")
     if request.tokens is not None and not (math.isfinite(request.tokens) and request.tokens >= 1):
         raise ConfigError(f"tokens = {request.tokens}: give a number of at least 1")
+    _require_subject(request)  # before torch is imported
+    machine = _known_machine(request.machine) if measure is None else None
+    from neurolocal.scale.plan_cost import plan
+
     shape = named_shape(request.subject)
     config = _resolved(request.config, shape)
-    machine = _machine(request, shape, config, measure, say)
+    if measure is not None:
+        machine = _measured_machine(request, shape, config, *measure, say)
+    assert machine is not None
     rows = request.rows
     if rows is None:
         if request.tokens is None:
@@ -88,6 +96,26 @@ def planned(
     return job, machine, plan(job, machine)
 
 
+def _require_subject(request: Request) -> None:
+    """Refuse a subject that is not there.
+
+    Raises:
+        SubjectError: as said; or layers that it does not have.
+    """
+    path = Path(request.subject)
+    if request.subject in _shapes() or (path.name == "config.json" and path.is_file()):
+        return
+    try:
+        require_subject(request.subject, layers=request.config.layers)
+    except SubjectError as error:
+        raise SubjectError(f"{error} Shapes that are known by name: {', '.join(_shapes())}.") from error
+
+
+@functools.cache
+def _shapes() -> dict[str, Any]:
+    return json.loads(SHAPES.read_text(encoding="utf-8"))
+
+
 def named_shape(subject: str) -> Shape:
     """The shape of a subject: by a name of `SHAPES` where no such path exists, else from its files.
 
@@ -96,13 +124,9 @@ def named_shape(subject: str) -> Shape:
     """
     from neurolocal.subject.shape import shape_of, subject_shape
 
-    shapes = json.loads(SHAPES.read_text(encoding="utf-8"))
-    if subject in shapes and not Path(subject).exists():
-        return shape_of(shapes[subject], subject)
-    try:
-        return subject_shape(subject)
-    except SubjectError as error:
-        raise SubjectError(f"{error} Shapes that are known by name: {', '.join(shapes)}.") from error
+    if subject in _shapes() and not Path(subject).exists():
+        return shape_of(_shapes()[subject], subject)
+    return subject_shape(subject)
 
 
 def _resolved(config: CollectConfig, shape: Shape) -> CollectConfig:
@@ -119,23 +143,33 @@ def _resolved(config: CollectConfig, shape: Shape) -> CollectConfig:
     return dataclasses.replace(config, sites=config.sites or ("post",))
 
 
-def _machine(
-    request: Request, shape: Shape, config: CollectConfig, measure: tuple[str | None, str] | None, say: Say
+def _own() -> Path:
+    """Where the constants of this machine are."""
+    return cache_folder("plan") / "machine.json"
+
+
+def _known_machine(name: str | None) -> Constants:
+    """The constants of a machine by its name or file; None is this machine.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if name is None and not _own().is_file():
+        raise ConfigError(
+            "planning for this machine: it has not been measured. Run the command with --calibrate, or name "
+            "another with --machine: h100, h200, a100, or a file."
+        )
+    return read_constants(name or str(_own()))
+
+
+def _measured_machine(
+    request: Request, shape: Shape, config: CollectConfig, device: str | None, clock: str, say: Say
 ) -> Constants:
-    """The constants that were asked for, measured first where that was asked for."""
-    own = cache_folder("plan") / "machine.json"
-    if measure is None:
-        if request.machine is None and not own.is_file():
-            raise ConfigError(
-                "planning for this machine: it has not been measured. Run the command with --calibrate, or name "
-                "another with --machine: h100, h200, a100, or a file."
-            )
-        return read_constants(request.machine or str(own))
+    """The constants of this machine, measured now and written to the file that was asked for."""
     from neurolocal.scale.plan_calibrate import calibrate, merged
 
-    device, clock = measure
     assert clock in ("wall", "cpu")
-    path = own if request.machine is None else Path(request.machine)
+    path = _own() if request.machine is None else Path(request.machine)
     found = calibrate(shape, config, say=say, device=device, tokenizer=_tokenizer(request.subject, shape), clock=clock)
     if path.is_file():
         found = merged(read_constants(str(path)), found)

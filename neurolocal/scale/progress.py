@@ -6,11 +6,9 @@ Invariant: it shows and changes nothing else. Cost: a few sums over the shards.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
-
-from tqdm import tqdm
 
 from neurolocal.config import CollectConfig
+from neurolocal.progress import Bar
 from neurolocal.scale.folder import Part
 from neurolocal.scale.schedule import Collect, Schedule
 from neurolocal.scale.shards import Shard
@@ -22,7 +20,7 @@ def rows_of(parts: Iterable[Part], shards: list[Shard]) -> int:
 
 
 def show(
-    bar: tqdm[Any], schedule: Schedule, *, shards: list[Shard], batches: Mapping[int, int], workers: int,
+    bar: Bar, schedule: Schedule, *, shards: list[Shard], batches: Mapping[int, int], workers: int,
     config: CollectConfig,
 ) -> None:  # fmt: skip
     """Bring the bar up to date.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Integer
-from tqdm import tqdm
 
 from neurolocal.config import ScoreConfig
 from neurolocal.errors import StoreError
+from neurolocal.progress import Bar
 from neurolocal.records import Example, Sample
 from neurolocal.words.counted import counted_positions
 
@@ -109,7 +109,7 @@ def read_random_rows(
         return gathered.arrays()
 
     if running:
-        with tqdm(total=len(at), desc="random rows", unit="row", disable=not bar) as shown:
+        with Bar(total=len(at), desc="random rows", unit="row", disable=not bar) as shown:
             for some, found in in_batches(
                 subject(), at.tolist(), run, size=BATCH, tokens=stored.shape[1], doing="running random rows", say=say
             ):

@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
-from tqdm import tqdm
 
 from neurolocal.errors import VectorsError
+from neurolocal.progress import Bar
 
 FASTTEXT_MAGIC = struct.pack("<i", 793712314)
 LINE = 1 << 22
@@ -133,7 +133,7 @@ def _text(stream: BufferedIOBase, path: Path, *, progress: bool) -> RawVectors:
     words: list[str | None] = []
     rows: list[np.ndarray] = []
     number, line = (1 if claimed is not None else 0), b"\n"
-    for line in tqdm(_lines(stream), desc=f"reading {path.name}", unit="word", total=claimed, disable=not progress):
+    for line in Bar(_lines(stream), desc=f"reading {path.name}", unit="word", total=claimed, disable=not progress):
         number += 1
         # Split from the right: a word of GloVe 840B may contain spaces. fastText ends each line with a space.
         word, *fields = line.rstrip(b" \r\n").rsplit(b" ", dim)
@@ -206,7 +206,7 @@ def _word2vec_binary(stream: BufferedIOBase, path: Path, *, progress: bool) -> R
         raise _broken(path, f"its header states {dim} dimensions")
     words: list[str | None] = []
     rows: list[np.ndarray] = []
-    for entry in tqdm(range(claimed), desc=f"reading {path.name}", unit="word", disable=not progress):
+    for entry in Bar(range(claimed), desc=f"reading {path.name}", unit="word", disable=not progress):
         word = bytearray()
         while (byte := stream.read(1)) not in (b" ", b""):
             word += byte

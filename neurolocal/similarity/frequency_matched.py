@@ -15,6 +15,7 @@ from jaxtyping import Float32, Float64, Int64, Integer
 
 from neurolocal.config import SimilarityConfig
 from neurolocal.fdr import q_values
+from neurolocal.progress import Bar
 from neurolocal.records import Example, SimilarityTable
 from neurolocal.similarity.coherence import coherence
 from neurolocal.similarity.null import NullResult, Pool, frequency_pool, null_scores
@@ -51,11 +52,9 @@ def frequency_matched_similarity(
     Raises:
         VectorsError: fewer than two words of the corpus have a vector.
     """
-    from tqdm import tqdm
-
     words = [
         [vocabulary.word_at(e.tokens, e.peak) for e in one]
-        for one in tqdm(examples, desc="similarity: words", unit="neuron", disable=not progress)
+        for one in Bar(examples, desc="similarity: words", unit="neuron", disable=not progress)
     ]
     texts = [[word.text for word in one] for one in words]
     peaks = [distinct_words(one) for one in texts]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neurolocal.config import SimilarityConfig
+from neurolocal.progress import Bar
 from neurolocal.records import Example, SimilarityTable
 from neurolocal.similarity.coherence import self_paired
 from neurolocal.similarity.vectors import Vectors
@@ -34,10 +35,8 @@ def notebook_similarity(
     is no null: `null_mean`, `null_sd`, `z`, `p` and `q` are NaN. The original used FastText, which composes a vector
     for every token; GloVe and word2vec have none for a token with a leading space.
     """
-    from tqdm import tqdm
-
     scores, n_words, n_known, repetition = [], [], [], []
-    for one in tqdm(examples, desc="similarity (notebook)", unit="neuron", disable=not progress):
+    for one in Bar(examples, desc="similarity (notebook)", unit="neuron", disable=not progress):
         tokens = [example.token for example in notebook_examples(one, vocabulary)]
         peaks = distinct(tokens)
         scores.append(notebook_score(tokens, vectors))

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
-from tqdm import tqdm
 
 from neurolocal.errors import VectorsError
+from neurolocal.progress import Bar
 from neurolocal.similarity.vectors import Vectors
 
 LEAST = 20
@@ -154,7 +154,7 @@ def null_scores(
     ends = np.cumsum(np.bincount(inverse.reshape(-1), minlength=len(unique)))
     members = np.split(order, ends[:-1]) if len(unique) else []
     reached, total, square = np.zeros(len(score)), np.zeros(len(score)), np.zeros(len(score))
-    bar = tqdm(total=len(unique) * draws, desc="similarity: null", unit="set", unit_scale=True, disable=not progress)
+    bar = Bar(total=len(unique) * draws, desc="similarity: null", unit="set", unit_scale=True, disable=not progress)
     for begin in range(0, draws, BLOCK):
         width = min(BLOCK, draws - begin)
         prefix = _prefixes(pool, unique.max(axis=0, initial=0), width=width, seed=seed, block=begin // BLOCK)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64, Integer
 
+from neurolocal.progress import Bar
 from neurolocal.records import Example
 from neurolocal.similarity.coherence import coherence
 from neurolocal.similarity.vectors import Vectors
@@ -122,14 +123,12 @@ def phrase_scores(
     progress: bool = False,
 ) -> PhraseResult:
     """Each neuron's score against random windows. `words`: the peak word of every example."""
-    from tqdm import tqdm
-
     pool = embed(random_windows(rows, vocabulary, seed=seed, peak=peak))
     pool = pool[pool.any(axis=1)]
     null = _Null(pool, draws=draws, seed=seed)
     figures = np.full((len(examples), 3), np.nan)
     pairs = zip(examples, words, strict=True)
-    bar = tqdm(pairs, desc="similarity: phrases", unit="neuron", total=len(examples), disable=not progress)
+    bar = Bar(pairs, desc="similarity: phrases", unit="neuron", total=len(examples), disable=not progress)
     for i, (one, own) in enumerate(bar):
         unit = embed([window_words(e.tokens, w, vocabulary, peak=peak) for e, w in zip(one, own, strict=True)])
         unit = unit[unit.any(axis=1)]

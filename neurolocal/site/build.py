@@ -21,11 +21,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from neurolocal.errors import NeurolocalError
 from neurolocal.files import remove_leftovers, replacing
 from neurolocal.machine import cores, end_with_parent, without_interrupts
+from neurolocal.progress import Bar
 from neurolocal.records import Site
 from neurolocal.site.pages import Pages
 from neurolocal.site.written import read_list, remove, write_list
@@ -103,7 +102,7 @@ def write_site(
         names = list(pages.names())  # reads the index, while the processes start
         before = read_list(folder, known=pages.known)
         write_list(folder, before.union(names))
-        with tqdm(total=len(names), unit="file", desc="site", delay=2, disable=not bar) as shown:
+        with Bar(total=len(names), unit="file", desc="site", delay=2, disable=not bar) as shown:
             if deal is not None:
                 written = _by_workers(deal, make, pages, folder, names, shown.update)
             elif pool is not None:

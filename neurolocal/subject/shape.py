@@ -104,7 +104,7 @@ def subject_shape(spec: str | Path) -> Shape:
     """
     from neurolocal.subject.gguf_parts import gguf_parts
     from neurolocal.subject.legacy import legacy_config
-    from neurolocal.subject.load import locate
+    from neurolocal.subject.locate import locate
 
     if Path(spec).name == "config.json" and Path(spec).is_file():
         return _of_folder(Path(spec).parent, str(spec))

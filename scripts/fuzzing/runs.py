@@ -133,12 +133,13 @@ limit = 0
 
 
 def _read_run(data: bytes, folder: Path) -> None:
-    from neurolocal.pipeline.run import read_run, require_inputs
+    from neurolocal.pipeline.requirements import require_run
+    from neurolocal.pipeline.run import read_run
 
     (folder / "RUN.toml").write_bytes(data)
     run = read_run(folder / "RUN.toml")
     repr(run)
-    require_inputs(run, needs_llm=False)
+    require_run(run, needs_llm=False)
 
 
 COMMANDS = [

@@ -13,7 +13,7 @@ import pytest
 from small_run import neurolocal
 
 from neurolocal.cli.main import COMMANDS, cli, main
-from neurolocal.cli.options import Numbers, Shard
+from neurolocal.cli.options import Count, Numbers, Shard
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -110,6 +110,10 @@ def test_help_ends_well(arguments, run) -> None:
         (["similarity", "s.h5", "--layers", ""], "give numbers and ranges"),
         (["similarity", "s.h5", "--layers", "7-5"], "give numbers and ranges"),
         (["similarity", "s.h5", "--layers", "0-9999999999"], "give numbers and ranges"),
+        (["plan", "--subject", "a", "--tokens", "ten"], "'ten': give a count, for example 500, 10k, 10M, 300B, 1.5T"),
+        (["plan", "--subject", "a", "--tokens", "10Q"], "'10Q': give a count"),
+        (["plan", "--subject", "a", "--rows", "0"], "'0' is 0.0: give a whole number of at least 1"),
+        (["collect", "--max-rows", "1.5"], "'1.5' is 1.5: give a whole number of at least 1"),
         (["similarity", "s.h5", "--method", "own"], "'own' is not one of 'default', 'notebook'"),
         (
             ["collect", *["--subject", "a", "--corpus", "b", "--store", "c", "--shard", "4/4"]],
@@ -135,6 +139,32 @@ def test_wrong_usage_ends_with_2(arguments, says: str, run) -> None:
 def test_layers(text: str, layers: tuple[int, ...]) -> None:
     assert Numbers().convert(text, None, None) == layers
     assert Numbers().convert(layers, None, None) == layers
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("1", 1), ("10k", 10**4), ("10M", 10**7), ("300B", 3 * 10**11), ("1.5T", 1_500_000_000_000), ("7g", 7 * 10**9),
+        ("1e9", 10**9), ("1.25E+3", 1250), ("10_000", 10**4), ("10,000", 10**4), (" 5 ", 5), ("0.0025k", None),
+        ("", None), ("M", None), ("-1", None), ("1e", None), ("nan", None), ("1e999", None),
+        ("0x10", None), ("²", None),
+    ],
+)  # fmt: skip
+def test_counts(text: str, count: int | None) -> None:
+    if count is not None:
+        assert Count().convert(text, None, None) == count
+        return
+    with pytest.raises(click.BadParameter, match="give a"):
+        Count().convert(text, None, None)
+
+
+@pytest.mark.parametrize("name", list(all_commands()))
+def test_layers_are_named_alike_everywhere(name: str) -> None:
+    """`--layers`, with `--layer` as its other name, wherever layers are chosen."""
+    command = all_commands()[name]
+    within = command.commands.values() if isinstance(command, click.Group) else [command]
+    named = [option.opts for one in within for option in one.params if option.name in ("layer", "layers")]
+    assert all(names in (["--layers", "--layer"], ["layer"]) for names in named), named
 
 
 @pytest.mark.parametrize(("text", "shard"), [("0/1", (0, 1)), ("3/4", (3, 4))])

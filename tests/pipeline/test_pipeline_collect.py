@@ -96,11 +96,11 @@ def test_the_bar_has_an_estimate(subject, corpus, tmp_path, monkeypatch):
 
     totals = []
 
-    class Bar(loop.tqdm):  # pyright: ignore[reportMissingTypeArgument]
+    class Bar(loop.Bar):
         def set_postfix_str(self, *args, **kwargs):
             totals.append(self.total)
 
-    monkeypatch.setattr(loop, "tqdm", Bar)
+    monkeypatch.setattr(loop, "Bar", Bar)
     job = Collection(subject, corpus, tmp_path / "s.h5", CollectConfig(**CONFIG))
     outcome = collect_store(job, say=lambda line: None)
     assert outcome is not None

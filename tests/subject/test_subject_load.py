@@ -15,7 +15,8 @@ from subject_twins import SETTINGS, VOCAB, numbered, save_folder, tiny_model
 
 from neurolocal.errors import SubjectError
 from neurolocal.subject import load_subject
-from neurolocal.subject.load import _placed, locate
+from neurolocal.subject.load import _placed
+from neurolocal.subject.locate import locate
 from neurolocal.subject.logits import why_no_logit_effects
 from neurolocal.subject.model import Subject
 

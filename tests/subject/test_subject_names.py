@@ -11,8 +11,8 @@ import torch
 from legacy_twins import CONFIG, old_layout, random_weights, write_legacy
 
 from neurolocal.errors import SubjectError
-from neurolocal.subject import load_subject
-from neurolocal.subject.load import locate
+from neurolocal.subject import load_subject, names
+from neurolocal.subject.locate import locate
 from neurolocal.subject.names import official_name
 
 
@@ -90,13 +90,22 @@ def test_a_model_and_its_tokenizer_by_short_name(hub, fixtures, rng) -> None:
     assert subject.activations(torch.zeros((1, 4), dtype=torch.long), 1, "mid").shape == (1, 4, 48)
 
 
-def test_a_path_or_a_cached_name_imports_no_table(hub, fixtures, monkeypatch) -> None:
+def test_a_name_is_looked_up_without_importing_the_package(hub, fixtures, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "transformer_lens.supported_models", None)  # importing it now fails
+    assert official_name("gpt2-small") == "gpt2"
     folder = filled(put(hub, "gpt2-small"))
     assert locate("gpt2-small") == folder
     assert locate(fixtures / "stories260k") == fixtures / "stories260k"
-    with pytest.raises(ImportError):
-        official_name("gpt2-small")
+
+
+def test_the_table_of_names_is_the_packages_own(monkeypatch) -> None:
+    """Also where a version of the package keeps it in another file."""
+    from transformer_lens.supported_models import MODEL_ALIASES
+
+    assert len(MODEL_ALIASES) > 100
+    assert names._short_names() == MODEL_ALIASES
+    monkeypatch.setattr(names.json, "loads", lambda text: {})
+    assert names._short_names() is MODEL_ALIASES
 
 
 def test_a_download_by_commit_has_no_main(hub) -> None:

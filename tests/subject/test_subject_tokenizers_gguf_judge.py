@@ -11,7 +11,7 @@ import pytest
 from gguf_twins import byte_bpe, differences, llama_cpp, write_gguf
 
 from neurolocal.subject.gguf import gguf_tokenizer, gguf_tokenizer_line
-from neurolocal.subject.load import embedded_gguf
+from neurolocal.subject.locate import embedded_gguf
 from neurolocal.subject.tokenizers import gguf_judge
 from neurolocal.subject.tokenizers.gguf_fields import read_vocabulary
 from neurolocal.subject.tokenizers.gguf_judge import (

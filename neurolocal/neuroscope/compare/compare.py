@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from tqdm import tqdm
 
 from neurolocal.errors import StoreError
 from neurolocal.neuroscope.compare import figures
@@ -24,6 +23,7 @@ from neurolocal.neuroscope.compare.notes import notes
 from neurolocal.neuroscope.compare.overlap import jaccard, rank_biased_overlap
 from neurolocal.neuroscope.compare.sides import ComparisonSide, ExamplePeaks, open_side, require_same_model
 from neurolocal.neuroscope.compare.tail import expected_maximum
+from neurolocal.progress import Bar
 from neurolocal.records import Site
 
 
@@ -71,7 +71,7 @@ def _compare(
     tokens = _PeakTokens(own, theirs)
     found = [
         _layer(own, theirs, layer, tokens, texts)
-        for layer in tqdm(chosen, desc="compare", unit="layer", disable=not bar)
+        for layer in Bar(chosen, desc="compare", unit="layer", disable=not bar)
     ]
     if not sum(len(one.neurons.neuron) for one in found):
         raise StoreError(

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped, UInt8, UInt64
-from tqdm import tqdm
 
+from neurolocal.progress import Bar
 from neurolocal.store import Store
 from neurolocal.words import Vocabulary
 
@@ -75,7 +75,7 @@ def find_contained(theirs: Store, wanted: ExamplePlaces, own: Store, *, progress
     texts = distinct.view(np.uint8).reshape(-1, LENGTH)
     index, n = KeyIndex(texts), len(own.row_index)
     pairs, counts = [np.empty(0, np.int64)], np.zeros(len(texts), np.int64)
-    with tqdm(total=n, desc="compare: searching texts", unit="row", disable=not progress) as bar:
+    with Bar(total=n, desc="compare: searching texts", unit="row", disable=not progress) as bar:
         for first, text, starts in _blocks(own) if len(texts) else ():
             key, at = index.find(text)
             row = first + np.searchsorted(starts, at, side="right") - 1

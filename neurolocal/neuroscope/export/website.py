@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
-from tqdm import tqdm
 
 from neurolocal.errors import ConfigError, StoreError
 from neurolocal.files import flush_folder
@@ -32,6 +31,7 @@ from neurolocal.neuroscope.export.model_folder import (
 from neurolocal.neuroscope.export.neuron_page import NeuronPage, PageText, page_text, quoted
 from neurolocal.neuroscope.export.whole_rows import Chosen, WholeRows, computed_rows, imported_rows
 from neurolocal.neuroscope.form import TEXTS
+from neurolocal.progress import Bar
 from neurolocal.records import Side
 from neurolocal.store import Store
 from neurolocal.subject import Subject
@@ -91,7 +91,7 @@ def export_site(
     name, corpus = model or _model(store.manifest), dataset or _dataset(store.manifest)
     folder = open_model(Path(out), name, corpus, _made_from(store, side))
     result = ExportResult()
-    with tqdm(total=sum(map(len, which.values())), unit="page", disable=not bar) as progress:
+    with Bar(total=sum(map(len, which.values())), unit="page", disable=not bar) as progress:
         if loaded is None:
             rows = (one for layer in chosen for one in imported_rows(store, layer, texts, which))
         else:

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, UInt32
-from tqdm import tqdm
 
 from neurolocal.config import sha256
 from neurolocal.errors import StoreError
@@ -34,6 +33,7 @@ from neurolocal.neuroscope.read.blob import PageError
 from neurolocal.neuroscope.read.packed import PackedPage, TextColumns
 from neurolocal.neuroscope.read.page_files import page_files, read_pages
 from neurolocal.neuroscope.read.saved_page import Problem
+from neurolocal.progress import Bar
 from neurolocal.records import Place, Site
 
 
@@ -70,7 +70,7 @@ def import_pages(
     files = page_files(paths)
     with store_folder(out) as folder, closing(_PageCollector(folder, model)) as collector:
         pages = read_pages(files, processes=processes)
-        for page in tqdm(pages, "import", len(files), unit="page", disable=not bar):
+        for page in Bar(pages, "import", len(files), unit="page", disable=not bar):
             collector.add(page)
         if not collector.result.texts:
             other = ", ".join(map(repr, sorted(collector.other)))

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
-from tqdm import tqdm
 
 from neurolocal.neuroscope.replay.texts import StoreText, SubjectRows
+from neurolocal.progress import Bar
 from neurolocal.records import Site
 from neurolocal.subject import Subject
 from neurolocal.subject.batches import Gathered, in_batches
@@ -102,7 +102,7 @@ def computed(
         return [(first, of_texts) for (_, first), of_texts in zip(batch, found, strict=True)]
 
     longest = len(rows.of(subject, order[-1])) if order else 0
-    with tqdm(total=len(order), desc="replay", unit="row", disable=not bar) as shown:
+    with Bar(total=len(order), desc="replay", unit="row", disable=not bar) as shown:
         for some, of_batch in in_batches(subject, order, run, size=BATCH, tokens=longest, doing="replaying pages"):
             shown.update(len(some))
             for row, (first, of_texts) in zip(some, of_batch, strict=True):

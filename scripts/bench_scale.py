@@ -1,15 +1,14 @@
-"""What many workers cost: merging by number of parts, and workers of a Ray cluster against independent processes.
+"""What many workers cost: the workers of a Ray cluster against independent processes, and the text that they share.
 
-    python scripts/bench_scale.py merge --parts 4 16 64 --neurons 4608      time and peak memory of one merge
-    python scripts/bench_scale.py text --subject smollm2                    the steps in which workers share the text
     python scripts/bench_scale.py workers --subject smollm2 --corpus FILE   rows a second, by workers and by processes
+    python scripts/bench_scale.py text --subject smollm2                    the steps in which workers share the text
 
-Merging takes made-up parts of `neurons` neurons (k = 20), each of rows of its own, in a process of its own; the peak is
-given in MiB and in parts. Workers: n independent processes, each with a corpus of its own, against n workers that read
-these corpora as one; each with one thread. Both ways run on `rows` and on more rows: the difference is the steady rate,
-free of what starting costs. Efficiency is what the processes took over what the workers took; of processor time that of
-the driver and of all that Ray starts is counted. On a busy machine both ways run in turn, or at the same time
-(`--together`), so that they meet the same machine.
+Workers: n independent processes at the same time, each with a corpus of its own, against n workers that read these
+corpora as one; each with one thread. Both ways run on `rows` and on `times` as many rows: from the two follow what a
+run costs once (start, last merge) and what a row costs (the steady part). Efficiency is what the processes took over
+what the workers took, by the clock and by processor time; of processor time that of the driver and of all that Ray
+starts is counted. On a busy machine both ways run in turn, or at the same time (`--together`), so that they meet the
+same machine. The defaults take some 10 minutes on 2 cores; `--subject stories260k --rows 1000` takes 5.
 """
 
 from __future__ import annotations
@@ -28,41 +27,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import bench_find as made_up
-import numpy as np
 import psutil
 
 from neurolocal.config import CollectConfig
 from neurolocal.corpus import Cursor, KeptText, Section, corpus_files, find_sections, keep, link, section_size
 from neurolocal.pipeline.manifest import Collection, row_stream
-from neurolocal.store import write_collected
+from neurolocal.store import Store
 from neurolocal.subject import load_subject
 
 COMMAND = [sys.executable, "-c", "from neurolocal.cli.main import main; main()", "collect"]
-MERGE = """
-import resource, sys, time
-from pathlib import Path
-from neurolocal.pipeline.merge import merge_stores
-base, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
-cpu = time.process_time()
-merge_stores(Path(sys.argv[1]), [Path(p) for p in sys.argv[2:]], say=lambda line: None, bar=False)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(time.monotonic() - began, time.process_time() - cpu, base / 1024, peak / 1024)
-"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["merge", "text", "workers"])
-    parser.add_argument("--parts", type=int, nargs="+", default=[4, 16, 64])
-    parser.add_argument("--neurons", type=int, default=4608)
+    parser.add_argument("what", choices=["workers", "text"])
     parser.add_argument("--subject", default="smollm2")
     parser.add_argument("--corpus", type=Path, default=Path(__file__).parents[1] / "data" / "sample.jsonl.zst")
-    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--rows", type=int, default=96, help="of the shorter runs, of all workers together")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--shards", type=int, help="shards of the workers, four a worker if omitted")
-    parser.add_argument("--times", type=int, default=2, help="the longer runs have so many times the rows")
-    parser.add_argument("--repeats", type=int, default=3, help="pairs of both ways")
+    parser.add_argument("--times", type=int, default=4, help="the longer runs have so many times the rows")
+    parser.add_argument("--repeats", type=int, default=2, help="pairs of both ways")
     parser.add_argument("--together", action="store_true", help="both ways at the same time, by processor time alone")
     parser.add_argument("--folder", help="where the stores are written")
     chosen = parser.parse_args()
@@ -70,54 +55,11 @@ def main() -> None:
     if chosen.folder is not None:
         Path(chosen.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-        if chosen.what == "merge":
-            merging(Path(folder), chosen.parts, neurons=chosen.neurons)
-        elif chosen.what == "text":
+        if chosen.what == "text":
             text(Path(folder), chosen.subject, chosen.corpus)
         else:
             workers(Path(folder), chosen)
     print(f"load average at the end: {os.getloadavg()[0]:.1f}")
-
-
-def merging(folder: Path, counts: list[int], *, neurons: int) -> None:
-    """Merge the first n of some parts, for each n."""
-    parts = [made_up_part(folder / f"{i}.h5", i, max(counts), neurons=neurons) for i in range(max(counts))]
-    size = parts[0].stat().st_size / 2**20
-    print(f"{len(parts)} parts of {neurons:,} neurons, {size:.0f} MiB each")
-    for n in counts:
-        out = folder / "merged.h5"
-        done = subprocess.run(
-            [sys.executable, "-c", MERGE, str(out), *map(str, parts[:n])], check=True, capture_output=True, text=True
-        )
-        seconds, cpu, base, peak = map(float, done.stdout.split())
-        print(
-            f"{n:3} parts: {seconds:6.1f} s, {cpu:6.1f} of the processor, {cpu / n:5.2f} a part; peak {peak:,.0f} MiB, "
-            f"{peak - base:,.0f} of them for the merge: {(peak - base) / size:.2f} parts; result "
-            f"{out.stat().st_size / 2**20:,.0f} MiB",
-            flush=True,
-        )
-        out.unlink()
-
-
-def made_up_part(path: Path, number: int, count: int, *, neurons: int) -> Path:
-    """A part of a collection, in layers of 1,536 neurons, whose rows no other part has."""
-    rng = np.random.default_rng(number)
-    vocabulary, rows = made_up.made_up_vocabulary(np.random.default_rng(0)), made_up.made_up_rows(rng)
-    first = number * made_up.ROWS
-    content = made_up.collected(vocabulary, dataclasses.replace(rows, index=rows.index + first), [])
-    layers = []
-    for layer in range(-(-neurons // 1536)):
-        record = made_up.made_up_layer(rng, min(1536, neurons - 1536 * layer))
-        lists = {side: dataclasses.replace(top, row=top.row + first) for side, top in record.lists.items()}
-        layers.append((("post", layer), dataclasses.replace(record, lists=lists)))
-    border = [{"file": 0, "batches": n, "rows": n * made_up.ROWS, "digest": f"{n:064x}"} for n in (number, number + 1)]
-    manifest = dict(content.manifest)
-    manifest["subject"] = manifest["tokenizer"] = {"sha256": ""}
-    manifest["corpus"] = {"files": [], "n_files": 0, "rows_sha256": ""}
-    manifest["config"] = {**manifest["config"], "sample": 0, "seed": 0, "shard": 0, "shards": 1}
-    manifest |= {"range": {"begin": border[0], "end": border[1], "last": number == count - 1}, "cursor": {}}
-    write_collected(path, dataclasses.replace(content, manifest=manifest, layers=layers))
-    return path
 
 
 def text(folder: Path, name: str, corpus: Path) -> None:
@@ -156,9 +98,7 @@ def workers(folder: Path, chosen: argparse.Namespace) -> None:
     """Processor and clock seconds of workers and of processes, in turn or together, and their efficiency."""
     n, sizes = chosen.workers, (chosen.rows, chosen.times * chosen.rows)
     corpora = split(chosen.corpus, folder / "corpus", n)
-    found: dict[str, list[list[Cost]]] = {
-        side: [[] for _ in range(chosen.repeats)] for side in ("processes", "workers")
-    }
+    found = {side: [list[Cost]() for _ in range(chosen.repeats)] for side in ("processes", "workers")}
     for turn, rows in ((turn, rows) for turn in range(chosen.repeats) for rows in sizes):
         sides = {
             "processes": independent(folder, chosen, corpora, rows=rows),
@@ -169,17 +109,45 @@ def workers(folder: Path, chosen: argparse.Namespace) -> None:
             for side, cost in zip(group, measured([sides[side] for side in group]), strict=True):
                 print(f"{side}, {rows:,} rows: {cost}", flush=True)
                 found[side][turn].append(cost)
+        require_rows([folder / "ray.h5"], rows)
+        require_rows([folder / f"{i}.h5" for i in range(n)], rows // n)
         for store in folder.glob("*.h5"):
             store.unlink()
+    for side, turns in found.items():
+        for short, long in turns:
+            print(f"{side}: {parts(short, long, sizes)}")
     for what in ("processor",) if chosen.together else ("processor", "clock"):
-        steady, whole = [], []
-        for one, other in zip(found["processes"], found["workers"], strict=True):
-            a, b = ([getattr(cost, what) for cost in side] for side in (one, other))
-            steady.append((a[1] - a[0]) / (b[1] - b[0]))
-            whole.append(a[1] / b[1])
-        for name, values in (("steady", steady), (f"whole run of {sizes[1]:,} rows", whole)):
-            each = ", ".join(f"{value:.2f}" for value in values)
-            print(f"efficiency by {what} time, {name}: {statistics.median(values):.2f} ({each})")
+        efficiency(what, found, sizes)
+
+
+def require_rows(stores: list[Path], rows: int) -> None:
+    """End where there was less text than was to be read."""
+    for store in stores:
+        with Store(store) as made:
+            if made.manifest["rows"] < rows:
+                sys.exit(f"{store} has {made.manifest['rows']:,} rows instead of {rows:,}: give a larger --corpus")
+
+
+def parts(short: Cost, long: Cost, sizes: tuple[int, int]) -> str:
+    """What a run costs once, and what a row costs, from two runs."""
+    said = []
+    for name in ("clock", "processor", *sorted(long.roles)):
+        a, b = (cost.clock if name == "clock" else cost.of(name) for cost in (short, long))
+        row = (b - a) / (sizes[1] - sizes[0])
+        said.append(f"{name} {a - row * sizes[0]:.1f} s once and {1000 * row:.1f} ms a row")
+    return "; ".join(said)
+
+
+def efficiency(what: str, found: dict[str, list[list[Cost]]], sizes: tuple[int, int]) -> None:
+    """Print what the processes took over what the workers took."""
+    steady, whole = [], []
+    for one, other in zip(found["processes"], found["workers"], strict=True):
+        a, b = ([getattr(cost, what) for cost in side] for side in (one, other))
+        steady.append((a[1] - a[0]) / (b[1] - b[0]))
+        whole.append(a[1] / b[1])
+    for name, values in (("steady part", steady), (f"whole run of {sizes[1]:,} rows", whole)):
+        each = ", ".join(f"{value:.2f}" for value in values)
+        print(f"efficiency by {what} time, {name}: {statistics.median(values):.2f} ({each})")
 
 
 class Cost(NamedTuple):
@@ -194,6 +162,10 @@ class Cost(NamedTuple):
     def processor(self) -> float:
         """Processor seconds in all."""
         return sum(self.roles.values())
+
+    def of(self, role: str) -> float:
+        """Processor seconds of a kind of process, or of all."""
+        return self.processor if role == "processor" else self.roles.get(role, 0.0)
 
     def __str__(self) -> str:
         """In words."""
@@ -217,7 +189,7 @@ def split(corpus: Path, folder: Path, n: int) -> list[Path]:
 def settings(chosen: argparse.Namespace, corpus: Path, rows: int) -> list[str]:
     """The settings of all runs; a worker has one core."""
     return ["--subject", chosen.subject, "--corpus", str(corpus), "--max-rows", str(rows), "--device", "cpu",
-            "--logits", "0", "--batch-size", "4"]  # fmt: skip
+            "--logits", "0", "--batch-size", "4", "--dtype", "bfloat16"]  # fmt: skip
 
 
 QUIET = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS", "TQDM_DISABLE"), "1")
@@ -282,7 +254,7 @@ def look(pid: int, seen: dict[int, tuple[str, float]]) -> None:
 def role_of(process: psutil.Process, first: psutil.Process) -> str:
     """What a process is for."""
     if process == first:
-        return "command"
+        return "driver" if "--engine" in process.cmdline() else "runs"
     name = process.name() + " ".join(process.cmdline()[:3])
     kinds = {"ray::Worker": "workers", "ray::IDLE": "idle workers", "gcs_server": "gcs", "raylet": "raylet"}
     return next((role for mark, role in kinds.items() if mark in name), "other")

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from neurolocal.cli.options import Count, Numbers, Sites, example, say
+from neurolocal.cli.options import Count, Numbers, Place, Sites, example, say
 from neurolocal.cli.stage_command import config_options, given
 from neurolocal.config import CollectConfig
 
 LEFT_OUT = (
-    "max_rows", "packing", "count_bos", "skip_special", "count_roles", "control_tokens", "text_field", "longest_record",
-    "longest_text", "strict", "shard", "shards", "seed",
+    "max_rows", "count_bos", "skip_special", "count_roles", "control_tokens", "longest_record", "longest_text",
+    "strict", "shard", "shards", "seed",
 )  # fmt: skip
 """Settings of a collection that change no cost."""
 
@@ -24,6 +24,8 @@ LEFT_OUT = (
 @click.option("--subject", required=True, help="Model folder, config.json, .gguf, cached name, or a shape's name.")
 @click.option("--tokens", type=Count(), help="Tokens of the corpus, e.g. 10M, 300B, 1.5T or 1e9.")
 @click.option("--rows", type=Count(), help="The same in rows.")
+@click.option("--corpus", type=Place(), help="Or the corpus: some of its text is read to estimate its tokens.")
+@click.option("--tokenizer", help="Tokenizer folder or file, where the subject brings none.")
 @click.option("--machine", help="h100, h200, a100, or a file of --calibrate.  [default: this machine]")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes with a device each.")
 @click.option("--ranges", is_flag=True,
@@ -42,9 +44,9 @@ LEFT_OUT = (
 @click.option("--explain", is_flag=True, help="Each figure with its formula and numbers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def plan(
-    subject: str, tokens: int | None, rows: int | None, machine: str | None, workers: int, ranges: bool,
-    shards: int | None, calibrate: bool, device: str | None, clock: str, analyse: int, screen: int | None,
-    describe: int, score: int, llm_weights: int, explain: bool, as_json: bool, **settings: Any,
+    subject: str, tokens: int | None, rows: int | None, corpus: Any, tokenizer: str | None, machine: str | None,
+    workers: int, ranges: bool, shards: int | None, calibrate: bool, device: str | None, clock: str, analyse: int,
+    screen: int | None, describe: int, score: int, llm_weights: int, explain: bool, as_json: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """What a run will cost before it is started: time, memory, disk.
 
@@ -60,6 +62,8 @@ def plan(
         None if tokens is None else float(tokens),
         rows,
         machine,
+        corpus,
+        tokenizer,
         workers,
         analyse,
         screen,

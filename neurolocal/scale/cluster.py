@@ -34,6 +34,8 @@ ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 OBJECTS = 80 * 2**20
 """Bytes of shared memory of a cluster of one's own: shards travel as files, so Ray's least is enough."""
 
+ASK = 1.0
+"""Seconds between two questions to all workers how far they are; each takes some 2 ms of processor time a worker."""
 
 STARTS = 4
 """Times that a cluster of one's own is started, where Ray says that it took too long."""
@@ -160,6 +162,7 @@ class RayPool:
         self._reads: set[Any] = set()
         self._asked: dict[Any, int] = {}
         self._batches: dict[int, int] = {}
+        self._next_ask = 0.0
 
     def start(self, worker: int) -> None:
         """Start a worker, in place of an earlier one of that number; the answer to its `load` says that it is ready."""
@@ -214,13 +217,16 @@ class RayPool:
             return Answer(worker, None, f"its worker died ({type(error).__name__})", died=True, reading=reading)
 
     def batches(self) -> dict[int, int]:
-        """Batches done by each worker in its present call, as far as they have answered; asks again."""
+        """Batches done by each worker in its present call, as far as they have answered; asks again after `ASK`."""
         if self._asked:
             ready, _ = self._ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
             for ref in ready:
                 worker = self._asked.pop(ref)
                 with contextlib.suppress(Exception):
                     self._batches[worker] = self._ray.get(ref)
+        if time.monotonic() < self._next_ask:
+            return dict(self._batches)
+        self._next_ask = time.monotonic() + ASK
         busy = {worker for ref, worker in self._calls.items() if ref not in self._reads}
         for worker in busy - set(self._asked.values()):
             self._asked[self._actors[worker].batches.remote()] = worker

@@ -26,6 +26,7 @@ from neurolocal.config import CollectConfig
 from neurolocal.errors import NeurolocalError
 from neurolocal.machine import cores, total_bytes
 from neurolocal.scale.plan_constants import BlockRates, Constants
+from neurolocal.scale.plan_shards import SETTINGS
 from neurolocal.scale.plan_terms import entries, mean_span
 from neurolocal.stage import Say
 from neurolocal.store.measure import disk_rates
@@ -53,9 +54,6 @@ TEXTS = 200
 FEED = 0.9
 """Share of the feed's time that is the tokenizer's library: 273,835 tokens/s a core, beside 2.4 to 2.8 million of the
 feed's Python (corpus/README.md)."""
-
-MERGE = 1 / 3
-"""Speed of `merge` by that of reading: each byte is read, compared with another, and written."""
 
 Clock = Literal["wall", "cpu"]
 
@@ -111,6 +109,8 @@ def calibrate(
     say(f"plan: {rates['tokenizer']:,.0f} tokens/s of text on one core ({whose})")
     write, read = disk_rates(Path(tempfile.gettempdir()))
     say(f"plan: a store is written at {write / 1e6:,.0f} MB/s, and read at {read / 1e6:,.0f}")
+    merge = _merging(shape, config, clock)
+    say(f"plan: shards are merged at {merge / 1e6:,.0f} MB/s of what is read")
     seconds, base = _start(clock, config.dtype)
     say(f"plan: {seconds:.1f} s to start, {base / 2**20:,.0f} MiB before a model is loaded")
     layer = shape.layers[-1]
@@ -133,7 +133,7 @@ def calibrate(
         blocks=(block,),
         write=write,
         read=read,
-        merge=MERGE * read,
+        merge=merge,
         start_seconds=seconds,
         base=base,
         llm=rates["matmul"],
@@ -304,15 +304,30 @@ def _effects(shape: Shape, watch: Watch) -> float:
         return 1000 * watch.timed(lambda: unembedding.strongest(some, 10)) / len(some) / len(rows)
 
 
+def _merging(shape: Shape, config: CollectConfig, clock: Clock) -> float:
+    """Bytes/s of shards that are merged."""
+    job = {"d_mlp": max(shape.d_mlp), "settings": {name: getattr(config, name) for name in SETTINGS}}
+    n, wall, cpu = _apart("neurolocal.scale.plan_shards", json.dumps(job), doing="measuring a merge")
+    return n / (wall if clock == "wall" else cpu / cores())
+
+
 def _start(clock: Clock, dtype: str) -> tuple[float, float]:
     """Seconds and bytes of the smallest collection in a process of its own; the first one fills the cache."""
-    said = ""
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-m", "neurolocal.scale.plan_start", dtype], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise NeurolocalError(f"measuring the start of a collection: {done.stderr[-300:]}")
-        said = done.stdout
-    wall, cpu, peak = json.loads(said.splitlines()[-1])
-    return float(wall if clock == "wall" else cpu / cores()), float(peak)
+    module, doing = "neurolocal.scale.plan_start", "measuring the start of a collection"
+    _apart(module, dtype, doing=doing)
+    wall, cpu, peak = _apart(module, dtype, doing=doing)
+    return wall if clock == "wall" else cpu / cores(), peak
+
+
+def _apart(module: str, argument: str, *, doing: str) -> tuple[float, float, float]:
+    """The three figures that a module prints, run in a process of its own.
+
+    Raises:
+        NeurolocalError: it failed.
+    """
+    command = [sys.executable, "-m", module, argument]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NeurolocalError(f"{doing}: {done.stderr[-300:]}")
+    first, second, third = map(float, json.loads(done.stdout.splitlines()[-1]))
+    return first, second, third

@@ -234,7 +234,7 @@ def _evidence(job: Job, machine: Constants, rates: BlockRates) -> list[Step]:
 
 def _notes(job: Job, machine: Constants, rates: BlockRates) -> list[str]:
     """What limits this run, and what the figures rest on."""
-    notes = []
+    notes = [f"rows of the corpus: {job.rows_from}"] if job.rows_from else []
     exact = (rates.d_model, rates.d_mlp, rates.rows, rates.row_length) == (
         job.shape.d_model, job.layers[-1].d_mlp, job.config.batch_size, job.config.row_length
     )  # fmt: skip

@@ -41,6 +41,8 @@ class Job:
     """Described neurons scored in a layer."""
     llm_weights: float | int = 0.0
     """Weights of the LLM; 0 is none."""
+    rows_from: str = ""
+    """What the number of rows was estimated from; empty where the user gave it."""
 
     @property
     def layers(self) -> list[LayerShape]:

@@ -19,6 +19,7 @@ from neurolocal.files import cache_folder
 from neurolocal.scale.plan_constants import Constants, read_constants, write_constants
 from neurolocal.scale.plan_job import Job
 from neurolocal.stage import Say
+from neurolocal.storage import Address
 from neurolocal.subject.locate import require_subject
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Request:
     """Or its rows."""
     machine: str | None
     """A shipped name, or a file; None is this machine's file in the cache."""
+    corpus: Path | Address | None = None
+    """Or the corpus itself, whose size is then estimated."""
+    tokenizer: str | None = None
+    """Tokenizer folder or name, where the subject brings none."""
     workers: int = 1
     """This and the following: see `Job`."""
     analyse: int = 0
@@ -69,10 +74,7 @@ def planned(
         ConfigError: settings that the subject does not allow, no size of the corpus, or no constants.
         SubjectError: no such subject.
     """
-    if request.tokens is None and request.rows is None and measure is None:
-        raise ConfigError("planning: the size of the corpus is missing. Give --tokens, for example 1e9, or --rows.")
-    if request.tokens is not None and not (math.isfinite(request.tokens) and request.tokens >= 1):
-        raise ConfigError(f"tokens = {request.tokens}: give a number of at least 1")
+    _require_one_size(request, needed=measure is None)
     _require_subject(request)  # before torch is imported
     machine = _known_machine(request.machine) if measure is None else None
     from neurolocal.scale.plan_cost import plan
@@ -82,14 +84,12 @@ def planned(
     if measure is not None:
         machine = _measured_machine(request, shape, config, *measure, say)
     assert machine is not None
-    rows = request.rows
+    rows, how = _rows(request, shape, config)
     if rows is None:
-        if request.tokens is None:
-            return None
-        rows = math.ceil(request.tokens / (config.row_length - (config.bos == "prepend")))
+        return None
     job = Job(
         shape, config, rows, request.workers, request.ranges, request.shards, request.analyse, request.screen,
-        request.describe, request.score, request.llm_weights,
+        request.describe, request.score, request.llm_weights, how,
     )  # fmt: skip
     if job.analysed > len(job.read):
         raise ConfigError(f"analyse = {job.analysed}: {len(job.read)} layers are collected; give at most so many")
@@ -114,6 +114,39 @@ def _require_subject(request: Request) -> None:
 @functools.cache
 def _shapes() -> dict[str, Any]:
     return json.loads(SHAPES.read_text(encoding="utf-8"))
+
+
+def _require_one_size(request: Request, *, needed: bool) -> None:
+    """Refuse a request that states the size of the corpus in two ways, or in none where it is needed.
+
+    Raises:
+        ConfigError: see above.
+    """
+    sizes = {"--tokens": request.tokens, "--rows": request.rows, "--corpus": request.corpus}
+    given = [name for name, value in sizes.items() if value is not None]
+    if len(given) > 1:
+        raise ConfigError(f"planning: {' and '.join(given)} each state the size of the corpus. Give one of them.")
+    if not given and needed:
+        raise ConfigError(
+            "planning: the size of the corpus is missing. Give --tokens, for example 1e9, --rows, or --corpus."
+        )
+    if request.tokens is not None and not (math.isfinite(request.tokens) and request.tokens >= 1):
+        raise ConfigError(f"tokens = {request.tokens}: give a number of at least 1")
+
+
+def _rows(request: Request, shape: Shape, config: CollectConfig) -> tuple[int | None, str]:
+    """The rows of the corpus, and how they were estimated; None where the request states no size.
+
+    Raises:
+        CorpusError: the corpus cannot be read.
+    """
+    if request.tokens is not None:
+        return math.ceil(request.tokens / (config.row_length - (config.bos == "prepend"))), ""
+    if request.corpus is None:
+        return request.rows, ""
+    from neurolocal.scale.plan_corpus import corpus_size
+
+    return corpus_size(request.corpus, config, _tokenizer(request, shape))
 
 
 def named_shape(subject: str) -> Shape:
@@ -170,7 +203,7 @@ def _measured_machine(
 
     assert clock in ("wall", "cpu")
     path = _own() if request.machine is None else Path(request.machine)
-    found = calibrate(shape, config, say=say, device=device, tokenizer=_tokenizer(request.subject, shape), clock=clock)
+    found = calibrate(shape, config, say=say, device=device, tokenizer=_tokenizer(request, shape), clock=clock)
     if path.is_file():
         found = merged(read_constants(str(path)), found)
     write_constants(path, found)
@@ -178,11 +211,18 @@ def _measured_machine(
     return found
 
 
-def _tokenizer(subject: str, shape: Shape) -> Tokenizer | None:
-    """The subject's tokenizer; None where it brings none that can be read."""
-    from neurolocal.subject.load import subject_tokenizer
+def _tokenizer(request: Request, shape: Shape) -> Tokenizer | None:
+    """The tokenizer that the request names, or the subject's; None where that brings none that can be read.
 
+    Raises:
+        SubjectError: the named one cannot be read.
+    """
+    from neurolocal.subject.load import subject_tokenizer
+    from neurolocal.subject.tokenizers import find_tokenizer
+
+    if request.tokenizer is not None:
+        return find_tokenizer(Path(), given=request.tokenizer, d_vocab=shape.d_vocab)
     try:
-        return subject_tokenizer(subject, d_vocab=shape.d_vocab)
+        return subject_tokenizer(request.subject, d_vocab=shape.d_vocab)
     except SubjectError:
         return None

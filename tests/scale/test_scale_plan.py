@@ -23,6 +23,7 @@ from neurolocal.scale.plan_job import Job
 from neurolocal.scale.plan_merge import levels
 from neurolocal.scale.plan_report import as_text, duration, facts
 from neurolocal.scale.plan_request import SHAPES, named_shape
+from neurolocal.scale.plan_shards import SETTINGS
 from neurolocal.scale.plan_size import store_size, stored_rows
 from neurolocal.scale.plan_terms import entries, mean_span, size
 from neurolocal.scale.schedule import FAN, Collect, Merge, Schedule
@@ -299,8 +300,22 @@ def test_this_machine_is_measured(fixtures: Path, tmp_path: Path) -> None:
     assert found.source == "measured"
     assert [one.d_model for one in found.blocks] == [64]
     assert 1e8 < found.base < 4e9
+    assert 1e6 < found.merge < 1e11
     run(*common, "--calibrate", "--device", "cpu", "--row-length", 64, "--clock", "cpu")
     assert sorted(one.row_length for one in read_constants(str(tmp_path / "m.json")).blocks) == [64, 256]
+
+
+def test_a_merge_is_measured_on_real_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    from neurolocal.scale import plan_shards
+
+    monkeypatch.setattr(plan_shards, "BYTES", 1 << 20)
+    settings = {
+        name: getattr(CollectConfig(k=3, before=2, after=1, sample=8, row_length=16), name) for name in SETTINGS
+    }
+    read, seconds, processor = plan_shards.merging(40, settings)
+    assert 0.5 < read / (1 << 20) < 3
+    assert processor > 0
+    assert seconds > 0
 
 
 def test_a_random_model_and_figures_that_are_joined() -> None:

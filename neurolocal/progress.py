@@ -75,7 +75,9 @@ class Bar(tqdm):  # pyright: ignore[reportMissingTypeArgument]
         n, total, elapsed, postfix = facts["n"], facts["total"], facts["elapsed"], facts["postfix"]
         rate = facts["rate"] or (n - facts["initial"]) / max(elapsed, 1e-9)
         shown = tqdm.format_sizeof if facts["unit_scale"] else "{:,}".format
-        unit = facts["unit"] if len(facts["unit"]) == 1 else f" {facts['unit']}s"
+        unit = facts["unit"]
+        if len(unit) > 1:  # a word: rows, batches
+            unit = f" {unit}es" if unit.endswith(("ch", "s", "x")) else f" {unit}s"
         parts = [f"{shown(n)}{unit}" if not total else f"{shown(n)} of {shown(total)}{unit} ({n / total:.0%})"]
         parts.append(tqdm.format_interval(elapsed))
         if total and rate and n < total:

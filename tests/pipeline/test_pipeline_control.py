@@ -71,7 +71,7 @@ def test_a_second_run_does_nothing_again_and_an_interrupted_one_goes_on(run: Run
     said = done(run)
     assert not [line for line in said if " are in " in line]
     assert content(run.store) == before
-    written = content(control)
+    written = content(control) | {"manifest": None}  # the corpus has another path by now
     control.unlink()
     with monkeypatch.context() as patch:
 
@@ -83,7 +83,7 @@ def test_a_second_run_does_nothing_again_and_an_interrupted_one_goes_on(run: Run
             done(run)
     assert control.exists()
     done(run)
-    assert content(control) == written
+    assert content(control) | {"manifest": None} == written
     assert content(run.store) == before
 
 

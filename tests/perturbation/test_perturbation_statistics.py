@@ -86,7 +86,8 @@ def test_p_equals_full_enumeration(rng: np.random.Generator) -> None:
         assert p == pytest.approx(exact_p(x, y) if paired else np.nan, abs=0.02, nan_ok=True)
 
 
-def test_p_is_uniform_under_the_null(rng: np.random.Generator) -> None:
+def test_p_is_uniform_under_the_null() -> None:
+    rng = np.random.default_rng(1)  # a stated seed: the permutations that all share make fresh ones vary more
     # Examples of very different strength: labels must be swapped within them only. The permutations are the same for
     # all neurons; that each p is uniform over many of them says that they are no better for some.
     scale = np.array([0.1, 1, 10, 1, 1, 1, 3, 1])[None, :, None]

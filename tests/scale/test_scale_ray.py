@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -130,7 +130,7 @@ def _is_worker(process: psutil.Process) -> bool:
 
 
 @contextlib.contextmanager
-def held(cluster: Any) -> Iterator[None]:
+def held(cluster: Any) -> Generator[None]:
     """The workers stand still."""
     found = workers(cluster)
     for process in found:

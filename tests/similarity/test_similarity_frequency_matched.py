@@ -28,7 +28,8 @@ def letters(i):
     return "".join("bcfghjkmpq"[int(c)] for c in f"{(i * 7_654_321 + 1) % 99_999_989:08d}")
 
 
-def test_the_planted_neuron_is_found_and_all_columns_are_right(build, make_vectors, rng):
+def test_the_planted_neuron_is_found_and_all_columns_are_right(build, make_vectors):
+    rng = np.random.default_rng(2)  # a stated seed: of 20 null neurons three are false discoveries once in a thousand
     words = ["w", *(letters(i) for i in range(2500))]
     matrix = rng.standard_normal((len(words), 16)).astype(np.float32)
     matrix[2000:2010] += 2

@@ -65,7 +65,8 @@ def test_notebook_equals_its_literal_transcription(build, make_vectors, rng):
         assert table.score[i] == pytest.approx(scores[-1], abs=1e-6)
         assert table.n_words[i] == len(set(tokens))
         assert table.n_known[i] == len(set(tokens) & set(known))
-    assert (table.kept == (np.array(scores) >= 0.6)).all()
+    clear = np.abs(np.array(scores) - 0.6) > 1e-6  # nearer than that, float32 may say either
+    assert (table.kept == (np.array(scores) >= 0.6))[clear].all()
     assert len(set(scores)) > 20
     assert np.isnan(table.p).all()
 

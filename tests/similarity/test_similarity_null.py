@@ -108,7 +108,7 @@ def test_null_equals_sets_drawn_and_compared_one_by_one(rng, make_vectors):
     p = fast.p * (draws + 1) - 1
     assert (p > surely - 0.01).all()
     assert (p < perhaps + 0.01).all()
-    assert (perhaps - surely).sum() < 3
+    assert (perhaps - surely).sum() < 6  # of 4,500 about 0.15 are so near: a chance of 1e-8
 
 
 def test_null_agrees_with_numpy_choice(rng, make_vectors):
@@ -125,8 +125,8 @@ def test_null_agrees_with_numpy_choice(rng, make_vectors):
             parts.append(pool.edges[b] + rng.choice(len(weights), m, replace=False, p=weights / weights.sum()))
         total = pool.unit[np.concatenate(parts)].sum(axis=0)
         slow.append((total @ total - n) / (n * (n - 1)))
-    assert found.mean[0] == pytest.approx(np.mean(slow), abs=6 * np.std(slow) / np.sqrt(4000))
-    assert found.sd[0] == pytest.approx(np.std(slow), rel=0.1)
+    assert found.mean[0] == pytest.approx(np.mean(slow), abs=8 * np.std(slow) / np.sqrt(4000))  # 5.7 sd of both
+    assert found.sd[0] == pytest.approx(np.std(slow), rel=0.15)
 
 
 @pytest.mark.parametrize("kind", ["running words", "distinct words", "frequent words"])

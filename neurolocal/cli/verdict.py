@@ -19,7 +19,11 @@ from neurolocal.config import VerdictConfig
 @place_options
 @method_option
 @config_options(VerdictConfig)
-@click.option("--explain", is_flag=True, help="Also print how other thresholds would change the counts.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Also print what decided the best neurons, and how other thresholds would change the counts.",
+)
 @click.option("--json", "as_json", is_flag=True, help="With --explain: a JSON list.")
 def verdict(path: Path, explain: bool, as_json: bool, **options: Any) -> None:
     """The evidence -> a verdict and a rank for every neuron."""
@@ -34,7 +38,7 @@ def verdict(path: Path, explain: bool, as_json: bool, **options: Any) -> None:
     run_stage("verdict", workspace, config)
     if not explain:
         return
-    from neurolocal.report.effects import print_effects
+    from neurolocal.report.effects import print_effects, print_reasons
     from neurolocal.verdict.stage import threshold_effects
 
     found = threshold_effects(workspace, config)
@@ -43,4 +47,6 @@ def verdict(path: Path, explain: bool, as_json: bool, **options: Any) -> None:
         click.echo(json.dumps(listed))
         return
     for (layer, side), effects in found.items():
+        table = workspace.store.evidence("verdict", layer, side)
+        print_reasons(table, title=f"layer {layer} · {side} · the best neurons", out=sys.stdout)
         print_effects(effects, title=f"layer {layer} · {side} · verdicts by threshold", out=sys.stdout)

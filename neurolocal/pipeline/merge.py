@@ -185,10 +185,10 @@ def _joined(parts: Sequence[_Part], lacks: Lacks) -> dict[str, Any]:
                 raise StoreError(
                     f"merging {part.path}: {file['name']} was changed between the parts that read it. Collect again."
                 )
-    first, last = parts[0].manifest, parts[-1].manifest
+    last = parts[-1].manifest
     begin, end = _range(parts[0])["begin"], _range(parts[-1])
     sums = {name: sum(part.manifest[name] for part in parts) for name in ("rows", "tokens")}
-    manifest = first | sums | {"corpus": last["corpus"] | {"files": list(files.values())}, "cursor": last["cursor"]}
+    manifest = last | sums | {"corpus": last["corpus"] | {"files": list(files.values())}}
     del manifest["range"]
     if lacks:
         return manifest | {"complete": False, "lacks": list(lacks)}

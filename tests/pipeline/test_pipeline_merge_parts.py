@@ -96,6 +96,13 @@ def test_what_the_merged_store_holds(parts, tmp_path, ranges, rng) -> None:
         assert set(sample.row) <= set(found.row_index.tolist()), "the rows of the sample are kept"
 
 
+def test_one_part_is_a_whole_collection(parts, tmp_path) -> None:
+    (path,) = parts(1, sample=2)
+    with Store(path) as part, Store(merged(tmp_path / "m.h5", [path])) as store:
+        assert store.manifest == part.manifest
+        np.testing.assert_array_equal(store.record(0).sample, part.record(0).sample)
+
+
 def test_the_rows_of_the_sample_are_kept(parts, tmp_path) -> None:
     """Few of them are in a list of the one neuron."""
     out = merged(tmp_path / "m.h5", parts(3, sample=8, neurons=1))

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Float32, Float64, Integer
 
 from neurolocal.config import ScoreConfig
 from neurolocal.records import Neuron
@@ -114,14 +114,9 @@ class Scorer:
         """Every text with its answers; the failure, if there was one."""
         descriptions = [d.description for d in (one, other) if d is not None]
         meanings = [embedding.meaning(d, self.vectors) if self.vectors is not None else None for d in descriptions]
-        rows, failure = list[TextRow](), ""
-        for text in texts:
-            answers = [np.nan, np.nan]
-            if self.classifier is not None and not failure:
-                try:
-                    answers = [*self.classifier.answers(task, text.text, descriptions), np.nan][:2]
-                except Exception as error:  # whatever fails on a text, the other measures are taken
-                    failure = _line(error)
+        answered, failure = self._answers(task, [text.text for text in texts], descriptions)
+        rows = list[TextRow]()
+        for text, answers in zip(texts, answered.tolist(), strict=True):
             similar = [np.nan, np.nan]
             if self.vectors is not None and task == "detection":
                 similar = [*(embedding.similarity(text.text, m, self.vectors) for m in meanings), np.nan][:2]
@@ -134,6 +129,18 @@ class Scorer:
             prompt = text.text if self.classifier is None else self.classifier.prompt(task, text.text)
             rows.append(TextRow(one.neuron.neuron, task, *place, prompt, text.fires, weight, *answers, *similar))
         return rows, failure
+
+    def _answers(
+        self, task: Task, texts: Sequence[str], descriptions: Sequence[str]
+    ) -> tuple[Float64[np.ndarray, "text 2"], str]:
+        """The LLM's answers for the description and its control, NaN where none was asked; and the failure."""
+        answers, failure = np.full((len(texts), 2), np.nan), ""
+        if self.classifier is not None:
+            try:
+                answers[:, : len(descriptions)] = self.classifier.answers(task, texts, descriptions)
+            except Exception as error:  # whatever fails on these texts, the other measures are taken
+                failure = _line(error)
+        return answers, failure
 
     def _of_texts(
         self, task: Task, rows: Sequence[TextRow], blank: ScoreRow, rng: np.random.Generator, failure: str

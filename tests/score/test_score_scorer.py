@@ -30,10 +30,13 @@ class Oracle(Classifier):
     def prompt(self, task: Any, text: str) -> str:
         return f"{text} ->"
 
-    def answers(self, task: Any, text: str, descriptions: Sequence[str]) -> list[float]:
+    def answers(self, task: Any, texts: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
         if task == self.fails:
             raise RuntimeError("two\nlines")
-        return [(1.0 if text in self.fires else -1.0) if d == "right" else 0.5 for d in descriptions]
+        rows = [
+            [(1.0 if text in self.fires else -1.0) if d == "right" else 0.5 for d in descriptions] for text in texts
+        ]
+        return np.array(rows).reshape(len(texts), len(descriptions))
 
 
 @pytest.fixture

@@ -31,6 +31,12 @@ from neurolocal.score.rows import ScoreRow, TextRow
 from neurolocal.score.texts import MarkedText, StratumText, draw, marked_texts
 from neurolocal.words import Vocabulary
 
+NATURAL: dict[str, measures.Figure] = {"auprc": measures.auprc, "f1": measures.f1, "iou": measures.iou}
+"""Figures over texts in their natural proportion; they lead."""
+
+CONTROL_OF = {"answer": "control", "similarity": "control_similarity"}
+"""Column of texts -> the same of the other description."""
+
 NEVER_FIRES = "it fires in none of these texts"
 
 
@@ -82,7 +88,7 @@ class Scorer:
         try:
             most = firing.scale(examples)
         except ValueError as error:
-            return [blank._replace(measure="detection_auc", said=str(error))], []
+            return [blank._replace(measure="detection_auprc", said=str(error))], []
         self._neurons |= {d.neuron.neuron: d.neuron for d in (one, other) if d is not None}
         random = list(self.layer.random.of(number, examples))
         own = {e.row: self.layer.row(e.row) for e in examples if e.rank % 2 == 1}
@@ -146,22 +152,21 @@ class Scorer:
         self, task: Task, rows: Sequence[TextRow], blank: ScoreRow, rng: np.random.Generator, failure: str
     ) -> list[ScoreRow]:
         """The measures of detection (with embedding) or of fuzzing."""
-        wanted: list[tuple[str, measures.Figure, str, str]] = []
-        if self.classifier is not None:
-            wanted.append((f"{task}_auc", measures.auc, "answer", "control"))
+        wanted: list[tuple[str, measures.Figure, str]] = []
         if self.classifier is not None and task == "detection":
-            wanted += [("detection_auprc", measures.auprc, "answer", "control")]
-            wanted += [("detection_f1", measures.f1, "answer", "control")]
+            wanted += [(f"detection_{name}", figure, "answer") for name, figure in NATURAL.items()]
+        if self.classifier is not None:
+            wanted.append((f"{task}_auc", measures.auc, "answer"))
         if self.vectors is not None and task == "detection":
-            wanted += [("embedding_auc", measures.auc, "similarity", "control_similarity")]
-            wanted += [("embedding_auprc", measures.auprc, "similarity", "control_similarity")]
+            wanted.append(("embedding_auprc", measures.auprc, "similarity"))
+            wanted.append(("embedding_auc", measures.auc, "similarity"))
         made = []
-        for name, figure, column, control_column in wanted:
+        for name, figure, column in wanted:
             if failure and column == "answer":
                 made.append(blank._replace(measure=name, said=failure))
                 continue
             value, low, high = self._figure(figure, rows, column, rng)
-            control, _, _ = self._figure(figure, rows, control_column, None)
+            control, _, _ = self._figure(figure, rows, CONTROL_OF[column], None)
             reason = "" if value == value else _missing_reason(rows, column)
             made.append(blank._replace(
                 measure=name, value=value, low=low, high=high, control=control, n=len(rows), said=reason
@@ -175,7 +180,8 @@ class Scorer:
         answers = np.array([getattr(r, column) for r in rows], np.float64)
         there = ~np.isnan(answers)
         truth = np.array([r.fires for r in rows], bool)[there]
-        weights = np.array([r.weight for r in rows], np.float64)[there]
+        natural = [1.0 if figure is measures.auc else r.weight for r in rows]
+        weights = np.array(natural, np.float64)[there]
         value = figure(truth, answers[there], weights)
         if rng is None or value != value:
             return value, np.nan, np.nan

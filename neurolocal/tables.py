@@ -182,14 +182,15 @@ class SummaryTable:
 
 
 MEASURES = (
-    *("detection_auc", "detection_auprc", "detection_f1", "fuzzing_auc", "embedding_auc", "embedding_auprc"),
+    *("detection_auprc", "detection_f1", "detection_iou", "detection_auc", "fuzzing_auc"),
+    *("embedding_auprc", "embedding_auc"),
     *("firing_f1", "firing_precision", "firing_recall", "token_f1", "ngram_f1"),
     *("firing_random_f1", "token_random_f1"),
 )
-"""What a description or a pattern is scored by, on the score half and on random text:
+"""What a description or a pattern is scored by, on the score half and on random text; those that lead come first:
 
-`detection`: does the LLM tell texts where the neuron fires from others; AUC over the drawn texts, near misses among
-them, AUPRC and F1 over texts in their natural proportion. `fuzzing`: does it tell rightly marked words from wrongly
+`detection`: does the LLM tell texts where the neuron fires from others; AUPRC, F1 and IoU over texts in their natural
+proportion, AUC over the drawn texts, near misses among them. `fuzzing`: does it tell rightly marked words from wrongly
 marked ones. `embedding`: detection by word vectors, without an LLM. `firing`: precision, recall and F1 of the pattern
 over the score half's windows, `token` and `ngram` (5 tokens) of look-up tables; `random`: over random rows.
 """

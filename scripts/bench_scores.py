@@ -2,7 +2,8 @@
 
 Takes the folder of bench_planted.py and an LLM. Describes and scores the planted concepts that fire where they should,
 from one half of names.toml (or from both, `--half both`), through the Python interface that the commands use. Prints
-every measure with its control, the description of another neuron.
+every measure with its control, the description of another neuron, and what NeuronEval's two sanity tests do to it: with
+the answers as they are, and as if each were right. Given a store that has scores, and no LLM, it prints these alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tomllib
 from collections import defaultdict
 from pathlib import Path
 
+import label_sanity
 import numpy as np
 
 from neurolocal.config import ScoreConfig, SummaryConfig
@@ -25,7 +27,7 @@ from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.records import ScoreTable
 from neurolocal.score.means import lines
-from neurolocal.store import add_evidence
+from neurolocal.store import Store, add_evidence
 from neurolocal.summary import describe
 from neurolocal.summary.stage import neurons_of
 
@@ -35,13 +37,31 @@ WELL = 0.97
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("llm", type=Path)
+    parser.add_argument("folder", type=Path, help="of bench_planted.py, or a store that has scores")
+    parser.add_argument("llm", type=Path, nargs="?")
     parser.add_argument("--half", choices=("build", "final", "both"), default="build")
     parser.add_argument("--limit", type=int, default=20, help="neurons a layer")
     parser.add_argument("--texts", type=int, default=8)
     parser.add_argument("--rows", type=int, default=96)
     args = parser.parse_args()
+    tables = scored(args.folder) if args.folder.is_file() else planted(args)
+    for line in lines(joined(tables)):
+        print(f"  {line}")
+    for right, answers in ((False, "the answers as they are"), (True, "as if each answer were right")):
+        print(f"sanity tests, {answers}:")
+        for line in label_sanity.lines(label_sanity.falls(tables, right=right)):
+            print(f"  {line}")
+
+
+def scored(path: Path) -> list[ScoreTable]:
+    """The score tables of a store."""
+    with Store(path) as store:
+        found = [store.evidence("score", layer, "largest") for layer in store.layers]
+    return [table for table in found if table is not None]
+
+
+def planted(args: argparse.Namespace) -> list[ScoreTable]:
+    """Describe and score the planted concepts; one table a layer."""
     store = args.folder / f"scores-{args.llm.stem}-{args.half}.h5"
     shutil.copy(args.folder / "default.h5", store)
     workspace = Workspace(store, sides=("largest",), llm=str(args.llm), subject=str(args.folder / "model"), bar=False)
@@ -69,8 +89,7 @@ def main() -> None:
     tables: list[ScoreTable] = [workspace.store.evidence("score", layer, "largest") for layer in sorted(of)]
     n = sum(len(set(t.neuron.tolist())) for t in tables)
     print(f"{n} neurons of layers {sorted(of)}, {60 * n / (time.monotonic() - began):.1f} a minute scored")
-    for line in lines(joined(tables)):
-        print(f"  {line}")
+    return tables
 
 
 def joined(tables: list[ScoreTable]) -> ScoreTable:

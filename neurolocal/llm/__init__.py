@@ -4,7 +4,17 @@ model (a GGUF in llama.cpp) -> generate, likelihood. llama_cpp is imported here 
 """
 
 from neurolocal.llm.generate import Generation, complete
-from neurolocal.llm.likelihood import log_probabilities, next_log_probabilities
+from neurolocal.llm.likelihood import Prompt, log_probabilities, log_probabilities_of_texts, next_log_probabilities
 from neurolocal.llm.model import LLM, load_llm, require_llm
 
-__all__ = ["LLM", "Generation", "complete", "load_llm", "log_probabilities", "next_log_probabilities", "require_llm"]
+__all__ = [
+    "LLM",
+    "Generation",
+    "Prompt",
+    "complete",
+    "load_llm",
+    "log_probabilities",
+    "log_probabilities_of_texts",
+    "next_log_probabilities",
+    "require_llm",
+]

@@ -70,6 +70,7 @@ def complete(
     """
     assert samples <= BRANCHES
     tokens, _ = llm.after_head(body, head)
+    llm.require_prompt(tokens, head)
     llm.require_room(len(tokens) + samples * max_tokens, "a prompt and its answers")
     with llm.branch(tokens, head) as (start, logprobs), _rules(llm, grammar, samples) as rules:
         drafts = [
@@ -83,7 +84,7 @@ def complete(
             live = [draft for draft in drafts if not draft.ended]
             if not live or step == max_tokens - 1:
                 break
-            found = llm.decode([(draft.tokens[-1], start + step, draft.seq, True) for draft in live])
+            found = llm.decode([(draft.tokens[-1], start + step, (draft.seq,), True) for draft in live])
             for draft, logprobs in zip(live, found, strict=True):
                 draft.logprobs = logprobs
     texts = [llm.text(draft.tokens) for draft in drafts]

@@ -55,8 +55,9 @@ TEMPLATE_SECONDS = 3.0
 CHAT_FROM = 1e9
 """Parameters from which a model is asked in its own words; smaller ones ramble (seen at 135M)."""
 
-Entry = tuple[int, int, int, bool]
-"""One token to evaluate: (token, pos, sequence, whether the log-probabilities after it are wanted)."""
+Entry = tuple[int, int, tuple[int, ...], bool]
+"""One token to evaluate: (token, pos, the sequences that it belongs to, whether the log-probabilities after it are
+wanted)."""
 
 _silence: Any = None
 """The C callback that discards llama.cpp's log. A module variable keeps it alive as long as C may call it."""
@@ -87,7 +88,7 @@ class LLM:
         self.vocab = c.llama_model_get_vocab(self._model)
         """llama.cpp's handle of the vocabulary."""
         self._memory = c.llama_get_memory(self._ctx)
-        self._batch = c.llama_batch_init(BATCH, 0, 1)
+        self._batch = c.llama_batch_init(BATCH, 0, BRANCHES)
         self.n_ctx = int(c.llama_n_ctx(self._ctx))
         self.d_vocab = int(c.llama_vocab_n_tokens(self.vocab))
         self.n_params = int(c.llama_model_n_params(self._model))
@@ -184,6 +185,11 @@ class LLM:
                 f" context of {self.n_ctx}. Raise n_ctx, or give fewer examples."
             )
 
+    def require_prompt(self, tokens: Sequence[int], head: int | None) -> None:
+        """Raise LLMError where there is nothing that a token could follow."""
+        if head is None and not tokens:
+            raise LLMError(f"running {self.path}: the prompt is empty; expected some text.")
+
     def after_head(self, body: str | Sequence[int], head: int | None) -> tuple[list[int], str]:
         """The tokens of a body that follows a head, and the text of both; what was given as tokens has no text."""
         before = None if head is None else self.heads[head].text
@@ -197,17 +203,15 @@ class LLM:
     ) -> Generator[tuple[int, Float64[np.ndarray, "d_vocab"]], None, None]:
         """Evaluate head + tokens as the working sequence; remove it and its forks at the end.
 
-        Gives the length of the sequence and the log-probabilities of the token that follows it.
+        Gives the length of the sequence and the log-probabilities of the token that follows it (empty after nothing).
         """
-        start, logprobs = 0, None
+        start, logprobs = 0, np.empty(0)
         if head is not None:
             start, logprobs = len(self.heads[head].tokens), self.heads[head].logprobs
             self.c.llama_memory_seq_cp(self._memory, head, HEADS, -1, -1)
         try:
             if tokens:
                 logprobs = self._extend(tokens, seq=HEADS, start=start)
-            if logprobs is None:
-                raise LLMError(f"running {self.path}: the prompt is empty; expected some text.")
             yield start + len(tokens), logprobs
         finally:
             self._remove(HEADS)
@@ -242,16 +246,17 @@ class LLM:
         """Evaluate tokens at the end of a sequence; the log-probabilities of what follows them."""
         assert tokens
         last = len(tokens) - 1
-        (logprobs,) = self.decode([(token, start + i, seq, i == last) for i, token in enumerate(tokens)])
+        (logprobs,) = self.decode([(token, start + i, (seq,), i == last) for i, token in enumerate(tokens)])
         return logprobs
 
     def _decode(self, entries: Sequence[Entry]) -> None:
         """One llama_decode."""
         batch = self._batch
         batch.n_tokens = len(entries)
-        for i, (token, pos, seq, wanted) in enumerate(entries):
-            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, pos, 1, int(wanted)
-            batch.seq_id[i][0] = seq
+        for i, (token, pos, seqs, wanted) in enumerate(entries):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, pos, len(seqs), int(wanted)
+            for j, seq in enumerate(seqs):
+                batch.seq_id[i][j] = seq
         code = self.c.llama_decode(self._ctx, batch)
         if code:
             raise LLMError(

@@ -149,7 +149,7 @@ def scores(data: PlotData, name: str) -> Figure | None:
         columns = [np.array(data.scores[measures[i]][which]) for i in known]
         _boxes(axes, columns, places[known] + offset, look, 0.32, upright=False)
     axes.set_yticks(places, [f"{SCORES[m].name}\n(n = {len(data.scores[m][0])})" for m in measures])
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(measures) - 0.4), xlabel="score (AUC: 0.5 is chance; F1 where named)")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(measures) - 0.4), xlabel="score (AUC: 0.5 is chance)")
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     _heading(figure, "Scores of descriptions and patterns", name)

@@ -150,9 +150,10 @@ def intervention(read: Layer, neuron: int) -> list[Figure]:
 def score(read: Layer, neuron: int) -> list[Figure]:
     """How well the description and the pattern predict the neuron."""
     made = []
-    for measure, (value, low, high, control) in read.scores(neuron).items():
-        if measure in SCORES:
-            name, other, meaning = SCORES[measure]
+    found = read.scores(neuron)
+    for measure, (name, other, meaning) in SCORES.items():
+        if measure in found:
+            value, low, high, control = found[measure]
             null = f"{other} {fixed(control)}" if isfinite(control) else ""
             interval = f"95 %: {fixed(low)} to {fixed(high)}" if isfinite(low) else ""
             made.append(Figure(name, fixed(value), null, interval, value, control, meaning))
@@ -240,15 +241,26 @@ class Measure(NamedTuple):
 
 _AUC = "AUC: 1 is always right, 0.5 is chance."
 
+_NATURAL = "1 is always right; texts count as often as they occur in the corpus."
+
 SCORES = {
-    "detection_auc": Measure(
-        "description: texts told apart", "another's", f"Which texts activate it, by the description. {_AUC}"
+    "detection_auprc": Measure(
+        "description: texts found, AUPRC",
+        "another's",
+        f"Texts that activate it, ordered by the description. {_NATURAL}",
+    ),
+    "detection_f1": Measure(
+        "description: texts found, F1",
+        "another's",
+        f"Texts that the description fits against those it fires in. {_NATURAL}",
     ),
     "fuzzing_auc": Measure(
-        "description: words told apart", "another's", f"Which word activates it, by the description. {_AUC}"
+        "description: words told apart, AUC", "another's", f"Which word activates it, by the description. {_AUC}"
     ),
-    "embedding_auc": Measure(
-        "description: texts, by vectors", "another's", f"Texts ordered by the word vectors of the description. {_AUC}"
+    "embedding_auprc": Measure(
+        "description: texts by vectors, AUPRC",
+        "another's",
+        f"Texts ordered by the word vectors of the description. {_NATURAL}",
     ),
     "firing_f1": Measure(
         "pattern: firing predicted, F1", "another's", "A pattern of words predicts where it fires, on unseen rows."
@@ -257,7 +269,7 @@ SCORES = {
         "token look-up: firing predicted, F1", "", "A list of its peak tokens does: what the pattern has to beat."
     ),
 }
-"""The measures that are shown; AUC unless the name says F1."""
+"""The measures that are shown, those that lead first; the others, such as the AUC of detection, are in JSON."""
 
 SECTIONS: dict[str, Section] = {
     "similarity": Section(similarity),

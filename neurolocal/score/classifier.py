@@ -6,9 +6,9 @@ description of a text a higher probability after that text than after another on
 smaller model is log P(description | text), minus the largest log P(description | other text) over six texts on other
 topics.
 
-Invariant: an answer depends on the LLM, the description and the text alone; an answer above 0 is a yes. Cost: the
-tokens of a text once for all descriptions, and those of each description; for a smaller model also those of the other
-texts, once a description.
+Invariant: an answer depends on the LLM, the description and the text alone, to rounding; an answer above 0 is a yes.
+Cost: the tokens of a text once for all descriptions, and those of each description, many texts a decode; for a smaller
+model also those of the other texts, once a description.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float64
 
-from neurolocal.llm import LLM, log_probabilities, next_log_probabilities
+from neurolocal.llm import LLM, Prompt, log_probabilities_of_texts, next_log_probabilities
 
 Way = Literal["chat", "completion", "likelihood"]
 """How the model is asked: in its chat template, in solved cases, or not at all (by likelihood)."""
@@ -68,31 +69,46 @@ class Classifier:
             return f"{_with_word(task, text)}\n"
         return f"{_before_arrow(task, text)} ->"
 
-    def answers(self, task: Task, text: str, descriptions: Sequence[str]) -> list[float]:
-        """How well each description fits, in nats; above 0 is yes.
+    def answers(
+        self, task: Task, texts: Sequence[str], descriptions: Sequence[str]
+    ) -> Float64[np.ndarray, "text description"]:
+        """How well each description fits each text, in nats; above 0 is yes.
 
         Raises:
-            LLMError: text and description do not fit into the context.
+            LLMError: a text and a description do not fit into the context.
         """
         if self.way == "likelihood":
-            return self._by_likelihood(task, text, descriptions)
+            return self._by_likelihood(task, texts, descriptions)
         asked = [QUESTIONS[task].format(description=d) for d in descriptions]
         llm = self.llm
         if self.way == "chat":
-            body = llm.tokenize(f"{_with_word(task, text)}\n\n", after="")
+            bodies = [llm.tokenize(f"{_with_word(task, text)}\n\n", after="") for text in texts]
             questions = [llm.tokenize(a, after="") + self._end for a in asked]
             options = [llm.tokenize(a, after="")[:1] for a in ("yes", "Yes", "no", "No")]
         else:
-            body = llm.tokenize(f"{_with_word(task, text)}\n", after="")
+            bodies = [llm.tokenize(f"{_with_word(task, text)}\n", after="") for text in texts]
             questions = [llm.tokenize(f"{a}\nAnswer:", after="") for a in asked]
             options = [llm.tokenize(a, after="x")[:1] for a in (" yes", " Yes", " no", " No")]
-        found = next_log_probabilities(llm, body, questions, [o[0] for o in options], head=self._head[task])
-        return [float(np.logaddexp(f[0], f[1]) - np.logaddexp(f[2], f[3])) for f in found]
+        prompts = [Prompt([*body, *asks], [len(body) + len(asks)]) for body in bodies for asks in questions]
+        found = next_log_probabilities(llm, prompts, [o[0] for o in options], head=self._head[task])
+        each = [float(np.logaddexp(f[0], f[1]) - np.logaddexp(f[2], f[3])) for (f,) in found]
+        return np.array(each, np.float64).reshape(len(texts), len(descriptions))
 
-    def _by_likelihood(self, task: Task, text: str, descriptions: Sequence[str]) -> list[float]:
+    def _by_likelihood(
+        self, task: Task, texts: Sequence[str], descriptions: Sequence[str]
+    ) -> Float64[np.ndarray, "text description"]:
         endings = [f" {d}\n" for d in descriptions]
-        given = log_probabilities(self.llm, self.prompt(task, text), endings, head=self._head[task])
-        return [float(g.sum()) - self._baseline(task, ending) for g, ending in zip(given, endings, strict=True)]
+        given = self._log_probabilities(task, texts, endings)
+        return given - [self._baseline(task, ending) for ending in endings]
+
+    def _log_probabilities(
+        self, task: Task, texts: Sequence[str], endings: Sequence[str]
+    ) -> Float64[np.ndarray, "text ending"]:
+        """Log-probability of each ending after each text."""
+        prompts = [self.prompt(task, text) for text in texts]
+        found = log_probabilities_of_texts(self.llm, prompts, endings, head=self._head[task])
+        each = [float(one.sum()) for of_text in found for one in of_text]
+        return np.array(each, np.float64).reshape(len(texts), len(endings))
 
     def _baseline(self, task: Task, ending: str) -> float:
         """The largest log-probability of a description after the texts of the solved cases, which have other topics.
@@ -100,9 +116,8 @@ class Classifier:
         The maximum and not the mean: a neuron fires in one text of a hundred or fewer, so a yes must be rare.
         """
         if (task, ending) not in self._baselines:
-            texts = [self.prompt(task, text) for _, text, _ in _cases(task)]
-            found = [log_probabilities(self.llm, text, [ending], head=self._head[task])[0].sum() for text in texts]
-            self._baselines[task, ending] = float(max(found))
+            texts = [text for _, text, _ in _cases(task)]
+            self._baselines[task, ending] = float(self._log_probabilities(task, texts, [ending]).max())
         return self._baselines[task, ending]
 
 

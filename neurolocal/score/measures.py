@@ -1,7 +1,8 @@
-"""Figures of a binary classifier: AUC, AUPRC, F1, and their bootstrap intervals.
+"""Figures of a binary classifier: AUPRC, F1, IoU, AUC, and their bootstrap intervals.
 
-Of the field's measures only F1, IoU, Pearson, cosine and AUPRC pass the sanity checks of NeuronEval (ICML 2025).
-Therefore AUPRC and F1 are computed over texts in their natural proportion, by weights; AUC, whose value for a random
+Of the field's measures only F1, IoU, Pearson, cosine and AUPRC pass the sanity checks of NeuronEval (ICML 2025), and
+only over texts in their natural proportion: a rare neuron is not told from a description that fits twice as many texts
+where both kinds of text are as frequent. Therefore these are computed by weights. AUC, whose value for a random
 classifier is 0.5, is computed over the drawn texts.
 
 Invariant: the caller leaves out NaN answers; a figure that is not defined is NaN. Cost: O(n log n) in the texts, AUC
@@ -22,12 +23,12 @@ Figure = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
 def auc(truth: Truth, answers: Values, weights: Values) -> float:
-    """Probability that the answer of a true text is above that of a false one; ties count half, weights are ignored."""
-    del weights
+    """Probability that the answer of a true text is above that of a false one; ties count half."""
     a, b = answers[truth], answers[~truth]
-    if not len(a) or not len(b):
+    pairs = weights[truth][:, None] * weights[~truth]
+    if not pairs.sum() > 0:
         return float("nan")
-    return float((a[:, None] > b).mean() + 0.5 * (a[:, None] == b).mean())
+    return float((pairs * ((a[:, None] > b) + 0.5 * (a[:, None] == b))).sum() / pairs.sum())
 
 
 def auprc(truth: Truth, answers: Values, weights: Values) -> float:
@@ -42,10 +43,16 @@ def auprc(truth: Truth, answers: Values, weights: Values) -> float:
 
 
 def f1(truth: Truth, answers: Values, weights: Values) -> float:
-    """F1 of answers above 0."""
+    """F1 of answers above 0: 2 both / (true + said)."""
     yes = answers > 0
     real, said, both = (float(weights[m].sum()) for m in (truth, yes, truth & yes))
     return 2 * both / (real + said) if real else float("nan")
+
+
+def iou(truth: Truth, answers: Values, weights: Values) -> float:
+    """Intersection over union of the true texts and those with an answer above 0: F1 / (2 - F1)."""
+    found = f1(truth, answers, weights)
+    return found / (2 - found)
 
 
 def interval(

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Float32, Float64, Integer
 
 from neurolocal.config import ScoreConfig
 from neurolocal.records import Neuron
@@ -30,6 +30,12 @@ from neurolocal.score.random_rows import RandomRows
 from neurolocal.score.rows import ScoreRow, TextRow
 from neurolocal.score.texts import MarkedText, StratumText, draw, marked_texts
 from neurolocal.words import Vocabulary
+
+NATURAL: dict[str, measures.Figure] = {"auprc": measures.auprc, "f1": measures.f1, "iou": measures.iou}
+"""Figures over texts in their natural proportion; they lead."""
+
+CONTROL_OF = {"answer": "control", "similarity": "control_similarity"}
+"""Column of texts -> the same of the other description."""
 
 NEVER_FIRES = "it fires in none of these texts"
 
@@ -82,7 +88,7 @@ class Scorer:
         try:
             most = firing.scale(examples)
         except ValueError as error:
-            return [blank._replace(measure="detection_auc", said=str(error))], []
+            return [blank._replace(measure="detection_auprc", said=str(error))], []
         self._neurons |= {d.neuron.neuron: d.neuron for d in (one, other) if d is not None}
         random = list(self.layer.random.of(number, examples))
         own = {e.row: self.layer.row(e.row) for e in examples if e.rank % 2 == 1}
@@ -114,14 +120,9 @@ class Scorer:
         """Every text with its answers; the failure, if there was one."""
         descriptions = [d.description for d in (one, other) if d is not None]
         meanings = [embedding.meaning(d, self.vectors) if self.vectors is not None else None for d in descriptions]
-        rows, failure = list[TextRow](), ""
-        for text in texts:
-            answers = [np.nan, np.nan]
-            if self.classifier is not None and not failure:
-                try:
-                    answers = [*self.classifier.answers(task, text.text, descriptions), np.nan][:2]
-                except Exception as error:  # whatever fails on a text, the other measures are taken
-                    failure = _line(error)
+        answered, failure = self._answers(task, [text.text for text in texts], descriptions)
+        rows = list[TextRow]()
+        for text, answers in zip(texts, answered.tolist(), strict=True):
             similar = [np.nan, np.nan]
             if self.vectors is not None and task == "detection":
                 similar = [*(embedding.similarity(text.text, m, self.vectors) for m in meanings), np.nan][:2]
@@ -135,26 +136,37 @@ class Scorer:
             rows.append(TextRow(one.neuron.neuron, task, *place, prompt, text.fires, weight, *answers, *similar))
         return rows, failure
 
+    def _answers(
+        self, task: Task, texts: Sequence[str], descriptions: Sequence[str]
+    ) -> tuple[Float64[np.ndarray, "text 2"], str]:
+        """The LLM's answers for the description and its control, NaN where none was asked; and the failure."""
+        answers, failure = np.full((len(texts), 2), np.nan), ""
+        if self.classifier is not None:
+            try:
+                answers[:, : len(descriptions)] = self.classifier.answers(task, texts, descriptions)
+            except Exception as error:  # whatever fails on these texts, the other measures are taken
+                failure = _line(error)
+        return answers, failure
+
     def _of_texts(
         self, task: Task, rows: Sequence[TextRow], blank: ScoreRow, rng: np.random.Generator, failure: str
     ) -> list[ScoreRow]:
         """The measures of detection (with embedding) or of fuzzing."""
-        wanted: list[tuple[str, measures.Figure, str, str]] = []
-        if self.classifier is not None:
-            wanted.append((f"{task}_auc", measures.auc, "answer", "control"))
+        wanted: list[tuple[str, measures.Figure, str]] = []
         if self.classifier is not None and task == "detection":
-            wanted += [("detection_auprc", measures.auprc, "answer", "control")]
-            wanted += [("detection_f1", measures.f1, "answer", "control")]
+            wanted += [(f"detection_{name}", figure, "answer") for name, figure in NATURAL.items()]
+        if self.classifier is not None:
+            wanted.append((f"{task}_auc", measures.auc, "answer"))
         if self.vectors is not None and task == "detection":
-            wanted += [("embedding_auc", measures.auc, "similarity", "control_similarity")]
-            wanted += [("embedding_auprc", measures.auprc, "similarity", "control_similarity")]
+            wanted.append(("embedding_auprc", measures.auprc, "similarity"))
+            wanted.append(("embedding_auc", measures.auc, "similarity"))
         made = []
-        for name, figure, column, control_column in wanted:
+        for name, figure, column in wanted:
             if failure and column == "answer":
                 made.append(blank._replace(measure=name, said=failure))
                 continue
             value, low, high = self._figure(figure, rows, column, rng)
-            control, _, _ = self._figure(figure, rows, control_column, None)
+            control, _, _ = self._figure(figure, rows, CONTROL_OF[column], None)
             reason = "" if value == value else _missing_reason(rows, column)
             made.append(blank._replace(
                 measure=name, value=value, low=low, high=high, control=control, n=len(rows), said=reason
@@ -168,7 +180,8 @@ class Scorer:
         answers = np.array([getattr(r, column) for r in rows], np.float64)
         there = ~np.isnan(answers)
         truth = np.array([r.fires for r in rows], bool)[there]
-        weights = np.array([r.weight for r in rows], np.float64)[there]
+        natural = [1.0 if figure is measures.auc else r.weight for r in rows]
+        weights = np.array(natural, np.float64)[there]
         value = figure(truth, answers[there], weights)
         if rng is None or value != value:
             return value, np.nan, np.nan

@@ -190,4 +190,4 @@ def _other(one: DescribedNeuron, among: Sequence[DescribedNeuron], seed: int) ->
     return others[int(rng.integers(len(others)))] if others else None
 
 
-STAGE = Stage("score", ScoreConfig, revision=1, inputs=inputs, work=work, places=places, wanted=wanted, llm=True)
+STAGE = Stage("score", ScoreConfig, revision=2, inputs=inputs, work=work, places=places, wanted=wanted, llm=True)

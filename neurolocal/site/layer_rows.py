@@ -44,8 +44,8 @@ class LayerRow(NamedTuple):
     half: float | None
     """Share of near words that keep half of the activation."""
     half_null: float | None
-    detection_auc: float | None
-    """AUC of telling texts apart by the description."""
+    detection_auprc: float | None
+    """AUPRC of finding the texts where it fires by the description, in their natural proportion."""
     maximum: float | None
     """The largest activation."""
 
@@ -62,7 +62,7 @@ def _row(read: Layer, neuron: int, words: list[tuple[str, int]]) -> LayerRow:
     def figure(stage: str, column: str) -> float | None:
         return _known(read.figure(stage, column, neuron))
 
-    auc = read.scores(neuron).get("detection_auc", (float("nan"),))[0]
+    auprc = read.scores(neuron).get("detection_auprc", (float("nan"),))[0]
     maximum = float(read.statistics.maximum[read.index[neuron]])
     return LayerRow(
         neuron,
@@ -75,7 +75,7 @@ def _row(read: Layer, neuron: int, words: list[tuple[str, int]]) -> LayerRow:
         figure("similarity", "null_mean"),
         figure("perturbation", "half"),
         figure("perturbation", "control_half"),
-        _known(auc),
+        _known(auprc),
         _known(maximum),
     )
 

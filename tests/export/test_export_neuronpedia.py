@@ -195,7 +195,7 @@ def test_scores_are_noted_beside_those_of_another_description(full_store, tmp_pa
     assert (line["index"], line["description"]) == ("1", "days")
     control = full_store.evidence("score", 2).control[0]
     assert math.isnan(control)
-    assert line["notes"] == "neurolocal, source: llm; detection_auc 0.50"
+    assert line["notes"] == "neurolocal, source: llm; detection_auprc 0.50"
 
 
 def test_batches_and_what_an_earlier_export_left(small_store, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def made_up(layers: int, seed: int = 0) -> PlotData:
         data.verdicts[layer] = dict(zip(VERDICTS, rng.integers(0, 90, len(VERDICTS)).tolist(), strict=True))
         for stage, columns in STAGES.items():
             data.stages[stage][layer] = {name: rng.random(50) for name in columns}
-    data.scores = {"detection_auc": ([0.6, 0.8], [0.5]), "token_f1": ([0.2], [])}
+    data.scores = {"detection_auprc": ([0.6, 0.8], [0.5]), "token_f1": ([0.2], [])}
     return data
 
 

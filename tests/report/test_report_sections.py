@@ -77,11 +77,11 @@ def test_perturbation(read):
 
 def test_score_shows_measured_measures_with_their_control(read):
     table = filled(
-        ScoreTable, [0, 0, 0, 1], measure=["detection_auc", "firing_f1", "ngram_f1", "token_f1"],
+        ScoreTable, [0, 0, 0, 1], measure=["detection_auprc", "firing_f1", "ngram_f1", "token_f1"],
         value=[0.8, nan, 0.5, 0.6], low=[0.7, nan, 0.4, nan], high=[0.9, nan, 0.6, nan], control=[0.5, nan, nan, nan],
     )  # fmt: skip
     made = read(score=table)
-    name = "description: texts told apart"
+    name = "description: texts found, AUPRC"
     assert printed(made, 0) == [(name, "0.80", "another's 0.50", "95 %: 0.70 to 0.90")]
     assert printed(made, 1) == [("token look-up: firing predicted, F1", "0.60", "", "")]
 

@@ -30,12 +30,19 @@ def slow_auprc(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray) -> f
 @pytest.mark.parametrize("seed", range(20))
 def test_figures_agree_with_their_slow_twins(seed: int) -> None:
     truth, answers, weights = drawn(seed)
-    pairs = [(a > b) + 0.5 * (a == b) for a in answers[truth] for b in answers[~truth]]
-    assert measures.auc(truth, answers, weights) == pytest.approx(np.mean(pairs))
+    pairs = [
+        ((answers[i] > answers[j]) + 0.5 * (answers[i] == answers[j]), weights[i] * weights[j])
+        for i in np.flatnonzero(truth)
+        for j in np.flatnonzero(~truth)
+    ]
+    assert measures.auc(truth, answers, weights) == pytest.approx(
+        sum(p * w for p, w in pairs) / sum(w for _, w in pairs)
+    )
     assert measures.auprc(truth, answers, weights) == pytest.approx(slow_auprc(truth, answers, weights))
     both = sum(w for t, a, w in zip(truth, answers, weights, strict=True) if t and a > 0)
     said, real = weights[answers > 0].sum(), weights[truth].sum()
     assert measures.f1(truth, answers, weights) == pytest.approx(2 * both / (said + real))
+    assert measures.iou(truth, answers, weights) == pytest.approx(both / (said + real - both))
 
 
 def test_weights_are_copies() -> None:
@@ -43,7 +50,7 @@ def test_weights_are_copies() -> None:
     times = np.random.default_rng(0).integers(1, 4, len(truth))
     copied = [np.repeat(x, times) for x in (truth, answers)]
     ones = np.ones(times.sum())
-    for figure in (measures.auprc, measures.f1):
+    for figure in (measures.auc, measures.auprc, measures.f1, measures.iou):
         assert figure(truth, answers, times.astype(float)) == pytest.approx(figure(*copied, ones))
 
 
@@ -51,7 +58,7 @@ def test_one_kind_alone_has_no_figure() -> None:
     none, some = np.zeros(3, bool), np.arange(3.0)
     assert np.isnan(measures.auc(none, some, some))
     assert np.isnan(measures.auprc(none, some, some))
-    assert np.isnan(measures.f1(none, some, np.ones(3)))
+    assert np.isnan([figure(none, some, np.ones(3)) for figure in (measures.f1, measures.iou)]).all()
     assert np.isnan(measures.auprc(none[:0], some[:0], some[:0]))
 
 

@@ -30,10 +30,13 @@ class Oracle(Classifier):
     def prompt(self, task: Any, text: str) -> str:
         return f"{text} ->"
 
-    def answers(self, task: Any, text: str, descriptions: Sequence[str]) -> list[float]:
+    def answers(self, task: Any, texts: Sequence[str], descriptions: Sequence[str]) -> np.ndarray:
         if task == self.fails:
             raise RuntimeError("two\nlines")
-        return [(1.0 if text in self.fires else -1.0) if d == "right" else 0.5 for d in descriptions]
+        rows = [
+            [(1.0 if text in self.fires else -1.0) if d == "right" else 0.5 for d in descriptions] for text in texts
+        ]
+        return np.array(rows).reshape(len(texts), len(descriptions))
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def test_a_right_description_scores_1_and_its_control_one_half(layer) -> None:
     oracle = Oracle({t.prompt for t in used if t.fires})
     scores, used = scorer(texts, oracle).score(one, other)
     found = {s.measure: s for s in scores}
-    assert set(found) == {"detection_auc", "detection_auprc", "detection_f1", "fuzzing_auc"}
+    assert set(found) == {f"detection_{m}" for m in ("auprc", "f1", "iou", "auc")} | {"fuzzing_auc"}
     assert all((s.value, s.low, s.high) == (1, 1, 1) for s in found.values())
     assert found["detection_auc"].control == found["fuzzing_auc"].control == 0.5
     assert {s.against for s in scores} == {4}

@@ -173,10 +173,10 @@ def test_what_fails_for_one_neuron_is_said_there(here: Path, gguf: str, monkeypa
     run_stage("summary", workspace(here, llm=gguf), SUMMARY)
     plain, bad = Classifier.answers, table(here / "store.h5", "summary", 3).description[1]
 
-    def answers(self, task, text, descriptions):
+    def answers(self, task, texts, descriptions):
         if descriptions[0] == bad and task == "fuzzing":
             raise RuntimeError("llama_decode\nreturned 1")
-        return plain(self, task, text, descriptions)
+        return plain(self, task, texts, descriptions)
 
     monkeypatch.setattr(Classifier, "answers", answers)
     run_stage("score", workspace(here, llm=gguf, layers=(3,)), SCORE)

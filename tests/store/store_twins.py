@@ -171,7 +171,7 @@ def evidence(rng: np.random.Generator) -> list[tuple[Any, ...]]:
         "score": filled(
             records.ScoreTable,
             [0, 0, 3],
-            measure=["detection_auc", "firing_f1", "firing_f1"],
+            measure=["detection_auprc", "firing_f1", "firing_f1"],
             value=[0.5, np.nan, 1],
             against=[3, 3, -1],
             said=["", "it fires nowhere", ""],

@@ -136,9 +136,10 @@ def test_whole_effects_are_those_of_the_strongest_tokens(own_cache, rng) -> None
     assert np.allclose(whole.mean(axis=1), 0, atol=1e-5)
 
 
-def test_planted_output_weights_are_recovered(own_cache, rng) -> None:
+def test_planted_output_weights_are_recovered(own_cache) -> None:
     """Neurons whose output is the unembedding of a known token promote it, and do more than random neurons."""
-    case = Case(rng, neurons=40)
+    # A stated seed: of 25 fresh models the ratio below was 1.6 to 3.3, so about 1 in 100,000 is under 1.
+    case = Case(rng := np.random.default_rng(1), neurons=40)
     model = case.subject.model
     planted: dict[int, int] = {}
     for t in case.tested[::2]:

@@ -63,7 +63,7 @@ class Command:
         return self.log.read_text().replace("\r", "\n")
 
     def end(self) -> int:
-        return self.process.wait(timeout=2 * WAIT)
+        return self.process.wait(timeout=4 * WAIT)
 
     def finished(self) -> list[Path]:
         """The records of finished shards."""

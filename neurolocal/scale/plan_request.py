@@ -38,7 +38,7 @@ class Request:
     """A name of `SHAPES`, or what `subject_shape` takes."""
     config: CollectConfig
     """The settings of the collection."""
-    tokens: float | None
+    tokens: int | None
     """Tokens of the corpus."""
     rows: int | None
     """Or its rows."""
@@ -70,9 +70,7 @@ def planned(
         SubjectError: no such subject.
     """
     if request.tokens is None and request.rows is None and measure is None:
-        raise ConfigError("planning: the size of the corpus is missing. Give --tokens, for example 1e9, or --rows.")
-    if request.tokens is not None and not (math.isfinite(request.tokens) and request.tokens >= 1):
-        raise ConfigError(f"tokens = {request.tokens}: give a number of at least 1")
+        raise ConfigError("planning: the size of the corpus is missing. Give --tokens, for example 10M, or --rows.")
     _require_subject(request)  # before torch is imported
     machine = _known_machine(request.machine) if measure is None else None
     from neurolocal.scale.plan_cost import plan

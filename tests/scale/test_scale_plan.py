@@ -250,7 +250,6 @@ def test_the_command_says_json_and_text(tmp_path: Path) -> None:
     [
         (("--subject", "gpt2-small", "--machine", "h100"), "--tokens"),
         (("--subject", "no such", "--tokens", "1e6", "--machine", "h100"), "llama-3.1-8b"),
-        (("--subject", "gpt2-small", "--tokens", "nan", "--machine", "h100"), "at least 1"),
         (("--subject", "gpt2-small", "--tokens", "1e6", "--machine", "h100", "--layers", "99"), "layers 0 to 11"),
         (("--subject", "gpt2-small", "--tokens", "1e6", "--machine", "h100", "--sign-cases"), "no gate"),
         (("--subject", "gpt2-small", "--tokens", "1e6", "--machine", "h100", "--dtype", "float16"), "bfloat16"),

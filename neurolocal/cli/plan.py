@@ -59,7 +59,7 @@ def plan(
     request = Request(
         subject,
         config,
-        None if tokens is None else float(tokens),
+        tokens,
         rows,
         machine,
         corpus,

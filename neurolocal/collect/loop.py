@@ -273,9 +273,9 @@ def collect(
             with Workers(torch.get_num_threads()) as workers, shown:
                 for batch in batches:
                     take(subject, batch, progress, config=config, workers=workers)
-                    shown.update(len(batch.rows))
                     shown.total = _expected(progress, config) or shown.total
                     shown.set_postfix_str(_tokens(progress, shown.format_dict["rate"]), refresh=False)
+                    shown.update(len(batch.rows))
                     if stopped := stop():
                         break
                     if checkpoints.due:

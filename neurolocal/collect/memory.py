@@ -64,9 +64,13 @@ def expected_bytes(
     referred = sites * sum(neurons) * sides * config.k + config.sample
     kept = min(referred, config.max_rows or referred, rows or referred) * config.row_length * token
     slack = 2 * min(max(kept, SLACK * token), (rows or config.max_rows or 1 << 40) * config.row_length * token)
-    tokens = config.batch_size * config.row_length
-    batch = tokens * (4 * max(d_mlp) + 8 * d_model) * ELEMENT[config.dtype]
+    batch = config.batch_size * row_bytes(d_mlp, config, d_model=d_model)
     return weights + state + one_layer + kept + slack + batch
+
+
+def row_bytes(d_mlp: Sequence[int], config: CollectConfig, *, d_model: int) -> int:
+    """The bytes that each row of a batch takes in a forward pass."""
+    return config.row_length * (4 * max(d_mlp) + 8 * d_model) * ELEMENT[config.dtype]
 
 
 def require_memory(d_mlp: Sequence[int], config: CollectConfig, *, total: int) -> None:
@@ -93,7 +97,7 @@ def require_memory(d_mlp: Sequence[int], config: CollectConfig, *, total: int) -
         )
 
 
-def shortage(d_mlp: Sequence[int], config: CollectConfig, *, expected: int, free: int) -> str | None:
+def shortage(d_mlp: Sequence[int], config: CollectConfig, *, expected: int, free: int, row: int) -> str | None:
     """What the user should know where a collection may take more memory than there is; None where it fits.
 
     Args:
@@ -101,13 +105,16 @@ def shortage(d_mlp: Sequence[int], config: CollectConfig, *, expected: int, free
         config: `resolved`.
         expected: bytes that it takes, at most, beside the weights.
         free: bytes that there are.
+        row: bytes of them for each row of a batch.
     """
     if expected <= free:
         return None
     layers = range(len(d_mlp)) if config.layers is None else config.layers
     neurons = sum(d_mlp[i] if config.neurons is None else len(config.neurons) for i in layers)
+    fits = config.batch_size - -(-(expected - free) // row)
+    batch = f"Give --batch-size {fits:,}, which fits; or choose" if fits > 0 else "Choose"
     return (
         f"{neurons:,} neurons in {len(layers)} layers at {len(config.sites or ('post',))} sites may take "
-        f"{expected / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} are free. Choose some of them with --layers or "
+        f"{expected / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} are free. {batch} some of them with --layers or "
         "--neurons, or less of each with --k, --sample, --before"
     )

@@ -323,7 +323,7 @@ def _say_shortage(job: Collection, say: Say) -> None:
         ConfigError: the lists or a batch are larger than all of its memory.
         SubjectError: the rows are longer than the subject can read.
     """
-    from neurolocal.collect.memory import expected_bytes, require_memory, shortage
+    from neurolocal.collect.memory import expected_bytes, require_memory, row_bytes, shortage
     from neurolocal.subject.placement import placement_line
 
     subject, free, total = job.subject, free_bytes(), total_bytes()
@@ -337,7 +337,8 @@ def _say_shortage(job: Collection, say: Say) -> None:
         require_memory(subject.d_mlp, job.config, total=total)
     d_model = subject.model.get_input_embeddings().weight.shape[1]
     expected = expected_bytes(subject.d_mlp, job.config, weights=0, d_model=d_model, d_vocab=subject.d_vocab)
-    if line := shortage(subject.d_mlp, job.config, expected=expected, free=free):
+    row = row_bytes(subject.d_mlp, job.config, d_model=d_model)
+    if line := shortage(subject.d_mlp, job.config, expected=expected, free=free, row=row):
         say(f"collect: WARNING: {line}")
 
 

@@ -39,7 +39,7 @@ class Request:
     """A name of `SHAPES`, or what `subject_shape` takes."""
     config: CollectConfig
     """The settings of the collection."""
-    tokens: float | None
+    tokens: int | None
     """Tokens of the corpus."""
     rows: int | None
     """Or its rows."""
@@ -128,7 +128,7 @@ def _require_one_size(request: Request, *, needed: bool) -> None:
         raise ConfigError(f"planning: {' and '.join(given)} each state the size of the corpus. Give one of them.")
     if not given and needed:
         raise ConfigError(
-            "planning: the size of the corpus is missing. Give --tokens, for example 1e9, --rows, or --corpus."
+            "planning: the size of the corpus is missing. Give --tokens, for example 10M, --rows, or --corpus."
         )
     if request.tokens is not None and not (math.isfinite(request.tokens) and request.tokens >= 1):
         raise ConfigError(f"tokens = {request.tokens}: give a number of at least 1")

@@ -1,9 +1,11 @@
 """The memory that is predicted for a collection is FORMAT.md's formula."""
 
+import re
+
 import pytest
 import torch
 
-from neurolocal.collect.memory import device_bytes, expected_bytes, require_memory, shortage
+from neurolocal.collect.memory import device_bytes, expected_bytes, require_memory, row_bytes, shortage
 from neurolocal.collect.triton_state import COPIED, TritonState
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError
@@ -31,17 +33,36 @@ def test_what_does_not_fit_is_said_with_what_to_do():
     widths = [128 * 768] * 48
     config = CollectConfig()
     expected = expected_bytes(widths, config, weights=0, d_model=2048, d_vocab=151_936, rows=10_000)
-    line = shortage(widths, config, expected=expected, free=64 * 2**30)
+    line = shortage(widths, config, expected=expected, free=64 * 2**30, row=2**20)
     assert line is not None
     assert line.startswith("4,718,592 neurons in 48 layers at 1 sites may take ")
     assert "64.0 are free" in line
-    assert "--layers or --neurons" in line
+    assert "free. Choose some of them with --layers or --neurons" in line, "one row less does not help"
     assert 65 < expected / 2**30 < 90
     few = CollectConfig(layers=(0, 24))
     expected = expected_bytes(widths, few, weights=0, d_model=2048, d_vocab=151_936, rows=10_000)
-    assert shortage(widths, few, expected=expected, free=64 * 2**30) is None
+    assert shortage(widths, few, expected=expected, free=64 * 2**30, row=2**20) is None
     free = free_bytes()
     assert free is None or free > 2**20
+
+
+def test_the_batch_size_that_fits_is_named():
+    """With it there is no shortage, and with one row more there is."""
+    widths, free = [8192] * 16, 8 * 2**30
+
+    def said(size):
+        config = CollectConfig(batch_size=size, row_length=1024, k=4, sample=0, max_rows=100)
+        expected = expected_bytes(widths, config, weights=0, d_model=2048, d_vocab=50_000)
+        return shortage(widths, config, expected=expected, free=free, row=row_bytes(widths, config, d_model=2048))
+
+    line = said(500)
+    assert line is not None
+    match = re.search(r"Give --batch-size (\d+), which fits; or choose some of them with --layers", line)
+    assert match is not None
+    fits = int(match[1])
+    assert 0 < fits < 500
+    assert said(fits) is None
+    assert said(fits + 1) is not None
 
 
 @pytest.mark.parametrize("more", [{"k": 10**7}, {"before": 10**7}, {"sample": 10**7}, {"batch_size": 10**7}])

@@ -162,7 +162,7 @@ def test_dead_and_unknown_neurons_are_counted_not_drawn(tmp_path):
     drawn = density(c.layers[0])
     assert (drawn.neurons, drawn.left_out) == (3, 4)
     text = comparison_page(c)
-    assert "4 unknown or not above 0 left out" in text
+    assert "4 left out (a maximum is unknown or not above 0)" in text
     assert "RBO" not in text
     (tmp_path / "z.json").write_text("[[0, 0, 0]]")
     nothing = compare(tmp_path / "z.json", tmp_path / "z.json", say=lambda line: None, bar=False)

@@ -232,7 +232,7 @@ def test_merging_holds_the_right_to_write(parts, tmp_path, monkeypatch) -> None:
 
 
 def test_the_bar_can_be_left_out_and_counts_layers(parts, tmp_path, monkeypatch) -> None:
-    made: list[dict] = []
+    made: list[dict[str, object]] = []
 
     class Bar(module.Bar):
         def __init__(self, *args, **named):

@@ -258,6 +258,8 @@ class ScoreConfig:
     """Described neurons scored in a layer, best first; None is all."""
     texts: int = 8
     """Maximum texts of each kind for a neuron: examples, random texts where it fires, near misses, others."""
+    simulated: int = 3
+    """Maximum texts of each kind that an LLM of a billion parameters or more simulates token by token; 0: none."""
     rows: int = 128
     """Random rows that texts are drawn from; they run through the subject once."""
     draws: int = 400
@@ -269,7 +271,7 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         _require_sane(self)
-        _at_least(self, texts=1, rows=1, draws=20, n_ctx=64)
+        _at_least(self, texts=1, simulated=0, rows=1, draws=20, n_ctx=64)
         if self.limit is not None:
             _at_least(self, limit=0)
 

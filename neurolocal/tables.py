@@ -182,7 +182,8 @@ class SummaryTable:
 
 
 MEASURES = (
-    *("detection_auprc", "detection_f1", "detection_iou", "detection_auc", "fuzzing_auc"),
+    *("detection_auprc", "detection_f1", "simulation_pearson", "simulation_cosine"),
+    *("detection_iou", "detection_auc", "fuzzing_auc"),
     *("embedding_auprc", "embedding_auc"),
     *("firing_f1", "firing_precision", "firing_recall", "token_f1", "ngram_f1"),
     *("firing_random_f1", "token_random_f1"),
@@ -190,9 +191,10 @@ MEASURES = (
 """What a description or a pattern is scored by, on the score half and on random text; those that lead come first:
 
 `detection`: does the LLM tell texts where the neuron fires from others; AUPRC, F1 and IoU over texts in their natural
-proportion, AUC over the drawn texts, near misses among them. `fuzzing`: does it tell rightly marked words from wrongly
-marked ones. `embedding`: detection by word vectors, without an LLM. `firing`: precision, recall and F1 of the pattern
-over the score half's windows, `token` and `ngram` (5 tokens) of look-up tables; `random`: over random rows.
+proportion, AUC over the drawn texts, near misses among them. `simulation`: the LLM's expected activation at each token
+against the real one, in natural proportion. `fuzzing`: does it tell rightly marked words from wrongly marked ones.
+`embedding`: detection by word vectors, without an LLM. `firing`: precision, recall and F1 of the pattern over the score
+half's windows, `token` and `ngram` (5 tokens) of look-up tables; `random`: over random rows.
 """
 
 
@@ -203,7 +205,7 @@ class ScoredTextTable:
     neuron: Int64[np.ndarray, "t"]
     """Index within the layer."""
     task: list[str]
-    """`detection` or `fuzzing`."""
+    """`detection`, `fuzzing` or `simulation`."""
     stratum: list[str]
     """`example`, `fires`, `near`, `random`; of fuzzing `right` or `wrong`."""
     row: Int64[np.ndarray, "t"]
@@ -217,7 +219,7 @@ class ScoredTextTable:
     weight: Float32[np.ndarray, "t"]
     """Texts of the corpus that it stands for; 1 of fuzzing."""
     answer: Float32[np.ndarray, "t"]
-    """The LLM's, in nats: above 0 is yes; NaN where none was asked."""
+    """The LLM's, in nats: above 0 is yes; of simulation the largest expected activation, 0 to 10; NaN: not asked."""
     control: Float32[np.ndarray, "t"]
     """Its answer for another neuron's description."""
     similarity: Float32[np.ndarray, "t"]
@@ -235,7 +237,7 @@ class ScoreTable:
     measure: list[str]
     """One of `MEASURES`."""
     value: Float32[np.ndarray, "s"]
-    """In [0, 1]; NaN where it could not be measured."""
+    """In [0, 1], Pearson's in [-1, 1]; NaN where it could not be measured."""
     low: Float32[np.ndarray, "s"]
     """Lower end of its 95 % interval: bootstrap over texts, the neuron held fixed."""
     high: Float32[np.ndarray, "s"]

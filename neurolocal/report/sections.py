@@ -254,6 +254,9 @@ SCORES = {
         "another's",
         f"Texts that the description fits against those it fires in. {_NATURAL}",
     ),
+    "simulation_pearson": Measure(
+        "description: activations simulated", "another's", f"Correlation of expected and real activations. {_NATURAL}"
+    ),
     "fuzzing_auc": Measure(
         "description: words told apart, AUC", "another's", f"Which word activates it, by the description. {_AUC}"
     ),

@@ -51,8 +51,8 @@ TASKS: tuple[Task, ...] = ("detection", "fuzzing")
 class Classifier:
     """An LLM whose prompt heads are evaluated once."""
 
-    def __init__(self, llm: LLM) -> None:
-        """Choose the way to ask by the size of the model, and prepare the heads."""
+    def __init__(self, llm: LLM, *, more: Sequence[str] = ()) -> None:
+        """Choose the way to ask by the size of the model, and prepare the heads; behind them `more` of other users."""
         self.llm = llm
         parts = llm.chat_parts() if llm.chats else None
         self.way: Way = "likelihood" if not llm.chats else "completion" if parts is None else "chat"
@@ -61,7 +61,8 @@ class Classifier:
         self.heads = ["Text: "] if parts else [_head(task, self.way) for task in TASKS]
         """What stands before every text, after the beginning of the chat template; the store keeps it."""
         self._head = {task: 0 if parts else i for i, task in enumerate(TASKS)}
-        llm.prepare([parts[0] + llm.tokenize(self.heads[0], after="")] if parts else self.heads)
+        own = [parts[0] + llm.tokenize(self.heads[0], after="")] if parts else self.heads
+        llm.prepare([*own, *more])
 
     def prompt(self, task: Task, text: str) -> str:
         """The part of a prompt that belongs to this text."""

@@ -1,11 +1,12 @@
 """The scores of one neuron's description, on texts that no explanation was made from.
 
-Detection and fuzzing ask the LLM, embedding uses word vectors, firing uses the neuron's pattern. Each has a control:
-the description (or pattern) of another neuron, on the same texts.
+Detection, fuzzing and simulation ask the LLM, embedding uses word vectors, firing uses the neuron's pattern. Each has a
+control: the description (or pattern) of another neuron, on the same texts.
 
 Invariant: scores depend on the neuron's own evidence, the other neuron's, the config, the LLM and the vectors alone. A
-measure that fails gets a note, and the others are not affected. Cost: at most 4 x `texts` questions for detection and
-2 x `texts` for fuzzing, for two descriptions each; one fit of the pattern; `draws` bootstrap draws a measure.
+measure that fails gets a note, and the others are not affected. Cost: at most 4 x `texts` questions for detection,
+2 x `texts` for fuzzing and 4 x `simulated` texts for simulation, for two descriptions each; one fit of the pattern;
+`draws` bootstrap draws a measure.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from jaxtyping import Float32, Float64, Integer
 
 from neurolocal.config import ScoreConfig
 from neurolocal.records import Neuron
-from neurolocal.score import embedding, firing, measures
+from neurolocal.score import embedding, firing, measures, simulation
 from neurolocal.score.classifier import Classifier, Task
 from neurolocal.score.kernel import Positions, TokenKernel, VectorLookup
 from neurolocal.score.lookup import lookup
 from neurolocal.score.pattern import Pattern, pattern
 from neurolocal.score.random_rows import RandomRows
 from neurolocal.score.rows import ScoreRow, TextRow
-from neurolocal.score.texts import MarkedText, StratumText, draw, marked_texts
+from neurolocal.score.simulation import Simulator
+from neurolocal.score.texts import MarkedText, StratumText, draw, fewer, marked_texts
 from neurolocal.words import Vocabulary
 
 NATURAL: dict[str, measures.Figure] = {"auprc": measures.auprc, "f1": measures.f1, "iou": measures.iou}
@@ -73,9 +75,11 @@ class Scorer:
         vectors: VectorLookup | None,
         kernel: TokenKernel | None,
         config: ScoreConfig,
+        simulator: Simulator | None = None,
     ) -> None:
         """Without classifier no detection and fuzzing, without vectors no embedding, without kernel no firing."""
         self.layer, self.classifier, self.vectors, self.kernel, self.config = layer, classifier, vectors, kernel, config
+        self.simulator = simulator
         self._pattern = lru_cache(64)(self._fitted)
         self._neurons: dict[int, Neuron] = {}
 
@@ -103,6 +107,10 @@ class Scorer:
             rows, failure = self._text_rows(task, some, one, other)
             used += rows
             scores += self._of_texts(task, rows, blank, rng, failure)
+        if self.simulator is not None and self.config.simulated:
+            simulated, rows = self._of_simulation(self.simulator, texts, one, other, blank, rng)
+            scores += simulated
+            used += rows
         if self.kernel is not None:
             try:
                 scores += self._of_firing(one, other, most, random, blank, rng)
@@ -172,6 +180,40 @@ class Scorer:
                 measure=name, value=value, low=low, high=high, control=control, n=len(rows), said=reason
             ))  # fmt: skip
         return made
+
+    def _of_simulation(
+        self, simulator: Simulator, texts: Sequence[StratumText], one: DescribedNeuron, other: DescribedNeuron | None,
+        blank: ScoreRow, rng: np.random.Generator,
+    ) -> tuple[list[ScoreRow], list[TextRow]]:  # fmt: skip
+        """The measures of simulation, and the texts that were simulated."""
+        some = fewer(texts, self.config.simulated)
+        tokens = [self.layer.vocabulary.str_tokens(text.tokens) for text in some]
+        descriptions = [d.description for d in (one, other) if d is not None]
+        try:
+            expected = [simulator.expected(tokens, description) for description in descriptions]
+        except Exception as error:  # whatever fails on these texts, the other measures are taken
+            return [blank._replace(measure=f"simulation_{m}", said=_line(error)) for m in simulation.FIGURES], []
+        real = [np.maximum(text.activations.astype(np.float64), 0.0) for text in some]
+        sums = [
+            np.array([simulation.sums(e, r, text.weight) for e, r, text in zip(of, real, some, strict=True)])
+            for of in expected
+        ]
+        fires, made = np.array([text.fires for text in some], bool), list[ScoreRow]()
+        for name, figure in simulation.FIGURES.items():
+            value, *controls = (figure(of.sum(axis=0)) if len(some) else np.nan for of in sums)
+            low = high = np.nan
+            if value == value:
+                low, high = simulation.interval(figure, sums[0], fires, draws=self.config.draws, rng=rng)
+            made.append(blank._replace(
+                measure=f"simulation_{name}", value=value, low=low, high=high, n=len(some),
+                control=controls[0] if controls else np.nan, said="" if value == value else simulation.CONSTANT,
+            ))  # fmt: skip
+        rows = []
+        for i, text in enumerate(some):
+            most = [*(float(of[i].max()) for of in expected), np.nan][:2]
+            place = "simulation", text.stratum, text.row, text.start, "\n".join(tokens[i])
+            rows.append(TextRow(one.neuron.neuron, *place, text.fires, text.weight, *most, np.nan, np.nan))
+        return made, rows
 
     def _figure(
         self, figure: measures.Figure, rows: Sequence[TextRow], column: str, rng: np.random.Generator | None

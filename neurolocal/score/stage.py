@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from neurolocal.score.kernel import TokenKernel
     from neurolocal.score.random_rows import RandomRows
     from neurolocal.score.scorer import DescribedNeuron, LayerTexts, Scorer
+    from neurolocal.score.simulation import Simulator
 
 
 def inputs(workspace: Workspace, config: ScoreConfig, layer: int, side: Side) -> dict[str, Any]:
@@ -102,6 +103,7 @@ class _Scorers:
         self._llm: LLM | None = None
         self._rows: dict[int, RandomRows] = {}
         self._classifier: Classifier | None = None
+        self._simulator: Simulator | None = None
         self._kernel: TokenKernel | None = None
 
     def close(self) -> None:
@@ -112,6 +114,7 @@ class _Scorers:
     def _load(self) -> None:
         """Load the LLM, and what the vectors are used for."""
         from neurolocal.llm import load_llm
+        from neurolocal.score import simulation
         from neurolocal.score.classifier import Classifier
         from neurolocal.score.kernel import TokenKernel
 
@@ -119,10 +122,14 @@ class _Scorers:
         if workspace.llm is None:
             workspace.say("score: no --llm given, so detection and fuzzing are left out")
         else:
-            self._llm = load_llm(workspace.llm, n_ctx=self.config.n_ctx)
+            self._llm = load_llm(workspace.llm, n_ctx=self.config.n_ctx, many_tokens=True)
             workspace.say(f"score: {self._llm}")
-            self._classifier = Classifier(self._llm)
-            self.facts = {"way": self._classifier.way, "heads": self._classifier.heads, "llm": str(self._llm)}
+            more = [simulation.HEAD] if self._llm.chats and self.config.simulated else []
+            self._classifier = Classifier(self._llm, more=more)
+            heads = [*self._classifier.heads, *more]
+            if more:
+                self._simulator = simulation.Simulator(self._llm, head=len(heads) - 1)
+            self.facts = {"way": self._classifier.way, "heads": heads, "llm": str(self._llm)}
         self._kernel = TokenKernel(workspace.store.vocabulary, workspace.centred_vectors)
 
     def _of(self, layer: int, side: Side) -> tuple[Scorer, dict[int, DescribedNeuron]]:
@@ -137,7 +144,7 @@ class _Scorers:
         assert self._kernel is not None
         scorer = Scorer(
             self._layer_texts(layer, self._kernel), classifier=self._classifier, vectors=workspace.centred_vectors,
-            kernel=self._kernel, config=self.config,
+            kernel=self._kernel, config=self.config, simulator=self._simulator,
         )  # fmt: skip
         return scorer, described
 

@@ -12,8 +12,8 @@ one pass over the random rows a neuron.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -43,6 +43,10 @@ class StratumText:
     """Whether the neuron fires in it."""
     weight: float
     """Number of texts of the corpus that it represents."""
+    tokens: Integer[np.ndarray, "_"]
+    """Its token ids."""
+    activations: Float32[np.ndarray, "_"]
+    """At each token, as a share of the strongest explaining example's; NaN where unknown."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +88,33 @@ def draw(
     fire = [e for e in examples if e.activation / most >= FIRING]
     own = [e for e in fire if e.rank % 2 == 1]
     chosen = [own[i] for i in np.sort(rng.permutation(len(own))[:each])]
-    found = [_of_example(e, row[e.row], vocabulary, len(fire) / len(chosen)) for e in chosen]
+    found = [_of_example(e, row[e.row], vocabulary, len(fire) / len(chosen), most) for e in chosen]
     peaks = np.unique([int(e.tokens[e.peak]) for e in examples if e.rank % 2 == 0])
-    strata: dict[Stratum, list[tuple[int, int, np.ndarray]]] = {"fires": [], "near": [], "random": []}
+    strata: dict[Stratum, list[tuple[int, int, np.ndarray, np.ndarray]]] = {"fires": [], "near": [], "random": []}
     for index, tokens, values in random:
         for start in starts(len(tokens)):
             part, active = tokens[start : start + SIZE], values[start : start + SIZE] / most
             fires = bool((active >= FIRING).any())  # NaN is not
             stratum: Stratum = "fires" if fires else "near" if np.isin(part, peaks).any() else "random"
-            strata[stratum].append((index, start, part))
+            strata[stratum].append((index, start, part, active))
     drawn_from = sum(map(len, strata.values()))
     for stratum, texts in strata.items():
         some = [texts[i] for i in np.sort(rng.permutation(len(texts))[:each])]
         weight = n_texts / max(drawn_from, 1) * len(texts) / max(len(some), 1)
-        found += [StratumText(stratum, r, s, one_line(vocabulary, t), stratum == "fires", weight) for r, s, t in some]
+        found += [
+            StratumText(stratum, r, s, one_line(vocabulary, t), stratum == "fires", weight, t, a.astype(np.float32))
+            for r, s, t, a in some
+        ]
     return [t for t in found if t.text]
+
+
+def fewer(texts: Sequence[StratumText], each: int) -> list[StratumText]:
+    """The first `each` texts of every stratum, which then stand for all of it."""
+    found: list[StratumText] = []
+    for stratum in get_args(Stratum):
+        own = [text for text in texts if text.stratum == stratum]
+        found += [replace(text, weight=text.weight * len(own) / min(each, len(own))) for text in own[:each]]
+    return found
 
 
 def marked_texts(
@@ -134,9 +150,13 @@ def marked_texts(
     return found
 
 
-def _of_example(e: Example, tokens: np.ndarray, vocabulary: Vocabulary, weight: float) -> StratumText:
+def _of_example(e: Example, tokens: np.ndarray, vocabulary: Vocabulary, weight: float, most: float) -> StratumText:
+    """The text of an example; its activations are known within the example's window."""
     start = max((s for s in starts(len(tokens)) if s <= e.position), default=0)
-    return StratumText("example", e.row, start, one_line(vocabulary, tokens[start : start + SIZE]), True, weight)
+    part, active = tokens[start : start + SIZE], np.full(len(tokens), np.nan, np.float32)
+    active[e.start : e.start + len(e.activations)] = e.activations / most
+    active = active[start : start + SIZE]
+    return StratumText("example", e.row, start, one_line(vocabulary, part), True, weight, part, active)
 
 
 def starts(length: int) -> range:

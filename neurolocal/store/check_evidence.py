@@ -32,7 +32,7 @@ RANGES: dict[type, dict[str, tuple[float, float]]] = {
     },
     VerdictTable: {"score": SHARE},
     ScoreTable: {
-        **dict.fromkeys(("value", "low", "high", "control"), SHARE),
+        **dict.fromkeys(("value", "low", "high", "control"), COSINE),
         "n": COUNT,
         "against": (-1, math.inf),
     },

@@ -30,6 +30,7 @@ from neurolocal.errors import StoreError
 from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.records import MEASURES, Neuron, ScoreTable
+from neurolocal.score.simulation import HEAD
 from neurolocal.store import Store
 from neurolocal.summary.peaks import find_peaks
 from neurolocal.summary.templates import certain
@@ -91,7 +92,7 @@ def test_every_measure_is_there_and_can_be_computed_again_from_the_texts(here: P
         found: ScoreTable = table(here / "store.h5", "score", layer)
         described = table(here / "store.h5", "summary", layer)
         assert list(dict.fromkeys(found.neuron.tolist())) == described.neuron[:4].tolist()
-        assert set(found.measure) == set(MEASURES)
+        assert set(found.measure) == {m for m in MEASURES if not m.startswith("simulation")}, "a small LLM"
         known = ~np.isnan(found.value)
         assert known.mean() > 0.5
         assert ((found.value[known] >= 0) & (found.value[known] <= 1)).all()
@@ -154,9 +155,27 @@ def test_without_an_llm_the_rest_is_measured(here: Path) -> None:
     run_stage("score", workspace(here, say=said.append), SCORE)
     assert "score: no --llm given, so detection and fuzzing are left out" in said
     found = table(here / "store.h5", "score", 3)
-    assert set(found.measure) == {m for m in MEASURES if not m.startswith(("detection", "fuzzing"))}
+    assert set(found.measure) == {m for m in MEASURES if not m.startswith(("detection", "fuzzing", "simulation"))}
     assert np.isnan(found.texts.answer).all()
     assert any(line.startswith("layer 3 largest: firing f1 ") for line in said)
+
+
+def test_an_llm_that_is_asked_simulates_too(here: Path, gguf: str, monkeypatch) -> None:
+    run_stage("summary", workspace(here, llm=gguf, layers=(3,)), SUMMARY)
+    monkeypatch.setattr("neurolocal.llm.model.CHAT_FROM", 0)
+    config = dataclasses.replace(SCORE, limit=2, texts=2, simulated=1, draws=20)
+    run_stage("score", workspace(here, llm=gguf, layers=(3,)), config)
+    found: ScoreTable = table(here / "store.h5", "score", 3)
+    assert set(found.measure) == set(MEASURES)
+    task, of = np.array(found.texts.task), np.array([m == "simulation_pearson" for m in found.measure])
+    assert found.n[of].sum() == (task == "simulation").sum() > 0
+    assert (np.abs(found.value[of]) <= 1).any()
+    expected = found.texts.answer[task == "simulation"]
+    assert ((expected > 0) & (expected < 10)).all()
+    with Store(here / "store.h5") as store:
+        facts = store.inputs("score", 3)
+    assert facts is not None
+    assert facts["facts"]["heads"][-1] == HEAD
 
 
 def test_without_descriptions_it_is_said(here: Path) -> None:

@@ -294,6 +294,9 @@ class VerdictConfig:
     """Share of the distinct words that must have one spelling for a `form`."""
     elsewhere: float = 0.25
     """Share of other contexts in which the word must keep half; below it, the neuron needs its `context`."""
+    around: float = 0.25
+    """Share of the positions around the peaks that keep half of the activation from which a passage excites
+    the neuron, and no place in it: no `context`."""
     dead: float = 1e-6
     """Largest |activation| under which a neuron is `dead`."""
     halfway: float = 4.0
@@ -303,7 +306,7 @@ class VerdictConfig:
 
     def __post_init__(self) -> None:
         _require_sane(self)
-        _within(self, 0.0, 1.0, "level", "repetition", "near", "half", "shared", "elsewhere", "floor")
+        _within(self, 0.0, 1.0, "level", "repetition", "near", "half", "shared", "elsewhere", "around", "floor")
         _within(self, 0.0, math.inf, "strong", "dead", "halfway")
 
 

@@ -186,6 +186,11 @@ class Store:
             raise self._file.bad(f"the manifest's config has windows of more than {LARGEST_WINDOW:,} positions")
         return before, after
 
+    @property
+    def before(self) -> int:
+        """Window positions before the peak."""
+        return self._before_after[0]
+
     # Rows and tokens
 
     @cached_property

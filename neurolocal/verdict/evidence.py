@@ -12,7 +12,7 @@ from math import isfinite, nan
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from neurolocal.records import PerturbationTable, SimilarityTable, Statistics
 from neurolocal.words.forms import characters, spelling
@@ -54,6 +54,8 @@ class Evidence:
     """Share of random words with the shared form that keep half."""
     elsewhere_half: float = nan
     """Share of other contexts in which the word keeps half."""
+    around: float = nan
+    """Share of the positions around the peaks that keep half."""
     asked: bool = False
     """Whether perturbation was run on the layer."""
     listed: bool = False
@@ -73,11 +75,13 @@ def gather(
     perturbation: PerturbationTable | None,
     peaks: Sequence[Mapping[str, int]],
     routed: Int64[np.ndarray, "neuron"] | None = None,
+    around: Float64[np.ndarray, "neuron"] | None = None,
 ) -> list[Evidence]:
     """The evidence of every neuron of a layer, in neuron order.
 
     `peaks[neuron]` maps the neuron's peak words to their number of examples. The tables may hold any of the neurons, in
-    any order. `routed` are the positions routed to each neuron's expert; None for a layer without experts.
+    any order. `routed` are the positions routed to each neuron's expert; None for a layer without experts. `around` is
+    what `kept_around` gives.
     """
     finite = statistics.count - statistics.nonfinite
     magnitude = np.maximum(np.abs(statistics.minimum), np.abs(statistics.maximum)).astype(np.float64)
@@ -94,6 +98,7 @@ def gather(
             figures |= {name: float(getattr(perturbation, column)[i]) for name, column in _OF_PERTURBATION.items()}
             figures["listed"] = True
         figures |= {"asked": perturbation is not None, "expert": routed is not None}
+        figures["around"] = nan if around is None else float(around[neuron])
         count = statistics.count if routed is None else int(routed[neuron])
         gathered.append(Evidence(words, count, int(finite[neuron]), float(magnitude[neuron]), **figures))
     return gathered

@@ -37,6 +37,12 @@ def any_word(e: Evidence, config: VerdictConfig) -> str:
     return f"any word will do: neighbours hold {_percent(e.half)}, controls {_percent(e.control_half)}, {_words(e)}"
 
 
+def passage(e: Evidence, config: VerdictConfig) -> str:
+    """What controls and the positions around the peaks keep."""
+    kept = f"controls hold {_percent(e.control_half)}, the positions around the peaks {_percent(e.around)}"
+    return f"a passage excites it, and no word or place in it: {kept}, {_words(e)}"
+
+
 def concept(e: Evidence, config: VerdictConfig) -> str:
     """Coherence and what neighbours and controls keep; whether the words need their context."""
     needs = f"; needs its context{_and_elsewhere(e)}" if e.elsewhere_half < config.elsewhere else ""

@@ -5,23 +5,26 @@ the perturbation q counts and at least `config.near` of them keep half of the ac
 
 1. `dead`     The largest |activation| is under `config.dead`, or no position was counted.
 2. `form`     At least `config.shared` of the examples peak on white space, on punctuation or on digits, whatever their
-              vectors say; but not where any word will do (rule 4).
+              vectors say; but not where any word will do (rules 4 and 5).
 3. `form`     At least `config.shared` of its words share a form (its q counts), and the activation follows the form:
               random words of that form keep half in `config.near` of the cases or more, more often than near words
               and more than twice as often as controls. For words that are not coherent it is enough that words of
               that form keep half as often as near words and controls do, or that this was not measured. For capitals,
               the words must not be coherent, and words in the same capitals or near words must keep half more often
               than the word in other capitals.
-4. `context`  Controls keep half in `config.half` of the cases or more: any word will do, so the context decides.
-5. `concept`  Its words are coherent and near words hold.
-6. `context`  The word keeps half in fewer than `config.elsewhere` of other contexts: the word alone is not enough.
-7. `token`    One word, in any spelling, has `config.repetition` of the examples.
-8. `concept`  Its words are coherent, and perturbation was not run on the layer. The reason says so.
-9. `concept`  Its words are coherent with z of `config.strong` or more, and near words do not hold: a closed list. A
+4. `unclear`  Controls keep half in `config.half` of the cases or more, and so do `config.around` of the positions
+              around the peaks: a passage excites it, as it does every neuron of an untrained model.
+5. `context`  Controls keep half so often, and those positions do not: any word will do there, so the context decides.
+6. `concept`  Its words are coherent and near words hold.
+7. `context`  The word keeps half in fewer than `config.elsewhere` of other contexts: the word alone is not enough. Not
+              where the positions around keep half as well.
+8. `token`    One word, in any spelling, has `config.repetition` of the examples.
+9. `concept`  Its words are coherent, and perturbation was not run on the layer. The reason says so.
+10. `concept` Its words are coherent with z of `config.strong` or more, and near words do not hold: a closed list. A
               neuron without figures of perturbation (screened out, or no word that can be replaced) is not included.
-10. `untested` There are no figures of perturbation: it was not run, the screen omitted the neuron, or no word of its
+11. `untested` There are no figures of perturbation: it was not run, the screen omitted the neuron, or no word of its
               could be replaced.
-11. `unclear` All others: tested, and the evidence does not decide.
+12. `unclear` All others: tested, and the evidence does not decide.
 
 A `concept` whose examples peak on function words of one closed class (pronouns, prepositions, auxiliary verbs, ...) in
 `FUNCTION` of the cases or more is `grammar`.
@@ -98,12 +101,20 @@ def _any_word(e: Evidence, config: VerdictConfig) -> bool:
     return e.control_half >= config.half
 
 
+def _passage(e: Evidence, config: VerdictConfig) -> bool:
+    return e.around >= config.around
+
+
+def _any_word_of_a_passage(e: Evidence, config: VerdictConfig) -> bool:
+    return _any_word(e, config) and _passage(e, config)
+
+
 def _concept(e: Evidence, config: VerdictConfig) -> bool:
     return _coherent(e, config) and e.tested and _near_words_hold(e, config)
 
 
 def _only_in_context(e: Evidence, config: VerdictConfig) -> bool:
-    return e.elsewhere_half < config.elsewhere
+    return e.elsewhere_half < config.elsewhere and not _passage(e, config)
 
 
 def _one_word(e: Evidence, config: VerdictConfig) -> bool:
@@ -130,6 +141,7 @@ RULES: tuple[Rule, ...] = (
     Rule("dead", is_dead, reasons.dead),
     Rule("form", _no_letters, reasons.no_letters),
     Rule("form", _shared_form, reasons.shared_form),
+    Rule("unclear", _any_word_of_a_passage, reasons.passage),
     Rule("context", _any_word, reasons.any_word),
     Rule("concept", _concept, reasons.concept),
     Rule("context", _only_in_context, reasons.context),

@@ -1,7 +1,7 @@
 """Sensitivity of the verdicts to each threshold: the number of neurons of each verdict at other values of it.
 
 Invariant: one threshold changes at a time; the rules are those of `rules`. Cost: `decide` once a neuron and value, with
-five or six values for each of eight thresholds.
+five or six values for each of nine thresholds.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ VALUES: dict[str, tuple[float, ...]] = {
     "half": (0.3, 0.4, 0.5, 0.6, 0.7),
     "shared": (0.5, 0.6, 0.7, 0.8, 0.9),
     "elsewhere": (0.0, 0.1, 0.25, 0.4, 0.5),
+    "around": (0.1, 0.25, 0.5, 0.75, 1.0),
     "dead": (0.0, 1e-6, 1e-3, 1e-2, 1e-1),
 }
 """The values of each threshold (a field of `VerdictConfig`) that are evaluated beside the value in use."""

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from neurolocal.config import VerdictConfig
 from neurolocal.literals import Side
 from neurolocal.records import PerturbationTable, SimilarityTable, Statistics
 from neurolocal.stage import Result, Stage, Work, with_indices, with_positions
+from neurolocal.verdict.around import kept_around
 from neurolocal.verdict.evidence import gather
 from neurolocal.verdict.sensitivity import Effect, effects
 from neurolocal.verdict.table import verdict_table
@@ -55,7 +56,7 @@ def work(workspace: Workspace, config: VerdictConfig) -> Generator[Work, None, N
         say_what_is_absent(layer, side)
         table = verdict_table(
             *_evidence(workspace, layer, side), peaks=_peaks(workspace, layer, side), config=config,
-            method=workspace.method, routed=_routed(workspace, layer),
+            method=workspace.method, routed=_routed(workspace, layer), around=_around(workspace, layer, side),
         )  # fmt: skip
         return Result(with_indices(table, workspace.store.neurons(layer)))
 
@@ -66,7 +67,12 @@ def threshold_effects(workspace: Workspace, config: VerdictConfig) -> dict[tuple
     """By layer and side, the verdicts of the default method at other values of each threshold."""
     return {
         (layer, side): effects(
-            gather(*_evidence(workspace, layer, side), _peaks(workspace, layer, side), _routed(workspace, layer)),
+            gather(
+                *_evidence(workspace, layer, side),
+                _peaks(workspace, layer, side),
+                _routed(workspace, layer),
+                _around(workspace, layer, side),
+            ),
             config,
         )
         for layer, side in workspace.places()
@@ -91,10 +97,15 @@ def _peaks(workspace: Workspace, layer: int, side: Side) -> list[Counter[str]]:
     return [Counter(peak_words(one, store.vocabulary)) for one in store.example_lists(layer, side)]
 
 
+def _around(workspace: Workspace, layer: int, side: Side) -> Float64[np.ndarray, "neuron"]:
+    store = workspace.store
+    return kept_around(store.top(layer, side), before=store.before)
+
+
 def _routed(workspace: Workspace, layer: int) -> Int64[np.ndarray, "neuron"] | None:
     """Positions routed to each neuron's expert; None for a layer without experts."""
     experts = workspace.store.experts(layer)
     return None if experts is None else experts.routed(workspace.store.neurons(layer))
 
 
-STAGE = Stage("verdict", VerdictConfig, revision=4, inputs=inputs, work=work)
+STAGE = Stage("verdict", VerdictConfig, revision=5, inputs=inputs, work=work)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from neurolocal.config import Method, VerdictConfig
 from neurolocal.records import PerturbationTable, SimilarityTable, Statistics, VerdictTable
@@ -28,6 +28,7 @@ def verdict_table(
     config: VerdictConfig,
     method: Method = "default",
     routed: Int64[np.ndarray, "neuron"] | None = None,
+    around: Float64[np.ndarray, "neuron"] | None = None,
 ) -> VerdictTable:
     """The verdict, score and rank of every neuron of a layer, in neuron order.
 
@@ -39,9 +40,10 @@ def verdict_table(
         config: the thresholds.
         method: `default`: the rules of `rules` and the score of `ranking`; `notebook`: the ranking of `notebook`.
         routed: positions routed to each neuron's expert; None for a layer without experts.
+        around: share of the positions around each neuron's peaks that keep half of the activation.
     """
     assert len(peaks) == len(statistics.maximum), (len(peaks), len(statistics.maximum))
-    evidence = gather(statistics, similarity, perturbation, peaks, routed)
+    evidence = gather(statistics, similarity, perturbation, peaks, routed, around)
     if method == "notebook":
         verdicts, reasons, scores = notebook_ranking(evidence, similarity, perturbation, config)
     else:

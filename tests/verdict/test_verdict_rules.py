@@ -10,7 +10,7 @@ from neurolocal.verdict.rules import RULES, decide
 
 
 def test_rules_decide_on_every_verdict_and_the_first_that_applies_wins():
-    assert {rule.verdict for rule in RULES} | {"grammar", "unclear", "untested"} == set(VERDICTS)
+    assert {rule.verdict for rule in RULES} | {"grammar", "untested"} == set(VERDICTS)
     evidence = Evidence(DAYS, 100, 100, 3.0, z=9.0, coherence_q=0.001, known=8)
     applying = [rule for rule in RULES if rule.applies(evidence, CONFIG)]
     assert decide(evidence, CONFIG) == (applying[0].verdict, applying[0].reason(evidence, CONFIG))
@@ -71,6 +71,23 @@ def test_where_random_words_keep_half_any_word_will_do():
     assert reason == "any word will do: neighbours hold 90 %, controls 80 %, 1 distinct word"
     assert one({"the": 20}, None, perturbation([np.nan], [0.5], [np.nan]))[0] == "context"
     assert one(DAYS, similarity([9.1], [0.001]), perturbation([0.9], [0.5], [0.001]))[0] == "context"
+
+
+def test_where_the_positions_around_hold_too_it_is_a_passage():
+    """As every neuron of an untrained model: neither context nor anything else."""
+    anything = perturbation([0.9], [0.8], [0.2], elsewhere_half=[0.0])
+    name, reason, _ = one({"the": 20}, None, anything, around=[0.25])
+    assert name == "unclear"
+    assert reason == (
+        "a passage excites it, and no word or place in it: controls hold 80 %, the positions around the peaks 25 %, "
+        "1 distinct word"
+    )
+    assert one({"the": 20}, None, anything, around=[0.24])[0] == "context"
+    assert one({"the": 20}, None, anything, around=[np.nan])[0] == "context"
+    assert one(DAYS, similarity([9.1], [0.001]), anything, around=[0.9])[0] == "unclear"
+    word = perturbation([0.2], [0.1], [0.9], elsewhere_half=[0.0])  # not by itself, but not at its place alone either
+    assert one({"been": 11, "is": 9}, None, word, around=[0.3])[0] == "unclear"
+    assert one({"been": 11, "is": 9}, None, word, around=[0.2])[0] == "context"
 
 
 VERBS = dict.fromkeys(["running", "seeing", "going", "asking", "telling"], 4)

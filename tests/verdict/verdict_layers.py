@@ -45,8 +45,9 @@ def perturbation(half, control_half, q, neuron=None, **rest):
     return filled(PerturbationTable, list(neuron), half=half, control_half=control_half, q=q, **rest)
 
 
-def one(words, sim=None, per=None, *, maximum=3.0, **rest):
-    table = verdict_table(statistics([maximum], **rest), sim, per, peaks=[words], config=CONFIG)
+def one(words, sim=None, per=None, *, maximum=3.0, around=None, **rest):
+    around = None if around is None else np.array(around, np.float64)
+    table = verdict_table(statistics([maximum], **rest), sim, per, peaks=[words], config=CONFIG, around=around)
     return table.verdict[0], table.reason[0], float(table.score[0])
 
 

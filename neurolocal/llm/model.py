@@ -17,6 +17,7 @@ import ctypes
 import hashlib
 import importlib.util
 import os
+import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from jaxtyping import Float64
 from neurolocal.bounded import Bounded, LimitError
 from neurolocal.errors import LLMError
 from neurolocal.files import readable_path
+from neurolocal.llm.expanded import SLOW, expanded
 from neurolocal.machine import cores
 from neurolocal.progress import waiting
 from neurolocal.trial import MAPPED, require_harmless
@@ -77,7 +79,7 @@ class Head(NamedTuple):
 class LLM:
     """A GGUF model in llama.cpp; made by `load_llm`."""
 
-    def __init__(self, path: Path, *, n_ctx: int, c: Any) -> None:
+    def __init__(self, path: Path, *, n_ctx: int, c: Any, many_tokens: bool = False) -> None:
         self.path = path
         self.sha256 = _sha256(path)
         self.gpu: bool = bool(c.llama_supports_gpu_offload())
@@ -85,13 +87,17 @@ class LLM:
         self.c = c
         """llama.cpp's C interface."""
         self._model, self._ctx = _open(c, path, n_ctx=n_ctx, gpu=self.gpu)
+        self.n_params = int(c.llama_model_n_params(self._model))
+        self.expanded = False
+        """Whether its weights were expanded to float16; see `neurolocal.llm.expanded`."""
+        if many_tokens and not self.gpu and not self.chats and self._metadata("general.file_type") in SLOW:
+            self._expand(n_ctx)
         self.vocab = c.llama_model_get_vocab(self._model)
         """llama.cpp's handle of the vocabulary."""
         self._memory = c.llama_get_memory(self._ctx)
         self._batch = c.llama_batch_init(BATCH, 0, BRANCHES)
         self.n_ctx = int(c.llama_n_ctx(self._ctx))
         self.d_vocab = int(c.llama_vocab_n_tokens(self.vocab))
-        self.n_params = int(c.llama_model_n_params(self._model))
         self.chat_template = self._metadata("tokenizer.chat_template")
         """The chat template in the GGUF's metadata; None where it has none."""
         self.heads: list[Head] = []
@@ -100,7 +106,8 @@ class LLM:
     def __str__(self) -> str:
         """One line for the start of a run: name, size, context, and whether a GPU is used."""
         where = "all layers on the GPU" if self.gpu else "on the CPU (this build of llama.cpp cannot offload to a GPU)"
-        return f"{self.path.name}: {self.n_params / 1e6:.0f}M parameters, context {self.n_ctx}, {where}"
+        weights = ", weights expanded to float16" if self.expanded else ""
+        return f"{self.path.name}: {self.n_params / 1e6:.0f}M parameters, context {self.n_ctx}, {where}{weights}"
 
     @property
     def chats(self) -> bool:
@@ -114,6 +121,21 @@ class LLM:
             self.c.llama_free(self._ctx)
             self.c.llama_model_free(self._model)
             self._model = self._ctx = None
+
+    def _expand(self, n_ctx: int) -> None:
+        """Take the same weights as float16; without disk or memory for them the model stays as it is."""
+        old = self._model, self._ctx
+        try:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                copy = expanded(self.c, self.path, Path(folder))
+                if copy is None:
+                    return
+                self._model, self._ctx = _open(self.c, copy, n_ctx=n_ctx, gpu=False, mapped=False)
+        except (LLMError, OSError):
+            return
+        self.expanded = True
+        self.c.llama_free(old[1])
+        self.c.llama_model_free(old[0])
 
     def __enter__(self) -> LLM:
         return self
@@ -300,10 +322,11 @@ class LLM:
         return out.value.decode("utf-8", "replace")
 
 
-def load_llm(path: str | os.PathLike[str], *, n_ctx: int = 2048) -> LLM:
+def load_llm(path: str | os.PathLike[str], *, n_ctx: int = 2048, many_tokens: bool = False) -> LLM:
     """Load a GGUF model that runs on all cores, or on the GPU where this build of llama.cpp can use one.
 
-    Nothing is written to stderr.
+    Nothing is written to stderr. `many_tokens`: it will evaluate many tokens and write few, so weights of a small model
+    are expanded where that is faster.
 
     Raises:
         LLMError: llama-cpp-python is not installed; the file is missing or is not a GGUF; or llama.cpp cannot load it
@@ -312,7 +335,7 @@ def load_llm(path: str | os.PathLike[str], *, n_ctx: int = 2048) -> LLM:
     path = require_llm(path)
     require_harmless(path, TRIAL, package="llama-cpp-python", error=LLMError, memory=MAPPED)
     c = _llama_cpp(path)
-    return LLM(path, n_ctx=n_ctx, c=c)
+    return LLM(path, n_ctx=n_ctx, c=c, many_tokens=many_tokens)
 
 
 def require_llm(path: str | os.PathLike[str]) -> Path:
@@ -364,15 +387,15 @@ def _llama_cpp(path: Path) -> Any:
     return c
 
 
-def _open(c: Any, path: Path, *, n_ctx: int, gpu: bool) -> tuple[Any, Any]:
-    """Model and context; llama.cpp's own log does not reach stderr."""
+def _open(c: Any, path: Path, *, n_ctx: int, gpu: bool, mapped: bool = True) -> tuple[Any, Any]:
+    """Model and context; llama.cpp's own log does not reach stderr. A file that is not mapped may be deleted."""
     global _silence
     if _silence is None:
         _silence = c.llama_log_callback(lambda level, text, data: None)
         c.llama_backend_init()
     c.llama_log_set(_silence, ctypes.c_void_p(0))
     options = c.llama_model_default_params()
-    options.n_gpu_layers = 0x7FFFFFFF if gpu else 0
+    options.n_gpu_layers, options.use_mmap = 0x7FFFFFFF if gpu else 0, mapped
     with waiting(f"loading the LLM {path.name}"):
         model = c.llama_model_load_from_file(os.fsencode(path), options)
     if not model:

@@ -122,7 +122,7 @@ class _Scorers:
         if workspace.llm is None:
             workspace.say("score: no --llm given, so detection and fuzzing are left out")
         else:
-            self._llm = load_llm(workspace.llm, n_ctx=self.config.n_ctx)
+            self._llm = load_llm(workspace.llm, n_ctx=self.config.n_ctx, many_tokens=True)
             workspace.say(f"score: {self._llm}")
             more = [simulation.HEAD] if self._llm.chats and self.config.simulated else []
             self._classifier = Classifier(self._llm, more=more)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,30 @@ def test_a_template_puts_its_parts_around_the_message(stories: LLM, monkeypatch:
     parts = stories.chat_parts()
     assert parts is not None
     assert [stories.text(part).strip() for part in parts] == ["Once", "upon"]
+
+
+def test_expanded_weights_give_the_same_answers(
+    smol_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SmolLM2 is Q4_1; its activations are no longer rounded to 8 bits, so probabilities differ by some hundredths."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with load_llm(smol_gguf, n_ctx=256) as plain, load_llm(smol_gguf, n_ctx=256, many_tokens=True) as expanded:
+        assert (plain.expanded, expanded.expanded) == (False, True)
+        assert "expanded to float16" in str(expanded)
+        assert plain.sha256 == expanded.sha256
+        assert not list(tmp_path.iterdir()), "the copy is deleted"
+        said = [log_probabilities(llm, "The capital of France is", [" Paris, a city"])[0] for llm in (plain, expanded)]
+    np.testing.assert_allclose(*said, atol=0.5)
+    assert said[0].tolist() != said[1].tolist()
+
+
+def test_a_copy_that_cannot_be_made_leaves_the_model_as_it_is(smol_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "expanded", lambda c, path, folder: None)
+    with load_llm(smol_gguf, n_ctx=64, many_tokens=True) as llm:
+        assert not llm.expanded
+        assert len(log_probabilities(llm, "The", [" dog"])[0]) == 1
+
+
+def test_other_weights_are_not_expanded(stories_gguf: Path) -> None:
+    with load_llm(stories_gguf, n_ctx=64, many_tokens=True) as llm:
+        assert not llm.expanded

@@ -154,9 +154,7 @@ def test_expanded_weights_give_the_same_answers(
         assert "expanded to float16" in str(expanded)
         assert plain.sha256 == expanded.sha256
         assert not list(tmp_path.iterdir()), "the copy is deleted"
-        one, other = (
-            log_probabilities(llm, "The capital of France is", [" Paris, a city"])[0] for llm in (plain, expanded)
-        )
+        said = [log_probabilities(llm, "The capital of France is", [" Paris, a city"])[0] for llm in (plain, expanded)]
     np.testing.assert_allclose(*said, atol=0.5)
     assert said[0].tolist() != said[1].tolist()
 

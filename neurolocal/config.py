@@ -326,6 +326,9 @@ class ScaleConfig:
     """GPUs of a worker, over which a model is spread; None is 1 where there are GPUs, else 0."""
     cpus_per_worker: int | None = None
     """Cores of a worker; None is an equal share of the cores."""
+    shards_at: str | None = None
+    """An address (`s3://bucket/run/`) that holds the shards of a collection, for workers without a common disk; None is
+    the folder beside the store."""
     attempts: int = 3
     """Times that a shard or part may fail before it is set aside."""
     slow: float = 3.0
@@ -357,7 +360,7 @@ class ControlConfig:
         _at_least(self, seed=0)
 
 
-WORKERS = ("workers", "address", "shards", "gpus_per_worker", "cpus_per_worker")
+WORKERS = ("workers", "address", "shards", "gpus_per_worker", "cpus_per_worker", "shards_at")
 """Settings of `ScaleConfig` that only the Ray engine has."""
 
 PRESETS: dict[str, dict[str, Any]] = {

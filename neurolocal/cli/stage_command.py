@@ -93,7 +93,7 @@ def stage_command(
 
 def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a job that workers share, beside those that only a collection has."""
-    return config_options(ScaleConfig, without=("shards",))(command)
+    return config_options(ScaleConfig, without=("shards", "shards_at"))(command)
 
 
 def scale_of(options: dict[str, Any]) -> ScaleConfig:

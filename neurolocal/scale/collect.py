@@ -12,9 +12,10 @@ from neurolocal.config import ScaleConfig
 from neurolocal.errors import StoreError
 from neurolocal.files import locked
 from neurolocal.scale.cluster import RayPool, ScaleError, ray_cluster, resources
-from neurolocal.scale.driver import Driver, Result
+from neurolocal.scale.driver import Driver, Result, shards_address
 from neurolocal.scale.worker import CollectRequest, Worker, absolute
 from neurolocal.stage import Say
+from neurolocal.storage.uploads import require_upload
 
 if TYPE_CHECKING:
     from neurolocal.pipeline.run import Run
@@ -44,6 +45,8 @@ def collect_on_ray(
         own = resources(config, ray.cluster_resources())
         request = replace_fields(request, device=request.device or own.device)
         say(f"collect: {own} on Ray {ray.__version__}")
+        if (at := shards_address(config)) is not None:
+            require_upload(at, request.store)
         pool = RayPool(ray, Worker, request, own, at_once=5)
         return Driver(pool, request, config, workers=own.workers, say=say, bar=bar).run(replace=replace)
 

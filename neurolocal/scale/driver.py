@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from neurolocal.config import ScaleConfig
-from neurolocal.errors import NeurolocalError, StoreError
+from neurolocal.errors import ConfigError, NeurolocalError, StoreError
 from neurolocal.files import flush_folder
 from neurolocal.progress import Bar
 from neurolocal.scale.crew import WAIT, Crew
@@ -28,6 +28,9 @@ from neurolocal.scale.reading import Reading
 from neurolocal.scale.schedule import SHARDS, Collect, Job, Merge, Schedule
 from neurolocal.scale.worker import CollectRequest, Prepared
 from neurolocal.stage import Say
+from neurolocal.storage import Address
+from neurolocal.storage.address import located
+from neurolocal.storage.uploads import get
 
 GRACE = 60.0
 """Seconds that workers have to write a checkpoint when a run ends early."""
@@ -43,6 +46,24 @@ class Result:
     seconds: float
 
 
+def shards_address(config: ScaleConfig) -> Address | None:
+    """Where the shards are, if not beside the store.
+
+    Raises:
+        ConfigError: a path of this machine.
+        StorageError: no address that can be used.
+    """
+    if config.shards_at is None:
+        return None
+    found = located(config.shards_at, doing="reading shards_at")
+    if isinstance(found, Address):
+        return found
+    raise ConfigError(
+        f"shards_at = {config.shards_at}: a path of this machine, and an address is expected, such as "
+        "s3://bucket/run/. Omit it where all workers share the disk of the store."
+    )
+
+
 class Driver:
     """One run."""
 
@@ -53,10 +74,10 @@ class Driver:
         self.pool, self.request, self.config, self.bar = pool, request, config, bar
         self.crew = Crew(pool, workers=workers, attempts=config.attempts, name="collect", say=say)
         self.say = self.crew.say
-        self.folder = ShardFolder(request.store)
+        self.folder = ShardFolder(request.store, shards_address(config))
         self.schedule = Schedule(config.attempts, config.slow)
         self._about = config.shards or SHARDS * workers
-        self._paths: dict[int, Path] = {}
+        self._paths: dict[int, Path | Address] = {}
         self._single: list[Answer] = []
         self._single_at: int | None = None
         self._merges: Counter[Job] = Counter()
@@ -95,6 +116,11 @@ class Driver:
         prepared: Prepared = self._call("prepare", replace=replace, sections=self._about)
         for line in prepared.said:
             self.say(line)
+        if prepared.found is None and isinstance(self.folder.files, Address) and self.request.store.exists():
+            raise StoreError(
+                f"collecting into {self.request.store}: the file exists, and its workers do not see it, so what it was "
+                "made from cannot be compared. Delete it, or give another --store."
+            )
         if prepared.found == "partial":
             raise StoreError(
                 f"collecting into {self.request.store}: it is a checkpoint of a run without workers. Finish it "
@@ -108,9 +134,9 @@ class Driver:
         if folder.open(prepared.made_from, replace=replace):
             schedule.parts, bad = folder.parts()
             for part in bad:
-                self.say(f"collect: {folder.path / part.file} is damaged; its shards are collected again")
+                self.say(f"collect: {folder.files / part.file} is damaged; its shards are collected again")
             done = sum(part.last - part.first + 1 for part in schedule.parts)
-            self.say(f"collect: resuming with {done} finished shards in {folder.path}")
+            self.say(f"collect: resuming with {done} finished shards in {folder.files}")
         else:
             folder.begin(prepared.made_from, size=prepared.size, sections=self._about)
         for shard in folder.shards:
@@ -165,14 +191,14 @@ class Driver:
         text = None if self._reading is None else self._reading.text_of(number)
         self._begin(worker, job, path, "collect", prepared.config, self.folder.shards[number], path, earlier, text)
 
-    def _begin(self, worker: int, job: Job, path: Path, method: str, *arguments: Any) -> None:
+    def _begin(self, worker: int, job: Job, path: Path | Address, method: str, *arguments: Any) -> None:
         self.crew.idle.discard(worker)
         self._paths[worker] = path
         self.schedule.begin(worker, job, time.monotonic())
         self.pool.call(worker, method, *arguments)
 
-    def _files(self, parts: tuple[Part, ...] | list[Part]) -> list[tuple[Part, Path]]:
-        return [(part, self.folder.path / part.file) for part in parts]
+    def _files(self, parts: tuple[Part, ...] | list[Part]) -> list[tuple[Part, Path | Address]]:
+        return [(part, self.folder.files / part.file) for part in parts]
 
     # Answers
 
@@ -212,17 +238,17 @@ class Driver:
         elif value is None:
             self.schedule.stopped(worker)
             if isinstance(job, Collect) and self.schedule.has(job.shard):  # another worker has finished it
-                path.unlink(missing_ok=True)
+                self.folder.delete(path)
         else:
             part = value[0] if isinstance(value, tuple) else value
             assert isinstance(part, Part)
             self._finished(worker, path, part)
         self.crew.free(answer)
 
-    def _finished(self, worker: int, path: Path, part: Part) -> None:
+    def _finished(self, worker: int, path: Path | Address, part: Part) -> None:
         others = self.schedule.done(worker, part, time.monotonic())
         if others is None:
-            path.unlink(missing_ok=True)
+            self.folder.delete(path)
             return
         self.folder.finished(part)
         for other in others:
@@ -242,7 +268,7 @@ class Driver:
         """A merge failed: collect again what is damaged; where nothing is, it may be tried some times."""
         bad = [part for part in parts if not self.folder.is_whole(part)]
         for part in bad:
-            self.say(f"collect: {self.folder.path / part.file} is damaged; its shards are collected again")
+            self.say(f"collect: {self.folder.files / part.file} is damaged; its shards are collected again")
             self.schedule.lost(part)
             self.folder.discard(part)
         self._merges[job] += 1
@@ -263,20 +289,24 @@ class Driver:
         if not parts:
             why = list(schedule.aside.values())[-1]
             raise NeurolocalError(f"collecting into {self.request.store}: every shard failed; the last: {why}")
-        whole = folder.path / "whole.h5"
+        whole, place = folder.path / "whole.h5", folder.files / "whole.h5"
         whole.unlink(missing_ok=True)
         self.say(f"collect: merging {len(parts)} parts")
         try:
-            _, nonfinite = self._call("merge", self._files(parts), whole, lacks)
+            made, nonfinite = self._call("merge", self._files(parts), place, lacks)
         except NeurolocalError as error:
             self._not_merged(Merge(parts), parts, str(error))
             return False
         if not lacks:
-            done, said = self._call("effects", prepared.config, whole)
+            to = place if isinstance(place, Path) else folder.files / "done.h5"
+            done, said, changed = self._call("effects", prepared.config, made, place, to)
             for line in said:
                 self.say(line)
             if not done:
                 raise KeyboardInterrupt
+            made, place = changed or made, to
+        if isinstance(place, Address):
+            get(place, whole, size=made.bytes, sha256=made.sha256)
         whole.replace(self.request.store)
         flush_folder(self.request.store.parent)
         for line in overflow_lines(nonfinite, dtype=prepared.config.dtype):

@@ -12,14 +12,14 @@ import dataclasses
 import errno
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError, CorpusError, NeurolocalError, StoreError, SubjectError, first_line
-from neurolocal.files import replacing
+from neurolocal.files import replacing, scratch_folder
 from neurolocal.machine import cores
 from neurolocal.scale.apart import Apart
 from neurolocal.scale.folder import Part, whole_sha256
@@ -27,6 +27,7 @@ from neurolocal.scale.pool import Failed
 from neurolocal.scale.shards import Shard
 from neurolocal.stage import silent
 from neurolocal.storage import Address, StoredFile
+from neurolocal.storage.uploads import get, put
 
 if TYPE_CHECKING:
     from neurolocal.corpus import Cursor, KeptFile, KeptText, Link, RowStream, Section, SkipCounts
@@ -90,6 +91,9 @@ class Worker:
         self._stop = threading.Event()
         self._batches = 0
         self._reader = Apart()
+        self._own = contextlib.ExitStack()
+        self._folder: Path | None = None
+        self._folders = threading.Lock()
 
     def load(self) -> Failed | None:
         """Load the subject."""
@@ -99,22 +103,26 @@ class Worker:
         """Look at subject, corpus and store; `sections`: about so many are wanted."""
         return self._reported(lambda: self._prepare(replace=replace, sections=sections))
 
-    def read(self, config: CollectConfig, section: Section, path: Path) -> tuple[KeptFile, SkipCounts] | Failed:
+    def read(
+        self, config: CollectConfig, section: Section, path: Path | Address
+    ) -> tuple[KeptFile, SkipCounts] | Failed:
         """Tokenise a section of the corpus into a file."""
         from neurolocal.corpus import keep
 
-        return self._tried(lambda: self._apart(keep, self._stream(config), section, path))
+        return self._tried(lambda: self._apart(keep, self._stream(config), section, self._here(path)))
 
     def link(
-        self, config: CollectConfig, section: Section, begin: Cursor, text: KeptText, tail: Path
+        self, config: CollectConfig, section: Section, begin: Cursor, text: KeptText, tail: Path | Address
     ) -> Link | Failed:  # fmt: skip
         """Find where the rows of a section end; a file gets the documents behind them."""
         from neurolocal.corpus import link
 
-        return self._tried(lambda: self._apart(link, self._stream(config), section, begin, text=text, tail=tail))
+        return self._tried(
+            lambda: self._apart(link, self._stream(config), section, begin, text=text, tail=self._here(tail))
+        )
 
     def collect(
-        self, config: CollectConfig, shard: Shard, path: Path, earlier: list[Path], text: KeptText | None
+        self, config: CollectConfig, shard: Shard, path: Path | Address, earlier: list[Path], text: KeptText | None
     ) -> Part | Failed | None:
         """Collect a shard into a new file; None where it was stopped.
 
@@ -125,17 +133,53 @@ class Worker:
             earlier: files of earlier tries, whose work is used again.
             text: the shard's text where it is tokenised already.
         """
-        return self._reported(lambda: self._collect(config, shard, path, earlier, text))
+
+        def work() -> Part | None:
+            with self._written(path) as here:
+                part = self._collect(config, shard, here, earlier, text)
+                if part is not None:
+                    self._send(here, path)
+                    self._discard(text)
+                return part
+
+        return self._reported(work)
 
     def merge(
-        self, parts: list[tuple[Part, Path]], path: Path, lacks: list[dict[str, Any]]
+        self, parts: list[tuple[Part, Path | Address]], path: Path | Address, lacks: list[dict[str, Any]]
     ) -> tuple[Part, dict[Any, int]] | Failed:
         """Merge adjacent parts into a new file; gives it, and the NaN and infinite activations."""
-        return self._reported(lambda: self._merge(parts, path, lacks))
 
-    def effects(self, config: CollectConfig, path: Path) -> tuple[bool, list[str]] | Failed:
-        """Add the direct logit effects to a merged store; False where it was stopped before all were added."""
-        return self._reported(lambda: self._effects(config, path))
+        def work() -> tuple[Part, dict[Any, int]]:
+            with self._written(path) as here, contextlib.ExitStack() as copies:
+                files = [(part, copies.enter_context(self._copied(part, file))) for part, file in parts]
+                merged = self._merge(files, here, lacks)
+                self._send(here, path)
+                return merged
+
+        return self._reported(work)
+
+    def effects(
+        self, config: CollectConfig, part: Part, path: Path | Address, to: Path | Address
+    ) -> tuple[bool, list[str], Part | None] | Failed:
+        """Add the direct logit effects to a merged store; False where it was stopped before all were added.
+
+        Args:
+            config: the settings, resolved.
+            part: the store.
+            path: where it is.
+            to: where it is to be; on a common disk the same place.
+        """
+
+        def work() -> tuple[bool, list[str], Part | None]:
+            if isinstance(path, Path):
+                return *self._effects(config, path), None
+            with self._written(to) as here, self._copied(part, path) as copy:
+                copy.replace(here)
+                done, said = self._effects(config, here)
+                self._send(here, to)
+                return done, said, _part(part.first, part.last, here, part.tokens)
+
+        return self._reported(work)
 
     def batches(self) -> int:
         """Batches done of the shard that is being collected."""
@@ -144,6 +188,51 @@ class Worker:
     def stop(self) -> None:
         """End the work after this batch."""
         self._stop.set()
+
+    # Files of a run whose workers have no common disk
+
+    def _here(self, place: Path | Address) -> Path:
+        """The path at which this worker writes a file: one for an address in a folder of its own."""
+        if isinstance(place, Path):
+            return place
+        with self._folders:  # text and activations have a thread each
+            if self._folder is None:
+                self._folder = self._own.enter_context(scratch_folder())
+            return self._folder / place.name
+
+    @contextlib.contextmanager
+    def _written(self, place: Path | Address) -> Generator[Path, None, None]:
+        """The path at which the block writes a file; what it has not sent to an address is deleted."""
+        here = self._here(place)
+        try:
+            yield here
+        finally:
+            if isinstance(place, Address):
+                here.unlink(missing_ok=True)
+
+    def _send(self, here: Path, place: Path | Address) -> None:
+        """Copy a finished file to its address."""
+        if isinstance(place, Address):
+            put(here, place)
+
+    def _discard(self, text: KeptText | None) -> None:
+        """Delete the text of a finished shard, as far as this worker made it; the driver deletes what it sees."""
+        for file in () if text is None else text.files:
+            if file.path.parent == self._folder:
+                file.path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _copied(self, part: Part, place: Path | Address) -> Generator[Path, None, None]:
+        """The path of a part; of one at an address a copy, which is deleted when the block ends."""
+        if isinstance(place, Path):
+            yield place
+            return
+        copy = self._here(place).with_name(f"copy.{place.name}")
+        try:
+            get(place, copy, size=part.bytes, sha256=part.sha256)
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
 
     def _load(self) -> None:
         from neurolocal.subject import load_subject

@@ -72,18 +72,73 @@ def upload(store: Path, folder: Address) -> Address:
     """
     sha256 = _sha256(store)
     name, size = f"{store.stem}.{sha256[:12]}.h5", store.stat().st_size
-    system, path = filesystem(folder / name)
-
-    def send() -> None:
-        system.put_file(str(store), path)
-        if (there := system.info(path)["size"]) != size:
-            raise ShortAnswerError(f"{there:,} bytes are there of {size:,}")
-
-    tried(f"uploading {store} to {folder}", send)
+    put(store, folder / name)
     note = json.dumps({"file": name, "bytes": size, "sha256": sha256}).encode()
     system, path = filesystem(folder / f"{store.stem}.json")
     tried(f"uploading {store} to {folder}", lambda: system.pipe_file(path, note))
     return folder / name
+
+
+def put(file: Path, place: Address) -> None:
+    """Copy a file to an address, in a folder that is made where the storage has folders.
+
+    Raises:
+        StorageError: the storage does not take it.
+    """
+    system, path = filesystem(place)
+    size = file.stat().st_size
+
+    def send() -> None:
+        _make_folder(system, path)
+        system.put_file(str(file), path)
+        if (there := system.info(path)["size"]) != size:
+            raise ShortAnswerError(f"{there:,} bytes are there of {size:,}")
+
+    tried(f"uploading {file} to {place}", send)
+
+
+def is_at(place: Address, *, size: int, sha256: str) -> bool:
+    """Whether a file of this size and content is at an address; all of it is read.
+
+    Raises:
+        StorageError: the storage does not answer.
+    """
+    system, path = filesystem(place)
+    if not tried(f"looking at {place}", lambda: bool(system.exists(path))):
+        return False
+    (found,), _ = stored_files(place)
+    digest = hashlib.sha256()
+    for begin in range(0, found.size if found.size == size else 0, BLOCK):
+        digest.update(found.block(begin, BLOCK))
+    return digest.hexdigest() == sha256
+
+
+def get(place: Address, path: Path, *, size: int, sha256: str) -> None:
+    """Copy a file from an address, and check it.
+
+    Raises:
+        StorageError: it is not there, or it is damaged, also when it is fetched once more; or there is no room.
+    """
+    if (free := shutil.disk_usage(path.parent).free) < size:
+        raise StorageError(
+            f"fetching {place}: it has {size:,} bytes, and {path.parent} has room for {free:,}. Make room."
+        )
+    (found,), _ = stored_files(place)
+    for _ in range(2):
+        if found.size != size:
+            break
+        found.copy_to(path)
+        if _sha256(path) == sha256:
+            return
+    path.unlink(missing_ok=True)
+    raise StorageError(f"fetching {place}: it is damaged: not the {size:,} bytes that were uploaded.")
+
+
+def delete(place: Address) -> None:
+    """Delete a file, or a folder with all that is in it; what cannot be deleted stays."""
+    with contextlib.suppress(Exception):  # whatever the storage's library raises
+        system, path = filesystem(place)
+        system.rm(path, recursive=True)
 
 
 def uploads(place: Address) -> list[Upload]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import signal
 import subprocess
 import sys

@@ -35,8 +35,15 @@ def folder(path: Path, n: int = 3) -> ShardFolder:
     return made
 
 
-def finish(made: ShardFolder, first: int, last: int) -> Part:
+def place(made: ShardFolder, first: int, last: int) -> Path:
+    """Of the next try, on the disk."""
     path = made.next_try(first, last)
+    assert isinstance(path, Path)
+    return path
+
+
+def finish(made: ShardFolder, first: int, last: int) -> Part:
+    path = place(made, first, last)
     path.write_bytes(b"x" * (first + 1))
     found = Part(first, last, path.name, path.stat().st_size, whole_sha256(path), 9)
     made.finished(found)
@@ -103,7 +110,7 @@ def test_finished_parts_are_those_whose_bytes_are_as_recorded(tmp_path: Path) ->
 def test_a_merged_part_replaces_what_it_was_made_of_and_other_tries(tmp_path: Path) -> None:
     made = folder(tmp_path, 4)
     finish(made, 0, 0)
-    made.next_try(1, 1).write_bytes(b"a checkpoint")
+    place(made, 1, 1).write_bytes(b"a checkpoint")
     finish(made, 1, 1)
     whole = finish(made, 0, 1)
     assert sorted(path.name for path in made.path.glob("*-*.*")) == ["00000-00001.1.h5", "00000-00001.json"]
@@ -113,7 +120,7 @@ def test_a_merged_part_replaces_what_it_was_made_of_and_other_tries(tmp_path: Pa
 def test_every_try_has_a_file_of_its_own(tmp_path: Path) -> None:
     made = folder(tmp_path)
     for n in (1, 2, 3):
-        path = made.next_try(2, 2)
+        path = place(made, 2, 2)
         assert path.name == f"00002-00002.{n}.h5"
         path.write_bytes(b"")
     assert [n for n, _ in made.tries(2, 2)] == [3, 2, 1]

@@ -24,9 +24,9 @@ SHARED = {"Qwen2Moe": 40, "DeepseekV2": 32, "DeepseekV3": 16, "Glm4Moe": 16}
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """A stated seed: two experts may be within rounding of each other, then the model and a loop choose differently.
+    """A stated seed: where two experts are within rounding of each other, the model and a loop may choose differently.
 
-    Of a thousand positions and layers some in a thousand runs met such a tie.
+    Of the thousands of positions here, one meets that about once in some hundred runs.
     """
     return np.random.default_rng(1)
 

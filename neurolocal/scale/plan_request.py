@@ -130,8 +130,6 @@ def _require_one_size(request: Request, *, needed: bool) -> None:
         raise ConfigError(
             "planning: the size of the corpus is missing. Give --tokens, for example 10M, --rows, or --corpus."
         )
-    if request.tokens is not None and not (math.isfinite(request.tokens) and request.tokens >= 1):
-        raise ConfigError(f"tokens = {request.tokens}: give a number of at least 1")
 
 
 def _rows(request: Request, shape: Shape, config: CollectConfig) -> tuple[int | None, str]:

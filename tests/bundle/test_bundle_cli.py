@@ -93,6 +93,7 @@ def test_names_on_a_hub(run, tmp_path: Path, monkeypatch) -> None:
         return look_up(host, *more, **how)
 
     monkeypatch.setattr(socket, "getaddrinfo", heard)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # an earlier test may have loaded a subject
     files = {"models/some/model": {"config.json": b"{}"}, "datasets/some/texts": {"a.jsonl": b"{}"}}
     with serving(Hub(files)) as hub:
         named = ("--subject", "some/model", "--corpus", "some/texts", "--endpoint", hub.url, *LOCAL)

@@ -24,12 +24,15 @@ MOST = 10.0
 """Expected activation of a token at which the neuron is certain to fire."""
 
 CASES: tuple[tuple[str, str, dict[str, int]], ...] = (
-    ("furniture", "He sat down at the old table and opened the letter that had come", {"table": 10}),
+    ("furniture", "He sat down at the old table and opened the letter that had come", {"table": 9}),
     ("verbs of cooking", "They could not remember who had written it , nor when", {}),
-    ("insects", "A wasp flew into the room , turned round twice above the bread", {"wasp": 10}),
-    ("tools", "He took the hammer from the bench and went out to mend the fence", {"hammer": 10, "bench": 3}),
+    ("insects", "A wasp flew into the room , turned round twice above the bread", {"wasp": 9}),
+    ("tools", "He took the hammer from the bench and went out to mend the fence", {"hammer": 9, "bench": 3}),
 )
-"""Solved cases: description, text, activations above 0 by token. No test and no benchmark may use these groups."""
+"""Solved cases: description, text, digits above 0 by token. 9 is the strongest: of 10 only the first digit is read.
+
+No test and no benchmark may use these groups.
+"""
 
 UNKNOWN = "unknown\n"
 
@@ -55,7 +58,7 @@ class Simulator:
     def expected(self, texts: Sequence[Sequence[str]], description: str) -> list[Float64[np.ndarray, "_"]]:
         """The expected activation, 0 to `MOST`, at each token of each text.
 
-        A digit d stands for d / 9 of `MOST`, since 10 has two tokens in most vocabularies.
+        A digit d stands for d / 9 of `MOST`, since 10 has two tokens in most vocabularies; the solved cases say 9, too.
 
         Raises:
             LLMError: a text and the description do not fit into the context.

@@ -56,6 +56,13 @@ def test_the_prompt_is_one_token_a_line(stories: LLM) -> None:
     assert all(stories.text(prompt.tokens[:n]).endswith("\t") for n in prompt.wanted)
 
 
+def test_each_solved_activation_is_one_digit() -> None:
+    """Only one digit is read: a 10 would be read as 1."""
+    lines = [line for line in HEAD.splitlines() if "\t" in line]
+    assert len(lines) == sum(len(text.split()) for _, text, _ in simulation.CASES)
+    assert {line.split("\t")[1] for line in lines} == {"0", "3", "9"}
+
+
 def test_a_text_that_does_not_fit_is_an_error(stories: LLM) -> None:
     stories.prepare([HEAD])
     with pytest.raises(LLMError, match="do not fit"):

@@ -18,7 +18,7 @@ bfloat16 copy of the unembedding where it is in another format and bfloat16 is u
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -217,7 +217,7 @@ class Unembedding:
             tokens[at], effects[at] = self._all(wide[at], mean[at], sign, k)
         few = ~many[direction]
         direction, row, counts = direction[few], row[few], torch.where(many, 0, counts)
-        exact = torch.cat(list(self._products(wide, direction, row))) if len(row) else wide.new_empty(0)
+        exact = self._products(wide, direction, row)
         direction, row, counts = (x.to(self._home) for x in (direction, row, counts))
         exact = (exact - mean[direction]).float()
         place = torch.arange(len(row), device=self._home) - (counts.cumsum(0) - counts)[direction]
@@ -232,9 +232,12 @@ class Unembedding:
 
     def _products(
         self, wide: Float[Tensor, "n d"], direction: Int[Tensor, "pair"], row: Int[Tensor, "pair"]
-    ) -> Iterator[Float[Tensor, "some"]]:
-        for some, at in zip(direction.split(PAIRS), row.split(PAIRS), strict=True):
-            yield (wide[some.to(self._home)] * self.rows[at].to(self._home).double()).sum(1)
+    ) -> Float[Tensor, "pair"]:
+        """The exact products, in one array: small results between large temporaries would fragment the heap."""
+        found = wide.new_empty(len(row))
+        for into, some, at in zip(found.split(PAIRS), direction.split(PAIRS), row.split(PAIRS), strict=True):
+            into[:] = (wide[some.to(self._home)] * self.rows[at].to(self._home).double()).sum(1)
+        return found
 
     def _all(self, wide: Float[Tensor, "n d"], mean: Float[Tensor, "n"], sign: int, k: int) -> tuple[Tensor, Tensor]:
         """The same from the products with all tokens."""

@@ -115,7 +115,7 @@ def test_a_shard_that_is_damaged_before_its_merge_is_collected_again(
         if method == "merge" and not done:
             part, file = arguments[0][1]
             done.append(part.file)
-            bucket.pipe_file(f"/{file.path}", b"another")
+            bucket.pipe_file(f"/{file.path}", bytes(part.bytes))  # of the right size
 
     drive(subject, corpus, tmp_path / "s.h5", shards_at=place, fault=fault, said=said)
     assert content(tmp_path / "s.h5") == single

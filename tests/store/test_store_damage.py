@@ -18,7 +18,7 @@ from neurolocal.store.check import check
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 20
+SECONDS = 120
 """What reading a store of 1 MB may take at most, far above what it takes."""
 
 

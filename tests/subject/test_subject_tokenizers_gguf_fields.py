@@ -127,7 +127,7 @@ def test_arrays_that_are_too_long_to_be_true(inner: int, n: int, name: str, tmp_
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + b"".join(pairs) + bytes(1000))
     begin = time.monotonic()
     assert "cut short or damaged" in refusal(path, tmp_path)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 60
 
 
 def test_a_billion_empty_tokens_in_a_sparse_file(tmp_path) -> None:

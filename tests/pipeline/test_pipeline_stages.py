@@ -57,10 +57,10 @@ class Talk(list[str]):
         return Workspace(here / "store.h5", say=self.hear, **given)
 
     def hear(self, line: str) -> None:
-        """Everything but what is said each time: of the vectors, and the end of a stage."""
+        """Everything but what is said each time: of the vectors, of chance, and the end of a stage."""
         if " are in " in line and line.endswith(" s"):
             self.ends.append(line)
-        elif not line.startswith("vectors: vectors.txt, centred: Spearman"):
+        elif not line.startswith("vectors: vectors.txt, centred: Spearman") and "dealt to them at random" not in line:
             self.append(line)
 
 

@@ -110,7 +110,7 @@ def _collect(
     cursor = _resumed(job, progress, found, say=say)
     if part is None:
         with waiting(f"trying the tokenizer of {job.subject.name}", bar=bar):
-            _examine(job, files, say)
+            examine(job, files, say)
     stream = row_stream(job, files)
     # a loop that drives a GPU must not wait for the feed's Python; on a CPU a process would take the model's cores
 
@@ -203,7 +203,7 @@ def prepared(job: Collection, *, replace: bool, say: Say) -> tuple[Collection, R
     _say_shortage(job, say)
     found = existing(job, listing.files, None, replace=replace, say=say) if job.store.exists() else None
     if found != "complete":
-        _examine(job, listing.files, say)
+        examine(job, listing.files, say)
     return job, row_stream(job, listing.files), found
 
 
@@ -288,8 +288,8 @@ TRIED_BYTES = 1 << 26
 """Longest record that is read for it: a longer one takes seconds, and is read once more afterwards."""
 
 
-def _examine(job: Collection, files: Sequence[CorpusFile], say: Say) -> None:
-    """Try the tokenizer on the first documents, and say what the user should know of it."""
+def examine(job: Collection, files: Sequence[CorpusFile], say: Say) -> None:
+    """Try the tokenizer on the first documents, and say what the user should know; the manifest states it, too."""
     from neurolocal.corpus import documents
     from neurolocal.subject.tokenizers.examine import SAMPLE
 

@@ -296,10 +296,15 @@ class Worker:
     def _collect(
         self, config: CollectConfig, shard: Shard, path: Path, earlier: list[Path], text: KeptText | None
     ) -> Part | None:
+        from neurolocal.corpus import corpus_files
         from neurolocal.pipeline.batch_range import BatchRange, border
+        from neurolocal.pipeline.collect import examine
         from neurolocal.store import Store
 
         part = BatchRange(shard.begin, None if shard.last else shard.end.batches, text)
+        if not shard.begin.batches and "tried" not in self._subject.tokenizer_facts():
+            job = self._job(config, path)  # another worker looked at the corpus; a merged manifest is the first part's
+            examine(job, corpus_files(job.corpus), silent)
         _take_over(earlier, path)
         try:
             outcome = self._run(config, part, path)

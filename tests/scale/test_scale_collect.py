@@ -72,6 +72,19 @@ def test_workers_that_die_are_replaced(subject, corpus, single, tmp_path):
     assert sum("is gone; another one takes its place" in line for line in said) == len(tried)
 
 
+def test_the_first_shard_may_be_of_another_worker_than_the_one_that_looked_at_the_corpus(
+    subject, corpus, single, tmp_path
+):
+    """The store states what trying the tokenizer found, whoever tried it; workers here share one subject."""
+
+    def fault(worker, method, arguments):
+        if method == "collect" and arguments[1].number == 0:
+            subject._examined = {}
+
+    drive(subject, corpus, tmp_path / "s.h5", fault=fault)
+    assert content(tmp_path / "s.h5") == single
+
+
 def test_text_is_tokenised_once(subject, corpus, single, tmp_path, monkeypatch):
     """Workers collect what they have kept: the corpus is encoded by `read` alone."""
     asked, texts = [], []

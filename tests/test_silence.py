@@ -69,7 +69,8 @@ def trapped(tmp_path: Path):
     record.touch()
     home = {"HOME": str(tmp_path / "home"), "NEUROLOCAL_CACHE": str(tmp_path / "cache")}
     path = {"PYTHONPATH": f"{tmp_path / 'traps'}:{PACKAGE.parent}", "NEUROLOCAL_SILENCE": str(record)}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | home | path
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "NEUROLOCAL_SILENCE"))}
+    environment = kept | home | path
     alone = ALONE if not subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode else []
 
     def run(*arguments: object, code: str = "from neurolocal.cli.main import main; main()") -> str:

@@ -60,7 +60,7 @@ def demo_run(store: Path, *, max_rows: int, control: bool = False) -> Run:
         sides=("largest",),
         llm=str(embedded_gguf()),
         configs={
-            "control": ControlConfig(untrained=control),
+            **({"control": ControlConfig(untrained=True)} if control else {}),
             "collect": CollectConfig(dtype="bfloat16", max_rows=max_rows),
             "perturbation": PerturbationConfig(screen=SCREEN),
             "intervention": InterventionConfig(limit=CHANGED, examples=3, places=4),

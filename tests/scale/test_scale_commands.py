@@ -16,6 +16,8 @@ from neurolocal.scale.cluster import ScaleError
 from neurolocal.scale.collect import collect_on_ray
 from neurolocal.scale.worker import CollectRequest, absolute
 
+MODEL = Path(__file__).parents[1] / "store" / "golden_0_1_0" / "model"
+
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[CollectRequest, Any, dict[str, Any]]]:
@@ -29,7 +31,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[CollectRequest, Any, di
 
 def test_the_command(asked, tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("a")
-    given = ["--subject", "m", "--corpus", str(tmp_path / "c.txt"), "--store", str(tmp_path / "s.h5"), "--k", "7"]
+    given = [
+        "--subject",
+        str(MODEL),
+        "--corpus",
+        str(tmp_path / "c.txt"),
+        "--store",
+        str(tmp_path / "s.h5"),
+        "--k",
+        "7",
+    ]
     given += ["--engine", "ray", "--workers", "3", "--shards", "12", "--address", "auto", "--checkpoint-rows", "5"]
     done = CliRunner().invoke(collect, [*given, "--preset", "neuroscope"])
     assert done.exit_code == 0, done.output

@@ -19,7 +19,7 @@ import zstandard
 from click.testing import CliRunner
 
 from neurolocal.cli.main import cli
-from neurolocal.config import CollectConfig, PerturbationConfig, ScoreConfig, SimilarityConfig, SummaryConfig
+from neurolocal.config import CollectConfig, PerturbationConfig, SimilarityConfig, SummaryConfig
 from neurolocal.pipeline.collect import Collection, collect_store
 from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
@@ -33,12 +33,12 @@ CONFIGS = {
     "similarity": SimilarityConfig(draws=40),
     "perturbation": PerturbationConfig(examples=3, neighbours=2, controls=2, screen=8),
     "summary": SummaryConfig(limit=5),
-    "score": ScoreConfig(limit=3, texts=2, rows=8),
 }
+"""Of the stages that are not done again; scores are: other ones lead, and prompts are asked together."""
 COLLECT = CollectConfig(row_length=32, k=6, before=8, after=4, batch_size=4, sample=64, max_rows=60, logits=4)
 """The settings of the checkpoint."""
-NEW_SETTINGS = {"halfway": 4.0, "floor": 0.3}
-"""Settings of the verdict that were constants in 0.1.0, with their values."""
+NEW_SETTINGS = {"halfway": 4.0, "floor": 0.3, "around": 0.25}
+"""Settings of the verdict that 0.1.0 had as constants, or not at all, with their values."""
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_no_stage_is_done_again(folder) -> None:
         run_stage(name, workspace, config)
         assert said.pop() == f"{name}: layers 0, 1 are there and their inputs are unchanged; not done again"
     assert not [line for line in said if "again" in line], said
-    run_stage("verdict", workspace)  # its settings are named in the store, and two were added
+    run_stage("verdict", workspace)  # its settings are named in the store, and three were added
     assert not any("not done again" in line for line in said), said
     for place, table in tables(folder / "store.h5").items():
         old = before[place]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from neurolocal.render.visible import spaced, visible
 from neurolocal.report.layer import Layer
 
 
@@ -63,6 +64,31 @@ def measured(read: Layer, neuron: int) -> list[tuple[str, list[TokenEffect]]]:
             name = "falls without it" if change == "zero" else f"rises at {change[1:]} x its strongest"
             lists.setdefault(name, []).append(TokenEffect(text, difference))
     return list(lists.items())
+
+
+LEVEL = 0.05
+"""q at or under which a change of the neuron did more than as large a change of random neurons."""
+
+LONGEST_NAME = 80
+"""Characters of a description that the line shows."""
+
+NAMED = 4
+"""Tokens that one line names."""
+
+
+def fires_and_promotes(read: Layer, neuron: int) -> str:
+    """In one line what the neuron fires on and what it then does; empty where that was not measured, or is chance.
+
+    What it promotes are the tokens that rise when it is raised; what it is needed for, those that fall when it is set
+    to 0 at its own peaks. Each is named only where the change does more than the same of random neurons.
+    """
+    parts = []
+    for verb, name, stem in (("promotes", "rises", "steer"), ("is needed for", "falls", "zero")):
+        tokens = next((tokens for title, tokens in measured(read, neuron) if title.startswith(name)), [])
+        if tokens and read.figure("intervention", f"{stem}_q", neuron) <= LEVEL:
+            parts.append(f"{verb} {', '.join(f'“{spaced(one.token)}”' for one in tokens[:NAMED])}")
+    what = read.text("summary", "description", neuron)
+    return "; ".join(([f"fires on {visible(what, limit=LONGEST_NAME)}"] if what else []) + parts) if parts else ""
 
 
 def _listed(read: Layer, tokens: np.ndarray, values: np.ndarray) -> list[TokenEffect]:

@@ -22,7 +22,7 @@ from neurolocal.render.terminal import Out, console, has_colour, indented, shade
 from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.report.histogram import histogram
 from neurolocal.report.layer import Layer
-from neurolocal.report.logit_effects import TokenEffect, measured, promoted, suppressed
+from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, measured, promoted, suppressed
 from neurolocal.report.neuron_json import read_neuron
 from neurolocal.report.repeats import repeats
 from neurolocal.report.rows import NeuronRow, neuron_row
@@ -69,7 +69,7 @@ def show(
     read = read_neuron(store, layer, neuron, side=side)
     row = neuron_row(read, neuron)
     screen = console(out, width=width, color=color, otherwise=80)
-    _header(screen, row)
+    _header(screen, row, fires_and_promotes(read, neuron))
     _examples(screen, read, neuron, limit=limit)
     _words(screen, read, row)
     _logits(screen, read, neuron)
@@ -78,7 +78,7 @@ def show(
     _statistics(screen, read, neuron)
 
 
-def _header(screen: Console, row: NeuronRow) -> None:
+def _header(screen: Console, row: NeuronRow, does: str) -> None:
     named = f" ({row.name})" if row.name else ""
     line = Text.assemble((f"layer {row.layer} · neuron {row.neuron}{named}", "bold"), " · ", verdict_text(row.verdict))
     if isfinite(row.score):
@@ -90,6 +90,8 @@ def _header(screen: Console, row: NeuronRow) -> None:
         )
     if row.reason:
         screen.print(Text(visible(row.reason, limit=LONGEST_REASON)))
+    if does:
+        screen.print(Text(does))
 
 
 def _evidence(screen: Console, read: Layer, row: NeuronRow) -> None:

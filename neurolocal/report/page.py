@@ -25,7 +25,7 @@ from neurolocal.render.windows import Window, Windows
 from neurolocal.report.facts import made_from, run_facts, subject_name
 from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.layer import Layer, read_layer
-from neurolocal.report.logit_effects import TokenEffect, token_effects
+from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, token_effects
 from neurolocal.report.rows import LayerVerdicts, NeuronRow, layer_verdicts, neuron_row, report_object
 from neurolocal.report.sections import WordList, figures, word_lists
 from neurolocal.report.statistics import neuron_statistics
@@ -65,6 +65,8 @@ class Card:
     """What the page shows of one neuron in detail."""
 
     row: NeuronRow
+    does: str
+    """What it fires on and what it then does to the output; empty where that was not measured."""
     figures: list[Figure]
     word_lists: list[WordList]
     statistics: str
@@ -176,6 +178,7 @@ def _card(read: Layer, windows: Windows, row: NeuronRow) -> Card:
         line += f", {number(s.minimum)} to {number(s.maximum)}"
     return Card(
         row,
+        fires_and_promotes(read, row.neuron),
         figures(read, row.neuron),
         [words for words in word_lists(read, row.neuron) if words.on_page],
         line,

@@ -15,7 +15,7 @@ import numpy as np
 from neurolocal.render.figures import Figure, number, percent
 from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.layer import Layer
-from neurolocal.report.logit_effects import TokenEffect, token_effects
+from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, token_effects
 from neurolocal.report.sections import WordList, figures, word_lists
 from neurolocal.report.statistics import neuron_statistics
 from neurolocal.site.example_lists import ExampleList, example_lists
@@ -61,6 +61,8 @@ class NeuronPage:
     score: float
     reason: str
     """The evidence that decided the verdict."""
+    does: str
+    """What it fires on and what it then does to the output; empty where that was not measured."""
     description: str
     source: str
     """Where the description comes from."""
@@ -95,6 +97,7 @@ def neuron_page(sources: Sources, index: Index, layer: int, neuron: int) -> Neur
         rank=int(read.figure("verdict", "rank", neuron)) + 1 if has_verdict else None,
         score=read.figure("verdict", "score", neuron),
         reason=read.text("verdict", "reason", neuron) or "",
+        does=fires_and_promotes(read, neuron),
         description=read.text("summary", "description", neuron) or "",
         source=read.text("summary", "source", neuron) or "",
         words=words.most_common(WORDS),

@@ -53,6 +53,7 @@ def test_a_store_that_is_replaced_is_opened_anew(path: Path) -> None:
 def test_a_store_that_is_gone_stays_readable(path: Path) -> None:
     said: list[str] = []
     with client(path, said=said) as c:
+        c.get("/api/store")  # it is open
         path.unlink()
         assert layers(c.get("/api/store").json()) == [2, 5]
         replace(path, layers=(1,))
@@ -63,6 +64,7 @@ def test_a_store_that_is_gone_stays_readable(path: Path) -> None:
 def test_a_replacement_that_is_no_store_is_said_once(path: Path) -> None:
     said: list[str] = []
     with client(path, said=said) as c:
+        c.get("/api/store")  # it is open
         broken = path.with_name("broken")
         broken.write_bytes(b"no HDF5")
         broken.replace(path)

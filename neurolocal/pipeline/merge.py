@@ -185,10 +185,10 @@ def _joined(parts: Sequence[_Part], lacks: Lacks) -> dict[str, Any]:
                 raise StoreError(
                     f"merging {part.path}: {file['name']} was changed between the parts that read it. Collect again."
                 )
-    last = parts[-1].manifest
+    first, last = parts[0].manifest, parts[-1].manifest  # the first alone states what trying the tokenizer found
     begin, end = _range(parts[0])["begin"], _range(parts[-1])
     sums = {name: sum(part.manifest[name] for part in parts) for name in ("rows", "tokens")}
-    manifest = last | sums | {"corpus": last["corpus"] | {"files": list(files.values())}}
+    manifest = first | sums | {"corpus": last["corpus"] | {"files": list(files.values())}, "cursor": last["cursor"]}
     del manifest["range"]
     if lacks:
         return manifest | {"complete": False, "lacks": list(lacks)}

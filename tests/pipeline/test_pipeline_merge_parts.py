@@ -204,6 +204,15 @@ def test_ranges_together_state_the_files_of_all_and_the_end_of_the_last(parts, t
     assert refused(out, paths) == (f"merging {paths[2]}: b was changed between the parts that read it. Collect again.")
 
 
+def test_ranges_together_state_what_the_first_alone_does(parts, tmp_path) -> None:
+    """Trying the tokenizer is for the worker of the first range; the others do not state what it found."""
+    paths = parts(3, ranges=True)
+    edited(paths[0], "tokenizer", tried={"texts": 9})
+    for given in (paths, paths[:2]):
+        with Store(merged(tmp_path / f"m{len(given)}.h5", given)) as store:
+            assert store.manifest["tokenizer"]["tried"] == {"texts": 9}
+
+
 def test_ranges_that_do_not_reach_from_end_to_end_are_a_range(parts, tmp_path) -> None:
     paths = parts(4, ranges=True)
     begins = [Store(path).manifest["range"]["begin"] for path in paths]

@@ -235,14 +235,15 @@ def test_a_cluster_of_ones_own_that_is_stopped_resumes(
     fixtures: Path, text: Path, one: dict[str, Any], tmp_path: Path
 ) -> None:
     pytest.importorskip("ray")
-    others = {p.pid for p in psutil.process_iter() if _is_worker(p)}
     run = Command(fixtures, text, tmp_path / "s.h5")
     run.until_shards(1)
+    own = [p for p in psutil.Process(run.process.pid).children(recursive=True) if _is_worker(p)]
+    assert own
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 1
     assert "s.h5 is stopped; the same command resumes it" in run.said()
-    left = [p for p in psutil.process_iter() if p.pid not in others and _is_worker(p) and p.ppid() != 1]
-    assert not left
+    _, left = psutil.wait_procs(own, timeout=60)
+    assert not [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     again = Command(fixtures, text, tmp_path / "s.h5")
     assert again.end() == 0, again.said()[-3000:]
     assert "collect: resuming with" in again.said()

@@ -91,17 +91,9 @@ def collect(
         from neurolocal.scale.worker import CollectRequest
 
         request = CollectRequest(
-            subject,
-            corpus,
-            store,
-            config,
-            tokenizer,
-            device,
-            untrained,
-            fit,
-            every=checkpoint_seconds,
-            every_rows=checkpoint_rows,
-        )
+            subject, corpus, store, config, tokenizer=tokenizer, device=device, untrained=untrained, fit_rows=fit,
+            every=checkpoint_seconds, every_rows=checkpoint_rows,
+        )  # fmt: skip
         outcome = collect_on_ray(request, scale, say=say)
     else:
         from neurolocal.subject import load_subject

@@ -53,6 +53,9 @@ def collect_on_ray(
 
 def collect_run(run: Run, say: Say) -> bool:
     """Collect what a RUN.toml says, by its table [scale]; whether the store is complete."""
-    request = CollectRequest(run.subject, run.corpus, run.store, run.collect, run.tokenizer, run.device, run.untrained)
+    request = CollectRequest(
+        run.subject, run.corpus, run.store, run.collect, tokenizer=run.tokenizer, device=run.device,
+        untrained=run.untrained,
+    )  # fmt: skip
     outcome = collect_on_ray(request, run.scale, say=say, replace=True)
     return outcome is None or outcome.complete

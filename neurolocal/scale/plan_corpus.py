@@ -1,7 +1,7 @@
 """The rows of a corpus, estimated from the text of some files and the tokens of a sample.
 
 Invariant: which text is looked at follows from the files, so the same corpus gives the same number.
-Cost: at most `CHARACTERS` of each of `FILES` files are read, and a share of them is tokenised: some seconds.
+Cost: at most `CHARACTERS` of each of `FILES` files are read, and a share of them is tokenised.
 """
 
 from __future__ import annotations

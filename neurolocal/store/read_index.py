@@ -89,7 +89,7 @@ class StoredIndex:
             if not 0 <= start <= stop <= lengths.pop():
                 raise self._file.bad(f"find/{by}/offsets points outside its columns")
             found = Entries(*(columns[name][start:stop] for name in Entries._fields))
-        return possible(found, self._file, by)
+        return _possible(found, self._file, by)
 
 
 class BuiltIndex:
@@ -135,10 +135,10 @@ class BuiltIndex:
     def slice(self, by: By, start: int, stop: int) -> Entries:
         """The entries of consecutive keys, by their offsets."""
         keyed: KeyTable = getattr(self._index, by)
-        return possible(Entries(*(column[start:stop] for column in keyed.entries)), self._file, by)
+        return _possible(Entries(*(column[start:stop] for column in keyed.entries)), self._file, by)
 
 
-def possible(entries: Entries, file: CheckedFile, by: By) -> Entries:
+def _possible(entries: Entries, file: CheckedFile, by: By) -> Entries:
     """The entries, if their figures can be.
 
     Raises:

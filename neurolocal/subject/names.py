@@ -55,7 +55,7 @@ def official_name(short: str) -> str | None:
 
 
 def _short_names() -> dict[str, list[str]]:
-    """TransformerLens's table, from its file: importing the package takes seconds, since it imports torch."""
+    """TransformerLens's table, from its file: importing the package imports torch."""
     found = importlib.util.find_spec("transformer_lens")
     for folder in (found and found.submodule_search_locations) or ():
         path = Path(folder, "tools", "model_registry", "data", "model_aliases.json")

@@ -35,7 +35,7 @@ OBJECTS = 80 * 2**20
 """Bytes of shared memory of a cluster of one's own: shards travel as files, so Ray's least is enough."""
 
 ASK = 1.0
-"""Seconds between two questions to all workers how far they are; each takes some 2 ms of processor time a worker."""
+"""Seconds between two questions to all workers how far they are."""
 
 STARTS = 4
 """Times that a cluster of one's own is started, where Ray says that it took too long."""

@@ -6,13 +6,14 @@ layer), `notebook` (the original's method), `stage`.
 """
 
 from neurolocal.similarity.facts import vector_facts
-from neurolocal.similarity.frequency_matched import Dealt, dealt_similarity, frequency_matched_similarity
+from neurolocal.similarity.frequency_matched import Coherent, coherent, dealt_similarity, frequency_matched_similarity
 from neurolocal.similarity.notebook import notebook_similarity
 from neurolocal.similarity.vectors import Vectors, load_vectors, require_vectors
 
 __all__ = [
-    "Dealt",
+    "Coherent",
     "Vectors",
+    "coherent",
     "dealt_similarity",
     "frequency_matched_similarity",
     "load_vectors",

@@ -58,16 +58,7 @@ def frequency_matched_similarity(
     ]
     texts = [[word.text for word in one] for one in words]
     peaks = [distinct_words(one) for one in texts]
-    pool = frequency_pool(folded(word_counts), vectors, bins=config.bins)
-    score, n_known, profiles = score_words(peaks, vectors, pool=pool)
-    scored = np.flatnonzero(n_known >= 2)
-    part = null_scores(
-        pool, profiles[scored], score=score[scored], draws=config.draws, seed=config.seed, progress=progress
-    )
-    null = NullResult(*(_spread(column, scored, len(score)) for column in part))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # If only one random set is possible, the sd of the null is rounding error.
-        z = np.where(null.sd > 1e-6, (score - null.mean) / null.sd, np.nan)
+    score, n_known, null, z = _against_null(peaks, vectors, word_counts, config, progress=progress)
     q = q_values(null.p)
     return SimilarityTable(
         neuron=np.arange(len(score), dtype=np.int64),
@@ -87,31 +78,55 @@ def frequency_matched_similarity(
     )  # fmt: skip
 
 
-class Dealt(NamedTuple):
-    """What coherence finds where there is nothing to find."""
+class Coherent(NamedTuple):
+    """How many neurons of a layer are coherent."""
 
     neurons: int
     """Neurons that can be scored."""
     kept: int
-    """Those of them that are kept at the level; all by chance."""
+    """Those of them that are kept at the level."""
+
+
+def coherent(q: Float64[np.ndarray, "neuron"], level: float) -> Coherent:
+    """How many neurons are coherent, by the q values of a layer; NaN where a neuron could not be scored."""
+    return Coherent(int(np.isfinite(q).sum()), int((q <= level).sum()))
 
 
 def dealt_similarity(
     examples: Sequence[Sequence[Example]], vocabulary: Vocabulary, vectors: Vectors, *,
     word_counts: Mapping[str, int], config: SimilarityConfig, progress: bool = False,
-) -> Dealt:  # fmt: skip
+) -> Coherent:  # fmt: skip
     """The coherence of a layer whose examples are dealt to its neurons at random, each keeping its number of them.
 
-    The arguments are those of `frequency_matched_similarity`.
+    What is kept then is kept by chance. The arguments and errors are those of `frequency_matched_similarity`.
     """
-    every = [one for own in examples for one in own]
+    every = [vocabulary.word_at(e.tokens, e.peak).text for own in examples for e in own]
     order = np.random.default_rng([config.seed, len(every)]).permutation(len(every))
     ends = np.cumsum([len(own) for own in examples])
     hands = [[every[i] for i in order[end - len(own) : end]] for own, end in zip(examples, ends, strict=True)]
-    table = frequency_matched_similarity(
-        hands, vocabulary, vectors, word_counts=word_counts, config=config, progress=progress
+    peaks = [distinct_words(one) for one in hands]
+    _, _, null, _ = _against_null(peaks, vectors, word_counts, config, progress=progress)
+    return coherent(q_values(null.p), config.level)
+
+
+def _against_null(
+    peaks: Sequence[DistinctWords], vectors: Vectors, word_counts: Mapping[str, int], config: SimilarityConfig, *,
+    progress: bool,
+) -> tuple[
+    Float64[np.ndarray, "neuron"], Int64[np.ndarray, "neuron"], NullResult, Float64[np.ndarray, "neuron"]
+]:  # fmt: skip
+    """The score of each neuron's words, how many of them have a vector, the null, and z."""
+    pool = frequency_pool(folded(word_counts), vectors, bins=config.bins)
+    score, n_known, profiles = score_words(peaks, vectors, pool=pool)
+    scored = np.flatnonzero(n_known >= 2)
+    part = null_scores(
+        pool, profiles[scored], score=score[scored], draws=config.draws, seed=config.seed, progress=progress
     )
-    return Dealt(int(np.isfinite(table.q).sum()), int(table.kept.sum()))
+    null = NullResult(*(_spread(column, scored, len(score)) for column in part))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # If only one random set is possible, the sd of the null is rounding error.
+        z = np.where(null.sd > 1e-6, (score - null.mean) / null.sd, np.nan)
+    return score, n_known, null, z
 
 
 def _of_phrases(

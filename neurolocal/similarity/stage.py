@@ -9,8 +9,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from neurolocal.config import SimilarityConfig
 from neurolocal.literals import Side
 from neurolocal.stage import Result, Stage, Work, with_indices
@@ -29,7 +27,7 @@ def inputs(workspace: Workspace, config: SimilarityConfig, layer: int, side: Sid
 @contextmanager
 def work(workspace: Workspace, config: SimilarityConfig) -> Generator[Work, None, None]:
     """Score every neuron of a layer."""
-    from neurolocal.similarity import Dealt, dealt_similarity, frequency_matched_similarity, notebook_similarity
+    from neurolocal.similarity import coherent, dealt_similarity, frequency_matched_similarity, notebook_similarity
 
     def score_layer(layer: int, side: Side) -> Result:
         store = workspace.store
@@ -47,7 +45,7 @@ def work(workspace: Workspace, config: SimilarityConfig) -> Generator[Work, None
             examples, store.vocabulary, workspace.centred_vectors,
             word_counts=workspace.word_counts, config=config, progress=workspace.bar,
         )  # fmt: skip
-        own = Dealt(int(np.isfinite(table.q).sum()), int(table.kept.sum()))
+        own = coherent(table.q, config.level)
         workspace.say(
             f"similarity: layer {layer}: {own.kept:,} of {own.neurons:,} neurons are coherent; with their examples "
             f"dealt to them at random {dealt.kept:,}"

@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from neurolocal.config import sha256
 from neurolocal.errors import SubjectError, first_line
 from neurolocal.literals import Dtype
 from neurolocal.machine import free_bytes
@@ -26,7 +25,7 @@ from neurolocal.subject.placement import require_experts_in_memory
 from neurolocal.subject.pretrained import load_pretrained
 from neurolocal.subject.tokenizers import Tokenizer, find_tokenizer
 from neurolocal.subject.tokenizers.find import read_tokenizer
-from neurolocal.subject.untrained import VERSION, untrained_folder
+from neurolocal.subject.untrained import untrained_folder, untrained_sha256
 from neurolocal.subject.weights import weights_sha256
 
 
@@ -62,25 +61,24 @@ def load_subject(
     digest = weights_sha256(path)
     folder = path if path.is_dir() else dequantised(path, digest, dtype=dtype)
     config = legacy_config(folder)
-    body = folder
+    title, body, identity = _name(spec, path), folder, digest
     if untrained is not None:
-        with waiting(f"drawing weights for {_name(spec, path)}"):
+        with waiting(f"drawing weights for {title}"):
             body = untrained_folder(folder, digest, seed=untrained)
-    with waiting(f"loading {_name(spec, path)}"):
+        title, identity = f"{title}-untrained", untrained_sha256(digest, seed=untrained)
+    with waiting(f"loading {title}"):
         if config is None:
             model, missing = load_pretrained(body, dtype, spread=device == "auto", free=free_bytes())
         else:
             model, missing = load_legacy(body, getattr(torch, dtype)), set()
     name = None if config is None else config.get("tokenizer_name")
     d_vocab = model.config.get_text_config().vocab_size
-    with waiting(f"reading the tokenizer of {_name(spec, path)}"):
+    with waiting(f"reading the tokenizer of {title}"):
         words = _tokenizer(path, digest, folder, name=name, given=tokenizer, d_vocab=d_vocab)
-    with waiting(f"locating the neurons of {_name(spec, path)}"):
-        subject = Subject(_placed(model, device), words, name=_name(spec, path), path=str(path), sha256=digest)
+    with waiting(f"locating the neurons of {title}"):
+        subject = Subject(_placed(model, device), words, name=title, path=str(path), sha256=identity)
     require_experts_in_memory(subject)
-    if untrained is not None:
-        subject.untrained, subject.name = untrained, f"{subject.name}-untrained"
-        subject.sha256 = sha256(["untrained", VERSION, untrained, digest])
+    subject.untrained = untrained
     subject.tokenizer_path = None if tokenizer is None else str(tokenizer)
     subject.unembeds = f"{subject.paths.unembed}.weight" not in missing  # otherwise transformers drew it at random
     with waiting(f"checking the neurons of {subject.name}"):

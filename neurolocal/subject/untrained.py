@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neurolocal.config import sha256 as hash_of
 from neurolocal.files import appearing, cache_folder
 from neurolocal.subject.legacy import legacy_config, legacy_shapes
 from neurolocal.subject.pretrained import model_config, without_weights
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Counts the ways in which weights were drawn; part of what names them."""
+
+
+def untrained_sha256(sha256: str, *, seed: int) -> str:
+    """What names the untrained weights of a model."""
+    return hash_of(["untrained", VERSION, seed, sha256])
 
 
 def untrained_folder(folder: Path, sha256: str, *, seed: int) -> Path:
@@ -34,7 +40,7 @@ def untrained_folder(folder: Path, sha256: str, *, seed: int) -> Path:
     Raises:
         SubjectError: the model's config cannot be read.
     """
-    there = cache_folder("subjects") / f"{sha256}-untrained-{VERSION}-{seed}"
+    there = cache_folder("subjects") / untrained_sha256(sha256, seed=seed)
     if not (there / "config.json").is_file():
         with appearing(there, "config.json") as beside:
             _draw(folder, beside, seed)

@@ -91,13 +91,13 @@ def _coherence_facts(store: Store, layers: Iterable[int], side: Side) -> list[tu
     """How many neurons are coherent in all layers, and how many are by chance alone; empty for stores without these."""
     facts = [_table(_table(store.inputs("similarity", layer, side)).get("facts")) for layer in layers]
     pairs = [(_table(one.get("coherent")), _table(one.get("dealt"))) for one in facts if "dealt" in one]
-    numbers = [(own.get("kept"), own.get("neurons"), dealt.get("kept")) for own, dealt in pairs]
+    numbers = [[one.get(name) for one in pair for name in ("kept", "neurons")] for pair in pairs]
     if not numbers or not all(isinstance(n, int) for one in numbers for n in one):
         return []
-    kept, neurons, dealt = (sum(column) for column in zip(*numbers, strict=True))
+    kept, neurons, dealt, of = (sum(column) for column in zip(*numbers, strict=True))
     return [
         ("coherent neurons", f"{kept:,} of {neurons:,}"),
-        ("the same, examples dealt at random", f"{dealt:,} of {neurons:,}"),
+        ("the same, examples dealt at random", f"{dealt:,} of {of:,}"),
     ]
 
 

@@ -90,3 +90,19 @@ def test_facts_of_the_word_vectors_once_for_layers_that_agree(small_store, facts
         add_evidence(store.path, [("similarity", layer, "largest", table, {"facts": facts})], site="post")
     with Store(store.path) as opened:
         assert run_facts(opened, [2, 5], "largest")[-len(expected) or 99 :] == expected
+
+
+def test_coherence_stands_beside_the_same_of_dealt_examples(small_store) -> None:
+    store = small_store()
+    made = store.inputs("similarity", 2) or {}
+    table, path = store.evidence("similarity", 2), store.path
+    assert not [name for name, _ in run_facts(store, [2], "largest") if "dealt" in name]
+    counts = {"coherent": {"kept": 1200, "neurons": 1500}, "dealt": {"kept": 3, "neurons": 1536}}
+    for facts, said in (
+        (counts, [("coherent neurons", "1,200 of 1,500"), ("the same, examples dealt at random", "3 of 1,536")]),
+        (counts | {"dealt": {"kept": "x"}}, []),
+    ):
+        add_evidence(path, [("similarity", 2, "largest", table, made | {"facts": facts})], site="post")
+        with Store(path) as changed:
+            found = run_facts(changed, [2], "largest")
+        assert [one for one in found if "coherent" in one[0] or "dealt" in one[0]] == said

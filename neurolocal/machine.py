@@ -88,6 +88,30 @@ def _kilobytes(path: Path, name: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
 
+def computes_in(dtype: str, *, flags: set[str] | None = None) -> bool:
+    """Whether the processor has instructions for a number format; without them 16 bits are slower than float32.
+
+    Args:
+        dtype: `float32`, `bfloat16` or `float16`.
+        flags: what the processor can do, in the names of /proc/cpuinfo; None asks the system. macOS and Windows do not
+            say, and count as having none: there torch computes 16 bits by way of float32.
+    """
+    if dtype == "float32":
+        return True
+    if flags is None:
+        flags = set()
+        with contextlib.suppress(OSError):
+            lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+            named = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
+            flags = set(next(named, "").split())
+    return not flags.isdisjoint({"bfloat16": _BFLOAT16, "float16": _FLOAT16}[dtype])
+
+
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+_FLOAT16 = {"avx512_fp16", "amx_fp16", "asimdhp"}
+"""Flags of x86 and of ARM."""
+
+
 def offline() -> bool:
     """Whether the user forbids every network: NEUROLOCAL_OFFLINE is set to anything but 0."""
     return os.environ.get("NEUROLOCAL_OFFLINE", "0") not in ("", "0")

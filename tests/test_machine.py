@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from neurolocal.machine import left_of_group
+from neurolocal.machine import computes_in, left_of_group
 
 PACKAGE = Path(__file__).parents[1] / "neurolocal"
 
@@ -80,3 +80,23 @@ def test_a_limit_of_the_process_counts():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     _, limited = map(int, done.stdout.split())
     assert 0 < limited < 1 << 30
+
+
+def test_a_processor_computes_in_what_its_flags_name(monkeypatch):
+    assert computes_in("float32", flags=set())
+    for flag, dtype in (
+        ("amx_bf16", "bfloat16"),
+        ("avx512_bf16", "bfloat16"),
+        ("bf16", "bfloat16"),
+        ("asimdhp", "float16"),
+    ):
+        assert computes_in(dtype, flags={"sse2", flag})
+    assert not computes_in("bfloat16", flags={"avx512f", "avx512_fp16"})
+    assert not computes_in("float16", flags={"avx512_bf16", "f16c"})
+    for text, has in (
+        ("processor\t: 0\nflags\t\t: fpu avx512_bf16\n", True),
+        ("Features\t: fp asimd bf16\n", True),
+        ("flags\t: fpu\nbugs\t: avx512_bf16\n", False),
+    ):
+        monkeypatch.setattr(Path, "read_text", lambda path, text=text, **how: text)
+        assert computes_in("bfloat16") is has

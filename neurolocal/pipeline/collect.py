@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from neurolocal.config import CollectConfig
 from neurolocal.errors import CorpusError, StoreError
 from neurolocal.files import locked
-from neurolocal.machine import command_began, free_bytes, total_bytes
+from neurolocal.machine import command_began, computes_in, free_bytes, total_bytes
 from neurolocal.pipeline.batch_range import BatchRange
 from neurolocal.pipeline.batch_size import enough_memory
 from neurolocal.pipeline.checkpoint import restore, write_store
@@ -102,6 +102,7 @@ def _collect(
     laps = _Laps(say if part is None else silent)
     if part is None:
         _say_shortage(job, say)
+        _say_slow_dtype(job, say)
     found = existing(job, files, part, replace=replace, say=say) if job.store.exists() else None
     if found == "complete":
         return _complete(job, say=say, stop=stop, bar=bar) if part is None else None
@@ -314,6 +315,15 @@ def examine(job: Collection, files: Sequence[CorpusFile], say: Say) -> None:
 def on_gpu(subject: Subject) -> bool:
     """Whether a layer is on a GPU."""
     return any(subject.device_of(layer).type != "cpu" for layer in range(subject.n_layers))
+
+
+def _say_slow_dtype(job: Collection, say: Say) -> None:
+    """Say that a number format of 16 bits is slow on this processor."""
+    dtype = job.config.dtype
+    if not on_gpu(job.subject) and not computes_in(dtype):
+        say(
+            f"collect: this processor has no instructions for {dtype}; --dtype float32 may be several times faster here"
+        )
 
 
 def _say_shortage(job: Collection, say: Say) -> None:

@@ -16,6 +16,7 @@ from neurolocal.config import (
     SummaryConfig,
 )
 from neurolocal.errors import CorpusError
+from neurolocal.machine import computes_in
 from neurolocal.pipeline.run import Run, run_all
 from neurolocal.stage import Say
 
@@ -49,7 +50,10 @@ def sample_corpus() -> Path:
 
 
 def demo_run(store: Path, *, max_rows: int, control: bool = False) -> Run:
-    """The embedded default as a run, whose store is written at `store`; `control`: also on untrained weights."""
+    """The embedded default as a run, whose store is written at `store`; `control`: also on untrained weights.
+
+    It computes in bfloat16 where the processor can, and in float32 elsewhere, which is faster there.
+    """
     from neurolocal.subject.locate import EMBEDDED, embedded_gguf
 
     return Run(
@@ -61,7 +65,7 @@ def demo_run(store: Path, *, max_rows: int, control: bool = False) -> Run:
         llm=str(embedded_gguf()),
         configs={
             **({"control": ControlConfig(untrained=True)} if control else {}),
-            "collect": CollectConfig(dtype="bfloat16", max_rows=max_rows),
+            "collect": CollectConfig(dtype="bfloat16" if computes_in("bfloat16") else "float32", max_rows=max_rows),
             "perturbation": PerturbationConfig(screen=SCREEN),
             "intervention": InterventionConfig(limit=CHANGED, examples=3, places=4),
             "summary": SummaryConfig(limit=DESCRIBED),
@@ -75,6 +79,9 @@ def run_demo(
 ) -> None:
     """Run everything, or up to a stage, on the embedded default; results in the folder `out`."""
     layers = ", ".join(map(str, LAYERS))
-    say(f"neurolocal demo: SmolLM2-135M-Instruct, {max_rows} rows of 256 tokens of the sample corpus, layers {layers}")
     run = demo_run(out / "store.h5", max_rows=max_rows, control=control)
+    say(
+        f"neurolocal demo: SmolLM2-135M-Instruct in {run.collect.dtype}, {max_rows} rows of 256 tokens of the sample "
+        f"corpus, layers {layers}"
+    )
     run_all(run, limit=limit, say=say, needs_llm=False, until=until)

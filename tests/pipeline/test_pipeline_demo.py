@@ -34,3 +34,6 @@ def test_what_the_demo_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert Path(run.llm).suffix == ".gguf"
     assert Path(run.corpus).is_file()
     assert run.layers == demo.LAYERS
+    for has, dtype in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(demo, "computes_in", lambda dtype, has=has: has)
+        assert demo.demo_run(tmp_path / "store.h5", max_rows=40).collect.dtype == dtype

@@ -1,4 +1,4 @@
-"""Activations that overflow are told at the end: how many, in which layers, and what to do."""
+"""What is told of a number format: activations that overflow, and 16 bits on a processor that does not compute in them."""
 
 import pytest
 from small_collection import run
@@ -23,6 +23,19 @@ def test_float16_that_overflows_is_told(fixtures, corpus, tmp_path):
     assert counts[4] > 0
     assert f"{sum(counts.values()):,} NaN or infinite activations at post of 2 layers (2, 4), most in layer" in line
     assert line.endswith("float16 ends at 65,504: collect with --dtype bfloat16 or float32 into another store.")
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_16_bits_on_a_processor_without_them_are_told(fixtures, corpus, tmp_path, monkeypatch, has):
+    from neurolocal.pipeline import collect
+    from neurolocal.subject import load_subject
+
+    monkeypatch.setattr(collect, "computes_in", lambda dtype: has or dtype == "float32")
+    said: list[str] = []
+    half = load_subject(fixtures / "stories260k", dtype="bfloat16", device="cpu")
+    run(half, corpus, tmp_path / "s.h5", said=said, dtype="bfloat16")
+    slow = "collect: this processor has no instructions for bfloat16; --dtype float32 may be several times faster here"
+    assert said.count(slow) == (not has)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is told of a number format: activations that overflow, and 16 bits on a processor that does not compute in them."""
+"""What is told of number formats: activations that overflow, and 16 bits that the processor has no instructions for."""
 
 import pytest
 from small_collection import run

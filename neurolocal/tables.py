@@ -185,6 +185,7 @@ MEASURES = (
     *("detection_auprc", "detection_f1", "simulation_pearson", "simulation_cosine"),
     *("detection_iou", "detection_auc", "fuzzing_auc"),
     *("embedding_auprc", "embedding_auc"),
+    *("output_auc", "output_embedding_auc", "output_direct_auc", "output_direct_embedding_auc"),
     *("firing_f1", "firing_precision", "firing_recall", "token_f1", "ngram_f1"),
     *("firing_random_f1", "token_random_f1"),
 )
@@ -193,7 +194,9 @@ MEASURES = (
 `detection`: does the LLM tell texts where the neuron fires from others; AUPRC, F1 and IoU over texts in their natural
 proportion, AUC over the drawn texts, near misses among them. `simulation`: the LLM's expected activation at each token
 against the real one, in natural proportion. `fuzzing`: does it tell rightly marked words from wrongly marked ones.
-`embedding`: detection by word vectors, without an LLM. `firing`: precision, recall and F1 of the pattern over the score
+`embedding`: detection by word vectors, without an LLM. `output`: share of other neurons whose promoted tokens fit the
+description less, by the LLM or by vectors; tokens that rise when the activation is raised, `direct` those that the
+weights alone name. `firing`: precision, recall and F1 of the pattern over the score
 half's windows, `token` and `ngram` (5 tokens) of look-up tables; `random`: over random rows.
 """
 
@@ -247,9 +250,13 @@ class ScoreTable:
     against: Int64[np.ndarray, "s"]
     """That other neuron; -1 where there is none."""
     n: Int32[np.ndarray, "s"]
-    """Texts, marks, windows or rows that it was measured on."""
+    """Texts, marks, windows or rows that it was measured on; of `output` the other neurons."""
     said: list[str]
     """Why there is no value; empty where there is a value."""
+    p: Float64[np.ndarray, "s"]
+    """Of `output`: (1 + other neurons whose tokens fit at least as well) / (1 + other neurons); NaN of the others."""
+    q: Float64[np.ndarray, "s"]
+    """Benjamini-Hochberg over the layer's neurons that have this measure."""
     texts: ScoredTextTable
     """Every text that the scores were measured on."""
 

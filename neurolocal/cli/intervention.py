@@ -11,5 +11,6 @@ intervention = stage_command(
     InterventionConfig,
     help="What does a neuron do to the next token?",
     options=(subject_option, device_option),
+    by_workers=True,
     shows="neurolocal intervention smol.h5 --layers 14 --limit 20",
 )

@@ -16,25 +16,12 @@ from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 
 from neurolocal.config import InterventionConfig
+from neurolocal.intervention.measured import Measured
 from neurolocal.intervention.places import OWN, RANDOM, Jobs, Place, Target, changes, jobs, values
-from neurolocal.progress import Bar
 from neurolocal.subject.changed import ChangedRow, Changes
 
 SUMS = 1 << 30
 """Bytes of sums over the vocabulary."""
-
-
-class Measured(NamedTuple):
-    """The effects of some neurons."""
-
-    kl: Float[np.ndarray, "2 neuron place change"]
-    """Divergence in nats, by text; NaN where there was no such place."""
-    loss: Float[np.ndarray, "2 neuron place change"]
-    """Rise of the loss in nats; NaN also where the place has no next token."""
-    control_kl: Float[np.ndarray, "2 neuron place control"]
-    """Of the controls, by the change that has a p."""
-    control_loss: Float[np.ndarray, "2 neuron place control"]
-    """The same."""
 
 
 class Effects(NamedTuple):
@@ -56,7 +43,7 @@ def measure(
     *,
     d_vocab: int,
     take: Callable[[slice, Effects], None],
-    progress: bool = False,
+    ran: dict[int, ChangedRow] | None = None,
 ) -> Measured:
     """All changes of the tested neurons.
 
@@ -69,7 +56,7 @@ def measure(
         config: the changes.
         d_vocab: size of the vocabulary.
         take: receives the mean changes of log-probability of some of the neurons at a time.
-        progress: whether to show a bar.
+        ran: the rows of `random` that already ran; those that run now are added.
     """
     names = changes(config.multiples)
     n, most = len(tested), max([len(random), *(len(t.own) for t in tested)], default=0)
@@ -78,23 +65,20 @@ def measure(
         *(np.full((2, n, most, controls.shape[1]), np.nan) for _ in range(2)),
     )
     at_a_time = max(1, SUMS // (8 * d_vocab))
-    ran: dict[int, tuple[ChangedRow, Integer[np.ndarray, "pos"]]] = {}
-    total = sum(len(t.own) for t in tested) + n * len(random)
-    with Bar(total=total, unit="place", desc="intervention", disable=not progress) as bar:
-        for begin in range(0, n, at_a_time):
-            group = slice(begin, min(begin + at_a_time, n))
-            sums = _Sums(group, d_vocab, n_changes=len(names))
-            for text, slots_of in ((OWN, _own(tested, group)), (RANDOM, _random(random, group))):
-                for index, slots in slots_of.items():
-                    row, tokens = ran[index] if text == RANDOM and index in ran else (None, rows(index))
-                    if row is None:
-                        row = run(tokens if text == RANDOM else tokens[: max(p for _, _, p in slots) + 1])
-                    if text == RANDOM:
-                        ran[index] = row, tokens
-                    these = jobs(slots, tested, controls, text=text, n_changes=len(names))
-                    _run(row, tokens, these, text, tested, config, found, sums)
-                    bar.update(len(slots))
-            take(group, sums.means(tested, len(random)))
+    ran = {} if ran is None else ran
+    for begin in range(0, n, at_a_time):
+        group = slice(begin, min(begin + at_a_time, n))
+        sums = _Sums(group, d_vocab, n_changes=len(names))
+        for text, slots_of in ((OWN, _own(tested, group)), (RANDOM, _random(random, group))):
+            for index, slots in slots_of.items():
+                tokens = rows(index)
+                if text == OWN:
+                    row = run(tokens[: max(p for _, _, p in slots) + 1])
+                else:
+                    row = ran[index] if index in ran else ran.setdefault(index, run(tokens))
+                these = jobs(slots, tested, controls, text=text, n_changes=len(names))
+                _run(row, tokens, these, text, tested, config, found, sums)
+        take(group, sums.means(tested, len(random)))
     return found
 
 

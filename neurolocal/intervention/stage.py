@@ -1,14 +1,16 @@
 """The intervention stage: the best neurons of a layer, and the subject -> what they do to the output.
 
-Cost: the subject is loaded once for all layers and sides; see `measure`.
+A part is a block of `BLOCK` neurons. Invariant: places and controls depend on the seed and the layer alone.
+Cost: the subject is loaded once for all layers and sides; the rows of the random places run once a layer, and a row with
+own examples once a block; see `measure`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cache, lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
@@ -16,13 +18,15 @@ from jaxtyping import Int64
 from neurolocal.config import InterventionConfig, sha256
 from neurolocal.errors import SubjectError
 from neurolocal.literals import Side
-from neurolocal.stage import Result, Stage, Work
+from neurolocal.stage import Evidence, Parts, Result, Stage, Work
 
 if TYPE_CHECKING:
     from neurolocal.intervention.places import Place, Target
     from neurolocal.pipeline.workspace import Workspace
-    from neurolocal.subject import Subject
-    from neurolocal.subject.logits import LogitLens
+    from neurolocal.subject.changed import ChangeableLayer, ChangedRow
+
+BLOCK = 8
+"""Neurons of a part: their changes at a place share a pass, and a kill costs one part."""
 
 
 def inputs(workspace: Workspace, config: InterventionConfig, layer: int, side: Side) -> dict[str, Any]:
@@ -42,37 +46,82 @@ def work(workspace: Workspace, config: InterventionConfig) -> Generator[Work, No
         SubjectError: not even one change fits into memory, or the direct logit effects cannot be computed.
     """
     workspace.require_subject()
-    from neurolocal.intervention.measure import measure
-    from neurolocal.intervention.result import Collected, empty_table, table
-    from neurolocal.subject.changed import ChangeableLayer, why_no_changes
-    from neurolocal.subject.logits import LogitLens, why_no_logit_effects
+    from neurolocal.intervention.measured import joined
+    from neurolocal.intervention.result import empty_table, table
 
-    subject: Subject | None = None
-    lens: LogitLens | None = None
+    layers = cache(lambda: _Layers(workspace, config))
 
-    def change_layer(layer: int, side: Side) -> Result:
-        nonlocal subject, lens
-        store = workspace.store
-        if subject is None:
-            subject = workspace.subject_in(config.dtype)
-            lens = None if why_no_logit_effects(subject) else LogitLens(subject, 1)
-        if reason := why_no_changes(subject, layer):
+    def split(layer: int, side: Side) -> list[int]:
+        return list(range(-(-len(tested_neurons(workspace, layer, side, config)) // BLOCK)))
+
+    def join(layer: int, side: Side, found: list[Evidence]) -> Result:
+        if reason := next((e["left_out"] for e in found if "left_out" in e), ""):
             workspace.say(f"intervention: layer {layer} is left out: {reason}")
+        if reason or not found:
             return Result(empty_table())
-        direct = None if lens is None else partial(lens.whole, layer, site=store.site)
-        tested = tested_neurons(workspace, layer, side, config)
-        changeable = ChangeableLayer(subject, layer, site=store.site)
-        collected = Collected(
-            tested, [bool(t) for t in subject.vocabulary.tokens[: subject.d_vocab]], config, direct=direct,
-        )  # fmt: skip
-        rng = np.random.default_rng([config.seed, layer])
-        measured = measure(
-            tested, random_places(workspace, config, rng), controls(tested, store.neurons(layer), config, rng),
-            changeable.row, store.row, config, d_vocab=subject.d_vocab, take=collected.take, progress=workspace.bar,
-        )  # fmt: skip
-        return Result(table(tested, measured, collected, config))
+        return Result(table(tested_neurons(workspace, layer, side, config), joined(found), config))
 
-    yield change_layer
+    yield Parts("block", split, lambda layer, side, number: layers().evidence(layer, side, number), join)
+
+
+class _Layers:
+    """The subject, and what the blocks of the layer in progress share."""
+
+    def __init__(self, workspace: Workspace, config: InterventionConfig) -> None:
+        """Load the subject.
+
+        Raises:
+            StoreError: as `Workspace.loaded_subject`.
+            SubjectError: the direct logit effects cannot be computed.
+        """
+        from neurolocal.subject.logits import LogitLens, why_no_logit_effects
+
+        self.workspace, self.config = workspace, config
+        self.subject = workspace.subject_in(config.dtype)
+        self.lens = None if why_no_logit_effects(self.subject) else LogitLens(self.subject, 1)
+        self._layer = lru_cache(1)(self._of)
+
+    def evidence(self, layer: int, side: Side, number: int) -> Evidence:
+        """What a block of a layer's neurons does, or why the layer is left out."""
+        from neurolocal.intervention.collected import Collected
+        from neurolocal.intervention.measure import measure
+        from neurolocal.intervention.measured import Block, evidence
+        from neurolocal.subject.changed import why_no_changes
+
+        subject, store = self.subject, self.workspace.store
+        if reason := why_no_changes(subject, layer):
+            return {"left_out": reason}
+        shared, block = self._layer(layer, side), slice(number * BLOCK, (number + 1) * BLOCK)
+        tested = shared.tested[block]
+        direct = None if self.lens is None else partial(self.lens.whole, layer, site=store.site)
+        has_text = [bool(t) for t in subject.vocabulary.tokens[: subject.d_vocab]]
+        collected = Collected(tested, has_text, self.config, direct=direct)
+        measured = measure(
+            tested, shared.random, shared.controls[block], shared.changeable.row, store.row, self.config,
+            d_vocab=subject.d_vocab, take=collected.take, ran=shared.ran,
+        )  # fmt: skip
+        return evidence(Block(measured, collected.agreement, collected.rows))
+
+    def _of(self, layer: int, side: Side) -> _Shared:
+        from neurolocal.subject.changed import ChangeableLayer
+
+        workspace, config = self.workspace, self.config
+        tested, rng = tested_neurons(workspace, layer, side, config), np.random.default_rng([config.seed, layer])
+        random = random_places(workspace, config, rng)
+        others = controls(tested, workspace.store.neurons(layer), config, rng)
+        changeable = ChangeableLayer(self.subject, layer, site=workspace.store.site)
+        return _Shared(tested, random, others, changeable, {})
+
+
+class _Shared(NamedTuple):
+    """What the blocks of a layer share."""
+
+    tested: list[Target]
+    random: list[Place]
+    controls: Int64[np.ndarray, "tested control"]
+    changeable: ChangeableLayer
+    ran: dict[int, ChangedRow]
+    """Rows of the random places that already ran."""
 
 
 def chosen(workspace: Workspace, layer: int, side: Side, config: InterventionConfig) -> list[int]:
@@ -140,7 +189,7 @@ def changeable_places(workspace: Workspace) -> list[tuple[int, Side]]:
 
 
 STAGE = Stage(
-    "intervention", InterventionConfig, revision=1, inputs=inputs, work=work, places=changeable_places,
+    "intervention", InterventionConfig, revision=2, inputs=inputs, work=work, places=changeable_places,
     wanted=lambda workspace, config: any(workspace.store.experts(layer) is None for layer, _ in workspace.places()),
 )  # fmt: skip
 """`neurolocal intervention`."""

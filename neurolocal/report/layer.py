@@ -85,6 +85,11 @@ class Layer:
                 found[table.measure[i]] = (value, low, high, control)
         return found
 
+    def output_q(self, neuron: int) -> dict[str, float]:
+        """The q of the neuron's output scores, by measure."""
+        table, rows = self.tables["score"], self.rows["score"].get(neuron, [])
+        return {table.measure[i]: float(table.q[i]) for i in rows if isfinite(table.q[i])} if table is not None else {}
+
     @cached_property
     def effects(self) -> LogitEffects | None:
         """The direct logit effects of the layer; None if the store holds none."""

@@ -145,6 +145,7 @@ def neuron_row(read: Layer, neuron: int) -> NeuronRow:
     examples = read.examples(neuron)
     vocabulary = read.store.vocabulary
     words = Counter(vocabulary.word_at(e.tokens, e.peak).text for e in examples)
+    output_q = read.output_q(neuron)
     return NeuronRow(
         layer=read.layer,
         neuron=neuron,
@@ -172,6 +173,7 @@ def neuron_row(read: Layer, neuron: int) -> NeuronRow:
         lowers={plain(word.word): word.relative for word in lowering(read, neuron)},
         scores={
             measure: dict(zip(("value", "low", "high", "control"), values, strict=True))
+            | ({"q": output_q[measure]} if measure in output_q else {})
             for measure, values in read.scores(neuron).items()
         },
         promotes=_by_token(promoted(read, neuron)),

@@ -150,12 +150,13 @@ def intervention(read: Layer, neuron: int) -> list[Figure]:
 def score(read: Layer, neuron: int) -> list[Figure]:
     """How well the description and the pattern predict the neuron."""
     made = []
-    found = read.scores(neuron)
+    found, q = read.scores(neuron), read.output_q(neuron)
     for measure, (name, other, meaning) in SCORES.items():
         if measure in found:
             value, low, high, control = found[measure]
             null = f"{other} {fixed(control)}" if isfinite(control) else ""
             interval = f"95 %: {fixed(low)} to {fixed(high)}" if isfinite(low) else ""
+            interval = f"q {fixed(q[measure])}" if measure in q else interval
             made.append(Figure(name, fixed(value), null, interval, value, control, meaning))
     return made
 
@@ -243,6 +244,12 @@ _AUC = "AUC: 1 is always right, 0.5 is chance."
 
 _NATURAL = "1 is always right; texts count as often as they occur in the corpus."
 
+_OUTPUT = "Share of other neurons whose promoted tokens fit the description less: 1 is best, 0.5 is chance."
+
+_MEASURED = "Tokens that rise when the neuron is raised."
+
+_DIRECT = "Tokens that its output weights raise."
+
 SCORES = {
     "detection_auprc": Measure(
         "description: texts found, AUPRC",
@@ -264,6 +271,16 @@ SCORES = {
         "description: texts by vectors, AUPRC",
         "another's",
         f"Texts ordered by the word vectors of the description. {_NATURAL}",
+    ),
+    "output_auc": Measure("description: what it promotes", "another's", f"{_OUTPUT} By the LLM. {_MEASURED}"),
+    "output_embedding_auc": Measure(
+        "description: what it promotes, by vectors", "another's", f"{_OUTPUT} By word vectors. {_MEASURED}"
+    ),
+    "output_direct_auc": Measure(
+        "description: what its weights promote", "another's", f"{_OUTPUT} By the LLM. {_DIRECT}"
+    ),
+    "output_direct_embedding_auc": Measure(
+        "description: what its weights promote, by vectors", "another's", f"{_OUTPUT} By word vectors. {_DIRECT}"
     ),
     "firing_f1": Measure(
         "pattern: firing predicted, F1", "another's", "A pattern of words predicts where it fires, on unseen rows."

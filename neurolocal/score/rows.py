@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from neurolocal.fdr import q_values
 from neurolocal.tables import ScoredTextTable, ScoreTable, column_annotations
 
-DTYPES = {"Int64": np.int64, "Int32": np.int32, "Float32": np.float32, "Bool": np.bool_}
+DTYPES = {"Int64": np.int64, "Int32": np.int32, "Float32": np.float32, "Float64": np.float64, "Bool": np.bool_}
 
 
 def _columns(table: type) -> dict[str, str]:
@@ -21,16 +22,20 @@ def _columns(table: type) -> dict[str, str]:
     return {name: kind for name, kind in column_annotations(table).items() if not kind.endswith("Table")}
 
 
-ScoreRow = namedtuple("ScoreRow", _columns(ScoreTable))  # pyright: ignore[reportUntypedNamedTuple]
-"""One row of `ScoreTable`, without its texts."""
+ScoreRow = namedtuple("ScoreRow", _columns(ScoreTable), defaults=(np.nan, np.nan))  # pyright: ignore[reportUntypedNamedTuple]
+"""One row of `ScoreTable`, without its texts; p and q are NaN unless given."""
 
 TextRow = namedtuple("TextRow", _columns(ScoredTextTable))  # pyright: ignore[reportUntypedNamedTuple]
 """One row of `ScoredTextTable`."""
 
 
 def score_table(scores: Sequence[ScoreRow], texts: Sequence[TextRow]) -> ScoreTable:
-    """The rows as the stage's table."""
-    return ScoreTable(**_arrays(ScoreTable, scores), texts=ScoredTextTable(**_arrays(ScoredTextTable, texts)))
+    """The rows as the stage's table, with the q of each p over the rows of its measure."""
+    columns = _arrays(ScoreTable, scores)
+    for measure in set(columns["measure"]):
+        of = np.array([m == measure for m in columns["measure"]], bool)
+        columns["q"][of] = q_values(columns["p"][of])
+    return ScoreTable(**columns, texts=ScoredTextTable(**_arrays(ScoredTextTable, texts)))
 
 
 def _arrays(table: type, rows: Sequence[Any]) -> dict[str, Any]:

@@ -24,15 +24,17 @@ if TYPE_CHECKING:
     from neurolocal.pipeline.workspace import Workspace
     from neurolocal.score.classifier import Classifier
     from neurolocal.score.kernel import TokenKernel
+    from neurolocal.score.output import OutputScorer
     from neurolocal.score.random_rows import RandomRows
     from neurolocal.score.scorer import DescribedNeuron, LayerTexts, Scorer
     from neurolocal.score.simulation import Simulator
 
 
 def inputs(workspace: Workspace, config: ScoreConfig, layer: int, side: Side) -> dict[str, Any]:
-    """The LLM, the word vectors, and the tables of perturbation and summary."""
-    earlier = {stage: workspace.hash_of(stage, layer, side) for stage in ("perturbation", "summary")}
-    return {"llm": workspace.llm_name, "vectors": workspace.centred_name, **earlier}
+    """The LLM, the word vectors, the tables of earlier stages, and whether there are direct logit effects."""
+    earlier = {stage: workspace.hash_of(stage, layer, side) for stage in ("perturbation", "intervention", "summary")}
+    effects = workspace.store.logit_effects(layer) is not None
+    return {"llm": workspace.llm_name, "vectors": workspace.centred_name, "effects": effects, **earlier}
 
 
 @contextmanager
@@ -54,7 +56,9 @@ def work(workspace: Workspace, config: ScoreConfig) -> Generator[Work, None, Non
     def score_neuron(layer: int, side: Side, neuron: int) -> Evidence:
         scorer, described = scorers.of(layer, side)
         one = described[neuron]
-        scores, texts = scorer.score(one, _other(one, list(described.values()), config.seed))
+        other = _other(one, list(described.values()), config.seed)
+        scores, texts = scorer.score(one, other)
+        scores += scorers.outputs(layer, side).rows(one, other)
         return {"measured": scores, "asked": texts, "facts": scorers.facts}
 
     def join(layer: int, side: Side, rows: list[Evidence]) -> Result:
@@ -100,6 +104,7 @@ class _Scorers:
         self.facts: dict[str, Any] = {}
         """How the LLM is asked; empty without one."""
         self.of = lru_cache(1)(self._of)
+        self.outputs = lru_cache(1)(self._outputs)
         self._llm: LLM | None = None
         self._rows: dict[int, RandomRows] = {}
         self._classifier: Classifier | None = None
@@ -147,6 +152,18 @@ class _Scorers:
             kernel=self._kernel, config=self.config, simulator=self._simulator,
         )  # fmt: skip
         return scorer, described
+
+    def _outputs(self, layer: int, side: Side) -> OutputScorer:
+        """What the neurons of a layer promote; after `of`, which loads the LLM."""
+        from neurolocal.score.output import ByVectors, Outputs, OutputScorer, by_llm
+        from neurolocal.score.promoted import direct, measured
+
+        store, seed = self.workspace.store, self.config.seed
+        return OutputScorer(
+            Outputs(measured(store, layer, side), seed=seed), Outputs(direct(store, layer, side), seed=seed),
+            vectors=ByVectors(self.workspace.centred_vectors),
+            llm=None if self._classifier is None else by_llm(self._classifier),
+        )  # fmt: skip
 
     def _layer_texts(self, layer: int, kernel: TokenKernel) -> LayerTexts:
         """What the neurons of a layer are scored on."""
@@ -197,4 +214,4 @@ def _other(one: DescribedNeuron, among: Sequence[DescribedNeuron], seed: int) ->
     return others[int(rng.integers(len(others)))] if others else None
 
 
-STAGE = Stage("score", ScoreConfig, revision=2, inputs=inputs, work=work, places=places, wanted=wanted, llm=True)
+STAGE = Stage("score", ScoreConfig, revision=3, inputs=inputs, work=work, places=places, wanted=wanted, llm=True)

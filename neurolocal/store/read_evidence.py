@@ -18,9 +18,12 @@ from neurolocal import records
 from neurolocal.store.checked import CheckedFile
 from neurolocal.tables import column_annotations
 
-LATER: dict[type, tuple[str, ...]] = {records.SummaryTable: ("candidates", "said")}
-"""Columns of strings that the first revision of a stage did not write; a table of revision 1 has them empty, and any
-other table that lacks them is damaged."""
+LATER: dict[type, tuple[int, tuple[str, ...]]] = {
+    records.SummaryTable: (2, ("candidates", "said")),
+    records.ScoreTable: (3, ("p", "q")),
+}
+"""The revision of a stage that first wrote some columns. A table of an earlier one has them empty, or NaN; any other
+table that lacks them is damaged."""
 
 TYPES = {"Float32": "f4", "Float64": "f8", "Int32": "i4", "Int64": "i8", "Bool": "u1"}
 
@@ -58,8 +61,9 @@ def read_table(file: CheckedFile, group: h5py.Group, kind: type, neurons: Int64[
                 raise file.bad(f"{name} is no group")
             inner_kind = getattr(sys.modules[kind.__module__], annotation)
             columns[column] = read_table(file, inner, inner_kind, neurons)
-        elif column in LATER.get(kind, ()) and file.json(group, "inputs").get("revision") == 1:
-            columns[column] = [""] * len(columns["neuron"])
+        elif _is_later(file, group, kind, column):
+            n = len(columns["neuron"])
+            columns[column] = [""] * n if annotation == "list[str]" else np.full(n, np.nan, column_type(annotation))
         elif annotation == "list[str]":
             columns[column] = file.texts(group.name or "", column)
         else:
@@ -67,6 +71,15 @@ def read_table(file: CheckedFile, group: h5py.Group, kind: type, neurons: Int64[
             columns[column] = values.astype(bool) if annotation.startswith("Bool") else values
     _check_columns(file, str(group.name), columns, neurons)
     return kind(**columns)
+
+
+def _is_later(file: CheckedFile, group: h5py.Group, kind: type, column: str) -> bool:
+    """Whether the table was made before its stage wrote this column."""
+    since, later = LATER.get(kind, (0, ()))
+    if column not in later:
+        return False
+    revision = file.json(group, "inputs").get("revision")
+    return isinstance(revision, int) and 1 <= revision < since
 
 
 def _check_columns(file: CheckedFile, name: str, columns: dict[str, Any], neurons: Int64[np.ndarray, "neuron"]) -> None:

@@ -11,9 +11,12 @@ from scipy import stats
 
 from neurolocal.config import InterventionConfig
 from neurolocal.intervention import measure as measure_room
+from neurolocal.intervention.collected import Collected
 from neurolocal.intervention.measure import measure
+from neurolocal.intervention.measured import Block, evidence, joined
 from neurolocal.intervention.places import Place, Target
-from neurolocal.intervention.result import Collected, table
+from neurolocal.intervention.result import table
+from neurolocal.pipeline.journal import Journal
 from neurolocal.subject import Subject
 from neurolocal.subject.changed import ChangeableLayer
 from neurolocal.subject.logits import LogitLens
@@ -61,7 +64,7 @@ class Case:
             self.tested, self.random, self.controls, ChangeableLayer(self.subject, LAYER).row, self.rows.__getitem__,
             config, d_vocab=VOCAB, take=collected.take,
         )  # fmt: skip
-        return measured, table(self.tested, measured, collected, config)
+        return measured, table(self.tested, Block(measured, collected.agreement, collected.rows), config)
 
     @torch.inference_mode()
     def plain(self, place: Place, neuron: int, value: float | None) -> np.ndarray:
@@ -156,3 +159,35 @@ def test_planted_output_weights_are_recovered(own_cache) -> None:
     assert right >= 0.9 * len(planted)
     has = np.isin(found.neuron, list(planted))
     assert np.median(found.steer_kl[has] / found.steer_control_kl[has]) > 1
+
+
+def test_blocks_give_what_one_block_gives(tmp_path) -> None:
+    """Blocks that share the random rows, whose evidence was in a journal, against all neurons at once."""
+    rng = np.random.default_rng(8)
+    case = Case(rng)
+    case.tested[1] = case.tested[1]._replace(own=[case.random[0]] * 6)  # more than the other blocks have
+    _, whole = case.run()
+    changeable, lens, ran, found = (
+        ChangeableLayer(case.subject, LAYER),
+        LogitLens(case.subject, 1),
+        {},
+        Journal(tmp_path / "j", {}),
+    )
+    for number, block in enumerate((slice(0, 3), slice(3, 6), slice(6, 7))):
+        tested = case.tested[block]
+        collected = Collected(tested, [True] * VOCAB, CONFIG, direct=lambda neurons: lens.whole(LAYER, neurons))
+        measured = measure(
+            tested, case.random, case.controls[block], changeable.row, case.rows.__getitem__, CONFIG,
+            d_vocab=VOCAB, take=collected.take, ran=ran,
+        )  # fmt: skip
+        found.add(number, evidence(Block(measured, collected.agreement, collected.rows)))
+    found.close()
+    assert set(ran) == {place.row for place in case.random}
+    kept = Journal(tmp_path / "j", {}).parts
+    parted = table(case.tested, joined([kept[number] for number in range(3)]), CONFIG)
+    assert parted.neuron.tolist() == whole.neuron.tolist()
+    assert parted.tokens.neuron.tolist() == whole.tokens.neuron.tolist()
+    for name in ("zero_kl", "steer_kl", "zero_control_kl", "steer_control_kl", "zero_loss", "agreement"):
+        np.testing.assert_allclose(getattr(parted, name), getattr(whole, name), rtol=2e-3, atol=1e-5)
+    np.testing.assert_array_equal(parted.changes.places, whole.changes.places)
+    np.testing.assert_allclose(parted.changes.kl, whole.changes.kl, rtol=2e-3, atol=1e-5)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -107,3 +111,45 @@ def test_half_precision_collections_are_changed_in_float32(run, tmp_path: Path) 
     assert workspace.subject_in("float32") is workspace.loaded_subject
     assert workspace.subject_in("bfloat16").dtype == torch.bfloat16
     assert workspace.loaded_subject.dtype == torch.float32
+
+
+@pytest.mark.slow
+def test_killed_twice_it_resumes_to_the_same_bits(run, tmp_path) -> None:
+    """By the command line, killed (-9) once after the first block of the layer and once after the second."""
+    folders = [tmp_path / name for name in ("killed", "whole")]
+    options = ["--limit", "40", "--examples", "2", "--places", "3", "--controls", "2", "--device", "cpu"]
+    options += ["--layers", "1", "--side", "largest", "--subject", str(MODEL)]
+    for folder in folders:
+        folder.mkdir()
+        shutil.copy(run.store, folder / "s.h5")
+    command = [sys.executable, "-c", "from neurolocal.cli.main import main; main()", "intervention", "s.h5", *options]
+    killed, whole = folders
+    journal = killed / "s.h5.intervention-1.jsonl"
+    for blocks in (1, 2):
+        running = subprocess.Popen(command, cwd=killed, stderr=subprocess.DEVNULL)
+        while running.poll() is None and _blocks(journal) < blocks:
+            time.sleep(0.001)
+        assert running.poll() is None, "the kill came too late"
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        assert blocks <= _blocks(journal) < 3, "some blocks are done, and some are left"
+    for folder in folders:
+        subprocess.run(command, cwd=folder, check=True, stderr=subprocess.DEVNULL)
+    tables = []
+    for folder in folders:
+        with Store(folder / "s.h5") as store:
+            tables.append(store.evidence("intervention", 1))
+    assert len(tables[0].neuron) > 16, "three blocks"
+    assert _same(*tables)
+    assert not journal.exists()
+
+
+def _blocks(journal: Path) -> int:
+    """Blocks in a journal; its first line is the head."""
+    return journal.read_text().count("\n") - 1 if journal.exists() else 0
+
+
+def _same(a: object, b: object) -> bool:
+    if dataclasses.is_dataclass(a):
+        return all(_same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f") if isinstance(a, np.ndarray) else a == b

@@ -20,6 +20,7 @@ from small_run import write_corpus, write_vectors
 
 from neurolocal.config import (
     CollectConfig,
+    InterventionConfig,
     PerturbationConfig,
     ScaleConfig,
     ScoreConfig,
@@ -36,6 +37,7 @@ COLLECT = CollectConfig(row_length=48, k=6, max_rows=48, before=10, after=5, lay
 PERTURB = PerturbationConfig(examples=3, neighbours=2, controls=2, permutations=30, screen=8)
 STAGES = {
     "perturbation": PERTURB,
+    "intervention": InterventionConfig(limit=11, examples=2, places=2, controls=2, tokens=3),
     "summary": SummaryConfig(limit=2),
     "score": ScoreConfig(limit=2, texts=2, rows=4, draws=20),
 }

@@ -20,6 +20,7 @@ from small_run import neurolocal, write_corpus, write_vectors
 
 from neurolocal.config import (
     CollectConfig,
+    InterventionConfig,
     PerturbationConfig,
     ScoreConfig,
     SimilarityConfig,
@@ -30,6 +31,7 @@ from neurolocal.errors import StoreError
 from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
 from neurolocal.records import MEASURES, Neuron, ScoreTable
+from neurolocal.score.promoted import direct, measured
 from neurolocal.score.simulation import HEAD
 from neurolocal.store import Store
 from neurolocal.summary.peaks import find_peaks
@@ -38,6 +40,9 @@ from neurolocal.summary.templates import certain
 COLLECT = CollectConfig(row_length=48, k=6, max_rows=120, before=10, after=5, layers=(1, 3), sample=64)
 SUMMARY = SummaryConfig(limit=5)
 SCORE = ScoreConfig(limit=4, texts=3, rows=8, draws=40)
+
+UNMEASURED = {"output_auc", "output_embedding_auc"}
+"""Without a table of intervention."""
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +97,7 @@ def test_every_measure_is_there_and_can_be_computed_again_from_the_texts(here: P
         found: ScoreTable = table(here / "store.h5", "score", layer)
         described = table(here / "store.h5", "summary", layer)
         assert list(dict.fromkeys(found.neuron.tolist())) == described.neuron[:4].tolist()
-        assert set(found.measure) == {m for m in MEASURES if not m.startswith("simulation")}, "a small LLM"
+        assert set(found.measure) == {m for m in MEASURES if not m.startswith("simulation")} - UNMEASURED, "a small LLM"
         known = ~np.isnan(found.value)
         assert known.mean() > 0.5
         assert ((found.value[known] >= 0) & (found.value[known] <= 1)).all()
@@ -155,7 +160,8 @@ def test_without_an_llm_the_rest_is_measured(here: Path) -> None:
     run_stage("score", workspace(here, say=said.append), SCORE)
     assert "score: no --llm given, so detection and fuzzing are left out" in said
     found = table(here / "store.h5", "score", 3)
-    assert set(found.measure) == {m for m in MEASURES if not m.startswith(("detection", "fuzzing", "simulation"))}
+    asked = ("detection", "fuzzing", "simulation", "output_auc", "output_direct_auc")
+    assert set(found.measure) == {m for m in MEASURES if not m.startswith(asked)} - UNMEASURED
     assert np.isnan(found.texts.answer).all()
     assert any(line.startswith("layer 3 largest: firing f1 ") for line in said)
 
@@ -166,7 +172,7 @@ def test_an_llm_that_is_asked_simulates_too(here: Path, gguf: str, monkeypatch) 
     config = dataclasses.replace(SCORE, limit=2, texts=2, simulated=1, draws=20)
     run_stage("score", workspace(here, llm=gguf, layers=(3,)), config)
     found: ScoreTable = table(here / "store.h5", "score", 3)
-    assert set(found.measure) == set(MEASURES)
+    assert set(found.measure) == set(MEASURES) - UNMEASURED
     task, of = np.array(found.texts.task), np.array([m == "simulation_pearson" for m in found.measure])
     assert found.n[of].sum() == (task == "simulation").sum() > 0
     assert (np.abs(found.value[of]) <= 1).any()
@@ -176,6 +182,32 @@ def test_an_llm_that_is_asked_simulates_too(here: Path, gguf: str, monkeypatch) 
         facts = store.inputs("score", 3)
     assert facts is not None
     assert facts["facts"]["heads"][-1] == HEAD
+
+
+def test_what_neurons_promote_is_scored_where_it_was_measured(here: Path) -> None:
+    config = InterventionConfig(limit=None, examples=1, places=2, controls=2, tokens=5)
+    run_stage("summary", workspace(here, layers=(3,)), SUMMARY)
+    run_stage("score", workspace(here, layers=(3,)), SCORE)
+    said: list[str] = []
+    run_stage("intervention", workspace(here, layers=(3,)), dataclasses.replace(config, limit=30))
+    run_stage("score", workspace(here, layers=(3,), say=said.append), SCORE)
+    assert any(line.startswith("score: layer 3 again, since intervention") for line in said)
+    found: ScoreTable = table(here / "store.h5", "score", 3)
+    changed = table(here / "store.h5", "intervention", 3)
+    of = [i for i, m in enumerate(found.measure) if m == "output_embedding_auc"]
+    assert {int(found.neuron[i]) for i in of} == set(found.neuron.tolist()) & set(changed.neuron.tolist())
+    assert of, "the test would show nothing"
+    assert all(0 < found.n[i] <= 29 for i in of if found.value[i] == found.value[i])
+    with Store(here / "store.h5") as store:
+        listed, effects = measured(store, 3, "largest"), store.logit_effects(3)
+        assert effects is not None
+        tokens = changed.tokens
+        for neuron, texts in listed.items():
+            at = (tokens.neuron == neuron) & (tokens.difference > 0) & (np.array(tokens.change) == "x3")
+            assert texts == [t for t in store.vocabulary.str_tokens(tokens.token[at]) if t]
+        for side, ids in (("largest", effects.promoted), ("smallest", effects.suppressed)):
+            lists = direct(store, 3, side)
+            assert lists[7] == [t for t in store.vocabulary.str_tokens(ids[store.index_of(3, 7)]) if t]
 
 
 def test_without_descriptions_it_is_said(here: Path) -> None:

@@ -1,8 +1,8 @@
 """The intervention stage: the best neurons of a layer, and the subject -> what they do to the output.
 
 A part is a block of `BLOCK` neurons. Invariant: places and controls depend on the seed and the layer alone.
-Cost: the subject is loaded once for all layers and sides; the rows of the random places run once a layer, and a row with
-own examples once a block; see `measure`.
+Cost: the subject is loaded once for all layers and sides; the rows of the random places run once a layer, and a row
+with own examples once a block; see `measure`.
 """
 
 from __future__ import annotations

@@ -32,6 +32,9 @@ DESCRIBED = 15
 CHANGED = 6
 """Neurons of a layer whose activations are changed, to see what they do."""
 
+CONTROLS = 20
+"""Random neurons against each of them: 6 x 20 draws, so that one neuron alone can have a q under 0.05."""
+
 SCORED = 4
 """Described neurons scored in a layer."""
 
@@ -67,7 +70,7 @@ def demo_run(store: Path, *, max_rows: int, control: bool = False) -> Run:
             **({"control": ControlConfig(untrained=True)} if control else {}),
             "collect": CollectConfig(dtype="bfloat16" if computes_in("bfloat16") else "float32", max_rows=max_rows),
             "perturbation": PerturbationConfig(screen=SCREEN),
-            "intervention": InterventionConfig(limit=CHANGED, examples=3, places=4),
+            "intervention": InterventionConfig(limit=CHANGED, examples=2, places=4, controls=CONTROLS),
             "summary": SummaryConfig(limit=DESCRIBED),
             "score": ScoreConfig(limit=SCORED, texts=5, rows=48),
         },

@@ -75,9 +75,10 @@ def run_stage(
                 writer.add(layer, side, result, todo[layer, side])
     if done:
         seconds = time.monotonic() - began
-        workspace.say(f"{one.name}: layers {_numbers(done)} are in {workspace.path}, {seconds:.0f} s")
+        workspace.say(f"{one.name}: {_numbers(done)} in {workspace.path}, {seconds:.0f} s")
     if reused:
-        workspace.say(f"{one.name}: layers {_numbers(reused)} are there and their inputs are unchanged; not done again")
+        whose = "their" if len(set(reused)) > 1 else "its"
+        workspace.say(f"{one.name}: {_numbers(reused)} there and {whose} inputs are unchanged; not done again")
 
 
 def _todo(
@@ -134,7 +135,9 @@ class _Writer:
 
 
 def _numbers(layers: list[int]) -> str:
-    return ", ".join(map(str, dict.fromkeys(layers)))
+    """`layer 1 is`, `layers 1, 3 are`."""
+    named = list(dict.fromkeys(layers))
+    return f"layer{'s' if len(named) > 1 else ''} {', '.join(map(str, named))} {'are' if len(named) > 1 else 'is'}"
 
 
 def _require_llm(one: Stage, workspace: Workspace, config: Any, places: Iterable[tuple[int, Side]]) -> None:

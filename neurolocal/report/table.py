@@ -55,10 +55,10 @@ def print_table(
         n, tally = (len(group), verdict_counts(group)) if whole is None else (whole.neurons, whole.counts)
         counts = ", ".join(f"{many:,} {name}" for name, many in tally.items() if many)
         head = f"layer {layer} · {n:,} neurons · {counts or 'no verdict yet'}"
-        screen.print(Text(("\n" if i else "") + head, style="bold"), no_wrap=True, overflow="ellipsis")
+        screen.print(Text(("\n" if i else "") + head, style="bold"))
         if whole is not None and whole.untrained is not None:
             drawn = ", ".join(f"{many:,} {name}" for name, many in whole.untrained.items() if many)
-            screen.print(Text(f"untrained weights: {drawn}", style="dim"), no_wrap=True, overflow="ellipsis")
+            screen.print(Text(f"untrained weights: {drawn}", style="dim"))
         screen.print(_table(shown, wide=screen.width >= WIDE))
         if len(shown) < n:
             screen.print(Text(f"{n - len(shown):,} more are not shown", style="dim"))

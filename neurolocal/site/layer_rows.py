@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, nan
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +48,8 @@ class LayerRow(NamedTuple):
     """AUPRC of finding the texts where it fires by the description, in their natural proportion."""
     maximum: float | None
     """The largest activation."""
+    detection_auprc_null: float | None
+    """The AUPRC of another neuron's description."""
 
 
 def layer_rows(read: Layer, words: PeakWords, neurons: Sequence[int]) -> list[LayerRow]:
@@ -62,7 +64,7 @@ def _row(read: Layer, neuron: int, words: list[tuple[str, int]]) -> LayerRow:
     def figure(stage: str, column: str) -> float | None:
         return _known(read.figure(stage, column, neuron))
 
-    auprc = read.scores(neuron).get("detection_auprc", (float("nan"),))[0]
+    auprc, _, _, auprc_null = read.scores(neuron).get("detection_auprc", (nan,) * 4)
     maximum = float(read.statistics.maximum[read.index[neuron]])
     return LayerRow(
         neuron,
@@ -77,6 +79,7 @@ def _row(read: Layer, neuron: int, words: list[tuple[str, int]]) -> LayerRow:
         figure("perturbation", "control_half"),
         _known(auprc),
         _known(maximum),
+        _known(auprc_null),
     )
 
 

@@ -167,12 +167,8 @@ def test_blocks_give_what_one_block_gives(tmp_path) -> None:
     case = Case(rng)
     case.tested[1] = case.tested[1]._replace(own=[case.random[0]] * 6)  # more than the other blocks have
     _, whole = case.run()
-    changeable, lens, ran, found = (
-        ChangeableLayer(case.subject, LAYER),
-        LogitLens(case.subject, 1),
-        {},
-        Journal(tmp_path / "j", {}),
-    )
+    changeable, lens = ChangeableLayer(case.subject, LAYER), LogitLens(case.subject, 1)
+    ran, found = {}, Journal(tmp_path / "j", {})
     for number, block in enumerate((slice(0, 3), slice(3, 6), slice(6, 7))):
         tested = case.tested[block]
         collected = Collected(tested, [True] * VOCAB, CONFIG, direct=lambda neurons: lens.whole(LAYER, neurons))

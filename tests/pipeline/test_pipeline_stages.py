@@ -107,7 +107,7 @@ def test_only_what_is_missing_is_done(here: Path, talk: Talk) -> None:
     run_stage("similarity", talk.workspace(here, layers=(1,)), SIMILARITY)
     before = table(here, "similarity", 1)
     run_stage("similarity", talk.workspace(here), SIMILARITY)
-    assert talk == ["similarity: layers 1 are there and their inputs are unchanged; not done again"]
+    assert talk == ["similarity: layer 1 is there and its inputs are unchanged; not done again"]
     assert equal(table(here, "similarity", 1), before)
     assert table(here, "similarity", 3)["neuron"].tolist() == list(range(172))
 
@@ -131,7 +131,7 @@ def test_both_ends_have_evidence_of_their_own(here: Path, talk: Talk) -> None:
         run_stage("similarity", workspace, SIMILARITY)
         run_stage("perturbation", workspace, config)
         run_stage("verdict", workspace, VerdictConfig())
-    assert len([line for line in talk if "layers 1 are there" in line]) == 3, "the largest side is done again"
+    assert len([line for line in talk if "layer 1 is there" in line]) == 3, "the largest side is done again"
     with Store(here / "store.h5") as store:
         for stage in ("similarity", "perturbation", "verdict"):
             ends = [store.evidence(stage, 1, side) for side in ("largest", "smallest")]

@@ -124,7 +124,7 @@ def test_a_stage_is_its_folder_and_one_line(vowels: Path, run_toml: Path, capsys
     assert not [note for note in found.notes if "vowels" in note]
     said.clear()
     run_all(run, limit=2, say=said.append)
-    assert "vowels: layers 1 are there and their inputs are unchanged; not done again" in said
+    assert "vowels: layer 1 is there and its inputs are unchanged; not done again" in said
 
 
 def test_its_settings_are_a_table_of_the_run_a_table_of_the_readme_and_flags(vowels: Path) -> None:

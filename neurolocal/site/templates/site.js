@@ -224,7 +224,7 @@ window.neurolocal = (() => {
 
   const beside = (value, null_, form) =>
     value === null ? ["–"] : [make("b", {}, form(value)), " ", make("span", { className: "null" }, `(${form(null_)})`)];
-  const cells = ([neuron, rank, score, verdict, description, words, similar, random, half, control, told, largest]) => [
+  const cells = ([neuron, rank, score, verdict, description, words, similar, random, half, control, told, largest, other]) => [
     ["r", rank === null ? "–" : String(rank)],
     ["r", make("a", { href: page(layer, neuron) }, String(neuron))],
     ["r", fixed(score, 3)],
@@ -233,7 +233,7 @@ window.neurolocal = (() => {
     ["words", bdi(words || "–")],
     ["r", ...beside(similar, random, fixed)],
     ["r", ...beside(half, control, percent)],
-    ["r", fixed(told)],
+    ["r", ...beside(told, other, fixed)],
     ["r", number(largest)],
   ];
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class Talk(list[str]):
 
     def hear(self, line: str) -> None:
         """Everything but what is said each time: of the vectors, of chance, and the end of a stage."""
-        if " are in " in line and line.endswith(" s"):
+        if re.search(r" (is|are) in ", line) and line.endswith(" s"):
             self.ends.append(line)
         elif not line.startswith("vectors: vectors.txt, centred: Spearman") and "dealt to them at random" not in line:
             self.append(line)

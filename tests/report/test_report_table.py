@@ -28,9 +28,11 @@ def test_table_golden(small_store, golden, width):
 def test_a_hundred_neurons_are_a_hundred_lines_within_the_width(small_store, width, hostile_corpus):
     rows = report_rows(small_store(layers=(2,), neurons=100, hostile=hostile_corpus))
     lines = table(rows, width=width).splitlines()
-    assert len(lines) == 102
+    head = len(lines) - 101  # the counts of verdicts wrap where the terminal is narrow
+    assert head == (2 if width == 80 else 1)
+    assert " ".join(line.strip() for line in lines[:head]).endswith(" untested")
     assert max(map(len, lines)) <= width
-    for line, row in zip(lines[2:], rows, strict=True):
+    for line, row in zip(lines[head + 1 :], rows, strict=True):
         assert re.match(rf" *{row.rank} +{row.neuron} +{row.score:.3f}  {row.verdict} ", line)
     assert not any(unicodedata.category(c) in HIDDEN for c in "".join(lines))
 

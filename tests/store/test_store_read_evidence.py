@@ -90,3 +90,25 @@ def test_a_summary_of_the_first_revision_lacks_two_columns(tmp_path, revision):
         else:
             with pytest.raises(StoreError, match="candidates"):
                 store.evidence("summary", 0)
+
+
+@pytest.mark.parametrize("revision", [1, 2, 3])
+def test_a_score_before_the_third_revision_lacks_two_columns(tmp_path, revision):
+    path = tmp_path / "a.h5"
+    write_collected(path, made_up(np.random.default_rng(0)))
+    table = filled(
+        records.ScoreTable, [0, 1], measure=["firing_f1"] * 2, said=["", ""], texts=filled(records.ScoredTextTable, [])
+    )
+    add_evidence(path, [("score", 0, "largest", table, {"revision": revision})], site="post")
+    with h5py.File(path, "r+") as file:
+        for name in ("p", "q"):
+            del file[f"score/post/0/largest/{name}"]
+    with Store(path) as store:
+        if revision < 3:
+            found = store.evidence("score", 0)
+            assert found.p.dtype == found.q.dtype == np.float64
+            assert np.isnan([found.p, found.q]).all()
+            assert found.measure == table.measure
+        else:
+            with pytest.raises(StoreError, match="score/post/0/largest/p"):
+                store.evidence("score", 0)

@@ -123,7 +123,7 @@ def test_killed_twice_it_resumes_to_the_same_bits(run, tmp_path) -> None:
         folder.mkdir()
         shutil.copy(run.store, folder / "s.h5")
     command = [sys.executable, "-c", "from neurolocal.cli.main import main; main()", "intervention", "s.h5", *options]
-    killed, whole = folders
+    killed = folders[0]
     journal = killed / "s.h5.intervention-1.jsonl"
     for blocks in (1, 2):
         running = subprocess.Popen(command, cwd=killed, stderr=subprocess.DEVNULL)

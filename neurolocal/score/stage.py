@@ -162,7 +162,7 @@ class _Scorers:
         return OutputScorer(
             Outputs(measured(store, layer, side), seed=seed), Outputs(direct(store, layer, side), seed=seed),
             vectors=ByVectors(self.workspace.centred_vectors),
-            llm=None if self._classifier is None else by_llm(self._classifier),
+            llm=by_llm(self._classifier) if self._classifier is not None and self._llm and self._llm.chats else None,
         )  # fmt: skip
 
     def _layer_texts(self, layer: int, kernel: TokenKernel) -> LayerTexts:

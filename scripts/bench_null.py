@@ -59,7 +59,7 @@ def afresh(cased: Counter[str], pool: Pool, vectors: Vectors, *, each: int, draw
     word = {i: w for w, i in one.items()}
     ranked = sorted(word, key=lambda i: (cased[word[i]], i))
     place = {token: at for at, token in enumerate(ranked)}
-    halves = tomllib.loads(SETS.read_text("utf-8")).values()
+    halves = tomllib.loads(SETS["long"].read_text("utf-8")).values()
     concepts = [frozenset(ids) for half in halves for ids in concept_tokens(half, one).values()]
     drawn = [sorted(matched(c, ranked, place, rng)) for c in concepts for _ in range(each)]
     said = share([[word[i] for i in s] for s in drawn], pool, vectors, draws=draws)
@@ -100,7 +100,7 @@ def main() -> None:
         return time.perf_counter()
 
     t = time.perf_counter()
-    pool = frequency_pool(counts, vectors, bins=15)
+    pool = frequency_pool(cased, vectors, bins=15)
     t = done("pool of the corpus's words", t)
     score, known, profiles = score_words(peaks, vectors, pool=pool)
     t = done("coherence", t)

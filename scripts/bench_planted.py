@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from planting import Plant, hits, placed, plant_model, plants, whole_words
+from planting import SETS, Plant, hits, placed, plant_model, plants, whole_words
 
 from neurolocal.collect import resolved
 from neurolocal.config import CollectConfig
@@ -105,7 +105,7 @@ def make(args: argparse.Namespace) -> list[Plant]:
     words = whole_words(subject, rows)
     allowed = np.zeros(subject.d_vocab, bool)
     allowed[list(words.counts)] = True
-    made = placed(plants(words, spare=args.spare, seed=args.seed), subject, layers=args.layers)
+    made = placed(plants(words, sets=args.sets, spare=args.spare, seed=args.seed), subject, layers=args.layers)
     print(f"planting {Counter(p.kind for p in made)} in layers {args.layers}", flush=True)
     fit, rest = rows[: int(0.7 * len(rows))], rows[int(0.7 * len(rows)) :]
     plant_model(args.folder / "model", subject, made, fit, allowed=allowed)
@@ -190,6 +190,8 @@ def show(args: argparse.Namespace, found: Sequence[Plant], stores: dict[str, Pat
     print(f"\n== half: {args.half}; planted and firing as they should (AUC >= {FIRES}, purity >= {PURE}) ==")
     for kind in ("concept", "random", "spare", "token", "form", "after", "pair"):
         some = [p for p in half if p.kind == kind]
+        if not some:
+            continue
         aucs, shares = [fires[p.name] for p in some], [pure[p.name] for p in some]
         print(
             f"{kind:8s} {sum(p in good for p in some)} of {len(some)}; firing AUC median {np.median(aucs):.4f}, "
@@ -241,6 +243,7 @@ def main() -> None:
     root = Path(__file__).parents[1]
     parser.add_argument("--folder", type=Path, default=Path("planted"), help="where the model and the stores go")
     parser.add_argument("--corpus", type=Path, default=root / "data" / "sample.jsonl.zst")
+    parser.add_argument("--sets", choices=sorted(SETS), default="long", help="planted.toml, or short and closed lists")
     parser.add_argument("--rows", type=int, default=4000, help="rows of 256 tokens")
     parser.add_argument("--layers", type=lambda s: [int(i) for i in s.split(",")], default=[1, 2, 3])
     parser.add_argument("--neurons", type=int, default=512, help="neurons of a layer that are collected")

@@ -45,7 +45,13 @@ HARD = 256
 WRONG = 0.3
 """An activation elsewhere is a mistake from this share of the median activation where the neuron should fire."""
 
-SETS = Path(__file__).parent / "planted.toml"
+SETS = {
+    name: Path(__file__).parent / f"planted{'' if name == 'long' else '_' + name}.toml" for name in ("long", "short")
+}
+"""The files of word sets."""
+
+SKEW = 1.6
+"""Goal of the first word of a skewed list, where the other words have 1 or less."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class Plant:
     """The form that the words share, as `neurolocal.words.forms` names it; empty: none."""
     blind: frozenset[int] = field(default=frozenset(), repr=False)
     """Token ids that are not evaluated: other spellings of its words, parts of words of its form."""
+    first: int | None = None
+    """Token id of the word that is to take most of the examples; None: all words alike."""
     blind_before: frozenset[int] = field(default=frozenset(), repr=False)
     """Other spellings of the token before, not evaluated either."""
 
@@ -77,7 +85,11 @@ class Plant:
         return "grammar" if self.name in GRAMMAR else verdicts.get(self.kind, self.kind)
 
 
-GRAMMAR = ("pronouns", "prepositions", "wh_words", "modals")
+GRAMMAR = {
+    *("pronouns", "prepositions", "wh_words", "modals"),
+    *("subjects", "demonstratives", "relatives", "concessions", "negations", "quantities"),
+    *("objects", "possessives", "places", "joints", "being", "asking", "each"),
+}
 """Concepts whose words are function words."""
 
 
@@ -101,14 +113,14 @@ def whole_words(subject: Subject, rows: np.ndarray) -> Words:
     return Words(spaced, {i: int(counts[i]) for i in spaced if counts[i]})
 
 
-def plants(words: Words, *, spare: int, seed: int) -> list[Plant]:
-    """All neurons to plant, without layer and index."""
+def plants(words: Words, *, sets: str, spare: int, seed: int) -> list[Plant]:
+    """All neurons to plant, without layer and index; `sets` names the file."""
     rng = np.random.default_rng(seed)
     of = {words.text[i]: i for i, n in words.counts.items() if n >= LEAST}
     ranked = sorted(of.values(), key=lambda i: (words.counts[i], i))
     made = []
-    for half, sets in tomllib.loads(SETS.read_text(encoding="utf-8")).items():
-        made += _of_half(half == "final", sets, words, of, ranked=ranked, spare=spare // 2, rng=rng)
+    for half, some in tomllib.loads(SETS[sets].read_text(encoding="utf-8")).items():
+        made += _of_half(half == "final", some, words, of, ranked=ranked, spare=spare // 2, rng=rng)
     return made
 
 
@@ -118,27 +130,34 @@ def _of_half(
 ) -> list[Plant]:  # fmt: skip
     place = {token: i for i, token in enumerate(ranked)}
     concepts = dict(sorted(concept_tokens(sets, of).items()))
-    made = [Plant(name, "concept", final, frozenset(ids)) for name, ids in concepts.items()]
-    made += [Plant(f"random for {p.name}", "random", final, matched(p.tokens, ranked, place, rng)) for p in made]
+    skewed = sets.get("skewed", "").split()
+    made = [
+        Plant(name, "concept", final, frozenset(ids), first=ids[0] if name in skewed else None)
+        for name, ids in concepts.items()
+    ]
+    for p in list(made):
+        tokens = matched(p.tokens, ranked, place, rng)
+        # the commonest word of the random set takes the place of the first word
+        first = None if p.first is None else max(tokens, key=lambda i: (words.counts[i], i))
+        made.append(Plant(f"random for {p.name}", "random", final, tokens, first=first))
     shapes = list(concepts.values())
     made += [
         Plant(f"spare {final:d} {i}", "spare", final, matched(frozenset(shapes[i % len(shapes)]), ranked, place, rng))
         for i in range(spare)
     ]
-    alone = sorted(set(sets["tokens"]["words"].split()))
+    alone = sorted(set(sets.get("tokens", {}).get("words", "").split()))
     made += [
         Plant(f"word {w}", "token", final, frozenset([of[w]]))
         for w in alone
         if w in of and words.counts[of[w]] >= OFTEN
     ]
-    for name, rule in sorted(sets["forms"].items()):
+    for name, rule in sorted(sets.get("forms", {}).items()):
         ((kind, value),) = rule.items()
         own = frozenset(t for w, t in of.items() if has_form(w, f"{kind} {value}"))
         made.append(Plant(name, "form", final, own, form=f"{kind} {value}"))
-    made += [
-        Plant(f"after {w}", "after", final, before=of[w]) for w in sorted(sets["contexts"]["after"].split()) if w in of
-    ]
-    pairs = [[w.strip() for w in p.split("|")] for p in sorted(sets["contexts"]["pairs"])]
+    contexts = sets.get("contexts", {"after": "", "pairs": []})
+    made += [Plant(f"after {w}", "after", final, before=of[w]) for w in sorted(contexts["after"].split()) if w in of]
+    pairs = [[w.strip() for w in p.split("|")] for p in sorted(contexts["pairs"])]
     made += [
         Plant(f"{a} {b}", "pair", final, frozenset([of[b]]), of[a]) for a, b in pairs if a in of and b in of
     ]  # fmt: skip
@@ -146,9 +165,9 @@ def _of_half(
 
 
 def concept_tokens(sets: dict[str, Any], of: dict[str, int]) -> dict[str, list[int]]:
-    """The token ids of each concept of a half of planted.toml that has 8 words or more among those of `of`."""
+    """The token ids of each concept of a half that has 8 words or more (a short list: 3) among those of `of`."""
     found = {name: [of[w] for w in text.split() if w in of] for name, text in sets["concepts"].items()}
-    return {name: ids for name, ids in found.items() if len(ids) >= 8}
+    return {name: ids for name, ids in found.items() if len(ids) >= (3 if "skewed" in sets else 8)}
 
 
 def matched(
@@ -262,6 +281,9 @@ class Fitter:
             wrong = self._mistakes(pair, where, first=turn == 0)
             for i, mistakes in enumerate(wrong):
                 self._balance(goals[i], places[i], pair[0][i], pair[1][i], first=turn == 0)
+                if (word := found[i].first) is not None:
+                    goals[i] = np.minimum(goals[i], 1.0)
+                    goals[i][word] = SKEW
                 hard[learner][i].append(mistakes)
                 pair[learner][i] = self._solve(*self._moments(places[i], goals[i]), hard[learner][i])[0].float()
         return pair[0], pair[1]

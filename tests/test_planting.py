@@ -39,7 +39,7 @@ def words_of(planting: ModuleType, halves: dict[str, Any]):
 
 
 def test_the_word_sets_have_the_stated_sizes_and_matched_random_sets(planting) -> None:
-    halves = tomllib.loads(planting.SETS.read_text(encoding="utf-8"))
+    halves = tomllib.loads(planting.SETS["long"].read_text(encoding="utf-8"))
     assert list(halves) == ["build", "final"]
     lists = [text.split() for sets in halves.values() for text in sets["concepts"].values()]
     assert len(lists) >= 120
@@ -47,7 +47,7 @@ def test_the_word_sets_have_the_stated_sizes_and_matched_random_sets(planting) -
         assert len(words) >= 8
         assert len(words) == len(set(words)), words
     words = words_of(planting, halves)
-    made = planting.plants(words, spare=30, seed=1)
+    made = planting.plants(words, sets="long", spare=30, seed=1)
     of = {p.name: p for p in made}
     assert len(of) == len(made), "a name appears twice"
     concepts = [p for p in made if p.kind == "concept"]
@@ -66,6 +66,28 @@ def test_the_word_sets_have_the_stated_sizes_and_matched_random_sets(planting) -
         if p.form:
             assert all(has_form(words.text[t], p.form) for t in p.tokens)
     assert {p.truth for p in made} == {"concept", "grammar", "unclear", "token", "form", "context"}
+
+
+def test_short_lists_have_random_sets_of_the_same_size_and_skew(planting) -> None:
+    halves = tomllib.loads(planting.SETS["short"].read_text(encoding="utf-8"))
+    assert list(halves) == ["build", "final"]
+    every = {w for sets in halves.values() for text in sets["concepts"].values() for w in text.split()}
+    text = dict(enumerate(sorted(every | {f"x{i}" for i in range(3000)})))
+    words = planting.Words(text, {i: 3 + (i * 37) % 900 for i in text})
+    of = {p.name: p for p in planting.plants(words, sets="short", spare=10, seed=1)}
+    for sets in halves.values():
+        skewed = sets["skewed"].split()
+        assert set(skewed) < set(sets["concepts"])
+        for name, listed in sets["concepts"].items():
+            own, other = of[name], of[f"random for {name}"]
+            assert 3 <= len(own.tokens) == len(other.tokens) <= 6
+            assert not own.tokens & other.tokens
+            assert (own.first is not None) == (other.first is not None) == (name in skewed)
+            if own.first is not None:
+                assert text[own.first] == listed.split()[0]
+                assert other.first in other.tokens
+            assert own.truth in ("concept", "grammar")
+    assert {p.kind for p in of.values()} == {"concept", "random", "spare"}
 
 
 def test_where_a_plant_should_fire_equals_a_plain_loop(planting, rng: np.random.Generator) -> None:

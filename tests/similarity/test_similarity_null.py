@@ -204,3 +204,24 @@ def test_large_bins_are_drawn_like_small_ones():
     keys = list(expected)
     assert sum(expected.values()) == pytest.approx(1)
     assert chisquare([got[k] for k in keys], [expected[k] * width for k in keys]).pvalue > 1e-4
+
+
+def test_a_bin_holds_words_of_one_kind(rng, make_vectors):
+    from neurolocal.words.classes import GRAMMAR
+
+    function = sorted(GRAMMAR["function words"])
+    names, others = [f"Name{i}" for i in range(300)], [f"word{i}" for i in range(300)]
+    counts = {w: int(n) for w, n in zip(function + names + others, rng.integers(1, 5000, 900), strict=False)}
+    counts |= {"Word7": counts["word7"] * 3, "name8": counts["Name8"]}  # a name by 3 of 4; no name by 1 of 2
+    counts |= {"Word9": counts["word9"] * 4}
+    words = [w.casefold() for w in counts]
+    vectors = make_vectors(words := sorted(set(words)), rng.standard_normal((len(words), 8)).astype(np.float32))
+    pool = frequency_pool(counts, vectors, bins=6)
+    kind = dict.fromkeys(function, "function") | {w.casefold(): "name" for w in names} | dict.fromkeys(others, "other")
+    kind |= {"name8": "other", "word9": "name"}
+    for b in range(len(pool.sizes)):
+        assert len({kind[w] for w, at in pool.bins.items() if at == b}) == 1
+    assert set(pool.bins) == set(words)
+    few = frequency_pool(dict.fromkeys(others, 5) | {"the": 5, "Name0": 5}, vectors, bins=1)
+    assert few.sizes.sum() == 302
+    assert (few.sizes >= LEAST).all(), "kinds of a few words have no bin of their own"

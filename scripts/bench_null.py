@@ -100,7 +100,7 @@ def main() -> None:
         return time.perf_counter()
 
     t = time.perf_counter()
-    pool = frequency_pool(cased, vectors, bins=15)
+    pool = frequency_pool(counts, vectors, bins=15)
     t = done("pool of the corpus's words", t)
     score, known, profiles = score_words(peaks, vectors, pool=pool)
     t = done("coherence", t)

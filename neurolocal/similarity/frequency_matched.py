@@ -116,7 +116,7 @@ def _against_null(
     Float64[np.ndarray, "neuron"], Int64[np.ndarray, "neuron"], NullResult, Float64[np.ndarray, "neuron"]
 ]:  # fmt: skip
     """The score of each neuron's words, how many of them have a vector, the null, and z."""
-    pool = frequency_pool(word_counts, vectors, bins=config.bins)
+    pool = frequency_pool(folded(word_counts), vectors, bins=config.bins)
     score, n_known, profiles = score_words(peaks, vectors, pool=pool)
     scored = np.flatnonzero(n_known >= 2)
     part = null_scores(

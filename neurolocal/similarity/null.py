@@ -1,9 +1,9 @@
 """The null of coherence: random word sets of the same size, kinds and frequency, with draws shared by all neurons.
 
-Invariant: a random set has as many words of each bin as the neuron's own set. A bin holds words of one kind (function
-words, names, others) and of about one frequency; within it words are drawn without replacement in proportion to their
+Invariant: a random set has as many words of each bin as the neuron's own set. A bin holds function words or
+others, of about one frequency; within it words are drawn without replacement in proportion to their
 counts, as a neuron that fires at random would meet them. All of this is needed: in every embedding frequent words are
-close to each other, and so are rare words, function words and names. (Seen, share of p < 0.05 for random sets of
+close to each other, and so are rare words and function words. (Seen, share of p < 0.05 for random sets of
 running words: 0.41 with ten equally filled bins and uniform draws, 0.08 with fine bins and uniform draws, 0.05 with
 fine bins and draws by count.)
 Cost: the draws of a bin are accumulated word by word once, so the null of a neuron is one addition a bin and one norm:
@@ -12,7 +12,6 @@ O(draws x dimensions x bins), whatever the size of the sets.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +23,6 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 from neurolocal.errors import VectorsError
 from neurolocal.progress import Bar
 from neurolocal.similarity.vectors import Vectors
-from neurolocal.words import folded
 from neurolocal.words.classes import GRAMMAR
 
 LEAST = 20
@@ -41,13 +39,9 @@ ROUNDING = 1e-6
 """A random score within this of the observed one counts as reaching it: the same set in another order differs so."""
 
 
-NAME = 0.8
-"""Share of its occurrences with a capital from which a word counts as a name."""
-
-
 @dataclass(frozen=True)
 class Pool:
-    """The words of the corpus that have a vector, in bins: function words, names, others; most frequent first."""
+    """The words of the corpus that have a vector, in bins: function words, then others; most frequent first."""
 
     counts: Int64[np.ndarray, "word"]
     """Occurrences in the corpus."""
@@ -93,22 +87,21 @@ class NullResult(NamedTuple):
 def frequency_pool(word_counts: Mapping[str, int], vectors: Vectors, *, bins: int) -> Pool:
     """The words of the corpus that have a vector, of each kind in at most `bins` bins of equal width in log frequency.
 
-    Kinds are function words (`words/classes.py`), names (words that the corpus writes with a capital in `NAME` of
-    their occurrences or more) and others; a kind of fewer than `LEAST` words belongs to the others. Each bin is
+    Function words (`words/classes.py`) are one kind, if they are `LEAST` or more, and all others are one. Each bin is
     divided into up to `PLACES` parts by the words' place in the vectors' own order, which shows how frequent they are
     in the language: the words that are rare in a corpus are everyday words and rare names, and rare names are close
     to each other.
 
     Args:
-        word_counts: words as they stand in the text.
+        word_counts: case-folded words.
         vectors: word vectors.
         bins: most bins of a kind, before they are divided.
 
     Raises:
         VectorsError: fewer than two words have a vector.
     """
-    kinds, known = _kinds(word_counts), []
-    for word, count in sorted(folded(word_counts).items(), key=lambda item: (-item[1], item[0])):
+    known = []
+    for word, count in sorted(word_counts.items(), key=lambda item: (-item[1], item[0])):
         vector = vectors.find(word) if count > 0 else None
         if vector is not None:
             known.append((word, count, vector))
@@ -117,15 +110,15 @@ def frequency_pool(word_counts: Mapping[str, int], vectors: Vectors, *, bins: in
             f"vectors {vectors.name} know {len(known)} of the corpus's {len(word_counts)} words: too few for a null. "
             "Pass vectors of the corpus's language, or: corpus."
         )
-    sizes = Counter(kinds.get(word, 2) for word, _, _ in known)
-    kind = np.array([k if sizes[k := kinds.get(word, 2)] >= LEAST else 2 for word, _, _ in known])
-    known = [known[i] for i in np.argsort(kind, kind="stable")]
+    closed = np.array([word in GRAMMAR["function words"] for word, _, _ in known])
+    n_closed = int(closed.sum()) if closed.sum() >= LEAST else 0
+    if n_closed:
+        known = [known[i] for i in np.argsort(~closed, kind="stable")]
     place = np.array([np.nan if (i := vectors.index(word)) is None else np.log1p(i) for word, _, _ in known])
     counts = np.array([count for _, count, _ in known], dtype=np.int64)
     order, edges = [], [0]
-    first = np.concatenate([[0], np.cumsum(np.bincount(kind))])
-    of_kinds = [a + frequency_edges(counts[a:b], bins) for a, b in pairwise(first) if a < b]
-    for low, high in (bin_ for edges_of_kind in of_kinds for bin_ in pairwise(edges_of_kind)):
+    kinds = [a + frequency_edges(counts[a:b], bins) for a, b in pairwise((0, n_closed, len(known))) if a < b]
+    for low, high in (pair for of_kind in kinds for pair in pairwise(of_kind.tolist())):
         # Composed words have no place; they come last.
         order += (low + np.argsort(place[low:high], kind="stable")).tolist()
         parts = max(1, min(PLACES, (high - low) // PLACED))
@@ -140,17 +133,6 @@ def frequency_pool(word_counts: Mapping[str, int], vectors: Vectors, *, bins: in
         bins={word: int(b) for (word, _, _), b in zip(known, which, strict=True)},
         log_place=np.array([m.mean() if len(m) else np.nan for m in means]),
     )
-
-
-def _kinds(word_counts: Mapping[str, int]) -> dict[str, int]:
-    """0 for a function word, 1 for a name; other words are left out. Words are case-folded."""
-    capitals: Counter[str] = Counter()
-    for word, count in word_counts.items():
-        if word[:1].isupper():
-            capitals[word.casefold()] += count
-    every = folded(word_counts)
-    kinds = {word: 1 for word, count in capitals.items() if count >= NAME * every[word]}
-    return kinds | dict.fromkeys(GRAMMAR["function words"], 0)
 
 
 def frequency_edges(counts: Int64[np.ndarray, "word"], bins: int) -> Int64[np.ndarray, "edge"]:

@@ -45,7 +45,7 @@ from neurolocal.verdict import reasons
 from neurolocal.verdict.evidence import Evidence, repeated_word, without_letters
 from neurolocal.words.classes import GRAMMAR, closed_class
 
-FUNCTION = 0.8
+FUNCTION = 0.5
 """Share of the examples on function words from which a list of words is no concept."""
 
 

@@ -8,7 +8,10 @@ import pytest
 from scipy.stats import chisquare, kstest
 
 from neurolocal.similarity import null
+from neurolocal.similarity.frequency_matched import score_words
 from neurolocal.similarity.null import LEAST, draw, frequency_edges, frequency_pool, null_scores
+from neurolocal.words.classes import GRAMMAR
+from neurolocal.words.peaks import DistinctWords
 
 
 def corpus(rng, make_vectors, n=3000, d=12):
@@ -206,22 +209,33 @@ def test_large_bins_are_drawn_like_small_ones():
     assert chisquare([got[k] for k in keys], [expected[k] * width for k in keys]).pvalue > 1e-4
 
 
-def test_a_bin_holds_words_of_one_kind(rng, make_vectors):
-    from neurolocal.words.classes import GRAMMAR
-
+def test_function_words_are_drawn_for_function_words(rng, make_vectors):
     function = sorted(GRAMMAR["function words"])
-    names, others = [f"Name{i}" for i in range(300)], [f"word{i}" for i in range(300)]
-    counts = {w: int(n) for w, n in zip(function + names + others, rng.integers(1, 5000, 900), strict=False)}
-    counts |= {"Word7": counts["word7"] * 3, "name8": counts["Name8"]}  # a name by 3 of 4; no name by 1 of 2
-    counts |= {"Word9": counts["word9"] * 4}
-    words = [w.casefold() for w in counts]
-    vectors = make_vectors(words := sorted(set(words)), rng.standard_normal((len(words), 8)).astype(np.float32))
+    words = [*function, *(f"word{i}" for i in range(600))]
+    counts = dict(zip(words, rng.integers(1, 5000, len(words)).tolist(), strict=True))
+    vectors = make_vectors(words, rng.standard_normal((len(words), 8)).astype(np.float32))
     pool = frequency_pool(counts, vectors, bins=6)
-    kind = dict.fromkeys(function, "function") | {w.casefold(): "name" for w in names} | dict.fromkeys(others, "other")
-    kind |= {"name8": "other", "word9": "name"}
-    for b in range(len(pool.sizes)):
-        assert len({kind[w] for w, at in pool.bins.items() if at == b}) == 1
     assert set(pool.bins) == set(words)
-    few = frequency_pool(dict.fromkeys(others, 5) | {"the": 5, "Name0": 5}, vectors, bins=1)
-    assert few.sizes.sum() == 302
-    assert (few.sizes >= LEAST).all(), "kinds of a few words have no bin of their own"
+    for b in range(len(pool.sizes)):
+        assert len({word in function for word, at in pool.bins.items() if at == b}) == 1
+    ordered = sorted(words, key=pool.bins.__getitem__)
+    assert set(ordered[: len(function)]) == set(function), "a surplus of function words goes to other function words"
+    few = [*function[: LEAST - 1], *words[-200:]]
+    pool = frequency_pool(dict.fromkeys(few, 5), vectors, bins=6)
+    assert (pool.sizes >= LEAST).all(), "too few function words have no bin of their own"
+    assert pool.sizes.sum() == len(few)
+
+
+def test_a_list_of_function_words_is_no_more_coherent_than_others(rng, make_vectors):
+    function = sorted(GRAMMAR["function words"])
+    words = [*function, *(f"word{i}" for i in range(600))]
+    lean = np.zeros((len(words), 8))
+    lean[: len(function), 0] = 2
+    vectors = make_vectors(words, (rng.standard_normal(lean.shape) + lean).astype(np.float32))
+    counts = dict.fromkeys(words, 10)
+    pool = frequency_pool(counts, vectors, bins=6)
+    sets = [rng.choice(function, 12, replace=False) for _ in range(200)]
+    score, known, profiles = score_words([DistinctWords(tuple(s.tolist()), 0.1) for s in sets], vectors, pool=pool)
+    assert (known == 12).all()
+    p = null_scores(pool, profiles, score=score, draws=400, seed=0).p
+    assert kstest(p, "uniform").pvalue > 1e-4

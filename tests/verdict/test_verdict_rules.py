@@ -148,7 +148,8 @@ def test_a_concept_of_function_words_is_grammar():
     name, reason, score = one(words, coherent, held)
     assert (name, score < 0.5) == ("grammar", True)
     assert reason.startswith("prepositions: 5 distinct words, coherence z = 9.1")
-    assert one(words | {"chair": 1}, coherent, held)[0] == "concept"
+    assert one(words | {"chair": 12}, coherent, held)[0] == "grammar"
+    assert one(words | {"chair": 13}, coherent, held)[0] == "concept"
     assert one(words, coherent)[0] == "grammar"
     assert one({"two": 5, "three": 5, "seven": 5, "first": 5}, coherent, held)[0] == "concept"
     assert one({"under": 17, "over": 3}, coherent, held)[0] == "concept"

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from neurolocal.summary.peaks import PeakWords
-from neurolocal.words.classes import closed_class
+from neurolocal.words.classes import FUNCTION, GRAMMAR, closed_class
 
 SHARE = 0.8
 """Share of the examples (or of the distinct words) that a template must cover."""
@@ -115,8 +115,11 @@ def _share(peaks: PeakWords, test: Callable[[str], bool]) -> float:
 
 
 def _closed_class(peaks: PeakWords) -> str | None:
-    name = closed_class(peaks.words, SHARE)
-    return None if name is None else f"{name} ({', '.join(quote(w) for w in peaks.distinct[:3])})"
+    """The class of nearly all words, or that of the function words among them, where these are half or more."""
+    words, name = peaks.distinct, closed_class(peaks.words, SHARE)
+    if name is None and (mostly := closed_class(peaks.words, FUNCTION, GRAMMAR)):
+        name, words = f"mostly {mostly}", [w for w in words if w.casefold() in GRAMMAR[mostly]]
+    return None if name is None else f"{name} ({', '.join(quote(w) for w in words[:3])})"
 
 
 def _no_letters(peaks: PeakWords) -> str:

@@ -26,8 +26,8 @@ the perturbation q counts and at least `config.near` of them keep half of the ac
               could be replaced.
 12. `unclear` All others: tested, and the evidence does not decide.
 
-A `concept` whose examples peak on function words of one closed class (pronouns, prepositions, auxiliary verbs, ...) in
-`FUNCTION` of the cases or more is `grammar`.
+A `concept` whose examples peak on function words (pronouns, prepositions, auxiliary verbs, ...) in `FUNCTION` of the
+cases or more is `grammar`; of the closed classes the one that covers most of them is named.
 
 Invariant: a neuron's verdict depends on its own evidence alone; a figure that is missing or NaN never counts as
 evidence. Cost: O(distinct peak words) a neuron.
@@ -43,10 +43,7 @@ from neurolocal.config import VerdictConfig
 from neurolocal.literals import Verdict
 from neurolocal.verdict import reasons
 from neurolocal.verdict.evidence import Evidence, repeated_word, without_letters
-from neurolocal.words.classes import GRAMMAR, closed_class
-
-FUNCTION = 0.5
-"""Share of the examples on function words from which a list of words is no concept."""
+from neurolocal.words.classes import FUNCTION, GRAMMAR, closed_class
 
 
 class Rule(NamedTuple):

@@ -33,6 +33,9 @@ LEXICAL = ("number words", "ordinal numbers")
 LEAST = 3
 """Fewest distinct words of a class."""
 
+FUNCTION = 0.5
+"""Share of the examples on function words from which a list of words is no concept."""
+
 
 def _members(names: Iterable[str]) -> dict[str, frozenset[str]]:
     """The words of some classes, of both kinds of pronouns together, and of all of them, which comes last."""

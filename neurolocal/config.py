@@ -286,7 +286,7 @@ class VerdictConfig:
     """Share of examples on one word from which a neuron is a `token`."""
     near: float = 0.1
     """Share of near words (or words with that spelling) that must keep half of the activation."""
-    strong: float = 6.0
+    strong: float = 3.5
     """z of coherence from which words are a `concept` without near words that hold: a closed list."""
     half: float = 0.5
     """Share of random words that keep half of the activation from which the word does not matter: `context`."""

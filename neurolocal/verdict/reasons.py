@@ -10,6 +10,7 @@ from math import isnan
 
 from neurolocal.config import VerdictConfig
 from neurolocal.verdict.evidence import Evidence, RepeatedWord, repeated_word, without_letters
+from neurolocal.words.classes import ONE_CLASS, closed_class
 from neurolocal.words.forms import spelling
 
 
@@ -54,6 +55,12 @@ def context(e: Evidence, config: VerdictConfig) -> str:
     repeated = repeated_word(e.words, config.repetition)
     words = _words(e) if repeated is None else _repeated(repeated)
     return f"{words}, but not by itself{_and_elsewhere(e)}{_and_reach(e)}"
+
+
+def one_class(e: Evidence, config: VerdictConfig) -> str:
+    """The closed class, coherence, and what neighbours and other contexts keep."""
+    name = closed_class(e.words, 0.0, ONE_CLASS)
+    return f"{name}: {_words(e)}, {_coherence(e)}{_and_reach(e)}{_and_elsewhere(e)}"
 
 
 def token(e: Evidence, config: VerdictConfig) -> str:

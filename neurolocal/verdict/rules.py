@@ -18,16 +18,17 @@ the perturbation q counts and at least `config.near` of them keep half of the ac
 6. `concept`  Its words are coherent and near words hold.
 7. `context`  The word keeps half in fewer than `config.elsewhere` of other contexts: the word alone is not enough. Not
               where the positions around keep half as well.
-8. `token`    One word, in any spelling, has `config.repetition` of the examples.
-9. `concept`  Its words are coherent, and perturbation was not run on the layer. The reason says so.
-10. `concept` Its words are coherent with z of `config.strong` or more, and near words do not hold: a closed list. A
+8. `grammar`  At least `CLASS` of the examples peak on function words of one closed class (pronouns, prepositions, ...),
+              whether they are coherent or not. Not where perturbation was run without figures of this neuron.
+9. `token`    One word, in any spelling, has `config.repetition` of the examples.
+10. `concept` Its words are coherent, and perturbation was not run on the layer. The reason says so.
+11. `concept` Its words are coherent with z of `config.strong` or more, and near words do not hold: a closed list. A
               neuron without figures of perturbation (screened out, or no word that can be replaced) is not included.
-11. `untested` There are no figures of perturbation: it was not run, the screen omitted the neuron, or no word of its
+12. `untested` There are no figures of perturbation: it was not run, the screen omitted the neuron, or no word of its
               could be replaced.
-12. `unclear` All others: tested, and the evidence does not decide.
+13. `unclear` All others: tested, and the evidence does not decide.
 
-A `concept` whose examples peak on function words (pronouns, prepositions, auxiliary verbs, ...) in `FUNCTION` of the
-cases or more is `grammar`; of the closed classes the one that covers most of them is named.
+A `concept` whose examples peak on function words of any class in `FUNCTION` of the cases or more is `grammar`, too.
 
 Invariant: a neuron's verdict depends on its own evidence alone; a figure that is missing or NaN never counts as
 evidence. Cost: O(distinct peak words) a neuron.
@@ -43,7 +44,10 @@ from neurolocal.config import VerdictConfig
 from neurolocal.literals import Verdict
 from neurolocal.verdict import reasons
 from neurolocal.verdict.evidence import Evidence, repeated_word, without_letters
-from neurolocal.words.classes import FUNCTION, GRAMMAR, closed_class
+from neurolocal.words.classes import FUNCTION, GRAMMAR, ONE_CLASS, closed_class
+
+CLASS = 0.8
+"""Share of the examples on one closed class from which a neuron is `grammar`."""
 
 
 class Rule(NamedTuple):
@@ -114,6 +118,10 @@ def _only_in_context(e: Evidence, config: VerdictConfig) -> bool:
     return e.elsewhere_half < config.elsewhere and not _passage(e, config)
 
 
+def _one_class(e: Evidence, config: VerdictConfig) -> bool:
+    return (e.tested or not e.asked) and closed_class(e.words, CLASS, ONE_CLASS) is not None
+
+
 def _one_word(e: Evidence, config: VerdictConfig) -> bool:
     return repeated_word(e.words, config.repetition) is not None
 
@@ -142,6 +150,7 @@ RULES: tuple[Rule, ...] = (
     Rule("context", _any_word, reasons.any_word),
     Rule("concept", _concept, reasons.concept),
     Rule("context", _only_in_context, reasons.context),
+    Rule("grammar", _one_class, reasons.one_class),
     Rule("token", _one_word, reasons.token),
     Rule("concept", _coherence_alone, reasons.coherence_alone),
     Rule("concept", _closed_list, reasons.closed_list),

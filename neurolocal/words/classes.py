@@ -51,6 +51,10 @@ GRAMMAR = _members(name for name in CLASSES if name not in LEXICAL)
 """The same of function words alone."""
 
 
+ONE_CLASS = {name: words for name, words in GRAMMAR.items() if name != "function words"}
+"""The same, each by itself."""
+
+
 def closed_class(
     words: Mapping[str, int], share: float, classes: Mapping[str, frozenset[str]] = MEMBERS
 ) -> str | None:  # fmt: skip

@@ -39,6 +39,9 @@ FIRES = 0.97
 PURE = 0.8
 """Least share of its 20 examples that peak where they should, of a neuron that counts as planted."""
 
+LISTED = 3
+"""Least distinct words of a list among those examples; with fewer the neuron is one of a word or two."""
+
 
 def corpus_rows(subject: Subject, corpus: Path, n: int) -> np.ndarray:
     """The first rows, the same that `collect` will read."""
@@ -76,22 +79,27 @@ def firing(folder: Path, found: Sequence[Plant], rows: np.ndarray, *, allowed: n
     return result
 
 
-def purity(store: Path, found: Sequence[Plant]) -> dict[str, float]:
-    """Share of each plant's examples that peak where they should: on its words or form, after the required token."""
-    result = {}
+def purity(store: Path, found: Sequence[Plant]) -> tuple[dict[str, float], dict[str, int]]:
+    """Share of each plant's examples that peak where they should (on its words or form, after the required token).
+
+    Second, the distinct words at such peaks.
+    """
+    result, distinct = {}, {}
     with Store(store) as opened:
         vocabulary = opened.vocabulary
         text = [t.decode("utf-8", "replace").strip().casefold() for t in vocabulary.tokens]
         for p in found:
             words = {text[t] for t in p.tokens}
-            right = []
+            right, own_words = [], set[str]()
             for e in opened.examples(p.layer, p.neuron):
                 word = vocabulary.word_at(e.tokens, e.peak).text
                 own = has_form(word, p.form) if p.form else not words or word.casefold() in words
                 before = p.before is None or (e.peak > 0 and text[e.tokens[e.peak - 1]] == text[p.before])
                 right.append(own and before)
+                own_words |= {word.casefold()} if right[-1] else set()
             result[p.name] = float(np.mean(right)) if right else 0.0
-    return result
+            distinct[p.name] = len(own_words)
+    return result, distinct
 
 
 def make(args: argparse.Namespace) -> list[Plant]:
@@ -182,12 +190,20 @@ VERDICTS = ("concept", "grammar", "token", "form", "context", "unclear", "untest
 def show(args: argparse.Namespace, found: Sequence[Plant], stores: dict[str, Path]) -> None:
     """Print every figure of the chosen half."""
     fires = json.loads((args.folder / "fires.json").read_text())
-    pure = purity(stores["default"], found)
+    pure, distinct = purity(stores["default"], found)
     half = [p for p in found if p.final == (args.half == "final")]
-    good = [p for p in half if fires[p.name] >= FIRES and pure[p.name] >= PURE]
+    lists = ("concept", "random", "spare")
+    good = [
+        p
+        for p in half
+        if fires[p.name] >= FIRES and pure[p.name] >= PURE and (p.kind not in lists or distinct[p.name] >= LISTED)
+    ]
     broken = {p.name.removeprefix("random for ") for p in half if p not in good}
     good = [p for p in good if p.kind not in ("concept", "random") or p.name.removeprefix("random for ") not in broken]
-    print(f"\n== half: {args.half}; planted and firing as they should (AUC >= {FIRES}, purity >= {PURE}) ==")
+    print(
+        f"\n== half: {args.half}; planted and firing as they should (AUC >= {FIRES}, purity >= {PURE}, "
+        f"lists with {LISTED} words) =="
+    )
     for kind in ("concept", "random", "spare", "token", "form", "after", "pair"):
         some = [p for p in half if p.kind == kind]
         if not some:
@@ -206,9 +222,11 @@ def show(args: argparse.Namespace, found: Sequence[Plant], stores: dict[str, Pat
 def figures(found: dict[tuple[int, int], dict[str, Any]], good: Sequence[Plant], *, method: str, verbose: bool) -> None:
     """Print separation, confusion and calibration of one method."""
     of = {p.name: found[p.layer, p.neuron] for p in good}
+    closed = {p.name for p in good if p.truth == "grammar"}
+    asked = [p for p in good if p.name.removeprefix("random for ") not in closed]
     print(f"\n== method {method} ==\nROC AUC, concepts against their matched random sets:")
     for name, measure in MEASURES.items():
-        a, b = (np.array([float(measure(of[p.name])) for p in good if p.kind == k]) for k in ("concept", "random"))
+        a, b = (np.array([float(measure(of[p.name])) for p in asked if p.kind == k]) for k in ("concept", "random"))
         if np.isfinite(np.concatenate([a, b])).any():
             print(f"  {name:42s} {auc(a, b):.3f}")
     judged = [p for p in good if p.kind != "spare"]

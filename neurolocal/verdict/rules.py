@@ -5,21 +5,22 @@ the perturbation q counts and at least `config.near` of them keep half of the ac
 
 1. `dead`     The largest |activation| is under `config.dead`, or no position was counted.
 2. `form`     At least `config.shared` of the examples peak on white space, on punctuation or on digits, whatever their
-              vectors say; but not where any word will do (rules 4 and 5).
-3. `form`     At least `config.shared` of its words share a form (its q counts), and the activation follows the form:
+              vectors say; but not where any word will do (rules 5 and 6).
+3. `grammar`  At least `CLASS` of the examples peak on function words of one closed class (pronouns, prepositions, ...),
+              coherent or not. Not where any word will do (rules 5 and 6), where the word alone is not enough (rule 8),
+              where random words of a shared form hold (rule 4), or where perturbation has no figures of the neuron.
+4. `form`     At least `config.shared` of its words share a form (its q counts), and the activation follows the form:
               random words of that form keep half in `config.near` of the cases or more, more often than near words
               and more than twice as often as controls. For words that are not coherent it is enough that words of
               that form keep half as often as near words and controls do, or that this was not measured. For capitals,
               the words must not be coherent, and words in the same capitals or near words must keep half more often
               than the word in other capitals.
-4. `unclear`  Controls keep half in `config.half` of the cases or more, and so do `config.around` of the positions
+5. `unclear`  Controls keep half in `config.half` of the cases or more, and so do `config.around` of the positions
               around the peaks: a passage excites it, as it does every neuron of an untrained model.
-5. `context`  Controls keep half so often, and those positions do not: any word will do there, so the context decides.
-6. `concept`  Its words are coherent and near words hold.
-7. `context`  The word keeps half in fewer than `config.elsewhere` of other contexts: the word alone is not enough. Not
+6. `context`  Controls keep half so often, and those positions do not: any word will do there, so the context decides.
+7. `concept`  Its words are coherent and near words hold.
+8. `context`  The word keeps half in fewer than `config.elsewhere` of other contexts: the word alone is not enough. Not
               where the positions around keep half as well.
-8. `grammar`  At least `CLASS` of the examples peak on function words of one closed class (pronouns, prepositions, ...),
-              whether they are coherent or not. Not where perturbation was run without figures of this neuron.
 9. `token`    One word, in any spelling, has `config.repetition` of the examples.
 10. `concept` Its words are coherent, and perturbation was not run on the layer. The reason says so.
 11. `concept` Its words are coherent with z of `config.strong` or more, and near words do not hold: a closed list. A
@@ -80,6 +81,12 @@ def _no_letters(e: Evidence, config: VerdictConfig) -> bool:
     return without_letters(e.words, config.shared) is not None and not _any_word(e, config)
 
 
+def _one_class(e: Evidence, config: VerdictConfig) -> bool:
+    if (e.asked and not e.tested) or _any_word(e, config) or _only_in_context(e, config):
+        return False
+    return not e.spelled_half >= config.near and closed_class(e.words, CLASS, ONE_CLASS) is not None
+
+
 def _shared_form(e: Evidence, config: VerdictConfig) -> bool:
     shared = e.form_q <= config.level and e.form_share >= config.shared
     return shared and without_letters(e.words, config.shared) is None and _follows_form(e, config)
@@ -118,10 +125,6 @@ def _only_in_context(e: Evidence, config: VerdictConfig) -> bool:
     return e.elsewhere_half < config.elsewhere and not _passage(e, config)
 
 
-def _one_class(e: Evidence, config: VerdictConfig) -> bool:
-    return (e.tested or not e.asked) and closed_class(e.words, CLASS, ONE_CLASS) is not None
-
-
 def _one_word(e: Evidence, config: VerdictConfig) -> bool:
     return repeated_word(e.words, config.repetition) is not None
 
@@ -145,12 +148,12 @@ def _near_words_hold(e: Evidence, config: VerdictConfig) -> bool:
 RULES: tuple[Rule, ...] = (
     Rule("dead", is_dead, reasons.dead),
     Rule("form", _no_letters, reasons.no_letters),
+    Rule("grammar", _one_class, reasons.one_class),
     Rule("form", _shared_form, reasons.shared_form),
     Rule("unclear", _any_word_of_a_passage, reasons.passage),
     Rule("context", _any_word, reasons.any_word),
     Rule("concept", _concept, reasons.concept),
     Rule("context", _only_in_context, reasons.context),
-    Rule("grammar", _one_class, reasons.one_class),
     Rule("token", _one_word, reasons.token),
     Rule("concept", _coherence_alone, reasons.coherence_alone),
     Rule("concept", _closed_list, reasons.closed_list),

@@ -14,7 +14,8 @@ CLASSES = {
     "within without toward towards across behind beside beyond near off about above below after "
     "before until since along around beneath against upon throughout amid past",
     "conjunctions": "and or but nor so yet because although though unless while whereas if whether since as",
-    "articles and determiners": "the a an this that these those some any each every all both such",
+    "articles and determiners": "the a an this that these those some any each every all both such many few several "
+    "much",
     "auxiliary verbs": "is are was were be been being am has have had do does did will would shall should can could "
     "may might must ought cannot",
     "negation": "not no never none nothing nobody nowhere neither nor without cannot can't don't won't didn't "

@@ -166,6 +166,8 @@ def test_one_closed_class_is_grammar_without_coherence():
     assert one(words, similarity([-0.1], [0.7]), perturbation([0.9], [0.8], [1.0]))[0] == "context"
     assert one(words, similarity([-0.1], [0.7]), perturbation([0.0], [0.0], [1.0], neuron=[7]))[0] == "untested"
     assert one(words, similarity([-0.1], [0.7]))[0] == "grammar"
+    form = {"form": ["begin wh"], "form_share": [0.9], "form_q": [0.001]}
+    assert one(words, similarity([-0.1], [0.7], **form), silent)[0] == "grammar"
 
 
 def test_strong_coherence_without_near_words_is_a_closed_list():

@@ -100,10 +100,12 @@ class CollectConfig:
     """Seed of the random sample and of the histogram's positions."""
     dedupe: bool = False
     """Whether a list keeps each text once: of examples with the same 16 tokens up to the peak, the strongest."""
+    bands: int = 5
+    """Random examples kept of each of the ten half octaves of activation under a neuron's maximum; 0 keeps none."""
 
     def __post_init__(self) -> None:
         _require_sane(self)
-        _at_least(self, row_length=2, k=1, before=0, after=0, batch_size=1, shards=1, shard=0, sample=0, logits=0)
+        _at_least(self, row_length=2, k=1, before=0, after=0, batch_size=1, shards=1, shard=0, sample=0, logits=0, bands=0)
         _at_least(self, longest_record=1, longest_text=1)
         for name in ("sites", "neurons", "layers"):
             given = getattr(self, name)

@@ -53,6 +53,10 @@ BINS = 96
 """Bins of the histogram: 48 below 0 and 48 above, each half an octave of |activation| wide from 2^-12 to 2^12."""
 
 
+N_BANDS = 10
+"""Bands of activation that keep examples: bins of the histogram, from the one with the neuron's maximum downwards."""
+
+
 def histogram_edges() -> Float64[np.ndarray, "97"]:
     """The edges of the histogram's bins, ascending; a bin holds its edge that is nearer to 0."""
     octaves = np.ldexp(1.0, np.arange(-12, 12))
@@ -106,6 +110,24 @@ class TopK:
     """Activations around the peak; NaN beyond the row's ends and in unused slots."""
     text: Int64[np.ndarray, "neuron k"] | None = None
     """Hash of the text up to the peak, in collections that keep each text once (`dedupe`); unused 0."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Random examples of each band of activation; band 0 holds the neuron's maximum, each next one is a bin lower.
+
+    A row is in the band of its strongest counted position, which is the example. Entries are in the order of their
+    rows' hashes, which is random. There are no windows: they would double the store.
+    """
+
+    activation: Float32[np.ndarray, "neuron band entry"]
+    """Unused entries are NaN, and come last."""
+    row: Int64[np.ndarray, "neuron band entry"]
+    """Row index in the corpus; unused -1."""
+    position: Int32[np.ndarray, "neuron band entry"]
+    """Position in the row; unused -1."""
+    count: Int64[np.ndarray, "neuron band"]
+    """Rows of the corpus in the band, kept or not."""
 
 
 @dataclass(frozen=True)
@@ -294,6 +316,8 @@ class LayerRecord:
     effects: LogitEffects | None = None
     experts: Experts | None = None
     """Whose neurons they are; None for a layer without experts."""
+    bands: Bands | None = None
+    """Examples of each band of activation; None where none were asked for."""
 
     @property
     def unreadable(self) -> Int64[np.ndarray, "neuron"]:

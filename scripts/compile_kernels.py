@@ -24,15 +24,16 @@ from triton.compiler import ASTSource
 
 from neurolocal.collect import triton_kernels as kernels
 from neurolocal.collect.exact import LIMIT, SCALE
-from neurolocal.collect.triton_state import CASE_TILE, TILE, merge_block
-from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
+from neurolocal.collect.triton_state import BAND_BLOCK, CASE_TILE, TILE, merge_block
+from neurolocal.records import BINS, MOMENT_UNITS, N_BANDS, THRESHOLDS
 
 POINTERS = {
     "runs": "*i64", "n_runs": "*i64", "rows": "*i64", "text": "*i64", "drawn": "*i64", "entering": "*i64",
     "slots": "*i64", "strength": "*fp32", "at": "*i32", "sums": "*fp32", "counts": "*i64", "case_sums": "*fp32",
     "case_counts": "*i64", "list_strength": "*fp32", "list_row": "*i64", "list_position": "*i32", "list_text": "*i64",
     "maximum": "*fp32", "minimum": "*fp32", "whole": "*i64", "fraction": "*i64", "case_whole": "*i64",
-    "case_fraction": "*i64", "histogram": "*i32",
+    "case_fraction": "*i64", "histogram": "*i32", "rank": "*i64", "band_activation": "*fp32", "band_row": "*i64",
+    "band_position": "*i32", "band_rank": "*i64", "band_count": "*i64", "band_top": "*i32",
 }  # fmt: skip
 """Types of the kernels' arguments; `x`, `gate`, `linear`, `window` and `sample` have the activations' own."""
 
@@ -71,6 +72,7 @@ def variants() -> Iterator[Variant]:
                 block = merge_block(k, dedupe=dedupe)
                 constants = exact | {"DEDUPE": dedupe, "BM": block, "BB": 32, "K": k, "WP": 64}
                 yield Variant(f"merge k={k}{' dedupe' if dedupe else ''}", kernels.merge, dtype, constants, 1)
+        yield Variant("bands", kernels.bands, dtype, {"N_BANDS": N_BANDS, "HALF": BINS // 2, "BM": BAND_BLOCK, "E": 8}, 1)
         yield Variant("draw", kernels.draw, dtype, {"BINS": BINS, "BD": 64, "BN": 128}, 4)
 
 

@@ -62,6 +62,7 @@ class DeviceState:
             batch.drawn,
             signs,
             before=self._config.before,
+            rank=batch.rank,
             text=batch.text if self._config.dedupe else None,
         )
         self._count += counted.total
@@ -70,8 +71,8 @@ class DeviceState:
             self._sample[batch.slots] = x[batch.entering[:, 0], batch.entering[:, 1]].float()
 
     def rows(self) -> Int64[np.ndarray, "_"]:
-        """Row indices that the lists refer to; -1 for unused slots."""
-        return self._tensors.row.flatten().cpu().numpy()
+        """Row indices that the lists and bands refer to; -1 for unused slots."""
+        return torch.cat([self._tensors.row.flatten(), self._tensors.band_row.flatten()]).cpu().numpy()
 
     def snapshot(self, order: Int64[np.ndarray, "sample"]) -> LayerRecord:
         """The state as the store holds it."""

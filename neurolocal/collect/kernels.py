@@ -25,7 +25,7 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from neurolocal.collect.exact import LIMIT, MASK, SCALE
-from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
+from neurolocal.records import BINS, MOMENT_UNITS, N_BANDS, THRESHOLDS
 
 BLOCK = 256
 """Neurons scanned at a time. Four positions are read together, so each accumulator is updated once for four."""
@@ -39,6 +39,8 @@ FULL = 1 << 14
 N_ABOVE = len(THRESHOLDS)
 LEVELS = np.array(THRESHOLDS, np.float32)
 HALF = BINS // 2
+NO_RANK = np.iinfo(np.int64).max
+"""The rank of an unused entry of a band."""
 LOWEST_KEY = (127 - 12) << 1
 """Exponent and first mantissa bit of 2^-12, where the histogram's bins begin."""
 FOURTH = 2.0 ** -MOMENT_UNITS[3]
@@ -460,6 +462,55 @@ def _add_case_row(best, count, row_sums, powers, positions, low, n, kept, sums, 
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
+def _band(kept, d, value):
+    """The slot of the band that a row falls in, which counts it; -1 where it falls in none that is kept."""
+    if not value > 0:
+        return -1
+    key = min(max((np.int64(_float_to_bits(value)) >> 22) - LOWEST_KEY, 0), HALF - 1)
+    top = kept.band_top[d]
+    if key > top:  # the bands that come into reach take the slots of those that drop out of it
+        for new in range(max(top + 1, key - N_BANDS + 1), key + 1):
+            slot = new % N_BANDS
+            kept.band_count[d, slot] = 0
+            kept.band_rank[d, slot], kept.band_row[d, slot] = NO_RANK, -1
+        kept.band_top[d] = key
+    elif key <= top - N_BANDS:
+        return -1
+    slot = key % N_BANDS
+    kept.band_count[d, slot] += 1
+    return slot
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _add_bands(most, powers, low, n, kept, rank, slots, look):
+    """Count one row of a block in the bands; `look` also receives which neurons keep it."""
+    last = kept.band_rank.shape[2] - 1
+    for j in range(n):
+        slots[j] = -1
+        if np.abs(powers[3, j]) < np.inf:
+            slot = _band(kept, low + j, most[j])
+            if slot >= 0 and rank < kept.band_rank[low + j, slot, last]:
+                slots[j], look[j] = slot, True
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _enter_band(x, places, runs, row, d, value, near, odd, kept, rank, slot):
+    """Keep one row in a band of one neuron, in the order of ranks; see `_look_closer`."""
+    if odd:
+        slot, near = _band(kept, d, value), 0
+        if slot < 0 or rank >= kept.band_rank[d, slot, -1]:
+            return
+    ranks, rows = kept.band_rank[d, slot], kept.band_row[d, slot]
+    values, positions = kept.band_activation[d, slot], kept.band_position[d, slot]
+    i = len(ranks) - 1
+    while i > 0 and rank < ranks[i - 1]:
+        ranks[i], rows[i], values[i], positions[i] = ranks[i - 1], rows[i - 1], values[i - 1], positions[i - 1]
+        i -= 1
+    ranks[i], rows[i], values[i] = rank, row, value
+    positions[i] = _position(places, _first(x, runs, value, near))
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
 def _look_closer(x, places, runs, row, j, low, extremes, near, odd, kept, sums, weakest, before, text):
     """One neuron of one row that may enter a list, or that has activations which must not be counted.
 
@@ -534,6 +585,7 @@ def update(x, bits, gate, linear, batch, kept, base, first, last, before, cases,
     extremes, case_best, near = np.empty(2, f32), np.empty(4, f32), np.empty(4, np.int64)
     here_most, here_least = np.empty(BLOCK, f32), np.empty(BLOCK, f32)
     most_at, least_at, best_at = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32), np.empty((4, BLOCK), np.int32)
+    bands, slots = kept.band_rank.shape[2] > 0, np.full(BLOCK, -1, np.int64)
     for low in range(first, last, BLOCK):
         n, own = min(BLOCK, last - low), base + low
         sums[:], case_sums[:] = 0, 0
@@ -560,6 +612,8 @@ def update(x, bits, gate, linear, batch, kept, base, first, last, before, cases,
                         since = 0
             _empty_into(piece, counts, n)
             _add_row(most, least, powers, counts, own, n, kept, sums, weakest, look)
+            if bands:
+                _add_bands(most, powers, own, n, kept, batch.rank[b], slots, look)
             if cases:
                 gate_b, linear_b = _row(gate, batch, b), _row(linear, batch, b)
                 best[:], best_at[:], case_counts[:], row_sums[:], since = -np.inf, 0, 0, 0, 0
@@ -587,6 +641,10 @@ def update(x, bits, gate, linear, batch, kept, base, first, last, before, cases,
                 _look_closer(
                     xb[:, d], places, mine, row, j, own, extremes, near, odd, kept, sums, weakest, before, batch.text[b]
                 )
+                if bands and (odd or slots[j] >= 0):
+                    _enter_band(
+                        xb[:, d], places, mine, row, own + j, extremes[0], near[0], odd, kept, batch.rank[b], slots[j]
+                    )
                 if cases:
                     for case in range(4):
                         case_best[case], near[case] = best[case, j], best_at[case, j]

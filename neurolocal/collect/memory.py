@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from neurolocal.collect.rows import SLACK
 from neurolocal.config import CollectConfig
 from neurolocal.errors import ConfigError
-from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS
+from neurolocal.records import BINS, CASES, N_BANDS, SIDES, THRESHOLDS
 
 ELEMENT = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -22,7 +22,12 @@ def neuron_bytes(config: CollectConfig) -> int:
     example = 4 * (config.before + 1 + config.after) + 4 + 8 + 4 + 4  # window, strength, row, position, slot
     sums = 2 * 4 * 8 + 2 * 4 + 8 * (2 + len(THRESHOLDS)) + (3 * len(CASES) * 8 if config.sign_cases else 0)
     example += 8 if config.dedupe else 0  # what names the text
-    return sides * config.k * example + sums + 4 * BINS + 4 * config.sample
+    return sides * config.k * example + sums + 4 * BINS + 4 * config.sample + _band_bytes(config)
+
+
+def _band_bytes(config: CollectConfig) -> int:
+    """Bytes of a neuron's bands: entries of activation, row, position and rank; counts, and the maximum's bin."""
+    return N_BANDS * (24 * config.bands + 8) + 4
 
 
 def device_bytes(neurons: Sequence[int], config: CollectConfig) -> int:
@@ -36,7 +41,7 @@ def device_bytes(neurons: Sequence[int], config: CollectConfig) -> int:
     own = ELEMENT[config.dtype]
     example = own * (config.before + 1 + config.after) + 4 + 8 + 4 + (8 if config.dedupe else 0)
     sums = 2 * 4 * 8 + 2 * 4 + 8 * (2 + len(THRESHOLDS)) + (3 * len(CASES) * 8 if config.sign_cases else 0)
-    neuron = sides * config.k * example + sums + 4 * BINS + own * config.sample
+    neuron = sides * config.k * example + sums + 4 * BINS + own * config.sample + _band_bytes(config)
     # What `scan` leaves for `merge`, of one layer at a time: extremes with positions, and sums, of each row.
     row = sides * 8 + 16 + (16 if config.sign_cases else 0)
     return len(config.sites or ("post",)) * sum(neurons) * neuron + config.batch_size * max(neurons) * row
@@ -61,7 +66,7 @@ def expected_bytes(
     state = sites * sum(neurons) * neuron_bytes(config)
     one_layer = 2 * max(neurons) * neuron_bytes(config)  # a copy in the store's order, and HDF5's own while it writes
     token = 2 if d_vocab <= 1 << 16 else 4
-    referred = sites * sum(neurons) * sides * config.k + config.sample
+    referred = sites * sum(neurons) * (sides * config.k + N_BANDS * config.bands) + config.sample
     kept = min(referred, config.max_rows or referred, rows or referred) * config.row_length * token
     slack = 2 * min(max(kept, SLACK * token), (rows or config.max_rows or 1 << 40) * config.row_length * token)
     batch = config.batch_size * row_bytes(d_mlp, config, d_model=d_model)

@@ -13,16 +13,20 @@ import numpy as np
 from jaxtyping import Bool, Int64, Shaped
 
 from neurolocal.collect import exact
+from neurolocal.collect.bands import bins_of, merge_bands
 from neurolocal.records import CASES, CaseStatistics, LayerRecord, Side, Statistics, TopK
 
 
-def merge(a: LayerRecord, b: LayerRecord, *, sample: Int64[np.ndarray, "sample"]) -> LayerRecord:
+def merge(a: LayerRecord, b: LayerRecord, *, sample: Int64[np.ndarray, "sample"], seed: int) -> LayerRecord:
     """The record of both parts together.
 
     Args:
         a, b: of the same layer, neurons and k.
         sample: which sampled positions stay, as columns of a's followed by b's; see `sample.merge_samples`.
+        seed: of the collection, which orders the rows of bands.
     """
+    tops = [bins_of(part.statistics.maximum) for part in (a, b)]
+    bands = a.bands and b.bands and merge_bands(a.bands, b.bands, top_a=tops[0], top_b=tops[1], seed=seed)
     return LayerRecord(
         {side: merge_lists(a.lists[side], b.lists[side], side) for side in a.lists},
         merge_statistics(a.statistics, b.statistics),
@@ -31,6 +35,7 @@ def merge(a: LayerRecord, b: LayerRecord, *, sample: Int64[np.ndarray, "sample"]
         neurons=a.neurons,
         effects=a.effects or b.effects,
         experts=a.experts and b.experts and dataclasses.replace(a.experts, count=a.experts.count + b.experts.count),
+        bands=bands,
     )
 
 

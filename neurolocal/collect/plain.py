@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from torch import Tensor
 
+from neurolocal.collect.bands import NO_RANK
 from neurolocal.collect.exact import LIMIT, MASK, SCALE
-from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS
+from neurolocal.records import BINS, MOMENT_UNITS, N_BANDS, THRESHOLDS
 
 Signs = tuple[Tensor, Tensor] | None
 """Outputs of the gate and in projections, each (batch, pos, neuron); None where sign cases are not collected."""
@@ -42,6 +43,12 @@ class StateTensors:
     case_count: Int64[Tensor, "4 case_neuron"]
     case_whole: Int64[Tensor, "4 case_neuron"]
     case_fraction: Int64[Tensor, "4 case_neuron"]
+    band_activation: Float32[Tensor, "neuron band entry"]
+    band_row: Int64[Tensor, "neuron band entry"]
+    band_position: Int32[Tensor, "neuron band entry"]
+    band_rank: Int64[Tensor, "neuron band entry"]
+    band_count: Int64[Tensor, "neuron band"]
+    band_top: Int32[Tensor, "neuron"]
 
 
 class Reduction(NamedTuple):
@@ -97,6 +104,7 @@ def update(
     signs: Signs = None,
     *,
     before: int,
+    rank: Int64[Tensor, "batch"],
     text: Int64[Tensor, "batch pos"] | None = None,
 ) -> None:
     """Add one batch to the state, in place.
@@ -109,6 +117,7 @@ def update(
         drawn: row within the batch, and position, of each position that the histogram counts.
         signs: see `Signs`.
         before: positions of a window before its peak.
+        rank: `bands.ranks` of the rows.
         text: what names the text up to each position, where lists keep each text once.
     """
     found = reduced(x, mask, signs)
@@ -119,6 +128,8 @@ def update(
     state.minimum = torch.minimum(state.minimum, -found.strength[1].amax(0))
     for side in range(len(found.strength)):
         _merge(state, side, x, found.strength[side], found.at[side], rows, before, text)
+    if state.band_rank.shape[2]:
+        _add_bands(state, found.strength[0], found.at[0], rows, rank)
     units = torch.tensor([2.0**-unit for unit in MOMENT_UNITS], dtype=torch.float64, device=x.device)
     _add_exactly(state.whole, state.fraction, found.sums.double().sum(1) * units[:, None])
     if signs is not None:
@@ -167,6 +178,37 @@ def _merge(
         state.row[side].masked_fill_(gone, -1)
         state.position[side].masked_fill_(gone, -1)
         state.window[side].masked_fill_(gone[:, :, None], torch.nan)
+
+
+def _add_bands(
+    state: StateTensors,
+    strength: Float32[Tensor, "batch neuron"],
+    at: Int64[Tensor, "batch neuron"],
+    rows: Int64[Tensor, "batch"],
+    rank: Int64[Tensor, "batch"],
+) -> None:
+    """Count a batch's rows in the bands, slot by slot, and keep the lowest ranks of what was there and the batch."""
+    entries = state.band_rank.shape[2]
+    key = ((strength.contiguous().view(torch.int32) >> 22) - ((127 - 12) << 1)).clamp(0, BINS // 2 - 1)
+    key = torch.where(strength > 0, key, -1)
+    top = torch.maximum(state.band_top, key.amax(0))
+    for slot in range(N_BANDS):
+        was, now = (high - (high - slot) % N_BANDS for high in (state.band_top, top))  # the bin in this slot
+        stays = (was == now) & (state.band_top >= 0)
+        mine = (key == now) & (key >= 0)
+        state.band_count[:, slot] = torch.where(stays, state.band_count[:, slot], 0) + mine.sum(0)
+        old = torch.where(stays[:, None], state.band_rank[:, slot], NO_RANK)
+        both = torch.cat([old, torch.where(mine, rank[:, None], NO_RANK).T], dim=1)
+        best = both.argsort(dim=1, stable=True)[:, :entries]
+        state.band_rank[:, slot] = both.gather(1, best)
+        unused = state.band_rank[:, slot] == NO_RANK
+        for array, new, none in (
+            (state.band_activation, strength.T, torch.nan), (state.band_position, at.T.int(), -1),
+            (state.band_row, rows.expand(len(key.T), -1), -1),
+        ):  # fmt: skip
+            chosen = torch.cat([array[:, slot], new], dim=1).gather(1, best)
+            array[:, slot] = torch.where(unused, none, chosen)
+    state.band_top = top
 
 
 def _repeated(

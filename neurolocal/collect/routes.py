@@ -27,6 +27,8 @@ class RoutedRuns(NamedTuple):
     """(batch,) int64."""
     rows: np.ndarray
     """(batch,) int64."""
+    rank: np.ndarray
+    """(batch,) int64: `bands.ranks` of the rows."""
     drawn: np.ndarray
     """(n,) int64: the entries that the histogram counts."""
     first: np.ndarray
@@ -44,6 +46,7 @@ class Routes:
         self,
         x: Routed,
         rows: Int64[np.ndarray, "batch"],
+        rank: Int64[np.ndarray, "batch"],
         mask: Bool[np.ndarray, "batch pos"],
         drawn: Draw,
         text: Int64[np.ndarray, "batch _"],
@@ -53,6 +56,7 @@ class Routes:
         Args:
             x: activations; where they are is all that is read.
             rows: row indices, ascending.
+            rank: `bands.ranks` of them.
             mask: whether each position is counted.
             drawn: the positions for the histogram and the sample.
             text: see `RoutedRuns`.
@@ -61,7 +65,7 @@ class Routes:
         token = x.token.numpy()
         self.offsets: list[int] = x.offsets.tolist()
         """The entries of expert e are `offsets[e]` to `offsets[e + 1]`."""
-        self._rows, self._text, self._position = rows, text, (token % n_pos).astype(np.int32)
+        self._rows, self._rank, self._text, self._position = rows, rank, text, (token % n_pos).astype(np.int32)
         mine = mask.ravel()[token]
         row = x.expert.numpy() * n_rows + token // n_pos
         self._first = np.searchsorted(row, np.arange(x.n_experts * n_rows + 1))
@@ -89,7 +93,10 @@ class Routes:
         a, b = self.offsets[e], self.offsets[e + 1]
         first = self._first[e * self._n_rows : (e + 1) * self._n_rows + 1] - a
         drawn = _between(self._drawn, a, b)
-        return RoutedRuns(self._runs[e], self._n_runs[e], self._rows, drawn, first, self._position[a:b], self._text)
+        position = self._position[a:b]
+        return RoutedRuns(
+            self._runs[e], self._n_runs[e], self._rows, self._rank, drawn, first, position, self._text
+        )
 
     def entering(self, e: int) -> tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]:
         """The entries of one expert that enter the sample, and their slots."""

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from neurolocal.collect import plain
+from neurolocal.collect.bands import NO_RANK, bins_of, ranks, slots_of
 from neurolocal.collect.routes import RoutedRuns, Routes
 from neurolocal.collect.sample import Draw, Sampler
 from neurolocal.collect.uploaded import Uploaded, upload
@@ -26,8 +27,10 @@ from neurolocal.files import numba_cache
 from neurolocal.records import (
     BINS,
     CASES,
+    N_BANDS,
     SIDES,
     THRESHOLDS,
+    Bands,
     CaseStatistics,
     Experts,
     LayerRecord,
@@ -53,6 +56,8 @@ class CountedBatch(NamedTuple):
     """How many ranges each row has."""
     total: int
     """Counted positions of the batch."""
+    rank: Int64[np.ndarray, "batch"]
+    """`bands.ranks` of the rows."""
     drawn: Draw
     """The positions for the histogram and the sample."""
     text: Int64[np.ndarray, "batch pos"] | None
@@ -66,6 +71,7 @@ class CountedBatch(NamedTuple):
             self.uploads[device] = upload(
                 device,
                 rows=self.rows,
+                rank=self.rank,
                 runs=self.runs,
                 n_runs=self.n_runs,
                 drawn=self.drawn,
@@ -90,7 +96,8 @@ class CountedBatch(NamedTuple):
         for b in range(len(mask)):
             runs[b, : n_runs[b], 0] = np.flatnonzero(edges[b] == 1)
             runs[b, : n_runs[b], 1] = np.flatnonzero(edges[b] == -1)
-        return cls(rows, mask, runs, n_runs.astype(np.int64), int(mask.sum()), sampler.draw(rows, mask), text, {})
+        rank, drawn = ranks(rows, seed=sampler.seed), sampler.draw(rows, mask)
+        return cls(rows, mask, runs, n_runs.astype(np.int64), int(mask.sum()), rank, drawn, text, {})
 
 
 class StateArrays(NamedTuple):
@@ -133,6 +140,18 @@ class StateArrays(NamedTuple):
     """(4, neuron) int64."""
     case_fraction: np.ndarray
     """(4, neuron) int64."""
+    band_activation: np.ndarray
+    """(neuron, band, entry) float32: in slot i modulo `N_BANDS` those of bin i; `entry` is 0 without bands."""
+    band_row: np.ndarray
+    """(neuron, band, entry) int64, unused -1."""
+    band_position: np.ndarray
+    """(neuron, band, entry) int32."""
+    band_rank: np.ndarray
+    """(neuron, band, entry) int64: `bands.ranks` of the row, ascending; unused `bands.NO_RANK`."""
+    band_count: np.ndarray
+    """(neuron, band) int64: rows that fell in the bin."""
+    band_top: np.ndarray
+    """(neuron,) int32: the bin of the largest activation, -1 where none is positive."""
 
 
 class BatchRuns(NamedTuple):
@@ -144,6 +163,8 @@ class BatchRuns(NamedTuple):
     """(batch,) int64: how many ranges a row has."""
     rows: np.ndarray
     """(batch,) int64: row indices, ascending."""
+    rank: np.ndarray
+    """(batch,) int64: `bands.ranks` of the rows."""
     drawn: np.ndarray
     """(n, 2) int64: row within the batch, and position, of each position that the histogram counts."""
     text: np.ndarray
@@ -218,6 +239,7 @@ class LayerState:
         n, k, width = len(config.neurons or range(d_mlp)), config.k, config.before + 1 + config.after
         sides, n_cases = (2 + len(CASES), n) if cases else (2, 0)
         self.before, self.cases, self.count, self.sampled = config.before, cases, 0, 0
+        self.seed = config.seed
         self.sample = np.full((config.sample, n), np.nan, np.float32)
         self.kept = StateArrays(
             strength=np.full((sides, n, k), -np.inf, np.float32),
@@ -237,6 +259,12 @@ class LayerState:
             case_count=np.zeros((4, n_cases), np.int64),
             case_whole=np.zeros((4, n_cases), np.int64),
             case_fraction=np.zeros((4, n_cases), np.int64),
+            band_activation=np.full((n, N_BANDS, config.bands), np.nan, np.float32),
+            band_row=np.full((n, N_BANDS, config.bands), -1, np.int64),
+            band_position=np.full((n, N_BANDS, config.bands), -1, np.int32),
+            band_rank=np.full((n, N_BANDS, config.bands), NO_RANK, np.int64),
+            band_count=np.zeros((n, N_BANDS), np.int64),
+            band_top=np.full(n, -1, np.int32),
         )
 
     def update(
@@ -273,7 +301,7 @@ class LayerState:
     def _dense(self, base: int, x: Tensor, signs: plain.Signs, chosen: slice | Tensor, counted: CountedBatch) -> Chunk:
         """Neurons that run at every position; `chosen` are the columns that are collected."""
         text = _text(counted)
-        batch = BatchRuns(counted.runs, counted.n_runs, counted.rows, counted.drawn.histogram, text)
+        batch = BatchRuns(counted.runs, counted.n_runs, counted.rows, counted.rank, counted.drawn.histogram, text)
         own = [t[:, :, chosen].contiguous() for t in (x, *(signs or ()))]
         return Chunk(base, own[0], tuple(own[1:]) or None, batch, counted.drawn.entering, counted.drawn.slots)  # pyright: ignore[reportArgumentType]
 
@@ -284,7 +312,7 @@ class LayerState:
         assert self.experts is not None
         tensors = [t for t in (x, *(signs or ())) if isinstance(t, Routed)]
         values = [t.x.contiguous() for t in tensors]
-        routes = Routes(x, counted.rows, counted.mask, counted.drawn, _text(counted))
+        routes = Routes(x, counted.rows, counted.rank, counted.mask, counted.drawn, _text(counted))
         self.routed[: x.n_experts] += routes.counted
         edges = self.experts.offsets.tolist()
         for e, (low, high) in enumerate(itertools.pairwise(edges)):
@@ -327,8 +355,8 @@ class LayerState:
             self.sample[chunk.slots, own] = found.float().numpy()
 
     def rows(self) -> Int64[np.ndarray, "_"]:
-        """Row indices that the lists refer to; -1 for unused slots."""
-        return self.kept.row.ravel()
+        """Row indices that the lists and bands refer to; -1 for unused slots."""
+        return np.concatenate([self.kept.row.ravel(), self.kept.band_row.ravel()])
 
     def snapshot(self, order: Int64[np.ndarray, "sample"]) -> LayerRecord:
         """The state as the store holds it."""
@@ -352,7 +380,22 @@ class LayerState:
             cases=CaseStatistics(*(a.copy() for a in cases)) if self.cases else None,
             neurons=self.neurons,
             experts=self.experts and dataclasses.replace(self.experts, count=self.routed.copy()),
+            bands=self._bands(),
         )
+
+    def _bands(self) -> Bands | None:
+        """The bands from the maximum downwards; None where none are collected."""
+        kept = self.kept
+        if not kept.band_row.size:
+            return None
+        slots = slots_of(kept.band_top)
+        found = [
+            np.take_along_axis(array, slots[:, :, None], axis=1)
+            for array in (kept.band_activation, kept.band_row, kept.band_position)
+        ]
+        unused = found[1] < 0
+        found[0][unused], found[2][unused] = np.nan, -1
+        return Bands(*found, count=np.take_along_axis(kept.band_count, slots, axis=1))
 
     def frozen(self) -> Frozen | None:
         """A checkpoint would take the processor from the forward pass, whenever it is written."""
@@ -374,6 +417,16 @@ class LayerState:
         if record.cases is not None:
             for column in dataclasses.fields(record.cases):
                 getattr(kept, f"case_{column.name}")[:] = getattr(record.cases, column.name)
+        if (bands := record.bands) is not None:
+            kept.band_top[:] = bins_of(statistics.maximum)
+            slots = slots_of(kept.band_top)
+            np.put_along_axis(kept.band_count, slots, bands.count, axis=1)
+            rank = np.where(bands.row < 0, NO_RANK, ranks(bands.row, seed=self.seed))
+            for array, value in (
+                (kept.band_activation, bands.activation), (kept.band_row, bands.row),
+                (kept.band_position, bands.position), (kept.band_rank, rank),
+            ):  # fmt: skip
+                np.put_along_axis(array, slots[:, :, None], value, axis=1)
         self.sample[: record.sample.shape[1]] = record.sample.T
         if record.experts is not None:
             self.routed[:] = record.experts.count

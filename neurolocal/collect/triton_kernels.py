@@ -1,8 +1,9 @@
-"""One batch of a layer's activations -> lists, sums and counts, in three kernels (Triton, on a GPU).
+"""One batch of a layer's activations -> lists, sums and counts, in four kernels (Triton, on a GPU).
 
     scan    one read of the activations: of each row and neuron the extremes with their first positions, the sums of
             four powers, and counts; with sign cases also the largest |activation|, the count and the sum of each
     merge   rows that beat a list's weakest entry take its place, and only their windows are cut; sums become exact
+    bands   each row counted in the band of its strongest position, and kept there if its rank is low
     draw    the drawn positions, into the histogram's bins and into the sample
 
 Invariant: equal to `plain` bit for bit, sums to rounding. A list is an unordered set of k entries while it is on the
@@ -269,6 +270,58 @@ def _add_exactly(
     old = tl.load(whole, mask=inside, other=0)
     tl.store(whole, old + floor.to(tl.int64) + (more >> SCALE), mask=inside)
     tl.store(fraction, more & ((1 << SCALE) - 1), mask=inside)
+
+
+@triton.jit
+def bands(
+    strength, at, rows, rank, band_activation, band_row, band_position, band_rank, band_count, band_top,
+    n_rows, n_neurons, entries, N_BANDS: tl.constexpr, HALF: tl.constexpr, BM: tl.constexpr, E: tl.constexpr,
+):  # fmt: skip
+    """A program `BM` neurons; it takes the batch's rows one after the other. `strength` is that of `largest`.
+
+    The entries of a band are an unordered set: a row of a lower rank takes the place of the highest one.
+    """
+    n = tl.program_id(0) * BM + tl.arange(0, BM)
+    inside = n < n_neurons
+    top = tl.load(band_top + n, mask=inside, other=0)
+    j = tl.arange(0, E)
+    used = inside[:, None] & (j < entries)[None, :]
+    for b in range(0, n_rows):
+        value = tl.load(strength + tl.full((), 1, tl.int64) * b * n_neurons + n, mask=inside, other=float("-inf"))
+        key = (value.to(tl.int32, bitcast=True) >> 22) - 230  # from 2^-12: (127 - 12) << 1
+        key = tl.minimum(tl.maximum(key, 0), HALF - 1)
+        fires = inside & (value > 0.0)
+        rises = fires & (key > top)
+        if tl.max(rises.to(tl.int32), axis=0) > 0:
+            for i in range(0, N_BANDS):
+                new = key - i
+                empties = rises & (new > top) & (new >= 0)
+                place = n.to(tl.int64) * N_BANDS + tl.maximum(new, 0) % N_BANDS
+                tl.store(band_count + place, tl.zeros((BM,), tl.int64), mask=empties)
+                entry = place[:, None] * entries + j[None, :]
+                gone = used & empties[:, None]
+                tl.store(band_rank + entry, tl.full((BM, E), 0x7FFFFFFFFFFFFFFF, tl.int64), mask=gone)
+                tl.store(band_row + entry, tl.full((BM, E), -1, tl.int64), mask=gone)
+            tl.debug_barrier()
+            top = tl.where(rises, key, top)
+        falls = fires & (key > top - N_BANDS)
+        place = n.to(tl.int64) * N_BANDS + key % N_BANDS
+        count = tl.load(band_count + place, mask=falls, other=0)
+        tl.store(band_count + place, count + 1, mask=falls)
+        mine = tl.load(rank + b)
+        entry = place[:, None] * entries + j[None, :]
+        kept = tl.load(band_rank + entry, mask=used & falls[:, None], other=-0x7FFFFFFFFFFFFFFF)
+        highest = tl.max(kept, axis=1)
+        enters = falls & (mine < highest)
+        slot = tl.min(tl.where(kept == highest[:, None], j[None, :], E), axis=1)
+        to = place * entries + slot
+        tl.store(band_rank + to, tl.zeros((BM,), tl.int64) + mine, mask=enters)
+        tl.store(band_row + to, tl.zeros((BM,), tl.int64) + tl.load(rows + b), mask=enters)
+        tl.store(band_activation + to, value, mask=enters)
+        tl.store(band_position + to, tl.load(at + tl.full((), 1, tl.int64) * b * n_neurons + n, mask=enters, other=0),
+                 mask=enters)  # fmt: skip
+        tl.debug_barrier()  # the next row may read what this one wrote
+    tl.store(band_top + n, top, mask=inside)
 
 
 @triton.jit(do_not_specialize=["n_drawn", "n_entering"])  # they differ in every batch

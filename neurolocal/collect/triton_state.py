@@ -1,4 +1,4 @@
-"""The state of one layer on a GPU, updated by the kernels of `triton_kernels`: three launches a batch.
+"""The state of one layer on a GPU, updated by the kernels of `triton_kernels`: four launches a batch.
 
 Invariant: equal to `LayerState` on the same batches, sums to rounding. Between snapshots nothing is copied to the host
 and nothing waits for the device. Windows and the sample keep the activations' own dtype on the device, which loses
@@ -22,7 +22,7 @@ from neurolocal.collect.exact import LIMIT, SCALE
 from neurolocal.collect.state import Activations, CountedBatch, LayerState
 from neurolocal.collect.workers import Workers
 from neurolocal.config import CollectConfig
-from neurolocal.records import BINS, MOMENT_UNITS, THRESHOLDS, Experts, LayerRecord
+from neurolocal.records import BINS, MOMENT_UNITS, N_BANDS, THRESHOLDS, Experts, LayerRecord
 from neurolocal.subject.routed import Routed
 
 TILE = (8, 128)
@@ -30,6 +30,9 @@ TILE = (8, 128)
 
 CASE_TILE = (4, 128)
 """The same with sign cases, which hold twice as much."""
+
+BAND_BLOCK = 32
+"""Neurons a program of `bands`."""
 
 DRAWN = 64
 """Drawn positions a program of `draw`."""
@@ -43,6 +46,7 @@ def has_kernels(device: torch.device) -> bool:
 COPIED = (
     *("strength", "row", "position", "text", "window", "maximum", "minimum", "whole", "fraction", "counts"),
     *("histogram", "case_count", "case_whole", "case_fraction", "sample", "routed"),
+    *("band_activation", "band_row", "band_position", "band_rank", "band_count", "band_top"),
 )
 """The tensors of a state."""
 
@@ -74,6 +78,10 @@ class FrozenState:
         for name in ("strength", "row", "position", *(["text"] if kept.text.size else [])):
             getattr(kept, name)[:] = np.take_along_axis(found[name].numpy(), best, axis=2)
         kept.window[:] = np.take_along_axis(found["window"].float().numpy(), best[:, :, :, None], axis=2)
+        best = np.argsort(found["band_rank"].numpy(), axis=2, kind="stable")
+        for name in ("activation", "row", "position", "rank"):
+            getattr(kept, f"band_{name}")[:] = np.take_along_axis(found[f"band_{name}"].numpy(), best, axis=2)
+        kept.band_count[:], kept.band_top[:] = found["band_count"].numpy(), found["band_top"].numpy()
         counts = found["counts"].numpy()
         kept.positive[:], kept.above[:], kept.nonfinite[:] = counts[0], counts[1:-1], counts[-1]
         kept.histogram[:] = found["histogram"].T.numpy()
@@ -152,6 +160,12 @@ class TritonState:
             FOURTH=2.0 ** -MOMENT_UNITS[3], LIMIT=LIMIT, SCALE=SCALE, DEDUPE=self._config.dedupe,
             BM=block, BB=min(_power(n_rows), 32), K=slots, WP=min(_power(width), 64), num_warps=1,
         )  # fmt: skip
+        if entries := self._config.bands:
+            kernels.bands[(-(-n // BAND_BLOCK),)](
+                strength, at, batch.rows, batch.rank, self._band_activation, self._band_row, self._band_position,
+                self._band_rank, self._band_count, self._band_top, n_rows, n, entries,
+                N_BANDS=N_BANDS, HALF=BINS // 2, BM=BAND_BLOCK, E=_power(entries), num_warps=1,
+            )  # fmt: skip
         n_drawn, n_entering = len(batch.drawn), len(batch.slots)
         if pieces := -(-max(n_drawn, n_entering) // DRAWN):
             kernels.draw[-(-n // 128), pieces](
@@ -160,8 +174,8 @@ class TritonState:
             )  # fmt: skip
 
     def rows(self) -> Int64[np.ndarray, "_"]:
-        """Row indices that the lists refer to; -1 for unused slots."""
-        return self._row.flatten().cpu().numpy()
+        """Row indices that the lists and bands refer to; -1 for unused slots."""
+        return torch.cat([self._row.flatten(), self._band_row.flatten()]).cpu().numpy()
 
     def snapshot(self, order: Int64[np.ndarray, "sample"]) -> LayerRecord:
         """The state as the store holds it: lists sorted, strongest first."""
@@ -202,6 +216,8 @@ class TritonState:
         self._histogram = there(kept.histogram.T)
         self._case_count, self._case_whole = there(kept.case_count), there(kept.case_whole)
         self._case_fraction = there(kept.case_fraction)
+        for name in ("activation", "row", "position", "rank", "count", "top"):
+            setattr(self, f"_band_{name}", there(getattr(kept, f"band_{name}")))
         self._sample, self._routed = there(host.sample), there(host.routed)
         self._chosen = None if host.neurons is None else there(host.neurons)
         self._count, self._sampled = host.count, host.sampled

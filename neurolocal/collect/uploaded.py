@@ -1,7 +1,7 @@
 """What of a batch is the same for all layers, on a device: uploaded once, from pinned memory, in one copy.
 
 Invariant: the host does not wait; the copy is ordered before the kernels that read it.
-Cost: 8 bytes a row, run, drawn and entering position, and a byte a position; with `dedupe` 8 bytes a position.
+Cost: 16 bytes a row, 8 a run, drawn and entering position, and a byte a position; with `dedupe` 8 bytes a position.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ class Uploaded(NamedTuple):
     """A batch's rows, counted positions and drawn positions as tensors on a device."""
 
     rows: Int64[Tensor, "batch"]
+    rank: Int64[Tensor, "batch"]
+    """`bands.ranks` of the rows."""
     runs: Int64[Tensor, "batch run 2"]
     """The counted positions of each row as half-open ranges."""
     n_runs: Int64[Tensor, "batch"]
@@ -40,6 +42,7 @@ def upload(
     device: torch.device,
     *,
     rows: Int64[np.ndarray, "batch"],
+    rank: Int64[np.ndarray, "batch"],
     runs: Int64[np.ndarray, "batch run 2"],
     n_runs: Int64[np.ndarray, "batch"],
     drawn: Draw,
@@ -47,7 +50,7 @@ def upload(
     mask: Bool[np.ndarray, "batch pos"],
 ) -> Uploaded:
     """Copy a batch to a device."""
-    numbers = (rows, runs, n_runs, drawn.histogram, drawn.entering, drawn.slots, text)
+    numbers = (rows, rank, runs, n_runs, drawn.histogram, drawn.entering, drawn.slots, text)
     sizes = [array.size for array in numbers]
     host = torch.empty(sum(sizes) + -(-mask.size // 8), dtype=torch.int64, pin_memory=device.type == "cuda")
     view, at = host.numpy(), 0

@@ -86,7 +86,7 @@ def restore(job: Collection, progress: Progress) -> Cursor:
                 wanted = state.snapshot(progress.sampler.order())
                 if _shapes(record) != _shapes(wanted) or len(store.sample.row) > config.sample:
                     raise StoreError(f"resuming {path}: its lists of layer {layer} have another size. {AGAIN}")
-                for top in record.lists.values():
+                for top in (*record.lists.values(), *([record.bands] if record.bands else [])):
                     store.require_examples(top)
                 state.restore(record)
     with Store(path) as store:
@@ -108,7 +108,8 @@ def _shapes(record: LayerRecord) -> tuple[Any, ...]:
     lists = {side: top.window.shape for side, top in record.lists.items()}
     neurons = None if record.neurons is None else list(record.neurons)
     experts = None if record.experts is None else (record.experts.offsets.tolist(), record.experts.shared)
-    return lists, record.sample.shape[0], record.cases is None, neurons, experts
+    bands = None if record.bands is None else record.bands.row.shape
+    return lists, bands, record.sample.shape[0], record.cases is None, neurons, experts
 
 
 def cursor_of(store: Store) -> Cursor:

@@ -32,6 +32,7 @@ LATER = {
     "longest_record": 1 << 28,
     "longest_text": 1 << 22,
     "dedupe": False,
+    "bands": 0,
 }
 """Settings that stores of version 0.1.0 do not state, with the values that they had."""
 

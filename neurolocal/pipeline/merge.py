@@ -74,7 +74,7 @@ def merge_stores(
             vocabulary = first.vocabulary
         content = StoreContent(
             manifest=manifest,
-            layers=_layers(paths, config["sites"], order, used, nonfinite, bar=bar),
+            layers=_layers(paths, config, order, used, nonfinite, bar=bar),
             sample=sample,
             rows=lambda: merged_rows(paths, used.sorted()),
             token_count=_token_count(paths),
@@ -218,18 +218,18 @@ def _manifest(parts: Sequence[_Part]) -> dict[str, Any]:
 
 
 def _layers(
-    parts: Sequence[Path], sites: Sequence[Site], order: Sequence[Int64[np.ndarray, "sample"]], used: RowNumbers,
+    parts: Sequence[Path], config: Mapping[str, Any], order: Sequence[Int64[np.ndarray, "sample"]], used: RowNumbers,
     nonfinite: dict[Place, int], *, bar: bool,
 ) -> Iterator[tuple[Place, LayerRecord]]:  # fmt: skip
     """The merged record of each layer; fills the rows that it uses, and its unreadable activations."""
-    for site in sites:
+    for site in config["sites"]:
         with Store(parts[0], site=site) as store:
             layers = store.layers
         for layer in Bar(layers, desc=f"merge: {site}", unit="layer", delay=2, disable=not bar):
             merged = _record(parts[0], site, layer)
             for path, best in zip(parts[1:], order, strict=True):
-                merged = merge(merged, _record(path, site, layer), sample=best)
-            for top in merged.lists.values():
+                merged = merge(merged, _record(path, site, layer), sample=best, seed=config["seed"])
+            for top in (*merged.lists.values(), *([merged.bands] if merged.bands else [])):
                 used.add(top.row)
             if n := int(merged.unreadable.sum()):
                 nonfinite[site, layer] = n

@@ -13,7 +13,7 @@ import math
 from typing import NamedTuple
 
 from neurolocal.config import CollectConfig
-from neurolocal.records import BINS, CASES, SIDES, THRESHOLDS
+from neurolocal.records import BINS, CASES, N_BANDS, SIDES, THRESHOLDS
 from neurolocal.store.datasets import CHUNK
 
 HEADER = 1200
@@ -69,6 +69,8 @@ def layer_bytes(neurons: int, config: CollectConfig, *, effects: bool) -> int:
     moments = [((n,), 8)] * 4
     own = one_list * (len(SIDES) + (len(CASES) if config.sign_cases else 0)) + statistics + moments
     own += [((n, config.sample), 4)] + [((4, n), 8)] * (5 if config.sign_cases else 0)
+    if config.bands:
+        own += [((n, N_BANDS, config.bands), item) for item in (4, 8, 4)] + [((n, N_BANDS), 8)]
     own += [((n,), 8)] * (config.neurons is not None) + [((n, config.logits), 4)] * (4 if effects else 0)
     return sum(dataset_bytes(shape, item) for shape, item in own)
 

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int, Int64
 
-from neurolocal.records import CASES, SIDES, THRESHOLDS, Side, Statistics, TopK
+from neurolocal.records import CASES, N_BANDS, SIDES, THRESHOLDS, Bands, Side, Statistics, TopK, histogram_edges
 from neurolocal.store.faults import Faults
 from neurolocal.store.read import Store
 
 LIST = ("neuron", "rank")
 """Axes of a list."""
+
+BAND = ("neuron", "band", "entry")
+"""Axes of bands."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,13 @@ def check_layer(store: Store, layer: int, rows: RowLookup | None, faults: Faults
                          axes=("neuron",))  # fmt: skip
     with faults.reading(f"{base}/experts"):
         _check_experts(store, layer, statistics, sampled, faults)
+    with faults.reading(f"{base}/bands"):
+        bands = store.bands(layer)
+        if bands is None and store.manifest["config"].get("bands", 0) and not store.imported:
+            faults.add(f"{base}/bands", "no such group", "examples of bands, since config.bands is above 0")
+        if bands is not None and statistics is not None:
+            looked["examples of bands"] += int((bands.row >= 0).sum())
+            _check_bands(f"{base}/bands", bands, statistics, rows, faults)
     with faults.reading(f"{base}/cases"):
         _check_cases(store, layer, statistics, faults)
     with faults.reading(f"{base}/logits"):
@@ -302,6 +312,27 @@ def _check_windows(place: str, top: TopK, side: Side, *, store: Store, rows: Row
     faults.where(f"{place}/window", outside & ~out, "NaN beyond the row", what="windows with values there", axes=LIST)
     faults.where(f"{place}/window", stronger & ~other & ~out, "the strongest of its row, of equals the first",
                  what="examples with a stronger neighbour", axes=LIST)  # fmt: skip
+
+
+def _check_bands(place: str, bands: Bands, s: Statistics, rows: RowLookup | None, faults: Faults) -> None:
+    """Each example lies in its band, counted from the neuron's maximum; each row stands once, and is stored."""
+    edges, used = histogram_edges(), bands.row >= 0
+    top = np.where(s.maximum > 0, np.searchsorted(edges, np.maximum(s.maximum, 0), side="right"), -1)
+    number = np.searchsorted(edges, np.where(used, bands.activation, 0), side="right")
+    off = used & ((number != top[:, None, None] - np.arange(N_BANDS)[:, None]) | (bands.activation <= 0))
+    faults.where(f"{place}/activation", off, "within the band", what="activations outside", axes=BAND)
+    none = (bands.count[:, 0] > 0) != (s.maximum > 0)
+    faults.where(f"{place}/count", none, "above 0 in the band of the maximum", what="neurons that differ",
+                 axes=("neuron",))  # fmt: skip
+    every = np.sort(bands.row.reshape(len(used), -1), axis=1)
+    twice = ((every[:, 1:] == every[:, :-1]) & (every[:, 1:] >= 0)).any(axis=1)
+    faults.where(f"{place}/row", twice, "one example a row", what="neurons with a row twice", axes=("neuron",))
+    if rows is not None:
+        at, there = rows.find(bands.row)
+        faults.where(f"{place}/row", used & ~there, "rows in rows/index", what="rows that are not stored", axes=BAND)
+        out = used & there & ~rows.counts(at, bands.position)
+        faults.where(f"{place}/position", out, "counted positions of their rows", what="positions that are not",
+                     axes=BAND)  # fmt: skip
 
 
 def _check_texts(place: str, top: TopK, rows: RowLookup | None, faults: Faults) -> None:

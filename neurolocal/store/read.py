@@ -24,6 +24,7 @@ from neurolocal.records import (
     CASES,
     SIDES,
     TABLES,
+    Bands,
     CaseStatistics,
     Example,
     Experts,
@@ -246,7 +247,7 @@ class Store:
         read_rows.require_rows(self._file, self.row_index, at[used], rows[used])
         return np.where(used, at, -1)
 
-    def require_examples(self, top: TopK) -> None:
+    def require_examples(self, top: TopK | Bands) -> None:
         """Check that the row of every example is stored, and that it has the example's position.
 
         Raises:
@@ -404,7 +405,13 @@ class Store:
             neurons=self.neurons(layer) if self._file.has(f"{self._base(layer)}/neuron") else None,
             effects=self.logit_effects(layer),
             experts=self.experts(layer),
+            bands=self.bands(layer),
         )
+
+    def bands(self, layer: int, neurons: slice = slice(None)) -> Bands | None:
+        """The examples of each band of activation, of a layer's neurons or of a slice of them; None without bands."""
+        shape = (len(self.neurons(layer)), self.manifest["config"].get("bands", 0))
+        return read_collect.read_bands(self._file, self._base(layer), neurons, shape=shape)
 
     def maxima(self, layer: int) -> Maxima:
         """The largest activation of each neuron over the whole corpus."""

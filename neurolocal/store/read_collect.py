@@ -14,8 +14,10 @@ from jaxtyping import Float32, Int64, Integer
 
 from neurolocal.records import (
     BINS,
+    N_BANDS,
     HISTOGRAM_EVERY,
     THRESHOLDS,
+    Bands,
     CaseStatistics,
     Example,
     Experts,
@@ -83,6 +85,36 @@ def read_lists(file: CheckedFile, base: str, neurons: slice, *, width: int) -> T
     if (np.where(used, top.position, 0) < 0).any():
         raise file.bad(f"an example in {base} stands before its row")
     return top
+
+
+def read_bands(file: CheckedFile, base: str, neurons: slice, *, shape: tuple[int, int]) -> Bands | None:
+    """The examples of each band of some neurons; None where none were collected.
+
+    Args:
+        file: the store.
+        base: of the layer.
+        neurons: which entries of the layer's arrays.
+        shape: neurons of the layer, and entries of a band.
+    """
+    base = f"{base}/bands"
+    if not file.has(base):
+        return None
+    whole = (shape[0], N_BANDS, shape[1])
+    kinds = {"activation": "f4", "row": "i8", "position": "i4", "count": "i8"}
+    found = {name: file.dataset(f"{base}/{name}", kind, 2 if name == "count" else 3) for name, kind in kinds.items()}
+    for name, dataset in found.items():
+        if dataset.shape != (whole[:2] if name == "count" else whole):
+            raise file.bad(f"{base}/{name} has the shape {dataset.shape}, expected {whole}")
+    with file.reading(base):
+        bands = Bands(**{name: dataset[neurons] for name, dataset in found.items()})
+    used = bands.row >= 0
+    if (used[:, :, 1:] > used[:, :, :-1]).any() or not np.array_equal(np.isfinite(bands.activation), used):
+        raise file.bad(f"the entries of {base} have holes")
+    if (np.where(used, bands.position, 0) < 0).any():
+        raise file.bad(f"an example in {base} stands before its row")
+    if (used.sum(axis=2) != np.minimum(bands.count, shape[1])).any():
+        raise file.bad(f"{base}/count does not fit the entries")
+    return bands
 
 
 def examples_of(

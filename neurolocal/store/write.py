@@ -114,6 +114,8 @@ def _put_record(file: h5py.File, base: str, record: LayerRecord) -> None:
     derived = {name: getattr(statistics, name) for name in MOMENTS}
     put_columns(file, f"{base}/statistics", vars(statistics) | derived)
     put(file, f"{base}/sample", record.sample)
+    if record.bands is not None:
+        put_columns(file, f"{base}/bands", vars(record.bands))
     if record.cases is not None:
         derived = {name: getattr(record.cases, name) for name in ("frequency", "mean")}
         put_columns(file, f"{base}/cases", vars(record.cases) | derived)

@@ -22,7 +22,7 @@ BEFORE, AFTER, SEED = 3, 2, 5
 
 
 def config(k: int, **more) -> CollectConfig:
-    return CollectConfig(k=k, before=BEFORE, after=AFTER, seed=SEED, **({"sample": 7} | more))
+    return CollectConfig(k=k, before=BEFORE, after=AFTER, seed=SEED, **({"sample": 7, "bands": 2} | more))
 
 
 def splitmix64(z: int) -> int:
@@ -71,6 +71,9 @@ def identical(a: LayerRecord, b: LayerRecord, *, sums: bool = True) -> None:
     for name in names + (["whole", "fraction"] if sums else []):
         np.testing.assert_array_equal(getattr(a.statistics, name), getattr(b.statistics, name))
     np.testing.assert_array_equal(a.sample, b.sample)
+    assert (a.bands is None) == (b.bands is None)
+    for name in ("activation", "row", "position", "count") if a.bands else ():
+        np.testing.assert_array_equal(getattr(a.bands, name), getattr(b.bands, name))
     assert (a.cases is None) == (b.cases is None)
     if a.cases is not None and b.cases is not None:
         for name in ["count"] + (["whole", "fraction"] if sums else []):

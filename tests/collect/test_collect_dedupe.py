@@ -88,7 +88,7 @@ def test_shards_in_any_order_give_the_single_run(drawn, shards, random):
     merged, sample = parts[0]
     for part, its in parts[1:]:
         sample, best = merge_samples(sample, its, size=7, seed=SEED)
-        merged = merge(merged, part, sample=best)
+        merged = merge(merged, part, sample=best, seed=SEED)
     identical(whole, merged)
     for side in whole.lists:
         np.testing.assert_array_equal(whole.lists[side].text, merged.lists[side].text)

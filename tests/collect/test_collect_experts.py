@@ -190,7 +190,7 @@ def test_two_parts_are_the_whole(drawn):
     samplers = [Sampler(7, seed=SEED) for _ in range(2)]
     a, b = (run(on_cpu(case, k), case, batch, s, rows=starts[i::2]) for i, s in enumerate(samplers))
     _, order = merge_samples(samplers[0].snapshot(), samplers[1].snapshot(), size=7, seed=SEED)
-    both = merge(a, b, sample=order)
+    both = merge(a, b, sample=order, seed=SEED)
     whole = run(on_cpu(case, k), case, batch)
     same(whole, both)
 

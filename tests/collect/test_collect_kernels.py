@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from collect_twins import AFTER, BEFORE, Case, cases, hash_of, on_cpu, run
+from collect_twins import AFTER, BEFORE, SEED, Case, cases, hash_of, on_cpu, on_device, run, splitmix64
 from hypothesis import given, settings
 
 from neurolocal.records import (
     BINS,
     CASES,
     HISTOGRAM_EVERY,
+    N_BANDS,
     SIDES,
     THRESHOLDS,
     LayerRecord,
@@ -57,6 +58,27 @@ def brute_force(case: Case, k: int) -> dict[str, Any]:
     return found
 
 
+def bands_agree(record: LayerRecord, case: Case, entries: int = 2) -> None:
+    """Every neuron by itself: the strongest position of each row, sorted into bins, those with the smallest hashes."""
+    bands, x = record.bands, case.values
+    assert bands is not None
+    for j in range(x.shape[2]):
+        found: dict[int, list[Any]] = {}
+        for b, row in enumerate(case.rows):
+            places = [p for p in range(x.shape[1]) if case.mask[b, p] and np.isfinite(x[b, p, j])]
+            best = max(places, key=lambda p, b=b, j=j: (x[b, p, j], -p), default=None)
+            if best is not None and x[b, best, j] > 0:
+                order = splitmix64(splitmix64(SEED) ^ int(row))
+                found.setdefault(bin_of(x[b, best, j]), []).append((order, x[b, best, j], row, best))
+        for band in range(N_BANDS):
+            rows = sorted(found.get(max(found, default=0) - band, []))
+            assert bands.count[j, band] == len(rows)
+            kept = [(*row[1:],) for row in rows[:entries]]
+            kept += [(np.nan, -1, -1)] * (entries - len(kept))
+            for i, name in enumerate(("activation", "row", "position")):
+                np.testing.assert_array_equal(getattr(bands, name)[j, band], [entry[i] for entry in kept])
+
+
 def agrees(record: LayerRecord, case: Case, k: int) -> None:
     """Lists, counts and extremes exactly; sums to rounding."""
     x, mask, rows = case.values, case.mask, case.rows
@@ -70,6 +92,7 @@ def agrees(record: LayerRecord, case: Case, k: int) -> None:
             for i, (activation, row, position, window) in enumerate(entries):
                 assert (top.activation[j, i], top.row[j, i], top.position[j, i]) == (activation, row, position)
                 np.testing.assert_array_equal(top.window[j, i], np.array(window, np.float32))
+    bands_agree(record, case)
     s = record.statistics
     used = np.where(mask[:, :, None] & np.isfinite(x), x.astype(np.float64), np.nan)
     n = np.isfinite(used).sum((0, 1))
@@ -143,3 +166,26 @@ def test_moments_of_a_normal_sample(rng):
     centred = (values - values.mean(0)) / values.std(0)
     np.testing.assert_allclose(s.skewness, (centred**3).mean(0), atol=1e-4)
     np.testing.assert_allclose(s.kurtosis, (centred**4).mean(0), atol=1e-4)
+
+
+def test_a_rising_maximum_drops_the_lowest_bands_and_nothing_else(rng):
+    """Maxima that rise by up to 40 half octaves, over many rows; one row after the other, on both paths."""
+    x = (2.0 ** np.sort(rng.uniform(-14, 13, (200, 3, 4)), axis=0)).astype(np.float32)
+    x[:, :, 0] *= -1
+    x[100:] = x[100 + rng.permutation(100)]
+    every = torch.from_numpy(x)
+    case = Case(every, every, every, np.ones(x.shape[:2], bool), np.arange(200) * 7)
+    for make in (on_cpu, on_device):
+        for batch in (3, 64):
+            record = run(make(case, 2), case, batch)
+            bands_agree(record, case)
+            assert record.bands is not None
+            assert (record.bands.count[0] == 0).all()
+            assert (record.bands.count[1:, 0] > 0).all()
+
+
+def test_without_bands_there_are_none(rng):
+    x = torch.from_numpy(rng.normal(size=(3, 4, 2)).astype(np.float32))
+    case = Case(x, x, x, np.ones((3, 4), bool), np.arange(3))
+    for make in (on_cpu, on_device):
+        assert run(make(case, 2, bands=0), case, 2).bands is None

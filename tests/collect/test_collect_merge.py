@@ -27,7 +27,7 @@ def test_shards_in_any_order_give_the_single_run(drawn, shards, random):
     merged, sample = parts[0]
     for part, its in parts[1:]:
         sample, best = merge_samples(sample, its, size=7, seed=SEED)
-        merged = merge(merged, part, sample=best)
+        merged = merge(merged, part, sample=best, seed=SEED)
     identical(whole, merged)
     assert_same_sample(sampler.snapshot(), sample)
 
@@ -41,7 +41,7 @@ def test_logit_effects_are_those_of_either_part_and_experts_those_of_both():
     full = dataclasses.replace(plain, effects=effects, experts=experts)
     none = np.empty(0, np.int64)
     for a, b in [(full, plain), (plain, full), (full, full)]:
-        merged = merge(a, b, sample=none)
+        merged = merge(a, b, sample=none, seed=SEED)
         assert merged.effects is effects
         assert (merged.experts is not None) == (a is b)
     assert merged.experts is not None

@@ -94,7 +94,7 @@ def check_layer(store: Store, layer: int, rows: RowLookup | None, faults: Faults
         if bands is None and store.manifest["config"].get("bands", 0) and not store.imported:
             faults.add(f"{base}/bands", "no such group", "examples of bands, since config.bands is above 0")
         if bands is not None and statistics is not None:
-            looked["examples of bands"] += int((bands.row >= 0).sum())
+            looked["examples"] += int((bands.row >= 0).sum())
             _check_bands(f"{base}/bands", bands, statistics, rows, faults)
     with faults.reading(f"{base}/cases"):
         _check_cases(store, layer, statistics, faults)

@@ -14,8 +14,10 @@ from neurolocal.provenance import Parts
 from neurolocal.records import (
     BINS,
     CASES,
+    N_BANDS,
     SIDES,
     THRESHOLDS,
+    Bands,
     CaseStatistics,
     LayerRecord,
     LogitEffects,
@@ -26,6 +28,7 @@ from neurolocal.records import (
 from neurolocal.store import StoreContent, StoredRows
 from neurolocal.words import Vocabulary
 
+ENTRIES = 2
 BEFORE, AFTER, K, NEURONS, ROWS, LENGTH, SAMPLE, COUNT, SAMPLED = 3, 2, 3, 4, 5, 9, 6, 45, 20
 
 
@@ -72,7 +75,18 @@ def record(
         cases=CaseStatistics(*counts) if cases else None,
         neurons=neurons,
         effects=LogitEffects(ids[0], logits[0], ids[1], logits[1]) if effects else None,
+        bands=bands(n),
     )
+
+
+def bands(neurons: int = NEURONS) -> Bands:
+    """Any bands, the same each time."""
+    rng = np.random.default_rng(1)
+    count = rng.integers(0, 4, (neurons, N_BANDS))
+    used = np.arange(ENTRIES) < count[:, :, None]
+    row, position = rng.integers(0, ROWS, used.shape), rng.integers(0, 3, used.shape)
+    activation = np.where(used, rng.random(used.shape), np.nan).astype(np.float32)
+    return Bands(activation, np.where(used, row, -1), np.where(used, position, -1).astype(np.int32), count)
 
 
 def rest_of(rng: np.random.Generator) -> dict[str, Any]:
@@ -108,7 +122,7 @@ def made_up(
     kept, rest = rows, rest_of(rng) if rest is None else rest
     manifest = {
         "subject": {"sha256": "a"}, "tokenizer": {"sha256": "b"}, "corpus": {"files": [], "n_files": 0},
-        "config": {"sites": list(sites), "before": BEFORE, "after": AFTER}, "rows": ROWS, "tokens": 40,
+        "config": {"sites": list(sites), "before": BEFORE, "after": AFTER, "bands": ENTRIES}, "rows": ROWS, "tokens": 40,
         "complete": not rest,
     }  # fmt: skip
     return StoreContent(

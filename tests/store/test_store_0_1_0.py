@@ -35,7 +35,7 @@ CONFIGS = {
     "summary": SummaryConfig(limit=5),
 }
 """Of the stages that are not done again; scores are: other ones lead, and prompts are asked together."""
-COLLECT = CollectConfig(row_length=32, k=6, before=8, after=4, batch_size=4, sample=64, max_rows=60, logits=4)
+COLLECT = CollectConfig(row_length=32, k=6, before=8, after=4, batch_size=4, sample=64, max_rows=60, logits=4, bands=0)
 """The settings of the checkpoint."""
 NEW_SETTINGS = {"halfway": 4.0, "floor": 0.3, "around": 0.25}
 """Settings of the verdict that 0.1.0 had as constants, or not at all, with their values."""

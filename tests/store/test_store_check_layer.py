@@ -11,6 +11,7 @@ from neurolocal.store import datasets
 from neurolocal.store.check import check
 
 LIST, SMALL, CASE = "collect/post/1/largest", "collect/pre/3/smallest", "collect/post/3/gate+_in-"
+BANDS = "collect/post/3/bands"
 STATISTICS = "collect/post/3/statistics"
 
 
@@ -178,6 +179,29 @@ DAMAGE: dict[str, tuple[Any, tuple[str, str, str]]] = {
     "holes": (
         lambda f: change(f, f"{LIST}/activation", set_at(2, 0, to=np.nan)),
         (LIST, "have holes", "FORMAT.md"),
+    ),
+    "a band's activation": (
+        lambda f: change(f, f"{BANDS}/activation", lambda old: old * 2),
+        (f"{BANDS}/activation", "activations outside", "within the band"),
+    ),
+    "a band's row twice": (
+        lambda f: change(f, f"{BANDS}/row", lambda old: np.where(old >= 0, old.max(), -1)),
+        (f"{BANDS}/row", "neurons with a row twice", "one example a row"),
+    ),
+    "a band's row that is not stored": (
+        lambda f: change(f, f"{BANDS}/row", lambda old: np.where(old == old.max(), 900, old)),
+        (f"{BANDS}/row", "rows that are not stored", "rows in rows/index"),
+    ),
+    "a band's position": (
+        lambda f: change(f, f"{BANDS}/position", lambda old: np.where(old >= 0, 0, -1)),
+        (f"{BANDS}/position", "positions that are not", "counted positions"),
+    ),
+    "a band's count": (
+        lambda f: change(f, f"{BANDS}/count", lambda old: np.zeros_like(old)),
+        (BANDS, "does not fit", "FORMAT.md"),
+    ),
+    "no bands": (
+        lambda f: f.__delitem__(BANDS), (BANDS, "no such group", "config.bands is above 0"),
     ),
     "token counts": (
         lambda f: change(f, "corpus/token_count", set_at(5, to=lambda n: n + 1)),

@@ -248,14 +248,16 @@ def test_the_size_formula(store_path):
     """What the page says of a neuron's bytes is what a layer with everything holds."""
     formula = FORMAT.split("## Size")[1].split("    sides k")[1].split("\n")[0]
     assert (
-        formula == " (16 + 4 (before + 1 + after)) + 920 + 4 sample + 160 (sign cases) + 16 logits + 8 (neurons named)"
+        formula == " (16 + 4 (before + 1 + after)) + 920 + 4 sample + 160 (sign cases) + 160 bands + 80 + 16 logits "
+        "+ 8 (neurons named)"
     )
 
-    def size(sides, k, window, sample, logits, *, cases, named):
-        return sides * k * (16 + 4 * window) + 920 + 4 * sample + 160 * cases + 16 * logits + 8 * named
+    def size(sides, k, window, sample, bands, logits, *, cases, named):
+        every = sides * k * (16 + 4 * window) + 920 + 4 * sample + 160 * cases
+        return every + 160 * bands + 80 + 16 * logits + 8 * named
 
-    assert size(2, 20, 61, 1024, 10, cases=0, named=0) == 15_576
-    assert size(6, 20, 61, 1024, 10, cases=1, named=0) == 36_536
+    assert size(2, 20, 61, 1024, 5, 10, cases=0, named=0) == 16_456
+    assert size(6, 20, 61, 1024, 5, 10, cases=1, named=0) == 37_416
     with h5py.File(store_path) as opened:
         file: Any = opened
         place, held = file["collect/post/2"], 0
@@ -266,7 +268,8 @@ def test_the_size_formula(store_path):
         held = sum(sizes)
         neurons, k, window = place["largest/window"].shape
         sample, logits = place["sample"].shape[1], place["logits/promoted"].shape[1]
-    assert held == neurons * size(6, k, window, sample, logits, cases=1, named=1)
+        bands = place["bands/row"].shape[2]
+    assert held == neurons * size(6, k, window, sample, bands, logits, cases=1, named=1)
 
 
 def test_the_edges_as_the_page_says():

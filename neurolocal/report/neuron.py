@@ -21,6 +21,7 @@ from neurolocal.render.spans import spans
 from neurolocal.render.terminal import Out, console, has_colour, indented, shaded, verdict_text
 from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.report.histogram import histogram
+from neurolocal.report.intervals import intervals
 from neurolocal.report.layer import Layer
 from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, measured, promoted, suppressed
 from neurolocal.report.neuron_json import read_neuron
@@ -35,6 +36,9 @@ LONGEST_REASON = 300
 
 WORDS = 30
 """Peak words that are listed."""
+
+SHOWN = 2
+"""Rows shown of each interval of activation."""
 
 NAME = 38
 """Most columns of a figure's name, so that its null fits beside it in 80."""
@@ -71,6 +75,7 @@ def show(
     screen = console(out, width=width, color=color, otherwise=80)
     _header(screen, row, fires_and_promotes(read, neuron))
     _examples(screen, read, neuron, limit=limit)
+    _intervals(screen, read, neuron)
     _words(screen, read, row)
     _logits(screen, read, neuron)
     _origin(screen, read, neuron)
@@ -190,6 +195,19 @@ def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -
         screen.print(head)
         window = spans(example, read.store.vocabulary)
         indented(screen, shaded(window, style=has_colour(screen)), columns=4)
+
+
+def _intervals(screen: Console, read: Layer, neuron: int) -> None:
+    """The bands of its activation, each with a few random rows."""
+    found = intervals(read, neuron, limit=SHOWN)
+    if found:
+        _heading(screen, "by interval · random rows by their strongest activation")
+    for interval in found:
+        head = Text(f"{number(interval.low)} to {number(interval.high)}")
+        head.append(f"  from {percent(interval.low_share)} of the maximum · {interval.rows:,} row{'s' * (interval.rows != 1)}", "dim")
+        screen.print(head)
+        for example in interval.examples:
+            indented(screen, shaded(spans(example, read.store.vocabulary), style=has_colour(screen)), columns=4)
 
 
 def _heading(screen: Console, text: str) -> None:

@@ -14,6 +14,7 @@ from neurolocal.literals import Side
 from neurolocal.records import Example
 from neurolocal.render.figures import strict
 from neurolocal.report.facts import subject_name
+from neurolocal.report.intervals import Interval, intervals
 from neurolocal.report.layer import Layer, read_layer
 from neurolocal.report.repeats import repeats
 from neurolocal.report.rows import neuron_row, row_fields
@@ -45,6 +46,7 @@ def neuron_object(
             _example(read, example, same)
             for example, same in zip(examples[:limit], repeats(examples), strict=False)
         ],
+        "intervals": [_interval(read, interval) for interval in intervals(read, neuron)],
     }  # fmt: skip
     return strict(found)
 
@@ -83,3 +85,9 @@ def _example(read: Layer, example: Example, same: int | None) -> dict[str, Any]:
         "str_tokens": read.store.vocabulary.str_tokens(example.tokens),
         "activations": example.activations.tolist(),
     }
+
+
+def _interval(read: Layer, interval: Interval) -> dict[str, Any]:
+    names = ("row", "position", "activation", "subset", "peak", "tokens", "str_tokens")
+    examples = [_example(read, example, None) for example in interval.examples]
+    return interval._asdict() | {"examples": [{name: example[name] for name in names} for example in examples]}

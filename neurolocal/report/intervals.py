@@ -1,0 +1,64 @@
+"""The bands of a neuron's activation: what each one reaches to, how many rows fell in it, and a random few of these.
+
+Invariant: from high to low, those with rows alone. Cost: a row of the store for each example.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from neurolocal.records import Example, histogram_edges
+from neurolocal.report.layer import Layer
+
+BEFORE, AFTER = 12, 4
+"""Tokens shown before and after the peak."""
+
+
+class Interval(NamedTuple):
+    """One band."""
+
+    low: float
+    """Activation from which it reaches, included."""
+    high: float
+    """Activation up to which it reaches; in band 0 that of the neuron's strongest example."""
+    low_share: float
+    """`low` as a share of the neuron's maximum."""
+    rows: int
+    """Rows of the corpus whose strongest position is in it."""
+    examples: list[Example]
+    """Some of these rows at random; only the peak's activation is known, that of other tokens is NaN."""
+
+
+def intervals(read: Layer, neuron: int, *, limit: int | None = None) -> list[Interval]:
+    """The bands of a neuron that hold rows; none where the store has no bands, or of another side than `largest`.
+
+    Args:
+        read: its layer.
+        neuron: its index.
+        limit: examples a band, at most.
+    """
+    at = read.index[neuron]
+    bands = read.store.bands(read.layer, slice(at, at + 1)) if read.side == "largest" else None
+    maximum = float(read.statistics.maximum[at]) if bands is not None else 0.0
+    if bands is None or maximum <= 0:
+        return []
+    edges = histogram_edges()
+    top = int(np.searchsorted(edges, maximum, side="right"))
+    made: list[Interval] = []
+    for band in np.flatnonzero(bands.count[0]).tolist():
+        low, high = float(edges[top - band - 1]), float(edges[top - band])
+        entries = zip(bands.activation[0, band], bands.row[0, band], bands.position[0, band], strict=True)
+        kept = [(float(a), int(row), int(position)) for a, row, position in entries if row >= 0]
+        examples = [_example(read, i, *entry) for i, entry in enumerate(kept[:limit])]
+        made.append(Interval(low, min(high, maximum), low / maximum, int(bands.count[0, band]), examples))
+    return made
+
+
+def _example(read: Layer, rank: int, activation: float, row: int, position: int) -> Example:
+    tokens = read.store.row(row)
+    start, stop = max(0, position - BEFORE), min(len(tokens), position + 1 + AFTER)
+    activations = np.full(stop - start, np.nan, np.float32)
+    activations[position - start] = activation
+    return Example(rank, row, position, activation, start, tokens[start:stop], activations)

@@ -105,7 +105,9 @@ class CollectConfig:
 
     def __post_init__(self) -> None:
         _require_sane(self)
-        _at_least(self, row_length=2, k=1, before=0, after=0, batch_size=1, shards=1, shard=0, sample=0, logits=0, bands=0)
+        _at_least(
+            self, row_length=2, k=1, before=0, after=0, batch_size=1, shards=1, shard=0, sample=0, logits=0, bands=0
+        )
         _at_least(self, longest_record=1, longest_text=1)
         for name in ("sites", "neurons", "layers"):
             given = getattr(self, name)

@@ -72,7 +72,9 @@ def variants() -> Iterator[Variant]:
                 block = merge_block(k, dedupe=dedupe)
                 constants = exact | {"DEDUPE": dedupe, "BM": block, "BB": 32, "K": k, "WP": 64}
                 yield Variant(f"merge k={k}{' dedupe' if dedupe else ''}", kernels.merge, dtype, constants, 1)
-        yield Variant("bands", kernels.bands, dtype, {"N_BANDS": N_BANDS, "HALF": BINS // 2, "BM": BAND_BLOCK, "E": 8}, 1)
+        yield Variant(
+            "bands", kernels.bands, dtype, {"N_BANDS": N_BANDS, "HALF": BINS // 2, "BM": BAND_BLOCK, "E": 8}, 1
+        )
         yield Variant("draw", kernels.draw, dtype, {"BINS": BINS, "BD": 64, "BN": 128}, 4)
 
 

@@ -94,9 +94,7 @@ class Routes:
         first = self._first[e * self._n_rows : (e + 1) * self._n_rows + 1] - a
         drawn = _between(self._drawn, a, b)
         position = self._position[a:b]
-        return RoutedRuns(
-            self._runs[e], self._n_runs[e], self._rows, self._rank, drawn, first, position, self._text
-        )
+        return RoutedRuns(self._runs[e], self._n_runs[e], self._rows, self._rank, drawn, first, position, self._text)
 
     def entering(self, e: int) -> tuple[Int64[np.ndarray, "_"], Int64[np.ndarray, "_"]]:
         """The entries of one expert that enter the sample, and their slots."""

@@ -204,7 +204,10 @@ def _intervals(screen: Console, read: Layer, neuron: int) -> None:
         _heading(screen, "by interval · random rows by their strongest activation")
     for interval in found:
         head = Text(f"{number(interval.low)} to {number(interval.high)}")
-        head.append(f"  from {percent(interval.low_share)} of the maximum · {interval.rows:,} row{'s' * (interval.rows != 1)}", "dim")
+        head.append(
+            f"  from {percent(interval.low_share)} of the maximum · {interval.rows:,} row{'s' * (interval.rows != 1)}",
+            "dim",
+        )
         screen.print(head)
         for example in interval.examples:
             indented(screen, shaded(spans(example, read.store.vocabulary), style=has_colour(screen)), columns=4)

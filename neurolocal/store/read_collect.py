@@ -14,8 +14,8 @@ from jaxtyping import Float32, Int64, Integer
 
 from neurolocal.records import (
     BINS,
-    N_BANDS,
     HISTOGRAM_EVERY,
+    N_BANDS,
     THRESHOLDS,
     Bands,
     CaseStatistics,

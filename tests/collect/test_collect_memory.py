@@ -17,9 +17,9 @@ def test_the_memory_formula():
     for cases in (False, True):
         config = CollectConfig(sites=("post", "pre"), sign_cases=cases, k=7, sample=100, before=5, after=2)
         sides, widths, weights, d_model, vocabulary = 6 if cases else 2, [30, 50], 1000, 16, 70_000
-        n = sides * 7 * (4 * 8 + 20) + 120 + 384 + 4 * 100 + 96 * cases
+        n = sides * 7 * (4 * 8 + 20) + 120 + 384 + 4 * 100 + 96 * cases + 240 * 5 + 84
         t, e, rows = 4, 4, 300
-        kept = min(2 * 80 * sides * 7 + 100, rows) * 256 * t
+        kept = min(2 * 80 * (sides * 7 + 10 * 5) + 100, rows) * 256 * t
         slack = 2 * min(max(kept, 2**22 * t), rows * 256 * t)
         batch = 8 * 256 * (4 * 50 + 8 * d_model) * e
         assert (

@@ -122,7 +122,8 @@ def made_up(
     kept, rest = rows, rest_of(rng) if rest is None else rest
     manifest = {
         "subject": {"sha256": "a"}, "tokenizer": {"sha256": "b"}, "corpus": {"files": [], "n_files": 0},
-        "config": {"sites": list(sites), "before": BEFORE, "after": AFTER, "bands": ENTRIES}, "rows": ROWS, "tokens": 40,
+        "config": {"sites": list(sites), "before": BEFORE, "after": AFTER, "bands": ENTRIES},
+        "rows": ROWS, "tokens": 40,
         "complete": not rest,
     }  # fmt: skip
     return StoreContent(

@@ -2,8 +2,8 @@
 
 A band is a bin of the histogram, half an octave of activation. Every row falls in the band of the neuron's strongest
 counted position in it. Of the `N_BANDS` bands from the one with the neuron's maximum downwards each keeps the rows
-whose `ranks` are lowest (bottom-k sampling; Cohen and Kaplan 2007, "Summarizing data using bottom-k sketches"). The ranks are
-the same for all neurons, so that they draw from few rows.
+whose `ranks` are lowest (bottom-k sampling; Cohen and Kaplan 2007, "Summarizing data using bottom-k sketches"). The
+ranks are the same for all neurons, so that they draw from few rows.
 
 Invariant: associative and commutative, bit for bit. During a run bin i lies in slot i modulo `N_BANDS`. The maximum
 only rises, so a bin within reach of the final maximum was never out of reach, and nothing of it was ever dropped.

@@ -216,8 +216,9 @@ class TritonState:
         self._histogram = there(kept.histogram.T)
         self._case_count, self._case_whole = there(kept.case_count), there(kept.case_whole)
         self._case_fraction = there(kept.case_fraction)
-        for name in ("activation", "row", "position", "rank", "count", "top"):
-            setattr(self, f"_band_{name}", there(getattr(kept, f"band_{name}")))
+        self._band_activation, self._band_row = there(kept.band_activation), there(kept.band_row)
+        self._band_position, self._band_rank = there(kept.band_position), there(kept.band_rank)
+        self._band_count, self._band_top = there(kept.band_count), there(kept.band_top)
         self._sample, self._routed = there(host.sample), there(host.routed)
         self._chosen = None if host.neurons is None else there(host.neurons)
         self._count, self._sampled = host.count, host.sampled

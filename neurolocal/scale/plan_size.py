@@ -16,7 +16,7 @@ from neurolocal.config import CollectConfig
 from neurolocal.records import BINS, CASES, N_BANDS, SIDES, THRESHOLDS
 from neurolocal.store.datasets import CHUNK
 
-HEADER = 1200
+HEADER = 1000
 """Bytes of HDF5's own for a dataset: its header, link and the root of its chunk index. Measured: 900 to 1,300."""
 
 PARTS_A_ROW = 1.2

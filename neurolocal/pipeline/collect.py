@@ -25,7 +25,7 @@ from neurolocal.pipeline.batch_range import BatchRange
 from neurolocal.pipeline.batch_size import enough_memory
 from neurolocal.pipeline.checkpoint import restore, write_store
 from neurolocal.pipeline.effects import add_effects
-from neurolocal.pipeline.existing import existing
+from neurolocal.pipeline.existing import as_begun, existing
 from neurolocal.pipeline.manifest import Collection as Collection
 from neurolocal.pipeline.manifest import row_stream
 from neurolocal.pipeline.overflow import overflow_lines
@@ -98,7 +98,7 @@ def _collect(
 ) -> Outcome | None:  # fmt: skip
     from neurolocal.collect import collect, resolved, start
 
-    job = dataclasses.replace(job, config=resolved(job.config, job.subject))
+    job = as_begun(dataclasses.replace(job, config=resolved(job.config, job.subject)), say if part is None else silent)
     laps = _Laps(say if part is None else silent)
     if part is None:
         _say_shortage(job, say)
@@ -200,7 +200,7 @@ def prepared(job: Collection, *, replace: bool, say: Say) -> tuple[Collection, R
     listing = corpus_listing(job.corpus)
     if line := listing.line():
         say(f"collect: {line}")
-    job = dataclasses.replace(job, config=resolved(job.config, job.subject))
+    job = as_begun(dataclasses.replace(job, config=resolved(job.config, job.subject)), say)
     _say_shortage(job, say)
     found = existing(job, listing.files, None, replace=replace, say=say) if job.store.exists() else None
     if found != "complete":

@@ -7,10 +7,11 @@ again up to where the store ends.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from neurolocal.config import differences
+from neurolocal.config import CollectConfig, differences
 from neurolocal.errors import CorpusError, StoreError
 from neurolocal.pipeline.batch_range import BatchRange
 from neurolocal.pipeline.checkpoint import AGAIN, cursor_of
@@ -19,6 +20,23 @@ from neurolocal.stage import Say
 
 if TYPE_CHECKING:
     from neurolocal.corpus import CorpusFile, Cursor
+
+
+def as_begun(job: Collection, say: Say) -> Collection:
+    """The job without bands where its store was begun by a version that had none, and the default number is asked for.
+
+    So a newer version resumes what an older one collected, and does not collect it again.
+    """
+    from neurolocal.store import Store
+
+    if job.config.bands != CollectConfig().bands or not job.store.exists():
+        return job
+    with Store(job.store) as store:
+        config = store.manifest.get("config")
+    if not isinstance(config, dict) or "bands" in config:
+        return job
+    say(f"collect: {job.store} was begun by a version that kept no examples by band of activation; it gets none")
+    return dataclasses.replace(job, config=dataclasses.replace(job.config, bands=0))
 
 
 def existing(

@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 from neurolocal.cli.main import cli
 from neurolocal.config import CollectConfig, PerturbationConfig, SimilarityConfig, SummaryConfig
+from neurolocal.errors import StoreError
 from neurolocal.pipeline.collect import Collection, collect_store
 from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
@@ -35,7 +36,7 @@ CONFIGS = {
     "summary": SummaryConfig(limit=5),
 }
 """Of the stages that are not done again; scores are: other ones lead, and prompts are asked together."""
-COLLECT = CollectConfig(row_length=32, k=6, before=8, after=4, batch_size=4, sample=64, max_rows=60, logits=4, bands=0)
+COLLECT = CollectConfig(row_length=32, k=6, before=8, after=4, batch_size=4, sample=64, max_rows=60, logits=4)
 """The settings of the checkpoint."""
 NEW_SETTINGS = {"halfway": 4.0, "floor": 0.3, "around": 0.25}
 """Settings of the verdict that 0.1.0 had as constants, or not at all, with their values."""
@@ -165,16 +166,20 @@ def test_a_stage_is_done_again_only_where_it_computes_something_else(folder) -> 
         assert sum(line.startswith(f"{name}: layer ") and why in line for line in said) == 4, said
 
 
-def collected(path: Path, *, say: Callable[[str], None] = lambda line: None) -> Path:
+def collected(path: Path, *, say: Callable[[str], None] = lambda line: None, **settings: Any) -> Path:
     """Collect with the settings of the checkpoint, resuming where the path holds one."""
-    collect_store(Collection(load_subject("model"), Path("corpus.jsonl"), path, COLLECT), say=say, bar=False)
+    config = dataclasses.replace(COLLECT, **settings)
+    collect_store(Collection(load_subject("model"), Path("corpus.jsonl"), path, config), say=say, bar=False)
     return path
 
 
 def test_a_checkpoint_resumes_to_the_store_of_an_uninterrupted_run(folder) -> None:
     said = list[str]()
-    resumed, anew = collected(folder / "checkpoint.h5", say=said.append), collected(folder / "anew.h5")
+    resumed, anew = collected(folder / "checkpoint.h5", say=said.append), collected(folder / "anew.h5", bands=0)
     assert any("row 20" in line for line in said), said
+    assert any("kept no examples by band" in line for line in said), said
+    with pytest.raises(StoreError, match=r"config\.bands: 0 -> 3"):
+        collected(folder / "checkpoint.h5", bands=3)
     assert not check(resumed, progress=False).faults
     with Store(resumed) as one, Store(anew) as other:
         assert one.manifest == other.manifest

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from site_twins import CALL, Read, SmallStore, data, opened
 
 from neurolocal.errors import StoreError
-from neurolocal.render.visible import HIDDEN
+from neurolocal.records import N_BANDS, Bands
+from neurolocal.render.visible import HIDDEN, visible
 from neurolocal.report.rows import report_rows
 from neurolocal.site.example_lists import BUDGET
 from neurolocal.site.layer_rows import LayerRow, layer_rows
@@ -42,6 +43,27 @@ def hostile() -> dict[str, bytes]:
     """Every file of the site of a hostile store."""
     made = Pages(opened(hostile=True, neurons=24, k=6))
     return {name: made.read(name) or b"" for name in made.names()}
+
+
+def test_intervals_stand_under_the_largest_examples(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bands(layer: int, chosen: slice) -> Bands:
+        top, shape = store.top(layer, "largest"), (len(store.neurons(layer)), N_BANDS, 1)
+        nothing = np.full(shape, np.nan, np.float32), np.full(shape, -1), np.full(shape, -1, np.int32)
+        made = Bands(*nothing, np.zeros(shape[:2], np.int64))
+        for name in ("activation", "row", "position"):
+            getattr(made, name)[:, 0, 0] = getattr(top, name)[:, 0]
+        made.count[:, 0] = 7
+        return Bands(*(getattr(made, name)[chosen] for name in vars(made)))
+
+    monkeypatch.setattr(store, "bands", bands)
+    name = next(n for n in Pages(store).names() if n.startswith("neuron/2/"))
+    page = (Pages(store).read(name) or b"").decode()
+    example = next(iter(store.examples(2, int(Path(name).stem))))
+    marks = ("largest", "By interval</h2>", "1 interval,", "7 rows", "<aside")
+    at = [page.index(mark) for mark in marks]
+    assert at == sorted(at)
+    peak = store.vocabulary.str_tokens(example.tokens[[example.peak]])[0]
+    assert f"<mark>{visible(peak)}</mark>" in page[at[1] : at[-1]]
 
 
 def read(pages: Pages, name: str) -> Read:

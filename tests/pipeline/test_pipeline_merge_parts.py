@@ -81,7 +81,7 @@ def test_what_the_merged_store_holds(parts, tmp_path, ranges, rng) -> None:
         for layer in (0, 3):
             record = stores[0].record(layer)
             for store, best in zip(stores[1:], order, strict=True):
-                record = merge(record, store.record(layer), sample=best)
+                record = merge(record, store.record(layer), sample=best, seed=0)
             there = found.record(layer)
             np.testing.assert_array_equal(there.sample, record.sample)
             np.testing.assert_array_equal(there.statistics.nonfinite, [8, 0, 0])

@@ -82,7 +82,7 @@ def test_a_name_that_is_no_path_here_stays_a_name(write) -> None:
             LEAST + "[colect]\nk = 3\n",
             "tables: unknown colect; known are collect, control, intervention, perturbation, run",
         ),
-        (LEAST + "[collect]\nkk = 3\n", "[collect]: unknown kk; known are after, batch_size"),
+        (LEAST + "[collect]\nkk = 3\n", "[collect]: unknown kk; known are after, bands"),
         (LEAST + "[collect]\nk = 0\n", "[collect]: k = 0: it must be 1 or more"),
         ("collect = 3\n" + LEAST, "[collect]: expected a table, found int"),
         ("run = 3\n", "[run]: expected a table, found int"),

@@ -290,8 +290,10 @@ class VerdictConfig:
     """Share of examples on one word from which a neuron is a `token`."""
     near: float = 0.1
     """Share of near words (or words with that spelling) that must keep half of the activation."""
-    strong: float = 3.5
-    """z of coherence from which words are a `concept` without near words that hold: a closed list."""
+    strong: float = 6.0
+    """z of coherence from which words are a `concept` without near words that hold."""
+    closed: float = 3.5
+    """The same of a closed list, which has at most half as many distinct words as examples."""
     half: float = 0.5
     """Share of random words that keep half of the activation from which the word does not matter: `context`."""
     shared: float = 0.7
@@ -311,7 +313,7 @@ class VerdictConfig:
     def __post_init__(self) -> None:
         _require_sane(self)
         _within(self, 0.0, 1.0, "level", "repetition", "near", "half", "shared", "elsewhere", "around", "floor")
-        _within(self, 0.0, math.inf, "strong", "dead", "halfway")
+        _within(self, 0.0, math.inf, "strong", "closed", "dead", "halfway")
 
 
 @dataclass(frozen=True)

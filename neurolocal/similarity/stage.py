@@ -56,4 +56,4 @@ def work(workspace: Workspace, config: SimilarityConfig) -> Generator[Work, None
     yield score_layer
 
 
-STAGE = Stage("similarity", SimilarityConfig, revision=4, inputs=inputs, work=work)
+STAGE = Stage("similarity", SimilarityConfig, revision=5, inputs=inputs, work=work)

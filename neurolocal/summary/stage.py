@@ -102,4 +102,4 @@ def best(workspace: Workspace, layer: int, side: Side, config: SummaryConfig) ->
     return order[: config.limit]
 
 
-STAGE = Stage("summary", SummaryConfig, revision=3, inputs=inputs, work=work, llm=True)
+STAGE = Stage("summary", SummaryConfig, revision=4, inputs=inputs, work=work, llm=True)

@@ -129,6 +129,11 @@ def without_letters(words: Mapping[str, int], share: float) -> str | None:
     return None
 
 
+def is_closed(words: Mapping[str, int]) -> bool:
+    """Whether the examples come back to few words: at most half as many as examples, spellings counted once."""
+    return 0 < 2 * len({spelling(word) for word in words}) <= sum(words.values())
+
+
 class RepeatedWord(NamedTuple):
     """The word with the most examples, all its spellings counted together."""
 

@@ -75,6 +75,11 @@ def closed_list(e: Evidence, config: VerdictConfig) -> str:
     return f"{concept(e, config)}: a closed list"
 
 
+def strong_list(e: Evidence, config: VerdictConfig) -> str:
+    """The same of a longer list."""
+    return f"{concept(e, config)}: strong coherence decides"
+
+
 def coherence_alone(e: Evidence, config: VerdictConfig) -> str:
     """Coherence, where perturbation was not run."""
     return f"{_words(e)}, {_coherence(e)}; by similarity alone, perturbation has not been asked"

@@ -23,11 +23,13 @@ the perturbation q counts and at least `config.near` of them keep half of the ac
               where the positions around keep half as well.
 9. `token`    One word, in any spelling, has `config.repetition` of the examples.
 10. `concept` Its words are coherent, and perturbation was not run on the layer. The reason says so.
-11. `concept` Its words are coherent with z of `config.strong` or more, and near words do not hold: a closed list. A
-              neuron without figures of perturbation (screened out, or no word that can be replaced) is not included.
-12. `untested` There are no figures of perturbation: it was not run, the screen omitted the neuron, or no word of its
+11. `concept` Its words are coherent with z of `config.closed` or more, and near words do not hold: a closed list, which
+              comes back to few words (at most half as many as examples). A neuron without figures of perturbation
+              (screened out, or no word that can be replaced) is not included.
+12. `concept` Of a longer list, the same from a z of `config.strong` on.
+13. `untested` There are no figures of perturbation: it was not run, the screen omitted the neuron, or no word of its
               could be replaced.
-13. `unclear` All others: tested, and the evidence does not decide.
+14. `unclear` All others: tested, and the evidence does not decide.
 
 A `concept` whose examples peak on function words of any class in `FUNCTION` of the cases or more is `grammar`, too.
 
@@ -44,7 +46,7 @@ from typing import NamedTuple
 from neurolocal.config import VerdictConfig
 from neurolocal.literals import Verdict
 from neurolocal.verdict import reasons
-from neurolocal.verdict.evidence import Evidence, repeated_word, without_letters
+from neurolocal.verdict.evidence import Evidence, is_closed, repeated_word, without_letters
 from neurolocal.words.classes import FUNCTION, GRAMMAR, ONE_CLASS, closed_class
 
 CLASS = 0.8
@@ -134,7 +136,15 @@ def _coherence_alone(e: Evidence, config: VerdictConfig) -> bool:
 
 
 def _closed_list(e: Evidence, config: VerdictConfig) -> bool:
-    return _coherent(e, config) and e.tested and e.z >= config.strong
+    return _words_alone(e, config) and is_closed(e.words) and e.z >= config.closed
+
+
+def _strong_list(e: Evidence, config: VerdictConfig) -> bool:
+    return _words_alone(e, config) and e.z >= config.strong
+
+
+def _words_alone(e: Evidence, config: VerdictConfig) -> bool:
+    return _coherent(e, config) and e.tested
 
 
 def _coherent(e: Evidence, config: VerdictConfig) -> bool:
@@ -157,5 +167,6 @@ RULES: tuple[Rule, ...] = (
     Rule("token", _one_word, reasons.token),
     Rule("concept", _coherence_alone, reasons.coherence_alone),
     Rule("concept", _closed_list, reasons.closed_list),
+    Rule("concept", _strong_list, reasons.strong_list),
 )
 """In order: the first that applies decides."""

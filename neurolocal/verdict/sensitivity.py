@@ -1,7 +1,7 @@
 """Sensitivity of the verdicts to each threshold: the number of neurons of each verdict at other values of it.
 
 Invariant: one threshold changes at a time; the rules are those of `rules`. Cost: `decide` once a neuron and value, with
-five or six values for each of nine thresholds.
+five or six values for each of ten thresholds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ VALUES: dict[str, tuple[float, ...]] = {
     "level": (0.001, 0.01, 0.05, 0.1, 0.2),
     "repetition": (0.6, 0.7, 0.8, 0.9, 1.0),
     "near": (0.02, 0.05, 0.1, 0.2, 0.5),
-    "strong": (2.5, 3.0, 3.5, 4.0, 6.0),
+    "strong": (4.0, 5.0, 6.0, 7.0, 8.0),
+    "closed": (2.5, 3.0, 3.5, 4.0, 6.0),
     "half": (0.3, 0.4, 0.5, 0.6, 0.7),
     "shared": (0.5, 0.6, 0.7, 0.8, 0.9),
     "elsewhere": (0.0, 0.1, 0.25, 0.4, 0.5),

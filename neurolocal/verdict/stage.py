@@ -108,4 +108,4 @@ def _routed(workspace: Workspace, layer: int) -> Int64[np.ndarray, "neuron"] | N
     return None if experts is None else experts.routed(workspace.store.neurons(layer))
 
 
-STAGE = Stage("verdict", VerdictConfig, revision=6, inputs=inputs, work=work)
+STAGE = Stage("verdict", VerdictConfig, revision=7, inputs=inputs, work=work)

@@ -126,7 +126,8 @@ screen = 3
 limit = 2
 temperature = 0.5
 [verdict]
-strong = 3.5
+strong = 6.0
+closed = 3.5
 [score]
 limit = 0
 """

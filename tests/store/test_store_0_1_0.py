@@ -38,7 +38,7 @@ CONFIGS = {
 """Of the stages that are not done again; scores are: other ones lead, and prompts are asked together."""
 COLLECT = CollectConfig(row_length=32, k=6, before=8, after=4, batch_size=4, sample=64, max_rows=60, logits=4)
 """The settings of the checkpoint."""
-NEW_SETTINGS = {"halfway": 4.0, "floor": 0.3, "around": 0.25}
+NEW_SETTINGS = {"halfway": 4.0, "floor": 0.3, "around": 0.25, "closed": 3.5}
 """Settings of the verdict that 0.1.0 had as constants, or not at all, with their values."""
 
 
@@ -132,7 +132,7 @@ def test_report_says_the_same(folder) -> None:
     require_kept(wanted, printed("report", "store.h5", "--json"))
 
 
-CHANGED = {"similarity": "revision: 3 -> 4", "summary": "revision: 2 -> 3"}
+CHANGED = {"similarity": "revision: 3 -> 5", "summary": "revision: 2 -> 4"}
 """Stages that have computed something else since, and why they are done again."""
 
 
@@ -146,7 +146,7 @@ def test_a_stage_is_done_again_only_where_it_computes_something_else(folder) -> 
         run_stage(name, workspace, config)
         assert said.pop() == f"{name}: layers 0, 1 are there and their inputs are unchanged; not done again"
     assert not [line for line in said if "again" in line], said
-    run_stage("verdict", workspace)  # its settings are named in the store, and three were added
+    run_stage("verdict", workspace)  # its settings are named in the store, and four were added
     assert not any("not done again" in line for line in said), said
     for place, table in tables(folder / "store.h5").items():
         old = before[place]

@@ -178,6 +178,19 @@ def test_strong_coherence_without_near_words_is_a_closed_list():
     assert one(DAYS, similarity([3.4], [0.001]), silent)[0] == "unclear"
 
 
+def test_a_list_with_more_words_than_half_of_the_examples_needs_stronger_coherence():
+    silent = perturbation([0.0], [0.0], [1.0])
+    words = DAYS | {"night": 1}  # 9 words in 17 examples
+    assert one(words, similarity([5.9], [0.001]), silent)[0] == "unclear"
+    name, reason, _ = one(words, similarity([6.0], [0.001]), silent)
+    assert name == "concept"
+    assert reason.endswith(": strong coherence decides")
+    assert one(words | {"Night": 1}, similarity([3.5], [0.001]), silent)[0] == "concept", (
+        "9 words in 18, spellings once"
+    )
+    assert one(words, similarity([5.9], [0.001]), perturbation([0.5], [0.0], [0.001]))[0] == "concept"
+
+
 @pytest.mark.parametrize(
     ("sim", "per"),
     [

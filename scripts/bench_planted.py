@@ -184,6 +184,7 @@ MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {
     "phrases alone (mean vectors, z)": lambda f: f["similarity.phrase_z"],
     "phrases alone (Doc2Vec, z)": lambda f: f["similarity.document_z"],
 }
+KINDS = ("concept", "random", "spare", "mixed", "token", "form", "after", "pair")
 VERDICTS = ("concept", "grammar", "token", "form", "context", "unclear", "untested", "dead")
 
 
@@ -192,7 +193,7 @@ def show(args: argparse.Namespace, found: Sequence[Plant], stores: dict[str, Pat
     fires = json.loads((args.folder / "fires.json").read_text())
     pure, distinct = purity(stores["default"], found)
     half = [p for p in found if p.final == (args.half == "final")]
-    lists = ("concept", "random", "spare")
+    lists = ("concept", "random", "spare", "mixed")
     good = [
         p
         for p in half
@@ -204,7 +205,7 @@ def show(args: argparse.Namespace, found: Sequence[Plant], stores: dict[str, Pat
         f"\n== half: {args.half}; planted and firing as they should (AUC >= {FIRES}, purity >= {PURE}, "
         f"lists with {LISTED} words) =="
     )
-    for kind in ("concept", "random", "spare", "token", "form", "after", "pair"):
+    for kind in KINDS:
         some = [p for p in half if p.kind == kind]
         if not some:
             continue
@@ -229,10 +230,10 @@ def figures(found: dict[tuple[int, int], dict[str, Any]], good: Sequence[Plant],
         a, b = (np.array([float(measure(of[p.name])) for p in asked if p.kind == k]) for k in ("concept", "random"))
         if np.isfinite(np.concatenate([a, b])).any():
             print(f"  {name:42s} {auc(a, b):.3f}")
-    judged = [p for p in good if p.kind != "spare"]
-    confusion = Counter((p.kind, str(of[p.name]["verdict.verdict"])) for p in judged)
+    judged = [p for p in good if p.kind not in ("spare", "mixed")]
+    confusion = Counter((p.kind, str(of[p.name]["verdict.verdict"])) for p in good)
     print("verdicts (rows: planted):\n  " + " " * 9 + "".join(f"{v:>9s}" for v in VERDICTS))
-    for kind in ("concept", "random", "token", "form", "after", "pair"):
+    for kind in KINDS:
         print(f"  {kind:9s}" + "".join(f"{confusion[kind, v]:9d}" for v in VERDICTS))
     scores = []
     for verdict in ("concept", "grammar", "token", "form", "context", "unclear"):
@@ -250,10 +251,11 @@ def figures(found: dict[tuple[int, int], dict[str, Any]], good: Sequence[Plant],
         if len(p):
             print(f"  random sets: share of {column} under 0.05: {(p < 0.05).mean():.3f} of {len(p)}")
     if verbose:
-        for p in sorted(judged, key=lambda p: (p.kind, p.name)):
+        for p in sorted(good, key=lambda p: (p.kind, p.name)):
             got = of[p.name]["verdict.verdict"]
             mark = "  " if got == p.truth else "! "
-            print(f"  {mark}{p.kind:8s} {p.name:28s} {got:8s} {of[p.name]['verdict.reason']}")
+            name = p.name + (", skewed" if p.first is not None else "")
+            print(f"  {mark}{p.kind:8s} {name:36s} {got:8s} {of[p.name]['verdict.reason']}")
 
 
 def main() -> None:

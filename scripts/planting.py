@@ -22,6 +22,7 @@ import torch
 
 from neurolocal.subject import Subject
 from neurolocal.words import WORD
+from neurolocal.words.classes import GRAMMAR as CLOSED
 from neurolocal.words.forms import has_form
 
 SCALE = 8.0
@@ -50,8 +51,15 @@ SETS = {
 }
 """The files of word sets."""
 
-SKEW = 1.6
-"""Goal of the first word of a skewed list, where the other words have 1 or less."""
+EXAMPLES = 20
+"""Examples of a neuron, as `collect` keeps them."""
+
+HEAVY = 12
+"""Of these, those that the first word of a skewed list is to take."""
+
+
+FUNCTION_WORDS = CLOSED["function words"]
+"""Case-folded."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,8 @@ class Plant:
 
     name: str
     kind: str
-    """`concept`, `random`, `spare` (random, for calibration only), `token`, `form`, `after`, `pair`."""
+    """`concept`, `random`, `spare` (random, for calibration only), `mixed` (random function words of any class),
+    `token`, `form`, `after`, `pair`."""
     final: bool
     """Whether it belongs to the half that is evaluated only once, at the end."""
     tokens: frozenset[int] = frozenset()
@@ -81,14 +90,15 @@ class Plant:
     @property
     def truth(self) -> str:
         """The correct verdict."""
-        verdicts = {"random": "unclear", "spare": "unclear", "after": "context", "pair": "context"}
+        verdicts = {"random": "unclear", "spare": "unclear", "mixed": "unclear", "after": "context", "pair": "context"}
         return "grammar" if self.name in GRAMMAR else verdicts.get(self.kind, self.kind)
 
 
 GRAMMAR = {
     *("pronouns", "prepositions", "wh_words", "modals"),
     *("subjects", "demonstratives", "relatives", "concessions", "negations", "quantities"),
-    *("objects", "possessives", "places", "joints", "being", "asking", "each"),
+    *("objects", "possessives", "places", "joints", "being", "asking", "each", "degree"),
+    *("reflexives", "intensity", "perfect", "others", "amounts", "anybody", "links", "ways", "doing"),
 }
 """Concepts whose words are function words."""
 
@@ -135,16 +145,24 @@ def _of_half(
         Plant(name, "concept", final, frozenset(ids), first=ids[0] if name in skewed else None)
         for name, ids in concepts.items()
     ]
-    for p in list(made):
-        tokens = matched(p.tokens, ranked, place, rng)
-        # the commonest word of the random set takes the place of the first word
-        first = None if p.first is None else max(tokens, key=lambda i: (words.counts[i], i))
-        made.append(Plant(f"random for {p.name}", "random", final, tokens, first=first))
-    shapes = list(concepts.values())
-    made += [
-        Plant(f"spare {final:d} {i}", "spare", final, matched(frozenset(shapes[i % len(shapes)]), ranked, place, rng))
-        for i in range(spare)
-    ]
+    lists = list(made)
+    closed = [i for i in ranked if words.text[i].casefold() in FUNCTION_WORDS]
+
+    def random_set(like: Plant, name: str, kind: str, among: Sequence[int], place: dict[int, int]) -> Plant:
+        """A random set of the same size and frequency; its commonest word takes the place of a skewed list's first."""
+        tokens = matched(like.tokens, among, place, rng)
+        first = None if like.first is None else max(tokens, key=lambda i: (words.counts[i], i))
+        return Plant(name, kind, final, tokens, first=first)
+
+    made += [random_set(p, f"random for {p.name}", "random", ranked, place) for p in lists]
+    made += [random_set(lists[i % len(lists)], f"spare {final:d} {i}", "spare", ranked, place) for i in range(spare)]
+    if skewed:
+        places = {token: i for i, token in enumerate(closed)}
+        made += [
+            random_set(p, f"mixed for {p.name}", "mixed", closed, places)
+            for p in lists
+            if p.name in GRAMMAR and p.tokens <= places.keys()
+        ]
     alone = sorted(set(sets.get("tokens", {}).get("words", "").split()))
     made += [
         Plant(f"word {w}", "token", final, frozenset([of[w]]))
@@ -204,6 +222,36 @@ def placed(made: Sequence[Plant], subject: Subject, *, layers: Sequence[int]) ->
         blind = others(p.tokens) if alike is None else alike
         found.append(replace(p, layer=layer, neuron=free[layer], blind=blind, blind_before=before))
         free[layer] += 1
+    return found
+
+
+def quotas(plant: Plant) -> dict[int, int]:
+    """Examples that each token of a skewed list is to have; empty for other neurons."""
+    if plant.first is None:
+        return {}
+    rest = max(1, (EXAMPLES - HEAVY) // max(1, len(plant.tokens) - 1))
+    return {token: HEAVY if token == plant.first else rest for token in sorted(plant.tokens)}
+
+
+def weakest_due(ids: np.ndarray, rows: np.ndarray, fired: np.ndarray, quota: dict[int, int], *, n: int) -> np.ndarray:
+    """By token id below `n`, the activation of its weakest row among the strongest that it is due; 0 where absent.
+
+    Args:
+        ids: token id of each position.
+        rows: row of each position.
+        fired: activation of each position, 0 or more.
+        quota: rows that a token is due (fewer where it has fewer); 1 of a token that it lacks.
+        n: number of token ids.
+    """
+    found = np.zeros(n)
+    np.maximum.at(found, ids, fired)
+    for token, due in quota.items():
+        own = ids == token
+        best: dict[int, float] = {}
+        for row, value in zip(rows[own].tolist(), fired[own].tolist(), strict=True):
+            best[row] = max(value, best.get(row, 0.0))
+        if best:
+            found[token] = sorted(best.values(), reverse=True)[min(due, len(best)) - 1]
     return found
 
 
@@ -280,10 +328,8 @@ class Fitter:
             learner = 1 - turn % 2
             wrong = self._mistakes(pair, where, first=turn == 0)
             for i, mistakes in enumerate(wrong):
-                self._balance(goals[i], places[i], pair[0][i], pair[1][i], first=turn == 0)
-                if (word := found[i].first) is not None:
-                    goals[i] = np.minimum(goals[i], 1.0)
-                    goals[i][word] = SKEW
+                quota = quotas(found[i])
+                self._balance(goals[i], places[i], pair[0][i], pair[1][i], quota=quota, first=turn == 0)
                 hard[learner][i].append(mistakes)
                 pair[learner][i] = self._solve(*self._moments(places[i], goals[i]), hard[learner][i])[0].float()
         return pair[0], pair[1]
@@ -297,14 +343,18 @@ class Fitter:
         return aimed @ x / weight.sum(), (x * weight[:, None]).T @ x / weight.sum()
 
     def _balance(
-        self, goal: np.ndarray, at: np.ndarray, gate: torch.Tensor, into: torch.Tensor, *, first: bool
-    ) -> None:
-        """Raise the goal of tokens whose strongest position is weak and lower the others, so that all get examples."""
+        self, goal: np.ndarray, at: np.ndarray, gate: torch.Tensor, into: torch.Tensor, *, quota: dict[int, int],
+        first: bool,
+    ) -> None:  # fmt: skip
+        """Raise the goal of tokens whose strongest positions are weak and lower the others, so that all get examples.
+
+        A token of a skewed list is as strong as the last of the examples that it is to have, or as its strongest row
+        allows.
+        """
         x = self.x[torch.from_numpy(at)].float()
         fired = (x @ gate).clamp(min=0) * (1.0 if first else x @ into)
         ids = self.rows.reshape(-1)[at]
-        strongest = np.full(len(goal), 1e-3)
-        np.maximum.at(strongest, ids, fired.numpy())
+        strongest = np.maximum(1e-3, weakest_due(ids, at // self.rows.shape[1], fired.numpy(), quota, n=len(goal)))
         seen = np.unique(ids)
         middle = float(np.median(strongest[seen]))
         goal[seen] = np.clip(goal[seen] * (middle / strongest[seen]) ** 0.5, 0.5, 2.0)

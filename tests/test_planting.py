@@ -87,7 +87,42 @@ def test_short_lists_have_random_sets_of_the_same_size_and_skew(planting) -> Non
                 assert text[own.first] == listed.split()[0]
                 assert other.first in other.tokens
             assert own.truth in ("concept", "grammar")
-    assert {p.kind for p in of.values()} == {"concept", "random", "spare"}
+    assert {p.kind for p in of.values()} == {"concept", "random", "spare", "mixed"}
+    assert any(p.kind == "spare" and p.first is not None for p in of.values())
+
+
+def test_a_class_of_function_words_has_a_mixed_set_of_function_words(planting) -> None:
+    halves = tomllib.loads(planting.SETS["short"].read_text(encoding="utf-8"))
+    every = {w for sets in halves.values() for text in sets["concepts"].values() for w in text.split()}
+    text = dict(enumerate(sorted(every | set(planting.FUNCTION_WORDS) | {f"x{i}" for i in range(1000)})))
+    words = planting.Words(text, {i: 3 + (i * 37) % 900 for i in text})
+    of = {p.name: p for p in planting.plants(words, sets="short", spare=2, seed=1)}
+    classes = [p for p in of.values() if p.kind == "concept" and p.truth == "grammar"]
+    assert len(classes) >= 17
+    for p in classes:
+        mixed = of[f"mixed for {p.name}"]
+        assert len(mixed.tokens) == len(p.tokens)
+        assert not mixed.tokens & p.tokens
+        assert {text[i] for i in mixed.tokens} <= planting.FUNCTION_WORDS
+        assert (mixed.final, mixed.truth) == (p.final, "unclear")
+        assert (mixed.first is None) == (p.first is None)
+
+
+def test_what_a_token_is_due_equals_a_plain_loop(planting) -> None:
+    rng = np.random.default_rng(5)
+    ids, rows, fired = rng.integers(0, 6, 400), rng.integers(0, 30, 400), rng.random(400)
+    quota = {1: 12, 2: 3, 4: 99, 7: 2}
+    found = planting.weakest_due(ids, rows, fired, quota, n=9)
+    for token in range(9):
+        best = [max(f) for r in range(30) if (f := fired[(ids == token) & (rows == r)]).size]
+        due = sorted(best)[::-1][: quota.get(token, 1)]
+        assert found[token] == (due[-1] if due else 0)
+
+
+def test_the_first_word_of_a_skewed_list_is_due_most_examples(planting) -> None:
+    assert planting.quotas(planting.Plant("plain", "concept", False, frozenset({1, 2, 3}))) == {}
+    skewed = planting.Plant("skewed", "concept", False, frozenset({1, 2, 3, 4, 5}), first=3)
+    assert planting.quotas(skewed) == {1: 2, 2: 2, 3: 12, 4: 2, 5: 2}
 
 
 def test_where_a_plant_should_fire_equals_a_plain_loop(planting, rng: np.random.Generator) -> None:

@@ -21,6 +21,13 @@ from neurolocal.words.repeated import splitmix64
 NO_RANK = np.iinfo(np.int64).max
 """The rank of an unused entry."""
 
+LOWEST_KEY = (127 - 12) << 1
+"""Exponent and first bit of the mantissa of 2^-12, where the histogram's bins begin."""
+
+
+ENTRY = {"activation": np.nan, "row": -1, "position": -1}
+"""The columns of an entry, and what an unused one holds."""
+
 
 def ranks(row: Int64[np.ndarray, "*n"], *, seed: int) -> Int64[np.ndarray, "*n"]:
     """splitmix64(splitmix64(seed) xor row), less 2^63: a bijection of the row index, so no two rows have the same."""
@@ -36,7 +43,7 @@ def bins_of(activation: Float32[np.ndarray, "*n"]) -> Int32[np.ndarray, "*n"]:
     that is larger.
     """
     bits = np.ascontiguousarray(activation, np.float32).view(np.int32)
-    found = np.clip((bits >> 22) - ((127 - 12) << 1), 0, BINS // 2 - 1)
+    found = np.clip((bits >> 22) - LOWEST_KEY, 0, BINS // 2 - 1)
     return np.where((activation > 0) & np.isfinite(activation), found, -1).astype(np.int32)
 
 
@@ -61,10 +68,6 @@ def merge_bands(a: Bands, b: Bands, *, top_a: Int32[np.ndarray, "neuron"], top_b
     best = np.argsort(rank, axis=2, kind="stable")[:, :, : a.row.shape[2]]
     entries = {name: np.take_along_axis(value, best, axis=2) for name, value in both.items()}
     return Bands(**entries, count=lowered[0].count + lowered[1].count)
-
-
-ENTRY = {"activation": np.nan, "row": -1, "position": -1}
-"""The columns of an entry, and what an unused one holds."""
 
 
 def _lowered(bands: Bands, by: Int32[np.ndarray, "neuron"]) -> Bands:

@@ -24,6 +24,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
+from neurolocal.collect.bands import LOWEST_KEY, NO_RANK
 from neurolocal.collect.exact import LIMIT, MASK, SCALE
 from neurolocal.records import BINS, MOMENT_UNITS, N_BANDS, THRESHOLDS
 
@@ -39,10 +40,6 @@ FULL = 1 << 14
 N_ABOVE = len(THRESHOLDS)
 LEVELS = np.array(THRESHOLDS, np.float32)
 HALF = BINS // 2
-NO_RANK = np.iinfo(np.int64).max
-"""The rank of an unused entry of a band."""
-LOWEST_KEY = (127 - 12) << 1
-"""Exponent and first mantissa bit of 2^-12, where the histogram's bins begin."""
 FOURTH = 2.0 ** -MOMENT_UNITS[3]
 
 

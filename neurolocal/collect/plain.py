@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64
 from torch import Tensor
 
-from neurolocal.collect.bands import NO_RANK
+from neurolocal.collect.bands import LOWEST_KEY, NO_RANK
 from neurolocal.collect.exact import LIMIT, MASK, SCALE
 from neurolocal.records import BINS, MOMENT_UNITS, N_BANDS, THRESHOLDS
 
@@ -189,7 +189,7 @@ def _add_bands(
 ) -> None:
     """Count a batch's rows in the bands, slot by slot, and keep the lowest ranks of what was there and the batch."""
     entries = state.band_rank.shape[2]
-    key = ((strength.contiguous().view(torch.int32) >> 22) - ((127 - 12) << 1)).clamp(0, BINS // 2 - 1)
+    key = ((strength.contiguous().view(torch.int32) >> 22) - LOWEST_KEY).clamp(0, BINS // 2 - 1)
     key = torch.where(strength > 0, key, -1)
     top = torch.maximum(state.band_top, key.amax(0))
     for slot in range(N_BANDS):
@@ -236,6 +236,6 @@ def _draw(histogram: Int32[Tensor, "neuron bin"], x: Float32[Tensor, "drawn neur
     """Count the drawn positions in the bins of `records.histogram_edges`."""
     bits = x.contiguous().view(torch.int32)
     size = bits & 0x7FFFFFFF
-    i = ((size >> 22) - ((127 - 12) << 1)).clamp(0, BINS // 2 - 1)
+    i = ((size >> 22) - LOWEST_KEY).clamp(0, BINS // 2 - 1)
     bin_ = torch.where((bits < 0) & (size > 0), BINS // 2 - 1 - i, BINS // 2 + i).long()
     histogram.scatter_add_(1, bin_.T, x.isfinite().T.int())

@@ -49,17 +49,17 @@ def evidence(block: Block) -> Evidence:
     return {**arrays, **shapes, "agreement": block.agreement, "tokens": [list(row) for row in block.tokens]}
 
 
-def joined(evidence: Sequence[Evidence]) -> Block:
+def joined(blocks: Sequence[Evidence]) -> Block:
     """The blocks one after the other; a block with fewer places has NaN in those that it lacks."""
-    measured = Measured(*(_stacked([_array(e, name) for e in evidence]) for name in Measured._fields))
-    agreement = np.concatenate([e["agreement"] for e in evidence])
+    measured = Measured(*(_stacked([_array(e, name) for e in blocks]) for name in Measured._fields))
+    agreement = np.concatenate([e["agreement"] for e in blocks])
     return Block(
-        measured, agreement, [(n, change, t, d, direct) for e in evidence for n, change, t, d, direct in e["tokens"]]
+        measured, agreement, [(n, change, t, d, direct) for e in blocks for n, change, t, d, direct in e["tokens"]]
     )
 
 
-def _array(evidence: Evidence, name: str) -> Float[np.ndarray, "2 neuron place other"]:
-    return np.reshape(evidence[f"{name}_values"], evidence[f"{name}_shape"])
+def _array(block: Evidence, name: str) -> Float[np.ndarray, "2 neuron place other"]:
+    return np.reshape(block[f"{name}_values"], block[f"{name}_shape"])
 
 
 def _stacked(arrays: Sequence[Float[np.ndarray, "2 _ _ other"]]) -> Float[np.ndarray, "2 neuron place other"]:

@@ -10,10 +10,18 @@ from typing import NamedTuple
 import numpy as np
 
 from neurolocal.records import Example, histogram_edges
+from neurolocal.render.spans import spans
 from neurolocal.report.layer import Layer
+from neurolocal.words import Vocabulary
 
 BEFORE, AFTER = 12, 4
 """Tokens shown before and after the peak."""
+
+ON_PAGE = 2
+"""Rows of each interval that a page shows."""
+
+LONGEST_AROUND = 160
+"""Characters that a page shows of the text before a peak, and after it."""
 
 
 class Interval(NamedTuple):
@@ -29,6 +37,21 @@ class Interval(NamedTuple):
     """Rows of the corpus whose strongest position is in it."""
     examples: list[Example]
     """Some of these rows at random; only the peak's activation is known, that of other tokens is NaN."""
+
+
+class IntervalTexts(NamedTuple):
+    """One band as a page shows it."""
+
+    interval: Interval
+    """With the rows that are shown."""
+    texts: list[tuple[str, str, str]]
+    """Of each row the text before the peak, the peak, and the text after it."""
+
+
+def interval_texts(read: Layer, neuron: int) -> list[IntervalTexts]:
+    """What `intervals` gives, with `ON_PAGE` rows of each as text."""
+    found = intervals(read, neuron, limit=ON_PAGE)
+    return [IntervalTexts(one, [_around(e, read.store.vocabulary) for e in one.examples]) for one in found]
 
 
 def intervals(read: Layer, neuron: int, *, limit: int | None = None) -> list[Interval]:
@@ -62,3 +85,12 @@ def _example(read: Layer, rank: int, activation: float, row: int, position: int)
     activations = np.full(stop - start, np.nan, np.float32)
     activations[position - start] = activation
     return Example(rank, row, position, activation, start, tokens[start:stop], activations)
+
+
+def _around(example: Example, vocabulary: Vocabulary) -> tuple[str, str, str]:
+    found = spans(example, vocabulary)
+    at = next(i for i, span in enumerate(found) if span.peak)
+    before, after = ("".join(span.text for span in some) for some in (found[:at], found[at + 1 :]))
+    peak = found[at].text.lstrip(" ") or found[at].text
+    before += found[at].text[: len(found[at].text) - len(peak)]
+    return before[-LONGEST_AROUND:], peak[:LONGEST_AROUND], after[:LONGEST_AROUND]

@@ -21,7 +21,7 @@ from neurolocal.render.spans import spans
 from neurolocal.render.terminal import Out, console, has_colour, indented, shaded, verdict_text
 from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.report.histogram import histogram
-from neurolocal.report.intervals import intervals
+from neurolocal.report.intervals import ON_PAGE, intervals
 from neurolocal.report.layer import Layer
 from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, measured, promoted, suppressed
 from neurolocal.report.neuron_json import read_neuron
@@ -36,9 +36,6 @@ LONGEST_REASON = 300
 
 WORDS = 30
 """Peak words that are listed."""
-
-SHOWN = 2
-"""Rows shown of each interval of activation."""
 
 NAME = 38
 """Most columns of a figure's name, so that its null fits beside it in 80."""
@@ -199,7 +196,7 @@ def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -
 
 def _intervals(screen: Console, read: Layer, neuron: int) -> None:
     """The bands of its activation, each with a few random rows."""
-    found = intervals(read, neuron, limit=SHOWN)
+    found = intervals(read, neuron, limit=ON_PAGE)
     if found:
         _heading(screen, "by interval · random rows by their strongest activation")
     for interval in found:

@@ -24,6 +24,7 @@ from neurolocal.render.visible import LONGEST, counted, visible
 from neurolocal.render.windows import Window, Windows
 from neurolocal.report.facts import made_from, run_facts, subject_name
 from neurolocal.report.histogram import Histogram, histogram
+from neurolocal.report.intervals import IntervalTexts, interval_texts
 from neurolocal.report.layer import Layer, read_layer
 from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, token_effects
 from neurolocal.report.rows import LayerVerdicts, NeuronRow, layer_verdicts, neuron_row, report_object
@@ -74,6 +75,8 @@ class Card:
     effects: list[tuple[str, list[TokenEffect]]]
     """`promotes` and `suppresses`, by the weights and measured; empty where the store holds neither."""
     examples: list[ShownExample]
+    intervals: list[IntervalTexts]
+    """Bands of activation, each with a few random rows."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,7 @@ def _card(read: Layer, windows: Windows, row: NeuronRow) -> Card:
             _shown(read, windows, example, same)
             for example, same in zip(read.examples(row.neuron), row.repeats, strict=True)
         ],
+        interval_texts(read, row.neuron),
     )
 
 

@@ -12,11 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neurolocal.records import Example
 from neurolocal.render.figures import Figure, number, percent
-from neurolocal.render.spans import spans
 from neurolocal.report.histogram import Histogram, histogram
-from neurolocal.report.intervals import Interval, intervals
+from neurolocal.report.intervals import IntervalTexts, interval_texts
 from neurolocal.report.layer import Layer
 from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, token_effects
 from neurolocal.report.sections import WordList, figures, word_lists
@@ -25,19 +23,12 @@ from neurolocal.site.example_lists import ExampleList, example_lists
 from neurolocal.site.sources import Sources
 from neurolocal.site.substitution import Substitution, substitution
 from neurolocal.site.terms import Index
-from neurolocal.words import Vocabulary
 
 WORDS = 12
 """Peak words that a page lists."""
 
 TOKENS = 10
 """Promoted and suppressed tokens that a page lists."""
-
-PER_INTERVAL = 2
-"""Rows that a page shows of each interval of activation."""
-
-LONGEST_AROUND = 160
-"""Characters that it shows of the text before such a row's peak, and after it."""
 
 RELATED = 8
 """Neurons that peak on the same words that a page lists."""
@@ -85,8 +76,8 @@ class NeuronPage:
     histogram: Histogram | None
     substitution: Substitution | None
     examples: list[ExampleList]
-    intervals: list[tuple[Interval, list[tuple[str, str, str]]]]
-    """Bands of activation, each with the texts of a few random rows: before the peak, the peak, after it."""
+    intervals: list[IntervalTexts]
+    """Bands of activation, each with a few random rows."""
     effects: list[tuple[str, list[TokenEffect]]]
     """`promotes` and `suppresses`, by the weights and measured; empty where the store holds neither."""
     subsets: list[tuple[str, float]]
@@ -119,22 +110,11 @@ def neuron_page(sources: Sources, index: Index, layer: int, neuron: int) -> Neur
         histogram=histogram(read, neuron),
         substitution=substitution(read, neuron),
         examples=example_lists(sources, read, neuron),
-        intervals=[
-            (one, [_around(e, sources.store.vocabulary) for e in one.examples])
-            for one in intervals(read, neuron, limit=PER_INTERVAL)
-        ],
+        intervals=interval_texts(read, neuron),
         effects=token_effects(read, neuron, limit=TOKENS),
         subsets=[(name, n / len(largest.examples)) for name, n in subsets.most_common(WORDS)] if any(subsets) else [],
         related=_related(index, layer, neuron, words),
     )
-
-
-def _around(example: Example, vocabulary: Vocabulary) -> tuple[str, str, str]:
-    """The text before an example's peak, the peak, and the text after it."""
-    found = spans(example, vocabulary)
-    at = next(i for i, span in enumerate(found) if span.peak)
-    before, after = ("".join(span.text for span in some) for some in (found[:at], found[at + 1 :]))
-    return before[-LONGEST_AROUND:], found[at].text[:LONGEST_AROUND], after[:LONGEST_AROUND]
 
 
 def _statistics(read: Layer, neuron: int) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from neurolocal.records import N_BANDS, Bands, histogram_edges
 from neurolocal.report import neuron_object
 from neurolocal.report.intervals import AFTER, BEFORE
 from neurolocal.report.neuron import show
+from neurolocal.report.page import page
 
 
 @pytest.fixture
@@ -65,3 +66,16 @@ def test_the_terminal_marks_the_peak_and_another_side_has_no_bands(banded):
     assert part.count("[[") == sum(min(n, 2) for n in bands.count[0])
     assert part.count("of the maximum") == (bands.count[0] > 0).sum()
     assert neuron_object(store, 5, 0, side="smallest")["intervals"] == []
+
+
+def test_the_page_has_two_rows_a_band_on_each_card(banded):
+    store, bands = banded
+    text = page(store, [5], cards=2)
+    cards = text.split('<article class="card')[1:]
+    assert len(cards) == 2
+    for card in cards:
+        neuron = int(card.split('id="n-5-')[1].split('"')[0])
+        part = card.split('<dl class="intervals">')[1].split("</dl>")[0]
+        assert part.count("<dt>") == (bands.count[neuron] > 0).sum()
+        assert part.count("<dd>") == part.count("<mark>") == np.minimum(bands.count[neuron], 2).sum()
+    assert '<dl class="intervals">' not in page(store, [5], side="smallest", cards=2)

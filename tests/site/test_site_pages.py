@@ -59,11 +59,11 @@ def test_intervals_stand_under_the_largest_examples(store: Store, monkeypatch: p
     name = next(n for n in Pages(store).names() if n.startswith("neuron/2/"))
     page = (Pages(store).read(name) or b"").decode()
     example = next(iter(store.examples(2, int(Path(name).stem))))
-    marks = ("largest", "By interval</h2>", "1 interval,", "7 rows", "<aside")
+    marks = ("largest", "By interval</h2>", "1 interval of activation,", "7 rows", "<aside")
     at = [page.index(mark) for mark in marks]
     assert at == sorted(at)
     peak = store.vocabulary.str_tokens(example.tokens[[example.peak]])[0]
-    assert f"<mark>{visible(peak)}</mark>" in page[at[1] : at[-1]]
+    assert f"<mark>{visible(peak.lstrip(' '))}</mark>" in page[at[1] : at[-1]]
 
 
 def read(pages: Pages, name: str) -> Read:

@@ -132,6 +132,7 @@ def test_a_store_that_is_there_is_not_replaced(
 ) -> None:
     """Workers on other machines do not see the file at the store's path."""
     (tmp_path / "s.h5").write_bytes(b"mine")
+    monkeypatch.setattr("neurolocal.pipeline.collect.as_begun", lambda job, _: job)
     monkeypatch.setattr("neurolocal.pipeline.collect.existing", lambda *_, **__: None)
     with pytest.raises(StoreError, match="its workers do not see it"):
         drive(subject, corpus, tmp_path / "s.h5", shards_at=place)

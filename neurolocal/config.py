@@ -154,6 +154,29 @@ class SimilarityConfig:
 
 
 @dataclass(frozen=True)
+class MeaningsConfig:
+    """When the examples of a neuron fall into parts that lie apart."""
+
+    level: float = 0.05
+    """p at or under which a group of words holds together, and q at or under which the parts are shown."""
+    words: int = 3
+    """Fewest distinct words of a part, and fewest examples."""
+    apart: float = 0.4
+    """Largest mean cosine between two parts, as a share of the smallest within a part."""
+    cover: float = 0.6
+    """Share of the examples with a clustered word that the parts must hold."""
+    context: float = 0.25
+    """Weight of the context, beside the word's, when an example that is in no part joins one."""
+    seed: int = 0
+    """Seed of the null's draws."""
+
+    def __post_init__(self) -> None:
+        _require_sane(self)
+        _at_least(self, words=2)
+        _within(self, 0.0, 1.0, "level", "apart", "cover", "context")
+
+
+@dataclass(frozen=True)
 class PerturbationConfig:
     """Which words replace the peak word, and how many of each kind."""
 

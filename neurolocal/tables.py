@@ -179,6 +179,8 @@ class SummaryTable:
     """What the LLM chose from, one a line, best first, each with its score behind a tab; empty where it did not."""
     said: list[str]
     """What failed or was omitted; empty where nothing was."""
+    parts: list[str]
+    """Of a neuron with several meanings each of them, a line each: number, tab, description; empty for the others."""
 
 
 MEASURES = (
@@ -279,6 +281,7 @@ class VerdictTable:
 
 TABLES: dict[str, type | str] = {
     "similarity": SimilarityTable,
+    "meanings": "neurolocal.meanings.table:MeaningsTable",
     "perturbation": PerturbationTable,
     "verdict": VerdictTable,
     "intervention": "neurolocal.intervention.table:InterventionTable",

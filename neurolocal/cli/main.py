@@ -29,6 +29,7 @@ COMMANDS = {
     "check": "Is this store whole, and what the subject says?",
     "find": "The neurons whose examples peak on a token (or word).",
     "similarity": "Do a neuron's top tokens belong together?",
+    "meanings": "Has a neuron one meaning or several?",
     "perturbation": "Does the activation follow when the word is replaced?",
     "verdict": "The evidence -> a verdict and a rank for every neuron.",
     "intervention": "What does a neuron do to the next token?",

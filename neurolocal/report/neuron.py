@@ -24,6 +24,7 @@ from neurolocal.report.histogram import histogram
 from neurolocal.report.intervals import ON_PAGE, intervals
 from neurolocal.report.layer import Layer
 from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, measured, promoted, suppressed
+from neurolocal.report.meanings import meanings, part_of
 from neurolocal.report.neuron_json import read_neuron
 from neurolocal.report.repeats import repeats
 from neurolocal.report.rows import NeuronRow, neuron_row
@@ -71,6 +72,7 @@ def show(
     row = neuron_row(read, neuron)
     screen = console(out, width=width, color=color, otherwise=80)
     _header(screen, row, fires_and_promotes(read, neuron))
+    _meanings(screen, read, neuron)
     _examples(screen, read, neuron, limit=limit)
     _intervals(screen, read, neuron)
     _words(screen, read, row)
@@ -175,8 +177,17 @@ def _origin(screen: Console, read: Layer, neuron: int) -> None:
         indented(screen, Text(" · ".join(listed)))
 
 
+def _meanings(screen: Console, read: Layer, neuron: int) -> None:
+    """The meanings of a neuron that has several."""
+    found = meanings(read, neuron)
+    if found:
+        _heading(screen, f"{len(found)} meanings")
+    for one in found:
+        indented(screen, Text(f"{one.part}  {visible(one.title, limit=LONGEST_REASON)}"))
+
+
 def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -> None:
-    examples = read.examples(neuron)
+    examples, part = read.examples(neuron), part_of(read, neuron)
     shown = examples[:limit]
     more = f" · {len(shown)} of {len(examples)}" if len(shown) < len(examples) else ""
     _heading(screen, f"examples · {read.side} activation{more}")
@@ -187,6 +198,8 @@ def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -
         subset = visible(read.subset(example), limit=LONGEST)
         origin = f" · {subset}" if subset else ""
         head.append(f"  row {example.row}, position {example.position}{origin}", style="dim")
+        if example.rank in part:
+            head.append(f" · meaning {part[example.rank]}", style="dim")
         if same is not None:
             head.append(f" · nearly the text of {shown[same].rank + 1}", style="dim")
         screen.print(head)

@@ -16,6 +16,7 @@ from neurolocal.render.figures import strict
 from neurolocal.report.facts import subject_name
 from neurolocal.report.intervals import Interval, intervals
 from neurolocal.report.layer import Layer, read_layer
+from neurolocal.report.meanings import meanings, part_of
 from neurolocal.report.repeats import repeats
 from neurolocal.report.rows import neuron_row, row_fields
 from neurolocal.report.sections import figures
@@ -32,7 +33,7 @@ def neuron_object(
         StoreError: the store does not contain that layer or neuron.
     """
     read = read_neuron(store, layer, neuron, side=side)
-    examples = read.examples(neuron)
+    examples, part = read.examples(neuron), part_of(read, neuron)
     found = {
         "format": "neurolocal-neuron",
         "version": 1,
@@ -42,8 +43,9 @@ def neuron_object(
         **row_fields(neuron_row(read, neuron)),
         "statistics": neuron_statistics(read, neuron)._asdict(),
         "figures": [vars(figure) for figure in figures(read, neuron)],
+        "meanings": [one._asdict() for one in meanings(read, neuron)],
         "examples": [
-            _example(read, example, same)
+            _example(read, example, same) | {"meaning": part.get(example.rank)}
             for example, same in zip(examples[:limit], repeats(examples), strict=False)
         ],
         "intervals": [_interval(read, interval) for interval in intervals(read, neuron)],

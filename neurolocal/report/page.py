@@ -27,6 +27,7 @@ from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.intervals import IntervalTexts, interval_texts
 from neurolocal.report.layer import Layer, read_layer
 from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, token_effects
+from neurolocal.report.meanings import Meaning, meanings, part_of
 from neurolocal.report.rows import LayerVerdicts, NeuronRow, layer_verdicts, neuron_row, report_object
 from neurolocal.report.sections import WordList, figures, word_lists
 from neurolocal.report.statistics import neuron_statistics
@@ -59,6 +60,8 @@ class ShownExample(NamedTuple):
     """Its tokens, shaded."""
     repeats: int | None
     """Number, from 1, of a stronger example with nearly the same text."""
+    meaning: int | None = None
+    """Which of several meanings it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Card:
     histogram: Histogram | None
     effects: list[tuple[str, list[TokenEffect]]]
     """`promotes` and `suppresses`, by the weights and measured; empty where the store holds neither."""
+    meanings: list[Meaning]
+    """Empty where it has one."""
     examples: list[ShownExample]
     intervals: list[IntervalTexts]
     """Bands of activation, each with a few random rows."""
@@ -174,7 +179,7 @@ def _provenance(store: Store, rows: list[NeuronRow], side: Side) -> str:
 
 
 def _card(read: Layer, windows: Windows, row: NeuronRow) -> Card:
-    s = neuron_statistics(read, row.neuron)
+    s, part = neuron_statistics(read, row.neuron), part_of(read, row.neuron)
     line = s.positions
     if s.finite:
         line += f", positive at {percent(s.positive)}, mean {number(s.mean)} ± {number(s.deviation)}"
@@ -187,8 +192,9 @@ def _card(read: Layer, windows: Windows, row: NeuronRow) -> Card:
         line,
         histogram(read, row.neuron),
         token_effects(read, row.neuron, limit=TOKENS),
+        meanings(read, row.neuron),
         [
-            _shown(read, windows, example, same)
+            _shown(read, windows, example, same)._replace(meaning=part.get(example.rank))
             for example, same in zip(read.examples(row.neuron), row.repeats, strict=True)
         ],
         interval_texts(read, row.neuron),

@@ -7,7 +7,7 @@ Cost: linear in the tokens shown.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -22,6 +22,7 @@ from neurolocal.render.page_templates import markup
 from neurolocal.render.visible import LONGEST, visible
 from neurolocal.render.windows import Window
 from neurolocal.report.layer import Layer
+from neurolocal.report.meanings import part_of
 from neurolocal.report.repeats import repeats
 from neurolocal.site.sources import NeuronExamples, Sources
 
@@ -91,7 +92,8 @@ def example_lists(sources: Sources, read: Layer, neuron: int) -> list[ExampleLis
     """All lists of a neuron; a list without an example is left out."""
     lists, sampled = sources.examples(read.layer, read.index[neuron])
     chosen: dict[Side, NeuronExamples] = {side: listed for side, listed in lists.items() if listed.examples}
-    heads = [_heads(listed) for listed in chosen.values()]
+    part = part_of(read, neuron)
+    heads = [_heads(listed, part if side == read.side else {}) for side, listed in chosen.items()]
     shown = [[_window(e) for e in listed.examples[:EXAMPLES]] for listed in chosen.values()]
     drawn, drawn_heads = _random(sources, sampled, scale=_scale(lists, sampled))
     windows = iter(sources.windows.html([*chain(*shown), *drawn]))
@@ -121,11 +123,13 @@ def _window(e: Example) -> Window:
     return Window(e.tokens, e.activations, e.peak, e.activation)
 
 
-def _heads(listed: NeuronExamples) -> list[str]:
+def _heads(listed: NeuronExamples, part: Mapping[int, int]) -> list[str]:
     """What stands before the window of each example, as HTML."""
     examples, made = listed.examples[:EXAMPLES], list[str]()
     for e, place, subset, same in zip(examples, listed.places, listed.subsets, repeats(examples), strict=False):
         where = f" · <bdi>{html.escape(visible(subset, limit=LONGEST))}</bdi>" if subset else ""
+        if e.rank in part:
+            where += f" · <span class=part>meaning {part[e.rank]}</span>"
         again = f" · <span class=repeats>nearly the text of {same + 1}</span>" if same is not None else ""
         made.append(_head(place, e.start, e.activation, e.row, e.position, where + again))
     return made

@@ -17,6 +17,7 @@ from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.intervals import IntervalTexts, interval_texts
 from neurolocal.report.layer import Layer
 from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, token_effects
+from neurolocal.report.meanings import Meaning, meanings
 from neurolocal.report.sections import WordList, figures, word_lists
 from neurolocal.report.statistics import neuron_statistics
 from neurolocal.site.example_lists import ExampleList, example_lists
@@ -75,6 +76,8 @@ class NeuronPage:
     """Name and value."""
     histogram: Histogram | None
     substitution: Substitution | None
+    meanings: list[Meaning]
+    """Empty where it has one."""
     examples: list[ExampleList]
     intervals: list[IntervalTexts]
     """Bands of activation, each with a few random rows."""
@@ -109,6 +112,7 @@ def neuron_page(sources: Sources, index: Index, layer: int, neuron: int) -> Neur
         statistics=_statistics(read, neuron),
         histogram=histogram(read, neuron),
         substitution=substitution(read, neuron),
+        meanings=meanings(read, neuron),
         examples=example_lists(sources, read, neuron),
         intervals=interval_texts(read, neuron),
         effects=token_effects(read, neuron, limit=TOKENS),

@@ -18,11 +18,11 @@ from neurolocal import records
 from neurolocal.store.checked import CheckedFile
 from neurolocal.tables import column_annotations
 
-LATER: dict[type, tuple[int, tuple[str, ...]]] = {
-    records.SummaryTable: (2, ("candidates", "said")),
-    records.ScoreTable: (3, ("p", "q")),
+LATER: dict[type, dict[str, int]] = {
+    records.SummaryTable: {"candidates": 2, "said": 2, "parts": 5},
+    records.ScoreTable: {"p": 3, "q": 3},
 }
-"""The revision of a stage that first wrote some columns. A table of an earlier one has them empty, or NaN; any other
+"""The revision of a stage that first wrote a column. A table of an earlier one has them empty, or NaN; any other
 table that lacks them is damaged."""
 
 TYPES = {"Float32": "f4", "Float64": "f8", "Int32": "i4", "Int64": "i8", "Bool": "u1"}
@@ -75,11 +75,9 @@ def read_table(file: CheckedFile, group: h5py.Group, kind: type, neurons: Int64[
 
 def _is_later(file: CheckedFile, group: h5py.Group, kind: type, column: str) -> bool:
     """Whether the table was made before its stage wrote this column."""
-    since, later = LATER.get(kind, (0, ()))
-    if column not in later:
-        return False
-    revision = file.json(group, "inputs").get("revision")
-    return isinstance(revision, int) and 1 <= revision < since
+    since = LATER.get(kind, {}).get(column)
+    revision = None if since is None else file.json(group, "inputs").get("revision")
+    return since is not None and isinstance(revision, int) and 1 <= revision < since
 
 
 def _check_columns(file: CheckedFile, name: str, columns: dict[str, Any], neurons: Int64[np.ndarray, "neuron"]) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +63,8 @@ class Description(NamedTuple):
     """One a line, best first: name, tab, score."""
     said: str = ""
     """A note of what failed or was left out; empty where nothing was."""
+    parts: str = ""
+    """Of a neuron with several meanings each of them, a line each: number, tab, description; empty for the others."""
 
 
 class Describer:
@@ -83,6 +86,29 @@ class Describer:
             return self._by_default(neuron)
         except Exception as error:
             return _failed(neuron, self.vocabulary, error)
+
+    def describe_parts(self, neuron: Neuron, parts: Mapping[int, int]) -> Description:
+        """The description of each meaning by itself, and of the neuron by all of them.
+
+        Args:
+            neuron: with all of its examples.
+            parts: rank of an example -> its meaning, from 1 on; examples in none are not described.
+        """
+        found: dict[int, Description] = {}
+        for part in sorted(set(parts.values())):
+            examples = [e for e in neuron.examples if parts.get(e.rank) == part]
+            found[part] = self.describe(replace(neuron, examples=examples))
+        each = list(found.values())
+        sources = sorted({one.source for one in each}, key=["llm", "vectors", "counts"].index)
+        joined = {
+            name: between.join(text for one in each if (text := getattr(one, name)))
+            for name, between in (("prompt", "\n\n"), ("answer", "\n"), ("candidates", "\n"), ("said", "; "))
+        }
+        gains = [one.gain for one in each]
+        return Description(
+            neuron.neuron, "; ".join(dict.fromkeys(one.description for one in each)), sources[0], **joined,
+            gain=sum(gains) / len(gains), parts="\n".join(f"{k}\t{one.description}" for k, one in found.items()),
+        )  # fmt: skip
 
     def _by_default(self, neuron: Neuron) -> Description:
         peaks = find_peaks(neuron, self.vocabulary)
@@ -134,6 +160,7 @@ def table(rows: Sequence[Description]) -> SummaryTable:
         gain=np.array([r.gain for r in rows], dtype=np.float32),
         candidates=[r.candidates for r in rows],
         said=[r.said for r in rows],
+        parts=[r.parts for r in rows],
     )
 
 

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 
 def inputs(workspace: Workspace, config: SummaryConfig, layer: int, side: Side) -> dict[str, Any]:
-    """The LLM, the word vectors, the perturbation table, and the neurons to describe."""
+    """The LLM, the word vectors, the tables of perturbation and meanings, and the neurons to describe."""
     return {
         "llm": workspace.llm_name,
         "vectors": workspace.vectors_name,
         "perturbation": workspace.hash_of("perturbation", layer, side),
+        "meanings": workspace.hash_of("meanings", layer, side),
         "neurons": sha256(best(workspace, layer, side, config)),
     }
 
@@ -60,8 +61,22 @@ def work(workspace: Workspace, config: SummaryConfig) -> Generator[Work, None, N
         chosen = best(workspace, layer, side, config)
         return {known.neuron: known for known in neurons_of(workspace, layer, side, chosen, notes=notes)}
 
+    @lru_cache(1)
+    def parts(layer: int, side: Side) -> dict[int, dict[int, int]]:
+        """Neuron with several meanings -> rank of an example -> its meaning."""
+        table = workspace.store.evidence("meanings", layer, side) if config.method == "default" else None
+        found: dict[int, dict[int, int]] = {}
+        if table is not None:
+            members = table.members
+            rows = zip(members.neuron.tolist(), members.rank.tolist(), members.part.tolist(), strict=True)
+            for neuron, rank, part in (row for row in rows if row[2]):
+                found.setdefault(neuron, {})[rank] = part
+        return found
+
     def describe_neuron(layer: int, side: Side, neuron: int) -> Evidence:
-        return describer().describe(neurons(layer, side)[neuron])._asdict()
+        known, part = neurons(layer, side)[neuron], parts(layer, side).get(neuron)
+        found = describer().describe_parts(known, part) if part else describer().describe(known)
+        return found._asdict()
 
     with held:
         yield Parts(
@@ -102,4 +117,4 @@ def best(workspace: Workspace, layer: int, side: Side, config: SummaryConfig) ->
     return order[: config.limit]
 
 
-STAGE = Stage("summary", SummaryConfig, revision=4, inputs=inputs, work=work, llm=True)
+STAGE = Stage("summary", SummaryConfig, revision=5, inputs=inputs, work=work, llm=True)

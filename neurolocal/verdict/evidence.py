@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from neurolocal.meanings.table import MeaningsTable
 from neurolocal.records import PerturbationTable, SimilarityTable, Statistics
 from neurolocal.words.forms import characters, spelling
 
@@ -60,6 +61,8 @@ class Evidence:
     """Whether perturbation was run on the layer."""
     listed: bool = False
     """Whether it was run on the neuron, and not omitted by the screen."""
+    parts: tuple[str, ...] = ()
+    """Its meanings, where it has several: the commonest words of each, with its number of examples."""
     expert: bool = False
     """Whether the neuron is one of an expert's."""
 
@@ -76,6 +79,7 @@ def gather(
     peaks: Sequence[Mapping[str, int]],
     routed: Int64[np.ndarray, "neuron"] | None = None,
     around: Float64[np.ndarray, "neuron"] | None = None,
+    meanings: MeaningsTable | None = None,
 ) -> list[Evidence]:
     """The evidence of every neuron of a layer, in neuron order.
 
@@ -88,6 +92,7 @@ def gather(
     magnitude = np.where(finite > 0, magnitude, 0.0)
     of_similarity = _row_of(similarity)
     of_perturbation = _row_of(perturbation)
+    parts = _parts(meanings)
     gathered = []
     for neuron, words in enumerate(peaks):
         figures: dict[str, Any] = {}
@@ -99,6 +104,7 @@ def gather(
             figures["listed"] = True
         figures |= {"asked": perturbation is not None, "expert": routed is not None}
         figures["around"] = nan if around is None else float(around[neuron])
+        figures["parts"] = tuple(parts.get(neuron, ()))
         count = statistics.count if routed is None else int(routed[neuron])
         gathered.append(Evidence(words, count, int(finite[neuron]), float(magnitude[neuron]), **figures))
     return gathered
@@ -110,6 +116,16 @@ _OF_PERTURBATION = {
     **{name: name for name in ("half", "control_half", "form_half", "spelled_half", "elsewhere_half")},
 }
 """Fields of `Evidence` and the columns that they come from."""
+
+
+def _parts(meanings: MeaningsTable | None) -> dict[int, list[str]]:
+    """Neuron -> its parts, each as its three commonest words with the number of its examples."""
+    found: dict[int, list[str]] = {}
+    if meanings is not None:
+        parts = meanings.parts
+        for neuron, words, n in zip(parts.neuron.tolist(), parts.words, parts.n_examples.tolist(), strict=True):
+            found.setdefault(neuron, []).append(f"{', '.join(words.splitlines()[:3])} ({n})")
+    return found
 
 
 def _row_of(table: SimilarityTable | PerturbationTable | None) -> dict[int, int]:

@@ -50,6 +50,11 @@ def concept(e: Evidence, config: VerdictConfig) -> str:
     return f"{_words(e)}, {_coherence(e)}{_and_reach(e)}{needs}"
 
 
+def meanings(e: Evidence) -> str:
+    """The meanings, where there are several."""
+    return f"{len(e.parts)} meanings: {' · '.join(_plain(part, 80) for part in e.parts)}"
+
+
 def context(e: Evidence, config: VerdictConfig) -> str:
     """The word or words, and what they keep in other contexts."""
     repeated = repeated_word(e.words, config.repetition)
@@ -130,8 +135,13 @@ def _and_elsewhere(e: Evidence) -> str:
 
 def _quote(text: str) -> str:
     """The text in quotation marks, on one line and at most 40 characters, with control characters escaped."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:40])
-    return f"“{shown}{'…' if len(text) > 40 else ''}”"
+    return f"“{_plain(text, 40)}”"
+
+
+def _plain(text: str, most: int) -> str:
+    """The text on one line and at most so many characters, with control characters escaped."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:most])
+    return f"{shown}{'…' if len(text) > most else ''}"
 
 
 def _percent(share: float) -> str:

@@ -70,6 +70,8 @@ def decide(e: Evidence, config: VerdictConfig) -> tuple[Verdict, str]:
         if rule.applies(e, config):
             name = closed_class(e.words, FUNCTION, GRAMMAR) if rule.verdict == "concept" else None
             reason = rule.reason(e, config)
+            if rule.verdict == "concept" and e.parts:
+                reason = f"{reasons.meanings(e)}; {reason}"
             return (rule.verdict, reason) if name is None else ("grammar", f"{name}: {reason}")
     return ("unclear" if e.tested or not e.finite else "untested"), reasons.undecided(e)
 
@@ -120,7 +122,7 @@ def _any_word_of_a_passage(e: Evidence, config: VerdictConfig) -> bool:
 
 
 def _concept(e: Evidence, config: VerdictConfig) -> bool:
-    return _coherent(e, config) and e.tested and _near_words_hold(e, config)
+    return _list(e, config) and e.tested and _near_words_hold(e, config)
 
 
 def _only_in_context(e: Evidence, config: VerdictConfig) -> bool:
@@ -132,7 +134,7 @@ def _one_word(e: Evidence, config: VerdictConfig) -> bool:
 
 
 def _coherence_alone(e: Evidence, config: VerdictConfig) -> bool:
-    return _coherent(e, config) and not e.asked
+    return _list(e, config) and not e.asked
 
 
 def _closed_list(e: Evidence, config: VerdictConfig) -> bool:
@@ -143,12 +145,21 @@ def _strong_list(e: Evidence, config: VerdictConfig) -> bool:
     return _words_alone(e, config) and e.z >= config.strong
 
 
+def _several_meanings(e: Evidence, config: VerdictConfig) -> bool:
+    return bool(e.parts) and e.tested
+
+
 def _words_alone(e: Evidence, config: VerdictConfig) -> bool:
     return _coherent(e, config) and e.tested
 
 
 def _coherent(e: Evidence, config: VerdictConfig) -> bool:
     return e.coherence_q <= config.level and not e.z <= 0
+
+
+def _list(e: Evidence, config: VerdictConfig) -> bool:
+    """Whether the words belong together, all of them or in parts."""
+    return _coherent(e, config) or bool(e.parts)
 
 
 def _near_words_hold(e: Evidence, config: VerdictConfig) -> bool:
@@ -168,5 +179,6 @@ RULES: tuple[Rule, ...] = (
     Rule("concept", _coherence_alone, reasons.coherence_alone),
     Rule("concept", _closed_list, reasons.closed_list),
     Rule("concept", _strong_list, reasons.strong_list),
+    Rule("concept", _several_meanings, reasons.concept),
 )
 """In order: the first that applies decides."""

@@ -5,6 +5,7 @@ Cost: one `word_at` an example, and the rules once a neuron.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from jaxtyping import Float64, Int64
 
 from neurolocal.config import VerdictConfig
 from neurolocal.literals import Side
+from neurolocal.meanings.table import MeaningsTable
 from neurolocal.records import PerturbationTable, SimilarityTable, Statistics
 from neurolocal.stage import Result, Stage, Work, with_indices, with_positions
 from neurolocal.verdict.around import kept_around
@@ -27,13 +29,13 @@ if TYPE_CHECKING:
     from neurolocal.pipeline.workspace import Workspace
 
 RESTS_ON = ("similarity", "perturbation")
-"""The stages whose evidence decides."""
+"""The stages whose evidence decides; meanings adds to it."""
 
 
 def inputs(workspace: Workspace, config: VerdictConfig, layer: int, side: Side) -> dict[str, Any]:
-    """The tables of similarity and perturbation, and the method of the ranking."""
+    """The tables of similarity, meanings and perturbation, and the method of the ranking."""
     earlier = {stage: workspace.hash_of(stage, layer, side) for stage in RESTS_ON}
-    return {"method": workspace.method, **earlier}
+    return {"method": workspace.method, "meanings": workspace.hash_of("meanings", layer, side), **earlier}
 
 
 @contextmanager
@@ -57,6 +59,7 @@ def work(workspace: Workspace, config: VerdictConfig) -> Generator[Work, None, N
         table = verdict_table(
             *_evidence(workspace, layer, side), peaks=_peaks(workspace, layer, side), config=config,
             method=workspace.method, routed=_routed(workspace, layer), around=_around(workspace, layer, side),
+            meanings=_meanings(workspace, layer, side),
         )  # fmt: skip
         return Result(with_indices(table, workspace.store.neurons(layer)))
 
@@ -72,6 +75,7 @@ def threshold_effects(workspace: Workspace, config: VerdictConfig) -> dict[tuple
                 _peaks(workspace, layer, side),
                 _routed(workspace, layer),
                 _around(workspace, layer, side),
+                _meanings(workspace, layer, side),
             ),
             config,
         )
@@ -102,10 +106,19 @@ def _around(workspace: Workspace, layer: int, side: Side) -> Float64[np.ndarray,
     return kept_around(store.top(layer, side), before=store.before)
 
 
+def _meanings(workspace: Workspace, layer: int, side: Side) -> MeaningsTable | None:
+    """The parts of the layer's neurons, numbered as `_evidence`."""
+    table, neurons = workspace.store.evidence("meanings", layer, side), workspace.store.neurons(layer)
+    if table is None:
+        return None
+    parts = dataclasses.replace(table.parts, neuron=np.searchsorted(neurons, table.parts.neuron))
+    return dataclasses.replace(with_positions(table, neurons), parts=parts)
+
+
 def _routed(workspace: Workspace, layer: int) -> Int64[np.ndarray, "neuron"] | None:
     """Positions routed to each neuron's expert; None for a layer without experts."""
     experts = workspace.store.experts(layer)
     return None if experts is None else experts.routed(workspace.store.neurons(layer))
 
 
-STAGE = Stage("verdict", VerdictConfig, revision=7, inputs=inputs, work=work)
+STAGE = Stage("verdict", VerdictConfig, revision=8, inputs=inputs, work=work)

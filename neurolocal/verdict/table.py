@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from neurolocal.config import Method, VerdictConfig
+from neurolocal.meanings.table import MeaningsTable
 from neurolocal.records import PerturbationTable, SimilarityTable, Statistics, VerdictTable
 from neurolocal.verdict.evidence import gather
 from neurolocal.verdict.notebook import notebook_ranking
@@ -29,6 +30,7 @@ def verdict_table(
     method: Method = "default",
     routed: Int64[np.ndarray, "neuron"] | None = None,
     around: Float64[np.ndarray, "neuron"] | None = None,
+    meanings: MeaningsTable | None = None,
 ) -> VerdictTable:
     """The verdict, score and rank of every neuron of a layer, in neuron order.
 
@@ -41,9 +43,10 @@ def verdict_table(
         method: `default`: the rules of `rules` and the score of `ranking`; `notebook`: the ranking of `notebook`.
         routed: positions routed to each neuron's expert; None for a layer without experts.
         around: share of the positions around each neuron's peaks that keep half of the activation.
+        meanings: the parts of neurons that have several meanings; the other neurons have one.
     """
     assert len(peaks) == len(statistics.maximum), (len(peaks), len(statistics.maximum))
-    evidence = gather(statistics, similarity, perturbation, peaks, routed, around)
+    evidence = gather(statistics, similarity, perturbation, peaks, routed, around, meanings)
     if method == "notebook":
         verdicts, reasons, scores = notebook_ranking(evidence, similarity, perturbation, config)
     else:

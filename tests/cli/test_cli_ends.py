@@ -108,6 +108,6 @@ def terminal_store(made: Path, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("terminal") / "store.h5"
     path.write_bytes((made / "store.h5").read_bytes())
     text, none = ["\u65e5\u672c \u2026"], [""]
-    table = SummaryTable(np.array([0]), text, ["counts"], none, none, np.zeros(1, np.float32), none, none)
+    table = SummaryTable(np.array([0]), text, ["counts"], none, none, np.zeros(1, np.float32), none, none, none)
     add_evidence(path, [("summary", 3, "largest", table, {})], site="post")
     return path

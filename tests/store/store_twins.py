@@ -10,6 +10,7 @@ from tables import filled
 from neurolocal import records
 from neurolocal.corpus.cursor import Piece, rest_arrays
 from neurolocal.intervention.table import ChangedTokenTable, ChangeTable, InterventionTable
+from neurolocal.meanings.table import MeaningsTable, MemberTable, PartTable
 from neurolocal.provenance import Parts
 from neurolocal.records import (
     BINS,
@@ -181,7 +182,7 @@ def evidence(rng: np.random.Generator) -> list[tuple[Any, ...]]:
             records.PerturbationTable, [0, 3], n_examples=i32, half=f(), p=rng.random(2), dose=f(), substitutes=subs
         ),
         "summary": records.SummaryTable(
-            two, ["days", ""], ["llm", "counts"], ["?", ""], ["!\n", ""], f(), ["days\t1.0", ""], ["", "é"]
+            two, ["days", ""], ["llm", "counts"], ["?", ""], ["!\n", ""], f(), ["days\t1.0", ""], ["", "é"], ["1\tdays\n2\té", ""]
         ),
         "score": filled(
             records.ScoreTable,
@@ -195,6 +196,14 @@ def evidence(rng: np.random.Generator) -> list[tuple[Any, ...]]:
             ),
         ),
         "verdict": verdict_table(),
+        "meanings": filled(
+            MeaningsTable,
+            [0, 3],
+            n_parts=[2, 0],
+            p=rng.random(2),
+            parts=filled(PartTable, [0, 0], part=[1, 2], words=["one\ntwo", "é"], n_examples=[2, 1]),
+            members=filled(MemberTable, [0, 0, 0], rank=[0, 1, 2], part=[2, 1, 1]),
+        ),
         "intervention": filled(
             InterventionTable,
             [0, 3],

@@ -22,14 +22,14 @@ def test_evidence_round_trips_with_any_strings(tmp_path_factory, words, seed):
     rng, path, n = np.random.default_rng(seed), tmp_path_factory.mktemp("s") / "a.h5", len(words)
     write_collected(path, made_up(rng))
     gain = np.where(rng.random(n) < 0.5, np.nan, 1).astype(np.float32)
-    table = records.SummaryTable(np.arange(n), words, ["llm"] * n, words, words, gain, words, words)
+    table = records.SummaryTable(np.arange(n), words, ["llm"] * n, words, words, gain, words, words, words)
     add_evidence(path, [("summary", 0, "smallest", table, {"llm": words})], site="post")
     clean = [w.encode("utf-8", "replace").decode() for w in words]
     with Store(path) as store:
         same(
             store.evidence("summary", 0, "smallest"),
             dataclasses.replace(
-                table, **dict.fromkeys(("description", "prompt", "answer", "candidates", "said"), clean)
+                table, **dict.fromkeys(("description", "prompt", "answer", "candidates", "said", "parts"), clean)
             ),
         )
         assert store.inputs("summary", 0, "smallest") == {"llm": words}
@@ -79,7 +79,7 @@ def test_a_summary_of_the_first_revision_lacks_two_columns(tmp_path, revision):
     path = tmp_path / "a.h5"
     write_collected(path, made_up(np.random.default_rng(0)))
     two = ["one", "two"]
-    table = records.SummaryTable(np.arange(2), two, two, two, two, np.ones(2, np.float32), two, two)
+    table = records.SummaryTable(np.arange(2), two, two, two, two, np.ones(2, np.float32), two, two, two)
     add_evidence(path, [("summary", 0, "largest", table, {"revision": revision})], site="post")
     with h5py.File(path, "r+") as file:
         for name in ("candidates", "said"):

@@ -1,0 +1,1 @@
+"""Has the neuron one meaning or several?"""

@@ -83,7 +83,9 @@ def make(args: argparse.Namespace) -> list[Plant]:
     print(f"planting {len(made)} neurons in layers {args.layers}", flush=True)
     cut = int(0.7 * len(rows))
     plant_model(args.folder / "model", subject, made, rows[:cut], allowed=allowed)
-    (args.folder / "fires.json").write_text(json.dumps(firing(args.folder / "model", made, rows[cut:], allowed=allowed)))
+    (args.folder / "fires.json").write_text(
+        json.dumps(firing(args.folder / "model", made, rows[cut:], allowed=allowed))
+    )
     listed = [{k: sorted(v) if isinstance(v, frozenset) else v for k, v in asdict(p).items()} for p in made]
     known.write_text(json.dumps(listed))
     return made
@@ -122,7 +124,9 @@ def show(args: argparse.Namespace, made: Sequence[Plant], store: Path) -> None:
                 family[p.kind] += int(table.p[at] == table.p[at])
                 divided[p.kind] += [p.name] * (parts > 0)
                 continue
-            truth = [next((i for i, name in enumerate(p.name.split()) if w.casefold() in lists[name]), -1) for w in words]
+            truth = [
+                next((i for i, name in enumerate(p.name.split()) if w.casefold() in lists[name]), -1) for w in words
+            ]
             own = [{w.casefold() for w, t in zip(words, truth, strict=True) if t == i} for i in range(2)]
             if min(truth.count(0), truth.count(1)) < EACH or min(map(len, own)) < WORDS:
                 continue
@@ -134,12 +138,15 @@ def show(args: argparse.Namespace, made: Sequence[Plant], store: Path) -> None:
             found = adjusted_rand([truth[i] for i in rank], [part.get(i, 0) for i in rank])
             rand.append(found if parts else 0.0)
             most = {
-                k: max((0, 1), key=lambda t: sum(truth[i] == t and part[i] == k for i in rank)) for k in range(1, parts + 1)
+                k: max((0, 1), key=lambda t: sum(truth[i] == t and part[i] == k for i in rank))
+                for k in range(1, parts + 1)
             }
             named += set(most.values()) == {0, 1}
             if args.verbose:
                 p_value = float(table.p[at])
-                texts = [table.parts.words[i].replace("\n", ", ") for i in np.flatnonzero(table.parts.neuron == p.neuron)]
+                texts = [
+                    table.parts.words[i].replace("\n", ", ") for i in np.flatnonzero(table.parts.neuron == p.neuron)
+                ]
                 print(f"  {p.name}: Rand {rand[-1]:.2f}, p {p_value:.2g}; " + (" | ".join(texts) or ", ".join(words)))
     split = [r for r in rand if r > 0]
     print(f"\n== half: {args.half} ==")

@@ -27,6 +27,10 @@ SCREEN = 2
 """Blocks of random sets for the best group."""
 
 
+CORE = 0.8
+"""Share of a group's mean cosine from which a word is one of its core."""
+
+
 class Part(NamedTuple):
     """One part."""
 
@@ -64,17 +68,25 @@ def meanings_of(points: Points, null: Null, config: MeaningsConfig) -> Meanings:
     division = divide(points.unit, points.counts, null.scale, config)
     if division is None:
         return Meanings(n, group_p, 1.0, [])
-    loose, p = np.setdiff1d(np.arange(n), np.concatenate(division.parts)), list[float]()
+    p = []
     for group in division.parts:
         holds = float(null.scale.holds(coherence(points.unit[group]), len(group)))
-        p.append(null.p(holds, [points.words[i] for i in np.sort(np.concatenate([group, loose]))]))
+        cores = [_core(points.unit, other) for other in division.parts if other is not group]
+        among = np.setdiff1d(np.arange(n), np.concatenate(cores))
+        p.append(null.p(holds, [points.words[i] for i in among]))
     members = [np.flatnonzero(np.isin(points.of_example, group)) for group in division.parts]
     members = joined(points, division.parts, members, config)
     order = sorted(range(len(p)), key=lambda i: (-len(members[i]), int(members[i][0])))
-    parts = [
-        Part(members[i], points.among(members[i]), coherence(points.unit[division.parts[i]]), p[i]) for i in order
-    ]
+    parts = [Part(members[i], points.among(members[i]), coherence(points.unit[division.parts[i]]), p[i]) for i in order]
     return Meanings(n, group_p, max(p), parts)
+
+
+def _core(unit: Float32[np.ndarray, "word d"], group: Group) -> Group:
+    """The words of a group that are in it for sure: as near to its other words as these are to each other, or `CORE` of
+    that. The others may be chance words that it took in."""
+    cosine = unit[group] @ unit[group].T
+    to_others = (cosine.sum(axis=1) - 1) / (len(group) - 1)
+    return group[to_others >= CORE * to_others.mean()]
 
 
 def joined(

@@ -271,7 +271,9 @@ class SmallStore:
         texts = HOSTILE if self.hostile else ["days of the week", "royal titles", "", "shapes", "=1+1 sums"]
         descriptions = [texts[i % len(texts)] for i in range(m)]
         blank = [""] * m
-        return SummaryTable(neuron, descriptions, ["llm"] * m, ["?"] * m, ["!"] * m, self._shares(m), blank, blank, blank)
+        return SummaryTable(
+            neuron, descriptions, ["llm"] * m, ["?"] * m, ["!"] * m, self._shares(m), blank, blank, blank
+        )
 
     def _perturbation(self, neuron: np.ndarray) -> PerturbationTable:
         m = len(neuron)

@@ -182,7 +182,15 @@ def evidence(rng: np.random.Generator) -> list[tuple[Any, ...]]:
             records.PerturbationTable, [0, 3], n_examples=i32, half=f(), p=rng.random(2), dose=f(), substitutes=subs
         ),
         "summary": records.SummaryTable(
-            two, ["days", ""], ["llm", "counts"], ["?", ""], ["!\n", ""], f(), ["days\t1.0", ""], ["", "é"], ["1\tdays\n2\té", ""]
+            two,
+            ["days", ""],
+            ["llm", "counts"],
+            ["?", ""],
+            ["!\n", ""],
+            f(),
+            ["days\t1.0", ""],
+            ["", "é"],
+            ["1\tdays\n2\té", ""],
         ),
         "score": filled(
             records.ScoreTable,

@@ -29,7 +29,8 @@ BINS = 15
 
 def meanings_table(
     examples: Sequence[Sequence[Example]], vocabulary: Vocabulary, vectors: Vectors, *,
-    word_counts: Mapping[str, int], neurons: Int64[np.ndarray, "neuron"], config: MeaningsConfig, progress: bool = False,
+    word_counts: Mapping[str, int], neurons: Int64[np.ndarray, "neuron"], config: MeaningsConfig,
+    progress: bool = False,
 ) -> MeaningsTable:  # fmt: skip
     """The meanings of every neuron of a layer.
 

@@ -1,4 +1,4 @@
-"""The stage in a run: its table, the verdicts, descriptions and views that rest on it, and that it is not done again."""
+"""The stage in a run: its table, the verdicts, descriptions and views that rest on it; it is not done twice."""
 
 from __future__ import annotations
 

@@ -16,10 +16,11 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from bench_planted import command, corpus_rows, firing, purity, read_plant
-from planting import FUNCTION_WORDS, SETS, Plant, concept_tokens, matched, placed, plant_model, whole_words
+from planting import FUNCTION_WORDS, SETS, Plant, Words, concept_tokens, matched, placed, plant_model, whole_words
 from scipy.special import comb
 
 from neurolocal.store import Store
@@ -40,12 +41,12 @@ def adjusted_rand(a: Sequence[int], b: Sequence[int]) -> float:
     _, j = np.unique(b, return_inverse=True)
     table = np.zeros((i.max() + 1, j.max() + 1))
     np.add.at(table, (i, j), 1)
-    both, rows, columns = (comb(x, 2).sum() for x in (table, table.sum(axis=1), table.sum(axis=0)))
+    both, rows, columns = (float(np.sum(comb(x, 2))) for x in (table, table.sum(axis=1), table.sum(axis=0)))
     expected, most = rows * columns / comb(len(a), 2), (rows + columns) / 2
     return 1.0 if most == expected else float((both - expected) / (most - expected))
 
 
-def plants(words, *, seed: int) -> list[Plant]:
+def plants(words: Words, *, seed: int) -> list[Plant]:
     """Two concepts, one concept, and random words matched to each of these, of both halves."""
     rng = np.random.default_rng(seed)
     of = {words.text[i]: i for i, n in words.counts.items() if n >= 3}
@@ -96,68 +97,67 @@ def judge(args: argparse.Namespace) -> Path:
     store, layers = args.folder / "store.h5", ",".join(map(str, args.layers))
     if not store.exists():
         command(
-            "collect", "--subject", args.folder / "model", "--corpus", args.corpus, "--store", store, "--layers", layers,
-            "--neurons", f"0-{args.neurons - 1}", "--max-rows", args.rows, "--logits", 0, "--dtype", "float32",
+            "collect", "--subject", args.folder / "model", "--corpus", args.corpus, "--store", store,
+            "--layers", layers, "--neurons", f"0-{args.neurons - 1}", "--max-rows", args.rows, "--logits", 0, "--dtype", "float32",
         )  # fmt: skip
     print(f"meanings: {command('meanings', store, '--side', 'largest'):.0f} s")
     return store
+
+
+class Judged(NamedTuple):
+    """A neuron with two concepts, as the stage divided it."""
+
+    rand: float
+    """Adjusted Rand index of the examples on planted words; 0 where it is not divided."""
+    divided: bool
+    named: bool
+    """Whether each concept has most of a part."""
+    said: str
+
+
+def divided_pair(store: Store, p: Plant, lists: Sequence[set[str]]) -> Judged | None:
+    """How its examples were divided; None where a concept has too few of them. `lists`: the words of both concepts."""
+    table = store.evidence("meanings", p.layer, "largest")
+    words = [store.vocabulary.word_at(e.tokens, e.peak).text.casefold() for e in store.examples(p.layer, p.neuron)]
+    truth = [next((i for i, own in enumerate(lists) if w in own), -1) for w in words]
+    if min(truth.count(0), truth.count(1)) < EACH or min(len({*words} & own) for own in lists) < WORDS:
+        return None
+    at, mine = int(np.searchsorted(table.neuron, p.neuron)), table.members.neuron == p.neuron
+    part = dict(zip(table.members.rank[mine].tolist(), table.members.part[mine].tolist(), strict=True))
+    ranks = [i for i, t in enumerate(truth) if t >= 0]
+    parts = range(1, int(table.n_parts[at]) + 1)
+    most = {max((0, 1), key=lambda t: sum(truth[i] == t and part[i] == k for i in ranks)) for k in parts}
+    rand = adjusted_rand([truth[i] for i in ranks], [part.get(i, 0) for i in ranks]) if parts else 0.0
+    found = [table.parts.words[i].replace("\n", ", ") for i in np.flatnonzero(table.parts.neuron == p.neuron)]
+    said = f"{p.name}: Rand {rand:.2f}, p {float(table.p[at]):.2g}; " + (" | ".join(found) or ", ".join(words))
+    return Judged(rand, bool(parts), most == {0, 1}, said)
 
 
 def show(args: argparse.Namespace, made: Sequence[Plant], store: Path) -> None:
     """Print the figures of the chosen half."""
     fires = json.loads((args.folder / "fires.json").read_text())
     pure, _ = purity(store, made)
-    lists = tomllib.loads(SETS["long"].read_text(encoding="utf-8"))[args.half]["concepts"]
-    lists = {name: {w.casefold() for w in text.split()} for name, text in lists.items()}
+    concepts = tomllib.loads(SETS["long"].read_text(encoding="utf-8"))[args.half]["concepts"]
     half = [p for p in made if p.final == (args.half == "final")]
     good = [p for p in half if fires[p.name] >= FIRES and pure[p.name] >= PURE]
-    divided, family = {"one": list[str](), "random": list[str]()}, {"one": 0, "random": 0, "two": 0}
-    rand, named, judged = list[float](), 0, list[str]()
     with Store(store) as opened:
+        pairs = [p for p in good if p.kind == "two"]
+        lists = [[{w.casefold() for w in concepts[name].split()} for name in p.name.split()] for p in pairs]
+        found = [divided_pair(opened, p, own) for p, own in zip(pairs, lists, strict=True)]
         tables = {layer: opened.evidence("meanings", layer, "largest") for layer in args.layers}
-        for p in good:
-            table = tables[p.layer]
-            at = int(np.searchsorted(table.neuron, p.neuron))
-            parts = int(table.n_parts[at])
-            words = [opened.vocabulary.word_at(e.tokens, e.peak).text for e in opened.examples(p.layer, p.neuron)]
-            if p.kind != "two":
-                family[p.kind] += int(table.p[at] == table.p[at])
-                divided[p.kind] += [p.name] * (parts > 0)
-                continue
-            truth = [
-                next((i for i, name in enumerate(p.name.split()) if w.casefold() in lists[name]), -1) for w in words
-            ]
-            own = [{w.casefold() for w, t in zip(words, truth, strict=True) if t == i} for i in range(2)]
-            if min(truth.count(0), truth.count(1)) < EACH or min(map(len, own)) < WORDS:
-                continue
-            judged.append(p.name)
-            family["two"] += int(table.p[at] == table.p[at])
-            mine = np.flatnonzero(table.members.neuron == p.neuron)
-            part = dict(zip(table.members.rank[mine].tolist(), table.members.part[mine].tolist(), strict=True))
-            rank = [i for i, t in enumerate(truth) if t >= 0]
-            found = adjusted_rand([truth[i] for i in rank], [part.get(i, 0) for i in rank])
-            rand.append(found if parts else 0.0)
-            most = {
-                k: max((0, 1), key=lambda t: sum(truth[i] == t and part[i] == k for i in rank))
-                for k in range(1, parts + 1)
-            }
-            named += set(most.values()) == {0, 1}
-            if args.verbose:
-                p_value = float(table.p[at])
-                texts = [
-                    table.parts.words[i].replace("\n", ", ") for i in np.flatnonzero(table.parts.neuron == p.neuron)
-                ]
-                print(f"  {p.name}: Rand {rand[-1]:.2f}, p {p_value:.2g}; " + (" | ".join(texts) or ", ".join(words)))
-    split = [r for r in rand if r > 0]
+    judged = [one for one in found if one is not None]
+    if args.verbose:
+        print("\n".join(f"  {one.said}" for one in judged))
+    rand, split = [one.rand for one in judged], [one.rand for one in judged if one.divided]
     print(f"\n== half: {args.half} ==")
     print(f"two concepts: {len(judged)} judged of {sum(p.kind == 'two' for p in half)} planted")
-    print(f"  divided {len(split)}, in which both concepts have most of a part {named}")
+    print(f"  divided {len(split)}, in which both concepts have most of a part {sum(one.named for one in judged)}")
     print(f"  adjusted Rand index: mean {np.mean(rand):.3f} of all, {np.mean(split):.3f} of those divided; "
           f"0.8 or more in {sum(r >= 0.8 for r in rand)}")  # fmt: skip
     for kind, name in (("one", "one concept"), ("random", "random words")):
-        n = sum(p.kind == kind for p in good)
-        print(f"{name}: divided {len(divided[kind])} of {n} ({', '.join(divided[kind]) or 'none'})")
-    print("neurons with a group of words that holds together:", family)
+        own = [p for p in good if p.kind == kind]
+        parts = {p.name: int(tables[p.layer].n_parts[tables[p.layer].neuron == p.neuron][0]) for p in own}
+        print(f"{name}: divided {sum(n > 0 for n in parts.values())} of {len(own)}: {[n for n in parts if parts[n]]}")
 
 
 def main() -> None:

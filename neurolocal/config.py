@@ -284,7 +284,10 @@ class ScoreConfig:
     limit: int | None = 20
     """Described neurons scored in a layer, best first; None is all."""
     texts: int = 8
-    """Maximum texts of each kind for a neuron: examples, random texts where it fires, near misses, others."""
+    """Maximum texts of each kind for a neuron: examples, random texts where it fires, near misses, silent texts like
+    those that explain, others."""
+    banded: int = 50
+    """Maximum texts from the bands of its activation, dealt evenly over them; 0: none, and in stores without bands."""
     simulated: int = 3
     """Maximum texts of each kind that an LLM of a billion parameters or more simulates token by token; 0: none."""
     rows: int = 128
@@ -298,7 +301,7 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         _require_sane(self)
-        _at_least(self, texts=1, simulated=0, rows=1, draws=20, n_ctx=64)
+        _at_least(self, texts=1, banded=0, simulated=0, rows=1, draws=20, n_ctx=64)
         if self.limit is not None:
             _at_least(self, limit=0)
 

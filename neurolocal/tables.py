@@ -212,7 +212,7 @@ class ScoredTextTable:
     task: list[str]
     """`detection`, `fuzzing` or `simulation`."""
     stratum: list[str]
-    """`example`, `fires`, `near`, `random`; of fuzzing `right` or `wrong`."""
+    """`example`, `band`, `fires`, `near`, `alike`, `random`; of fuzzing `right` or `wrong`."""
     row: Int64[np.ndarray, "t"]
     """Row index in the corpus."""
     position: Int32[np.ndarray, "t"]
@@ -231,6 +231,30 @@ class ScoredTextTable:
     """Largest cosine of a word of the text and the description; NaN where unknown."""
     control_similarity: Float32[np.ndarray, "t"]
     """The same of another neuron's description."""
+
+
+@dataclass(frozen=True)
+class PartScoreTable:
+    """What is the description of each of several meanings worth by itself? One row a neuron, part and measure."""
+
+    neuron: Int64[np.ndarray, "s"]
+    """Index within the layer."""
+    part: Int32[np.ndarray, "s"]
+    """The meaning, from 1 on."""
+    measure: list[str]
+    """Of detection and embedding, as in `MEASURES`: the part's examples against texts in which the neuron is silent."""
+    value: Float32[np.ndarray, "s"]
+    """In [0, 1]; NaN where it could not be measured."""
+    low: Float32[np.ndarray, "s"]
+    """Lower end of its 95 % interval: bootstrap over texts."""
+    high: Float32[np.ndarray, "s"]
+    """Upper end."""
+    control: Float32[np.ndarray, "s"]
+    """The same of another neuron's description."""
+    n: Int32[np.ndarray, "s"]
+    """Texts."""
+    said: list[str]
+    """Why there is no value; empty where there is a value."""
 
 
 @dataclass(frozen=True)
@@ -261,6 +285,8 @@ class ScoreTable:
     """Benjamini-Hochberg over the layer's neurons that have this measure."""
     texts: ScoredTextTable
     """Every text that the scores were measured on."""
+    parts: PartScoreTable
+    """The scores of each meaning of neurons that have several."""
 
 
 @dataclass(frozen=True)

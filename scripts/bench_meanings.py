@@ -98,7 +98,8 @@ def judge(args: argparse.Namespace) -> Path:
     if not store.exists():
         command(
             "collect", "--subject", args.folder / "model", "--corpus", args.corpus, "--store", store,
-            "--layers", layers, "--neurons", f"0-{args.neurons - 1}", "--max-rows", args.rows, "--logits", 0, "--dtype", "float32",
+            "--layers", layers, "--neurons", f"0-{args.neurons - 1}", "--max-rows", args.rows, "--logits", 0,
+            "--dtype", "float32",
         )  # fmt: skip
     print(f"meanings: {command('meanings', store, '--side', 'largest'):.0f} s")
     return store

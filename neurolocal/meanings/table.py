@@ -63,3 +63,13 @@ class MeaningsTable:
     """The parts."""
     members: MemberTable
     """The part of each example."""
+
+
+def ranks_by_part(table: MeaningsTable) -> dict[int, dict[int, int]]:
+    """Neuron with several meanings -> rank of an example -> its part; examples in none are left out."""
+    found: dict[int, dict[int, int]] = {}
+    members = table.members
+    for neuron, rank, part in zip(members.neuron.tolist(), members.rank.tolist(), members.part.tolist(), strict=True):
+        if part:
+            found.setdefault(neuron, {})[rank] = part
+    return found

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from neurolocal.meanings.described import described_parts
+from neurolocal.meanings.table import ranks_by_part
 from neurolocal.report.layer import Layer
 
 WORDS = 8
@@ -49,17 +51,7 @@ def meanings(read: Layer, neuron: int) -> list[Meaning]:
     return found
 
 
-def described_parts(parts: str) -> dict[int, str]:
-    """Part -> description, from the column `parts` of a summary: a line each, number, tab, description."""
-    lines = (line.split("\t", 1) for line in parts.splitlines())
-    return {int(line[0]): line[1] for line in lines if len(line) == 2 and line[0].isdigit()}
-
-
 def part_of(read: Layer, neuron: int) -> dict[int, int]:
     """Rank of an example -> its meaning; examples in none are left out."""
     table = read.tables["meanings"]
-    if table is None:
-        return {}
-    members = table.members
-    rows = ((members.neuron == neuron) & (members.part > 0)).nonzero()[0]
-    return dict(zip(members.rank[rows].tolist(), members.part[rows].tolist(), strict=True))
+    return {} if table is None else ranks_by_part(table).get(neuron, {})

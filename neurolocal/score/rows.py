@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from neurolocal.fdr import q_values
-from neurolocal.tables import ScoredTextTable, ScoreTable, column_annotations
+from neurolocal.tables import PartScoreTable, ScoredTextTable, ScoreTable, column_annotations
 
 DTYPES = {"Int64": np.int64, "Int32": np.int32, "Float32": np.float32, "Float64": np.float64, "Bool": np.bool_}
 
@@ -28,14 +28,22 @@ ScoreRow = namedtuple("ScoreRow", _columns(ScoreTable), defaults=(np.nan, np.nan
 TextRow = namedtuple("TextRow", _columns(ScoredTextTable))  # pyright: ignore[reportUntypedNamedTuple]
 """One row of `ScoredTextTable`."""
 
+PartRow = namedtuple("PartRow", _columns(PartScoreTable))  # pyright: ignore[reportUntypedNamedTuple]
+"""One row of `PartScoreTable`."""
 
-def score_table(scores: Sequence[ScoreRow], texts: Sequence[TextRow]) -> ScoreTable:
+
+def score_table(
+    scores: Sequence[ScoreRow], texts: Sequence[TextRow], parts: Sequence[PartRow] = ()
+) -> ScoreTable:  # fmt: skip
     """The rows as the stage's table, with the q of each p over the rows of its measure."""
     columns = _arrays(ScoreTable, scores)
     for measure in set(columns["measure"]):
         of = np.array([m == measure for m in columns["measure"]], bool)
         columns["q"][of] = q_values(columns["p"][of])
-    return ScoreTable(**columns, texts=ScoredTextTable(**_arrays(ScoredTextTable, texts)))
+    return ScoreTable(
+        **columns, texts=ScoredTextTable(**_arrays(ScoredTextTable, texts)),
+        parts=PartScoreTable(**_arrays(PartScoreTable, parts)),
+    )  # fmt: skip
 
 
 def _arrays(table: type, rows: Sequence[Any]) -> dict[str, Any]:

@@ -4,15 +4,15 @@ Detection, fuzzing and simulation ask the LLM, embedding uses word vectors, firi
 control: the description (or pattern) of another neuron, on the same texts.
 
 Invariant: scores depend on the neuron's own evidence, the other neuron's, the config, the LLM and the vectors alone. A
-measure that fails gets a note, and the others are not affected. Cost: at most 4 x `texts` questions for detection,
-2 x `texts` for fuzzing and 4 x `simulated` texts for simulation, for two descriptions each; one fit of the pattern;
-`draws` bootstrap draws a measure.
+measure that fails gets a note, and the others are not affected. Cost: at most 5 x `texts` and `banded` questions for
+detection, 2 x `texts` for fuzzing and 4 x `simulated` texts for simulation, for two descriptions each; one fit of the
+pattern; `draws` bootstrap draws a measure.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,15 +23,17 @@ from jaxtyping import Float32, Float64, Integer
 from neurolocal.config import ScoreConfig
 from neurolocal.records import Neuron
 from neurolocal.score import embedding, firing, measures, simulation
+from neurolocal.score.banded import Band
 from neurolocal.score.classifier import Classifier, Task
 from neurolocal.score.kernel import Positions, TokenKernel, VectorLookup
 from neurolocal.score.lookup import lookup
 from neurolocal.score.pattern import Pattern, pattern
 from neurolocal.score.random_rows import RandomRows
-from neurolocal.score.rows import ScoreRow, TextRow
+from neurolocal.score.rows import PartRow, ScoreRow, TextRow
 from neurolocal.score.simulation import Simulator
-from neurolocal.score.texts import MarkedText, StratumText, draw, fewer, marked_texts
+from neurolocal.score.texts import Drawing, MarkedText, StratumText, draw, marked_texts
 from neurolocal.words import Vocabulary
+from neurolocal.words.marked import one_line
 
 NATURAL: dict[str, measures.Figure] = {"auprc": measures.auprc, "f1": measures.f1, "iou": measures.iou}
 """Figures over texts in their natural proportion; they lead."""
@@ -62,6 +64,10 @@ class LayerTexts:
     """Number of texts in the whole corpus."""
     silent: tuple[Positions, Mapping[int, Float32[np.ndarray, "_"]]] | None = None
     """Random positions of rows that explain, and neuron -> its activations there."""
+    bands: Callable[[int], Sequence[Band]] = lambda neuron: ()
+    """Neuron -> the bands of its activation."""
+    explaining: Collection[int] = ()
+    """Sampled rows that explain."""
 
 
 class Scorer:
@@ -82,6 +88,7 @@ class Scorer:
         self.simulator = simulator
         self._pattern = lru_cache(64)(self._fitted)
         self._neurons: dict[int, Neuron] = {}
+        self._text_vectors: dict[tuple[int, int], Float32[np.ndarray, "d"] | None] = {}
 
     def score(self, one: DescribedNeuron, other: DescribedNeuron | None) -> tuple[list[ScoreRow], list[TextRow]]:
         """All measures of a neuron, and every text that was used; `other` is the control."""
@@ -95,11 +102,7 @@ class Scorer:
             return [blank._replace(measure="detection_auprc", said=str(error))], []
         self._neurons |= {d.neuron.neuron: d.neuron for d in (one, other) if d is not None}
         random = list(self.layer.random.of(number, examples))
-        own = {e.row: self.layer.row(e.row) for e in examples if e.rank % 2 == 1}
-        texts = draw(
-            examples, random, self.layer.vocabulary,
-            row=own, most=most, each=self.config.texts, n_texts=self.layer.n_texts, rng=rng,
-        )  # fmt: skip
+        texts = draw(examples, random, self.layer.vocabulary, self._drawing(one.neuron), most=most, rng=rng)
         marked = marked_texts(examples, self.layer.vocabulary, most=most, each=self.config.texts, rng=rng)
         scores, used = list[ScoreRow](), list[TextRow]()
         tasks: list[tuple[Task, Sequence[StratumText | MarkedText]]] = [("detection", texts), ("fuzzing", marked)]
@@ -108,6 +111,8 @@ class Scorer:
             used += rows
             scores += self._of_texts(task, rows, blank, rng, failure)
         if self.simulator is not None and self.config.simulated:
+            plain = Drawing(self.layer.row, self.config.simulated, self.layer.n_texts)  # activations at all tokens
+            texts = draw(examples, random, self.layer.vocabulary, plain, most=most, rng=rng)
             simulated, rows = self._of_simulation(self.simulator, texts, one, other, blank, rng)
             scores += simulated
             used += rows
@@ -117,6 +122,57 @@ class Scorer:
             except (ValueError, np.linalg.LinAlgError) as error:
                 scores.append(blank._replace(measure="firing_f1", said=_line(error)))
         return scores, used
+
+    def score_parts(
+        self, one: DescribedNeuron, parts: Mapping[int, DescribedNeuron], other: DescribedNeuron | None
+    ) -> list[PartRow]:
+        """Each meaning by itself: its own examples against texts in which the neuron is silent.
+
+        Args:
+            one: the neuron with all of its examples.
+            parts: number of a meaning -> its description, and the neuron with the examples of that meaning alone.
+            other: the control.
+        """
+        number, made = one.neuron.neuron, list[PartRow]()
+        random, most = list(self.layer.random.of(number, one.neuron.examples)), firing.scale(one.neuron.examples)
+        drawing = Drawing(self.layer.row, self.config.texts, self.layer.n_texts)
+        for part, own in parts.items():
+            rng = np.random.default_rng([self.config.seed, number, part])
+            drawn = draw(own.neuron.examples, random, self.layer.vocabulary, drawing, most=most, rng=rng)
+            rows, failure = self._text_rows("detection", [t for t in drawn if t.stratum != "fires"], own, other)
+            blank = ScoreRow(number, "", np.nan, np.nan, np.nan, np.nan, -1, 0, "")
+            for s in self._of_texts("detection", rows, blank, rng, failure):
+                made.append(PartRow(number, part, s.measure, s.value, s.low, s.high, s.control, s.n, s.said))
+        return made
+
+    def _drawing(self, neuron: Neuron) -> Drawing:
+        """How the neuron's texts are drawn."""
+        layer = self.layer
+        return Drawing(
+            layer.row, self.config.texts, layer.n_texts, layer.bands(neuron.neuron), self.config.banded,
+            layer.explaining, self._likeness(neuron),
+        )  # fmt: skip
+
+    def _likeness(self, neuron: Neuron) -> Callable[[int, int, Integer[np.ndarray, "_"]], float] | None:
+        """(row, start, tokens) of a text -> cosine of its mean vector to that of the explaining texts; None without."""
+        explaining = " ".join(self.layer.vocabulary.text(e.tokens) for e in neuron.examples if e.rank % 2 == 0)
+        mean = None if self.vectors is None else embedding.mean_vector(explaining, self.vectors)
+        if mean is None:
+            return None
+
+        def likeness(row: int, start: int, tokens: Integer[np.ndarray, "_"]) -> float:
+            vector = self._vector_of(row, start, tokens)
+            return np.nan if vector is None else float(vector @ mean)
+
+        return likeness
+
+    def _vector_of(self, row: int, start: int, tokens: Integer[np.ndarray, "_"]) -> Float32[np.ndarray, "d"] | None:
+        """The mean vector of a text of a random row; made once for all neurons."""
+        assert self.vectors is not None
+        if (row, start) not in self._text_vectors:
+            text = one_line(self.layer.vocabulary, tokens)
+            self._text_vectors[row, start] = embedding.mean_vector(text, self.vectors)
+        return self._text_vectors[row, start]
 
     def _text_rows(
         self,
@@ -186,7 +242,7 @@ class Scorer:
         blank: ScoreRow, rng: np.random.Generator,
     ) -> tuple[list[ScoreRow], list[TextRow]]:  # fmt: skip
         """The measures of simulation, and the texts that were simulated."""
-        some = fewer(texts, self.config.simulated)
+        some = list(texts)
         tokens = [self.layer.vocabulary.str_tokens(text.tokens) for text in some]
         descriptions = [d.description for d in (one, other) if d is not None]
         try:

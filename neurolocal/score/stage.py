@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 
 def inputs(workspace: Workspace, config: ScoreConfig, layer: int, side: Side) -> dict[str, Any]:
     """The LLM, the word vectors, the tables of earlier stages, and whether there are direct logit effects."""
-    earlier = {stage: workspace.hash_of(stage, layer, side) for stage in ("perturbation", "intervention", "summary")}
+    earlier = {
+        stage: workspace.hash_of(stage, layer, side)
+        for stage in ("meanings", "perturbation", "intervention", "summary")
+    }
     effects = workspace.store.logit_effects(layer) is not None
     return {"llm": workspace.llm_name, "vectors": workspace.centred_name, "effects": effects, **earlier}
 
@@ -46,7 +50,7 @@ def work(workspace: Workspace, config: ScoreConfig) -> Generator[Work, None, Non
         LLMError: the LLM cannot be loaded, or its context is too small.
     """
     from neurolocal.score.means import lines
-    from neurolocal.score.rows import ScoreRow, TextRow, score_table
+    from neurolocal.score.rows import PartRow, ScoreRow, TextRow, score_table
 
     scorers = _Scorers(workspace, config)
 
@@ -59,12 +63,14 @@ def work(workspace: Workspace, config: ScoreConfig) -> Generator[Work, None, Non
         other = _other(one, list(described.values()), config.seed)
         scores, texts = scorer.score(one, other)
         scores += scorers.outputs(layer, side).rows(one, other)
-        return {"measured": scores, "asked": texts, "facts": scorers.facts}
+        parts = scorer.score_parts(one, scorers.parts(layer, side, one), other)
+        return {"measured": scores, "asked": texts, "parts": parts, "facts": scorers.facts}
 
     def join(layer: int, side: Side, rows: list[Evidence]) -> Result:
         table = score_table(
             [ScoreRow(*values) for row in rows for values in row["measured"]],
             [TextRow(*values) for row in rows for values in row["asked"]],
+            [PartRow(*values) for row in rows for values in row["parts"]],
         )
         for line in lines(table):
             workspace.say(f"layer {layer} {side}: {line}")
@@ -148,10 +154,23 @@ class _Scorers:
             self._load()
         assert self._kernel is not None
         scorer = Scorer(
-            self._layer_texts(layer, self._kernel), classifier=self._classifier, vectors=workspace.centred_vectors,
-            kernel=self._kernel, config=self.config, simulator=self._simulator,
+            self._layer_texts(layer, side, self._kernel), classifier=self._classifier,
+            vectors=workspace.centred_vectors, kernel=self._kernel, config=self.config, simulator=self._simulator,
         )  # fmt: skip
         return scorer, described
+
+    def parts(self, layer: int, side: Side, one: DescribedNeuron) -> dict[int, DescribedNeuron]:
+        """The meanings of a neuron that has several, each with its own examples; after `of`."""
+        from neurolocal.meanings.described import described_parts
+        from neurolocal.meanings.table import ranks_by_part
+        from neurolocal.score.scorer import DescribedNeuron
+
+        store, neuron = self.workspace.store, one.neuron.neuron
+        table, divided = store.evidence("summary", layer, side), store.evidence("meanings", layer, side)
+        said = described_parts(table.parts[table.neuron.tolist().index(neuron)])
+        ranks = {} if divided is None else ranks_by_part(divided).get(neuron, {})
+        own = {k: [e for e in one.neuron.examples if ranks.get(e.rank) == k] for k in said}
+        return {k: DescribedNeuron(replace(one.neuron, examples=own[k]), said[k]) for k in said if own[k]}
 
     def _outputs(self, layer: int, side: Side) -> OutputScorer:
         """What the neurons of a layer promote; after `of`, which loads the LLM."""
@@ -165,9 +184,10 @@ class _Scorers:
             llm=by_llm(self._classifier) if self._classifier is not None and self._llm and self._llm.chats else None,
         )  # fmt: skip
 
-    def _layer_texts(self, layer: int, kernel: TokenKernel) -> LayerTexts:
+    def _layer_texts(self, layer: int, side: Side, kernel: TokenKernel) -> LayerTexts:
         """What the neurons of a layer are scored on."""
         from neurolocal.score import texts
+        from neurolocal.score.banded import bands_of
         from neurolocal.score.kernel import joined
         from neurolocal.score.scorer import LayerTexts
 
@@ -184,7 +204,10 @@ class _Scorers:
             silent = joined(parts), {n: values[store.index_of(layer, n)] for n in random.activations}
         row_length = int(store.manifest["config"]["row_length"])
         n_texts = int(store.manifest["rows"]) * len(texts.starts(row_length))
-        return LayerTexts(store.vocabulary, store.row, random, n_texts, silent)
+        explaining = frozenset(np.unique(sample.row[at]).tolist())
+        return LayerTexts(
+            store.vocabulary, store.row, random, n_texts, silent, bands_of(store, layer, side), explaining
+        )
 
     def _random(self, layer: int) -> RandomRows:
         """The random rows with the activations of a layer's described neurons; run once for all layers."""
@@ -214,4 +237,4 @@ def _other(one: DescribedNeuron, among: Sequence[DescribedNeuron], seed: int) ->
     return others[int(rng.integers(len(others)))] if others else None
 
 
-STAGE = Stage("score", ScoreConfig, revision=3, inputs=inputs, work=work, places=places, wanted=wanted, llm=True)
+STAGE = Stage("score", ScoreConfig, revision=4, inputs=inputs, work=work, places=places, wanted=wanted, llm=True)

@@ -20,7 +20,7 @@ from neurolocal.tables import column_annotations
 
 LATER: dict[type, dict[str, int]] = {
     records.SummaryTable: {"candidates": 2, "said": 2, "parts": 5},
-    records.ScoreTable: {"p": 3, "q": 3},
+    records.ScoreTable: {"p": 3, "q": 3, "parts": 4},
 }
 """The revision of a stage that first wrote a column. A table of an earlier one has them empty, or NaN; any other
 table that lacks them is damaged."""
@@ -56,10 +56,13 @@ def read_table(file: CheckedFile, group: h5py.Group, kind: type, neurons: Int64[
     for column, annotation in column_annotations(kind).items():
         name = f"{group.name}/{column}"
         if annotation.endswith("Table"):
+            inner_kind = getattr(sys.modules[kind.__module__], annotation)
+            if _is_later(file, group, kind, column):
+                columns[column] = _empty(inner_kind)
+                continue
             inner = file.get(name)
             if not isinstance(inner, h5py.Group):
                 raise file.bad(f"{name} is no group")
-            inner_kind = getattr(sys.modules[kind.__module__], annotation)
             columns[column] = read_table(file, inner, inner_kind, neurons)
         elif _is_later(file, group, kind, column):
             n = len(columns["neuron"])
@@ -71,6 +74,12 @@ def read_table(file: CheckedFile, group: h5py.Group, kind: type, neurons: Int64[
             columns[column] = values.astype(bool) if annotation.startswith("Bool") else values
     _check_columns(file, str(group.name), columns, neurons)
     return kind(**columns)
+
+
+def _empty(kind: type) -> Any:
+    """A table without rows; it has no tables inside."""
+    columns = column_annotations(kind).items()
+    return kind(**{name: [] if of == "list[str]" else np.empty(0, column_type(of)) for name, of in columns})
 
 
 def _is_later(file: CheckedFile, group: h5py.Group, kind: type, column: str) -> bool:

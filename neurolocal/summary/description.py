@@ -20,6 +20,7 @@ import numpy as np
 
 from neurolocal.config import SummaryConfig
 from neurolocal.llm import LLM
+from neurolocal.meanings.described import parts_text
 from neurolocal.records import Neuron, SummaryTable
 from neurolocal.summary import notebook, templates
 from neurolocal.summary.categories import Categories, WordVectors
@@ -107,7 +108,7 @@ class Describer:
         gains = [one.gain for one in each]
         return Description(
             neuron.neuron, "; ".join(dict.fromkeys(one.description for one in each)), sources[0], **joined,
-            gain=sum(gains) / len(gains), parts="\n".join(f"{k}\t{one.description}" for k, one in found.items()),
+            gain=sum(gains) / len(gains), parts=parts_text({k: one.description for k, one in found.items()}),
         )  # fmt: skip
 
     def _by_default(self, neuron: Neuron) -> Description:

@@ -41,6 +41,7 @@ def work(workspace: Workspace, config: SummaryConfig) -> Generator[Work, None, N
         LLMError: the LLM cannot be loaded.
     """
     from neurolocal.llm import load_llm
+    from neurolocal.meanings.table import ranks_by_part
     from neurolocal.summary import Describer, Description, table
 
     held = ExitStack()
@@ -65,13 +66,7 @@ def work(workspace: Workspace, config: SummaryConfig) -> Generator[Work, None, N
     def parts(layer: int, side: Side) -> dict[int, dict[int, int]]:
         """Neuron with several meanings -> rank of an example -> its meaning."""
         table = workspace.store.evidence("meanings", layer, side) if config.method == "default" else None
-        found: dict[int, dict[int, int]] = {}
-        if table is not None:
-            members = table.members
-            rows = zip(members.neuron.tolist(), members.rank.tolist(), members.part.tolist(), strict=True)
-            for neuron, rank, part in (row for row in rows if row[2]):
-                found.setdefault(neuron, {})[rank] = part
-        return found
+        return {} if table is None else ranks_by_part(table)
 
     def describe_neuron(layer: int, side: Side, neuron: int) -> Evidence:
         known, part = neurons(layer, side)[neuron], parts(layer, side).get(neuron)

@@ -12,10 +12,11 @@ import pytest
 from small_run import write_run
 
 from neurolocal import report
+from neurolocal.meanings.described import described_parts, parts_text
 from neurolocal.pipeline.run import read_run, run_all
 from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
-from neurolocal.report.meanings import Meaning, described_parts
+from neurolocal.report.meanings import Meaning
 from neurolocal.report.neuron_json import neuron_object
 from neurolocal.report.page import page
 from neurolocal.site.build import write_site
@@ -111,9 +112,35 @@ def test_a_summary_describes_each_part(run) -> None:
         assert all(one["description"] for one in found)
 
 
+def test_a_score_measures_each_part(run) -> None:
+    workspace = Workspace(run.store, layers=(1,), sides=("largest",), vectors=run.vectors, device="cpu", bar=False)
+    run_stage("summary", workspace, dataclasses.replace(run.configs["summary"], limit=None))
+    config = dataclasses.replace(run.configs["score"], limit=None, texts=3, rows=8, draws=20)
+    run_stage("score", workspace, config)
+    with Store(run.store) as store:
+        table, summary = store.evidence("score", 1), store.evidence("summary", 1)
+        described = {
+            (neuron, part)
+            for neuron, text in zip(summary.neuron.tolist(), summary.parts, strict=True)
+            for part in described_parts(text)
+        }
+        scored = set(zip(table.parts.neuron.tolist(), table.parts.part.tolist(), strict=True))
+        assert scored
+        assert scored <= described
+        assert set(table.parts.measure) == {"embedding_auprc", "embedding_auc"}  # there is no LLM
+        known = np.isfinite(table.parts.value)
+        assert known.any()
+        assert ((table.parts.value[known] >= 0) & (table.parts.value[known] <= 1)).all()
+        assert all(bool(said) != value for said, value in zip(table.parts.said, known, strict=True))
+        assert "band" in table.texts.stratum
+        assert table.neuron.tolist() != []
+    assert check(run.store, progress=False).faults == ()
+
+
 def test_the_title_of_a_meaning() -> None:
     assert Meaning(1, "", ["May", "June"], 1, 0.01).title == "May, June (1 example)"
     assert Meaning(2, "months", ["a"] * 9, 4, 0.01).title == "months: a, a, a, a, a, a, a, a… (4 examples)"
+    assert parts_text({1: "months", 2: "a\nb"}) == "1\tmonths\n2\ta b"
     assert described_parts("1\tmonths\nno line\n2\ta\tb") == {1: "months", 2: "a\tb"}
 
 

@@ -7,12 +7,14 @@ from dataclasses import fields
 import numpy as np
 
 from neurolocal.records import ScoredTextTable, ScoreTable
-from neurolocal.score.rows import ScoreRow, TextRow, score_table
+from neurolocal.score.rows import PartRow, ScoreRow, TextRow, score_table
+from neurolocal.tables import PartScoreTable
 
 
 def test_a_row_has_the_columns_of_its_table_in_their_order() -> None:
-    assert ScoreRow._fields == tuple(f.name for f in fields(ScoreTable))[:-1]
-    assert fields(ScoreTable)[-1].name == "texts"
+    assert ScoreRow._fields == tuple(f.name for f in fields(ScoreTable))[:-2]
+    assert PartRow._fields == tuple(f.name for f in fields(PartScoreTable))
+    assert [f.name for f in fields(ScoreTable)[-2:]] == ["texts", "parts"]
     assert TextRow._fields == tuple(f.name for f in fields(ScoredTextTable))
 
 

@@ -10,7 +10,6 @@ from neurolocal.errors import LLMError
 from neurolocal.llm import LLM, Prompt, next_log_probabilities
 from neurolocal.score import simulation
 from neurolocal.score.simulation import HEAD, Simulator
-from neurolocal.score.texts import fewer
 
 TEXTS = [["The", " dog", " ran", "\n\n", " to", " her"], [" mom", " and", " said", ":", "\t"]]
 
@@ -119,15 +118,6 @@ def test_an_interval_holds_its_figure(rng: np.random.Generator) -> None:
     low, high = simulation.interval(simulation.pearson, texts, np.arange(30) < 10, draws=60, rng=rng)
     assert low < high
     assert low - 0.1 < simulation.pearson(texts.sum(axis=0)) < high + 0.1
-
-
-def test_fewer_texts_stand_for_all() -> None:
-    *_, found = drawn(2, each=6)
-    some = fewer(found, 2)
-    for stratum in {t.stratum for t in found}:
-        own, kept = ([t for t in texts if t.stratum == stratum] for texts in (found, some))
-        assert len(kept) == min(2, len(own))
-        assert sum(t.weight for t in kept) == pytest.approx(sum(t.weight for t in own))
 
 
 @pytest.mark.parametrize("seed", range(3))

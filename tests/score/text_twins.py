@@ -30,7 +30,6 @@ def drawn(seed: int, each: int = 4):
         values = np.where((tokens == 5) & (rng.random(len(tokens)) < 0.3), 9.0, 0.5).astype(np.float32)
         values[0] = np.nan
         random.append((r, tokens, values))
-    found = texts.draw(
-        examples, random, VOCABULARY, row=rows, most=10.0, each=each, n_texts=50_000, rng=np.random.default_rng(seed)
-    )
+    drawing = texts.Drawing(rows.__getitem__, each, 50_000)
+    found = texts.draw(examples, random, VOCABULARY, drawing, most=10.0, rng=np.random.default_rng(seed))
     return examples, rows, random, found

@@ -86,7 +86,7 @@ def test_a_summary_of_the_first_revision_lacks_two_columns(tmp_path, revision):
             del file[f"summary/post/0/largest/{name}"]
     with Store(path) as store:
         if revision == 1:
-            same(store.evidence("summary", 0), dataclasses.replace(table, candidates=["", ""], said=["", ""]))
+            same(store.evidence("summary", 0), dataclasses.replace(table, candidates=["", ""], said=["", ""], parts=["", ""]))
         else:
             with pytest.raises(StoreError, match="candidates"):
                 store.evidence("summary", 0)
@@ -111,4 +111,23 @@ def test_a_score_before_the_third_revision_lacks_two_columns(tmp_path, revision)
             assert found.measure == table.measure
         else:
             with pytest.raises(StoreError, match="score/post/0/largest/p"):
+                store.evidence("score", 0)
+
+
+@pytest.mark.parametrize("revision", [3, 4])
+def test_a_score_before_the_fourth_revision_lacks_the_table_of_parts(tmp_path, revision):
+    path = tmp_path / "a.h5"
+    write_collected(path, made_up(np.random.default_rng(0)))
+    table = filled(records.ScoreTable, [0], measure=["firing_f1"], said=[""])
+    add_evidence(path, [("score", 0, "largest", table, {"revision": revision})], site="post")
+    with h5py.File(path, "r+") as file:
+        del file["score/post/0/largest/parts"]
+    with Store(path) as store:
+        if revision < 4:
+            found = store.evidence("score", 0)
+            assert dataclasses.asdict(found.parts).keys() == dataclasses.asdict(table.parts).keys()
+            assert not len(found.parts.neuron)
+            assert found.parts.measure == []
+        else:
+            with pytest.raises(StoreError, match="parts"):
                 store.evidence("score", 0)

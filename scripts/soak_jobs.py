@@ -48,6 +48,7 @@ def jobs(subject: Path, llm: Path) -> list[Job]:
         job("shard 1", f"{shard} --store p1.h5 --shard 1/2", store="p1.h5"),
         job("merge", "merge merged.h5 p0.h5 p1.h5", store="p1.h5"),
         job("similarity", f"similarity s.h5 {layers} --vectors vectors.txt --draws 30"),
+        job("meanings", f"meanings s.h5 {layers} --vectors vectors.txt"),
         job("perturbation", f"perturbation s.h5 {layers} --screen 4 --examples 2 --device cpu"),
         job("verdict", f"verdict s.h5 {layers}"),
         job("summary", f"summary s.h5 {layers} --vectors vectors.txt --llm {llm} --limit 3"),

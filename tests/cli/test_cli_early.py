@@ -91,7 +91,7 @@ def told(made: Path, fixtures: Path, tmp_path_factory) -> dict[str, tuple[int, s
         ("run: layers", "layers 77: the subject has layers 0 to 4. Choose from these."),
         ("run: llm", "no.gguf: there is no such file; expected a GGUF model"),
         ("run: tokenizer", "loading the tokenizer no/such: there is no such folder or file"),
-        ("run: until", "running until verdicts: there is no such stage; they are similarity, perturbation"),
+        ("run: until", "running until verdicts: there is no such stage; they are similarity, meanings, perturbation"),
         ("demo: until", "running until verdicts: there is no such stage"),
         ("demo: folder", "collecting into /proc/no/store.h5:"),
         ("perturbation", "loading the subject no/such: there is no such folder or file"),

@@ -9,7 +9,7 @@ Invariant: sections are in the run order of the stages.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
+from math import isfinite, nan
 from typing import NamedTuple
 
 from neurolocal.records import TABLES
@@ -80,6 +80,16 @@ def similarity(read: Layer, neuron: int) -> list[Figure]:
         if isfinite(score):
             made.append(Figure(name, fixed(score), test=significance(z=z, p=p), number=score, meaning=CONTEXTS))
     return made
+
+
+def meanings(read: Layer, neuron: int) -> list[Figure]:
+    """How many meanings the words have, where a group of them holds together."""
+    p = read.figure("meanings", "p", neuron)
+    if not isfinite(p):
+        return []
+    n = max(1, int(read.figure("meanings", "n_parts", neuron)))
+    test = significance(p=p, q=read.figure("meanings", "q", neuron))
+    return [Figure("meanings", str(n), "", test, nan, nan, MEANINGS)]
 
 
 def perturbation(read: Layer, neuron: int) -> list[Figure]:
@@ -174,6 +184,7 @@ CURVE = ("relative", "grade1", "grade2", "grade3", "control_relative")
 """The dose-response curve: columns of mean activation / original, from near words to random ones."""
 
 COHERENCE = "Mean similarity of the peak words, two by two; random words of the same frequency beside it."
+MEANINGS = "Groups of peak words that lie apart, each of which holds together more than random words do."
 SPELLING = "Share of the peak words that have this spelling in common."
 CONTEXTS = "Similarity of the texts around the peaks, the peak words left out, against random windows of the corpus."
 AUC = "How often a near word gives more activation than a random word does."
@@ -293,6 +304,7 @@ SCORES = {
 
 SECTIONS: dict[str, Section] = {
     "similarity": Section(similarity),
+    "meanings": Section(meanings),
     "perturbation": Section(perturbation, replaced_words),
     "verdict": Section(lambda read, neuron: []),
     "intervention": Section(intervention),

@@ -2,9 +2,11 @@
 
 from math import nan
 
+import numpy as np
 import pytest
 from tables import filled
 
+from neurolocal.meanings.table import MeaningsTable
 from neurolocal.records import TABLES, PerturbationTable, ScoreTable, SimilarityTable
 from neurolocal.report.layer import read_layer
 from neurolocal.report.sections import SECTIONS, figures, other_evidence, word_lists
@@ -102,3 +104,11 @@ def test_word_lists_and_which_of_them_are_on_the_page(small_store):
         ("neighbours", ["Friday", "Tuesday"], True),
         ("controls", ["rain"], True),
     ]
+
+
+def test_meanings(read):
+    table = filled(MeaningsTable, [0, 1, 2], p=[0.001, 1.0, np.nan], q=[0.02, 1.0, np.nan], n_parts=[2, 0, 0])
+    shown = read(meanings=table)
+    assert printed(shown, 0) == [("meanings", "2", "", "p = 0.001, q = 0.02")]
+    assert printed(shown, 1) == [("meanings", "1", "", "p = 1, q = 1")]
+    assert printed(shown, 2) == []

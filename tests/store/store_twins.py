@@ -27,6 +27,7 @@ from neurolocal.records import (
     TopK,
 )
 from neurolocal.store import StoreContent, StoredRows
+from neurolocal.tables import PartScoreTable
 from neurolocal.words import Vocabulary
 
 ENTRIES = 2
@@ -202,6 +203,7 @@ def evidence(rng: np.random.Generator) -> list[tuple[Any, ...]]:
             texts=filled(
                 records.ScoredTextTable, [0, 0], task=["detection", "fuzzing"], row=[0, 1], fires=[True, False]
             ),
+            parts=filled(PartScoreTable, [0, 0], part=[1, 2], measure=["embedding_auc"] * 2, value=[0.5, 1], n=[3, 4]),
         ),
         "verdict": verdict_table(),
         "meanings": filled(

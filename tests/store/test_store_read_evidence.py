@@ -86,7 +86,10 @@ def test_a_summary_of_the_first_revision_lacks_two_columns(tmp_path, revision):
             del file[f"summary/post/0/largest/{name}"]
     with Store(path) as store:
         if revision == 1:
-            same(store.evidence("summary", 0), dataclasses.replace(table, candidates=["", ""], said=["", ""], parts=["", ""]))
+            same(
+                store.evidence("summary", 0),
+                dataclasses.replace(table, candidates=["", ""], said=["", ""], parts=["", ""]),
+            )
         else:
             with pytest.raises(StoreError, match="candidates"):
                 store.evidence("summary", 0)

@@ -93,15 +93,15 @@ def planted(args: argparse.Namespace) -> list[ScoreTable]:
 
 
 def joined(tables: list[ScoreTable]) -> ScoreTable:
-    """The tables of all layers as one; the texts are left out."""
+    """The tables of all layers as one; the tables inside them are those of the first."""
     columns = {}
     for field in dataclasses.fields(ScoreTable):
         parts = [getattr(t, field.name) for t in tables]
-        if field.name != "texts":
+        if field.name not in ("texts", "parts"):
             columns[field.name] = (
                 np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [x for part in parts for x in part]
             )
-    return ScoreTable(**columns, texts=tables[0].texts)
+    return ScoreTable(**columns, texts=tables[0].texts, parts=tables[0].parts)
 
 
 if __name__ == "__main__":

@@ -363,6 +363,8 @@ class Neuron:
     """Tokens to list in the notebook's question, as they are after its stage 4; other methods ignore them."""
     near_misses: Sequence[str] = field(default=())
     """Texts with a word of the explaining peaks where the neuron is silent; from rows that explain."""
+    weaker: Sequence[str] = field(default=())
+    """Texts in which it fires less, strongest first, the peak marked, each with its activation from 0 to 10."""
     promoted: Sequence[str] = field(default=())
     """Tokens that its output promotes most, strongest first."""
     subsets: Sequence[tuple[str, int]] = field(default=())

@@ -72,7 +72,7 @@ def demo_run(store: Path, *, max_rows: int, control: bool = False) -> Run:
             "perturbation": PerturbationConfig(screen=SCREEN),
             "intervention": InterventionConfig(limit=CHANGED, examples=2, places=4, controls=CONTROLS),
             "summary": SummaryConfig(limit=DESCRIBED),
-            "score": ScoreConfig(limit=SCORED, texts=4, banded=10, rows=48),
+            "score": ScoreConfig(limit=SCORED, texts=4, banded=6, rows=48),
         },
     )
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neurolocal.records import Example, histogram_edges
+from neurolocal.records import Example
 from neurolocal.render.spans import spans
 from neurolocal.report.layer import Layer
+from neurolocal.store.band_rows import BandRow
 from neurolocal.words import Vocabulary
 
 BEFORE, AFTER = 12, 4
@@ -62,24 +63,15 @@ def intervals(read: Layer, neuron: int, *, limit: int | None = None) -> list[Int
         neuron: its index.
         limit: examples a band, at most.
     """
-    at = read.index[neuron]
-    bands = read.store.bands(read.layer, slice(at, at + 1)) if read.side == "largest" else None
-    maximum = float(read.statistics.maximum[at]) if bands is not None else 0.0
-    if bands is None or maximum <= 0:
-        return []
-    edges = histogram_edges()
-    top = int(np.searchsorted(edges, maximum, side="right"))
-    made: list[Interval] = []
-    for band in np.flatnonzero(bands.count[0]).tolist():
-        low, high = float(edges[top - band - 1]), float(edges[top - band])
-        entries = zip(bands.activation[0, band], bands.row[0, band], bands.position[0, band], strict=True)
-        kept = [(float(a), int(row), int(position)) for a, row, position in entries if row >= 0]
-        examples = [_example(read, i, *entry) for i, entry in enumerate(kept[:limit])]
-        made.append(Interval(low, min(high, maximum), low / maximum, int(bands.count[0, band]), examples))
+    maximum, made = float(read.statistics.maximum[read.index[neuron]]), list[Interval]()
+    for band in read.bands(neuron):
+        examples = [_example(read, i, row) for i, row in enumerate(band.rows[:limit])]
+        made.append(Interval(band.low, min(band.high, maximum), band.low / maximum, band.count, examples))
     return made
 
 
-def _example(read: Layer, rank: int, activation: float, row: int, position: int) -> Example:
+def _example(read: Layer, rank: int, found: BandRow) -> Example:
+    row, position, activation = found
     tokens = read.store.row(row)
     start, stop = max(0, position - BEFORE), min(len(tokens), position + 1 + AFTER)
     activations = np.full(stop - start, np.nan, np.float32)

@@ -6,7 +6,7 @@ Cost: one read of each table, and with `whole` of all examples of the layer (abo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite, nan
@@ -17,6 +17,7 @@ import numpy as np
 from neurolocal.literals import Side
 from neurolocal.records import TABLES, Example, Experts, LogitEffects, Statistics
 from neurolocal.store import Store
+from neurolocal.store.band_rows import Band, bands_of
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ class Layer:
         """The q of the neuron's output scores, by measure."""
         table, rows = self.tables["score"], self.rows["score"].get(neuron, [])
         return {table.measure[i]: float(table.q[i]) for i in rows if isfinite(table.q[i])} if table is not None else {}
+
+    @cached_property
+    def bands(self) -> Callable[[int], list[Band]]:
+        """Neuron -> its bands of activation; none where the store holds none."""
+        return bands_of(self.store, self.layer, self.side)
 
     @cached_property
     def effects(self) -> LogitEffects | None:

@@ -8,46 +8,13 @@ Invariant: no row of the neuron's list and no row that explains. Cost: one row o
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Integer
 
-from neurolocal.records import FIRING, Example, histogram_edges
-
-if TYPE_CHECKING:
-    from neurolocal.literals import Side
-    from neurolocal.store import Store
-
-
-class BandRow(NamedTuple):
-    """A row of a band."""
-
-    row: int
-    """Row index in the corpus."""
-    position: int
-    """Of its strongest activation."""
-    activation: float
-    """That activation."""
-
-
-@dataclass(frozen=True)
-class Band:
-    """One band."""
-
-    low: float
-    """Activation from which it reaches, included."""
-    high: float
-    """Activation up to which it reaches, excluded."""
-    count: int
-    """Rows of the corpus in it."""
-    rows: Sequence[BandRow]
-    """Some of them at random, in random order."""
-
-    def holds(self, activation: float) -> bool:
-        """Whether a row with that strongest activation is in it."""
-        return self.low <= activation < self.high
+from neurolocal.records import FIRING, Example
+from neurolocal.store.band_rows import Band, BandRow
 
 
 class BandText(NamedTuple):
@@ -58,27 +25,6 @@ class BandText(NamedTuple):
     """Position in the row of its first token."""
     weight: float
     """Texts of the corpus that it stands for."""
-
-
-def bands_of(store: Store, layer: int, side: Side) -> Callable[[int], list[Band]]:
-    """Neuron -> its bands that hold rows, from high to low; none where the store has none, or of another side."""
-    bands = store.bands(layer) if side == "largest" else None
-    if bands is None:
-        return lambda neuron: []
-    maximum, edges = store.statistics(layer).maximum, histogram_edges()
-
-    def of(neuron: int) -> list[Band]:
-        at = store.index_of(layer, neuron)
-        if not maximum[at] > 0:
-            return []
-        top, found = int(np.searchsorted(edges, maximum[at], side="right")), list[Band]()
-        for i in np.flatnonzero(bands.count[at]).tolist():
-            rows = zip(*(x[at, i].tolist() for x in (bands.row, bands.position, bands.activation)), strict=True)
-            kept = [BandRow(*row) for row in rows if row[0] >= 0]
-            found.append(Band(float(edges[top - i - 1]), float(edges[top - i]), int(bands.count[at, i]), kept))
-        return found
-
-    return of
 
 
 def draw_bands(
@@ -96,7 +42,7 @@ def draw_bands(
         explaining: rows that explain.
     """
     listed = {e.row for e in examples}
-    usable = [[r for r in band.rows if r.row not in listed and r.row not in explaining] for band in bands]
+    usable = [[r for r in band.scoring if r.row not in listed and r.row not in explaining] for band in bands]
     inside = [[(r, start) for r in some if (start := place(r)) is not None] for some in usable]
     quota, left = [0] * len(bands), texts
     while left and any(q < len(some) for q, some in zip(quota, inside, strict=True)):

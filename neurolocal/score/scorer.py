@@ -23,7 +23,6 @@ from jaxtyping import Float32, Float64, Integer
 from neurolocal.config import ScoreConfig
 from neurolocal.records import Neuron
 from neurolocal.score import embedding, firing, measures, simulation
-from neurolocal.score.banded import Band
 from neurolocal.score.classifier import Classifier, Task
 from neurolocal.score.kernel import Positions, TokenKernel, VectorLookup
 from neurolocal.score.lookup import lookup
@@ -31,7 +30,8 @@ from neurolocal.score.pattern import Pattern, pattern
 from neurolocal.score.random_rows import RandomRows
 from neurolocal.score.rows import PartRow, ScoreRow, TextRow
 from neurolocal.score.simulation import Simulator
-from neurolocal.score.texts import Drawing, MarkedText, StratumText, draw, marked_texts
+from neurolocal.score.texts import Drawing, MarkedText, RandomRow, StratumText, draw, marked_texts
+from neurolocal.store.band_rows import Band
 from neurolocal.words import Vocabulary
 from neurolocal.words.marked import one_line
 
@@ -101,7 +101,7 @@ class Scorer:
         except ValueError as error:
             return [blank._replace(measure="detection_auprc", said=str(error))], []
         self._neurons |= {d.neuron.neuron: d.neuron for d in (one, other) if d is not None}
-        random = list(self.layer.random.of(number, examples))
+        random = self._random(one.neuron)
         texts = draw(examples, random, self.layer.vocabulary, self._drawing(one.neuron), most=most, rng=rng)
         marked = marked_texts(examples, self.layer.vocabulary, most=most, each=self.config.texts, rng=rng)
         scores, used = list[ScoreRow](), list[TextRow]()
@@ -134,7 +134,7 @@ class Scorer:
             other: the control.
         """
         number, made = one.neuron.neuron, list[PartRow]()
-        random, most = list(self.layer.random.of(number, one.neuron.examples)), firing.scale(one.neuron.examples)
+        random, most = self._random(one.neuron), firing.scale(one.neuron.examples)
         drawing = Drawing(self.layer.row, self.config.texts, self.layer.n_texts)
         for part, own in parts.items():
             rng = np.random.default_rng([self.config.seed, number, part])
@@ -144,6 +144,11 @@ class Scorer:
             for s in self._of_texts("detection", rows, blank, rng, failure):
                 made.append(PartRow(number, part, s.measure, s.value, s.low, s.high, s.control, s.n, s.said))
         return made
+
+    def _random(self, neuron: Neuron) -> list[RandomRow]:
+        """The random rows without an example of the neuron and without a row of its bands that explains."""
+        explains = {band.explains.row for band in self.layer.bands(neuron.neuron) if band.explains is not None}
+        return [one for one in self.layer.random.of(neuron.neuron, neuron.examples) if one[0] not in explains]
 
     def _drawing(self, neuron: Neuron) -> Drawing:
         """How the neuron's texts are drawn."""

@@ -187,9 +187,9 @@ class _Scorers:
     def _layer_texts(self, layer: int, side: Side, kernel: TokenKernel) -> LayerTexts:
         """What the neurons of a layer are scored on."""
         from neurolocal.score import texts
-        from neurolocal.score.banded import bands_of
         from neurolocal.score.kernel import joined
         from neurolocal.score.scorer import LayerTexts
+        from neurolocal.store.band_rows import bands_of
 
         store = self.workspace.store
         random, sample = self._random(layer), store.sample

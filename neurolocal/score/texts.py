@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Float32, Integer
 
 from neurolocal.records import FIRING, SILENT, Example
-from neurolocal.score.banded import Band, BandRow, activations_of, covered_position, draw_bands
+from neurolocal.score.banded import activations_of, covered_position, draw_bands
+from neurolocal.store.band_rows import Band, BandRow
 from neurolocal.words import Vocabulary
 from neurolocal.words.marked import AFTER, BEFORE, marked, one_line
 
@@ -29,7 +30,7 @@ SIZE = 26
 """Tokens of a text: a sentence or two, so that a question about it is cheap."""
 
 NEAREST = 0.1
-"""Share of the silent texts without a peak token that count as `alike`, the most similar."""
+"""Share of the silent texts without a peak token that count as `alike`, the most similar; `each` of them at least."""
 
 Stratum = Literal["example", "band", "fires", "near", "alike", "random"]
 

@@ -1,4 +1,5 @@
-"""More facts about a neuron, for an LLM that answers in its own words: near misses, promoted tokens, corpus subsets.
+"""More facts about a neuron, for an LLM that answers in its own words: weaker contexts, near misses, promoted tokens,
+corpus subsets.
 
 Invariant: no odd rank and no scoring row is read. Cost: the sample of a layer is read once (neurons x sampled
 positions float32); a neuron then takes one pass over its row of it.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from jaxtyping import Float32, Int64, Integer
 
 from neurolocal.literals import Side
 from neurolocal.records import SILENT, Example, Neuron
+from neurolocal.store.band_rows import Band, bands_of
 from neurolocal.words import Vocabulary
 from neurolocal.words.marked import AFTER, BEFORE, marked
 
@@ -30,6 +32,8 @@ class Notes:
         """Read the logit effects of a layer and the explaining part of its sample."""
         self.store, self.layer = store, layer
         self.effects = store.logit_effects(layer)
+        self._scoring = frozenset(store.sample.scoring_rows.tolist())
+        self._bands: dict[Side, Callable[[int], list[Band]]] = {}
         at = np.flatnonzero(store.sample.explaining)
         self.values = store.sampled(layer)[:, at]
         places = zip(store.sample.row[at].tolist(), store.sample.position[at].tolist(), strict=True)
@@ -43,8 +47,22 @@ class Notes:
             neuron.examples, self.store.vocabulary, random=self.random, token=self.token, values=self.values[at]
         )
         return dataclasses.replace(
-            neuron, near_misses=missed, promoted=self._promoted(at, side), subsets=self._subsets(neuron.examples)
-        )
+            neuron, near_misses=missed, weaker=self._weaker(neuron, side), promoted=self._promoted(at, side),
+            subsets=self._subsets(neuron.examples),
+        )  # fmt: skip
+
+    def _weaker(self, neuron: Neuron, side: Side) -> list[str]:
+        """The rows of its bands that explain, without those of the list and of random text that scores."""
+        if side not in self._bands:
+            self._bands[side] = bands_of(self.store, self.layer, side)
+        most = max((e.activation for e in neuron.examples if e.rank % 2 == 0), default=0.0)
+        own, made = {e.row for e in neuron.examples}, list[str]()
+        for band in self._bands[side](neuron.neuron):
+            found = band.explains
+            if found is not None and found.row not in own | self._scoring and most > 0:
+                text = weaker_text(self.store.row(found.row), found.position, self.store.vocabulary)
+                made.append(f"{text} ({round(10 * found.activation / most)} of 10)")
+        return made
 
     def _promoted(self, at: int, side: Side) -> list[str]:
         if self.effects is None:
@@ -61,6 +79,14 @@ class Notes:
         rows = np.searchsorted(self.store.row_index, [e.row for e in explain])
         at = parts.at(rows, np.array([e.position for e in explain], dtype=np.int64))
         return Counter(parts.subsets[i] or "no subset" for i in parts.subset[at]).most_common()
+
+
+def weaker_text(row: Integer[np.ndarray, "_"], position: int, vocabulary: Vocabulary) -> str:
+    """The text around a position of a row, the word there marked."""
+    first = max(0, position - BEFORE)
+    words = vocabulary.row_words(row[first : position + AFTER + 1])
+    word = words[position - first]
+    return marked(words.tokens, word.start, word.end, 0, len(words), vocabulary)
 
 
 def near_misses(

@@ -1,9 +1,9 @@
 """The prompt for an LLM that answers in its own words: everything that the explain half contains about a neuron.
 
-It lists peak words with counts, contexts with the peak marked and activations on a scale of 0 to 10, near misses (the
-same word where the neuron is silent), substitutes that kept the activation and substitutes that lost it, promoted
-tokens and corpus subsets. The answer is JSON, enforced by a grammar. A prompt that is too long loses whole contexts
-from its end, with a note.
+It lists peak words with counts, contexts with the peak marked and activations on a scale of 0 to 10, random contexts of
+its weaker range, near misses (the same word where the neuron is silent), substitutes that kept the activation and
+substitutes that lost it, promoted tokens and corpus subsets. The answer is JSON, enforced by a grammar. A prompt that
+is too long loses whole contexts from its end, with a note.
 
 Invariant: the prompt contains nothing of an odd rank and no text of a scoring row. Cost: string joins, and one
 tokenisation for each context that is omitted.
@@ -82,6 +82,9 @@ def facts(neuron: Neuron, peaks: PeakWords, contexts: Sequence[str]) -> str:
     parts = [f"Words it fires on: {_counted(peaks)}"]
     if contexts:
         parts.append("Contexts:\n" + "\n".join(contexts))
+    if neuron.weaker:
+        weaker = "\n".join(f"- {_plain(text)}" for text in neuron.weaker)
+        parts.append(f"Random contexts where it fires less:\n{weaker}")
     if neuron.near_misses:
         missed = "\n".join(f"- {_plain(text)}" for text in neuron.near_misses)
         parts.append(f"Contexts with such a word where it stays silent:\n{missed}")

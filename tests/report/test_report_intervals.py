@@ -37,7 +37,9 @@ def banded(small_store, monkeypatch):
                     bands.activation[j, band, slot] = activation
                     bands.row[j, band, slot], bands.position[j, band, slot] = row, position
                 bands.count[j, band] += 1
-    monkeypatch.setattr(store, "bands", lambda layer, chosen: Bands(*(getattr(bands, n)[chosen] for n in vars(bands))))
+    monkeypatch.setattr(
+        store, "bands", lambda layer, chosen=slice(None): Bands(*(getattr(bands, n)[chosen] for n in vars(bands)))
+    )
     return store, bands
 
 

@@ -34,6 +34,7 @@ from neurolocal.records import MEASURES, Neuron, ScoreTable
 from neurolocal.score.promoted import direct, measured
 from neurolocal.score.simulation import HEAD
 from neurolocal.store import Store
+from neurolocal.store.band_rows import bands_of
 from neurolocal.summary.peaks import find_peaks
 from neurolocal.summary.templates import certain
 
@@ -257,6 +258,11 @@ def test_no_example_or_row_that_scores_is_in_any_prompt(here: Path, gguf: str, m
         neurons = [n.neuron for n in given if certain(find_peaks(n, store.vocabulary)) is None]
         halves = {n: [{e.row for e in store.examples(3, n) if e.rank % 2 == odd} for odd in (0, 1)] for n in neurons}
         scoring = set(store.sample.row[~store.sample.explaining].tolist())
+        explaining, bands = set(store.sample.row[store.sample.explaining].tolist()), bands_of(store, 3, "largest")
+        for n, (even, odd) in halves.items():  # rows of bands score and explain, too
+            listed = even | odd
+            even |= {b.explains.row for b in bands(n) if b.explains is not None} - listed - scoring
+            odd |= {r.row for b in bands(n) for r in b.scoring} - listed - explaining
         index = store.row_index.tolist()
         marker = int(np.argmax([t == b" Z" or t == b"Z" for t in store.vocabulary.tokens]))
         assert store.vocabulary.tokens[marker].strip() == b"Z"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from neurolocal.records import Example
-from neurolocal.summary.notes import near_misses
+from neurolocal.summary.notes import near_misses, weaker_text
 from neurolocal.words import Vocabulary
 
 WORDS = ["<s>", *(f" w{chr(97 + i)}" for i in range(20))]
@@ -22,3 +22,11 @@ def test_near_misses_are_silent_and_of_what_explains() -> None:
     )
     assert found == ["wa we wb wc <<we>> wd", "wi <<we>> wj"], "row 101 scores, and at 201 it fires"
     assert near_misses([], VOCABULARY, random=[], token=np.zeros(0, int), values=np.zeros(0, np.float32)) == []
+
+
+def test_a_weaker_context_has_its_word_marked() -> None:
+    row = np.arange(1, 16)
+    assert weaker_text(row, 0, VOCABULARY).startswith("<<wa>> wb wc")
+    text = weaker_text(row, 9, VOCABULARY)
+    assert "wi <<wj>> wk" in text
+    assert text.count("<<") == 1

@@ -30,7 +30,8 @@ def neuron(corpus):
         activation=np.array([10.0, 8.0, 0.5, 9.0, 9.0], np.float32),
     )
     return replace(
-        found, substitutes=table, near_misses=["a silent <<Monday>> here"], promoted=[" night", " morning"],
+        found, substitutes=table, near_misses=["a silent <<Monday>> here"], weaker=["a dull <<Sunday>> (3 of 10)"],
+        promoted=[" night", " morning"],
         subsets=[("Books", 3), ("Code", 2)],
     )  # fmt: skip
 
@@ -43,6 +44,7 @@ def test_the_page_holds_what_explains_and_nothing_else(neuron, corpus) -> None:
     assert "made it fire: Thursday\n" in text
     assert "did not: banana\n" in text
     assert "- a silent <<Monday>> here" in text
+    assert "Random contexts where it fires less:\n- a dull <<Sunday>> (3 of 10)\n" in text
     assert '" night", " morning"' in text
     assert "Books 3, Code 2" in text
     assert "ODD" not in text
@@ -54,7 +56,7 @@ def test_a_long_page_loses_whole_contexts_and_says_so(neuron, corpus, stories: L
     peaks = find_peaks(neuron, corpus.vocabulary)
     full, said = prompt.fitting_facts(neuron, peaks, corpus.vocabulary, stories, 100_000)
     assert said == ""
-    assert full.count("<<") == 5 + 1  # contexts, and the near miss
+    assert full.count("<<") == 5 + 2  # contexts, the weaker one, and the near miss
     room = len(stories.tokenize(full)) - 1
     cut, said = prompt.fitting_facts(neuron, peaks, corpus.vocabulary, stories, room)
     assert len(stories.tokenize(cut)) <= room

@@ -46,6 +46,7 @@ def test_random_sets_have_the_words_of_each_bin(rng: np.random.Generator) -> Non
             assert sorted(pool.bin_of(w, vectors) for w in drawn) == wanted
 
 
+@pytest.mark.slow
 def test_p_of_random_words_is_calibrated_and_ends_early() -> None:
     rng = np.random.default_rng(3)  # a statistical test: the seed is fixed
     vectors, groups = world(rng, clusters=0, each=0, others=400)

@@ -80,7 +80,7 @@ def test_a_name_that_is_no_path_here_stays_a_name(write) -> None:
         (LEAST + "layer = [3]\n", "[run]: unknown layer; known are corpus, device, layers"),
         (
             LEAST + "[colect]\nk = 3\n",
-            "tables: unknown colect; known are collect, control, intervention, perturbation, run",
+            "tables: unknown colect; known are collect, control, intervention, meanings, perturbation, run",
         ),
         (LEAST + "[collect]\nkk = 3\n", "[collect]: unknown kk; known are after, bands"),
         (LEAST + "[collect]\nk = 0\n", "[collect]: k = 0: it must be 1 or more"),

@@ -81,7 +81,9 @@ def test_a_site_that_is_not_there(tmp_path):
 def test_a_store_and_an_example_print_as_one_line(store_path):
     with Store(store_path) as store:
         assert repr(store).startswith(f"<Store {store_path}: ")
-        assert "; post of 2 layers; similarity, perturbation, verdict, intervention, summary, score>" in repr(store)
+        assert "; post of 2 layers; similarity, meanings, perturbation, verdict, intervention, summary, score>" in repr(
+            store
+        )
         example = store.examples(2, 0)[0]
         assert repr(example).startswith(f"<Example 0: {example.activation:.4g} at position {example.position} of row ")
         assert "array" not in repr(example)

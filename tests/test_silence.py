@@ -129,6 +129,7 @@ def test_every_command_is_silent(trapped, fixtures: Path, stories_gguf: Path, tm
         ("collect", "--subject", stories_gguf, "--corpus", "corpus.jsonl", "--store", "g.h5", "--row-length", "32",
          "--max-rows", "8"),
         ("similarity", store, *layers, "--vectors", "vectors.txt"),
+        ("meanings", store, *layers, "--vectors", "vectors.txt"),
         ("perturbation", store, *layers),
         ("verdict", store, *layers, "--explain"),
         ("intervention", store, *layers, "--limit", "2"),

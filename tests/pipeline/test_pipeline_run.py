@@ -190,7 +190,7 @@ def test_a_run_from_one_file_is_resumed_and_done_again_where_it_changed(fixtures
     assert (tmp_path / "out" / "store.html").is_file()
     second = neurolocal("run", "RUN.toml", "--limit", 3, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
-    assert second.stderr.count("not done again") == 6
+    assert second.stderr.count("not done again") == 7
     assert "nothing to do" in second.stderr
     assert second.stdout == first.stdout
     changed = (tmp_path / "RUN.toml").read_text().replace("draws = 30", "draws = 40")

@@ -35,6 +35,8 @@ from neurolocal.site.build import write_site
 
 COLLECT = CollectConfig(row_length=48, k=6, max_rows=48, before=10, after=5, layers=(1, 3), sample=64, logits=0)
 PERTURB = PerturbationConfig(examples=3, neighbours=2, controls=2, permutations=30, screen=8)
+LONG = PerturbationConfig(examples=8, neighbours=5, controls=5, permutations=2000, screen=120)
+"""Takes so long that a signal comes in time on a busy machine."""
 STAGES = {
     "perturbation": PERTURB,
     "intervention": InterventionConfig(limit=11, examples=2, places=2, controls=2, tokens=3),
@@ -118,9 +120,9 @@ def test_on_a_cluster_every_table_and_page_is_that_of_one_process(
 
 def _stopped(here: Path) -> bool:
     """Whether a run was interrupted, after which none of its processes is left."""
-    options = [f"--{name}={getattr(PERTURB, name)}" for name in ("examples", "neighbours", "controls", "permutations")]
+    options = [f"--{name}={getattr(LONG, name)}" for name in ("examples", "neighbours", "controls", "permutations")]
     options += ["--engine", "ray", "--workers", "2", "--side", "largest", "--vectors", "vectors.txt", "--device", "cpu"]
-    options += [f"--screen={PERTURB.screen}"]
+    options += [f"--screen={LONG.screen}"]
     command = [sys.executable, "-c", "from neurolocal.cli.main import main; main()", "perturbation", "s.h5", *options]
     log = here / "log"
     with log.open("w") as out:
@@ -145,11 +147,11 @@ def _stopped(here: Path) -> bool:
 def test_a_run_that_is_stopped_leaves_no_process_and_resumes(made: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     one = Path(shutil.copytree(made, tmp_path / "one"))
-    run_stage("perturbation", workspace(one), PERTURB)
+    run_stage("perturbation", workspace(one), LONG)
     # on a busy machine a run may end before the signal reaches it
     tries = (Path(shutil.copytree(made, tmp_path / f"here{i}")) for i in range(5))
     here = next(folder for folder in tries if _stopped(folder))
     said: list[str] = []
-    run_stage("perturbation", workspace(here, say=said.append), PERTURB)
+    run_stage("perturbation", workspace(here, say=said.append), LONG)
     assert content(here / "s.h5") == content(one / "s.h5")
     assert not list(here.glob("s.h5.perturbation-*"))

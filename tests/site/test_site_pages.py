@@ -46,7 +46,7 @@ def hostile() -> dict[str, bytes]:
 
 
 def test_intervals_stand_under_the_largest_examples(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bands(layer: int, chosen: slice) -> Bands:
+    def bands(layer: int, chosen: slice = slice(None)) -> Bands:
         top, shape = store.top(layer, "largest"), (len(store.neurons(layer)), N_BANDS, 1)
         nothing = np.full(shape, np.nan, np.float32), np.full(shape, -1), np.full(shape, -1, np.int32)
         made = Bands(*nothing, np.zeros(shape[:2], np.int64))

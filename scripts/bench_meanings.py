@@ -6,30 +6,36 @@ runs `meanings` from the command line. Prints how many neurons with two concepts
 their examples (those on planted words; an example in no part is a part of its own), in how many each concept has most
 of one part, and how many of the others are divided. `--half final` is to be evaluated only once.
 A run makes only what its folder lacks: delete the folder to start again.
+`--dealt STORE` counts instead what is divided by chance: each neuron keeps its best group, and its other words are
+dealt from those of the layer.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from bench_planted import command, corpus_rows, firing, purity, read_plant
-from planting import FUNCTION_WORDS, SETS, Plant, Words, concept_tokens, matched, placed, plant_model, whole_words
+from bench_planted import FIRES, PURE, command, make, purity
+from planting import FUNCTION_WORDS, SETS, Plant, Words, concept_tokens, matched
 from scipy.special import comb
 
+from neurolocal.config import MeaningsConfig
+from neurolocal.fdr import q_values
+from neurolocal.meanings.groups import cuts
+from neurolocal.meanings.layer import corpus_of
+from neurolocal.meanings.null import Null
+from neurolocal.meanings.parts import meanings_of
+from neurolocal.meanings.points import Points, content_words, points_of
+from neurolocal.pipeline.workspace import Workspace
 from neurolocal.store import Store
-from neurolocal.subject import load_subject
 
 PAIRS = Path(__file__).with_name("planted_meanings.toml")
-FIRES, PURE = 0.97, 0.8
-"""Least firing AUC, and least share of right examples, of a neuron that counts as planted."""
-
 EACH = 4
 """Fewest examples and `WORDS` distinct words of each of its two concepts."""
 WORDS = 3
@@ -67,28 +73,6 @@ def plants(words: Words, *, seed: int) -> list[Plant]:
         singles = [Plant(name, "one", final, frozenset(ids)) for name, ids in content.items()]
         made += singles
         made += [Plant(f"random for {p.name}", "random", final, matched(p.tokens, ranked, place, rng)) for p in singles]
-    return made
-
-
-def make(args: argparse.Namespace) -> list[Plant]:
-    """The planted model and the list of plants; made once."""
-    known = args.folder / "planted.json"
-    if known.exists():
-        return [read_plant(p) for p in json.loads(known.read_text())]
-    subject = load_subject("smollm2", dtype="float32")
-    rows = corpus_rows(subject, args.corpus, args.rows)
-    words = whole_words(subject, rows)
-    allowed = np.zeros(subject.d_vocab, bool)
-    allowed[list(words.counts)] = True
-    made = placed(plants(words, seed=args.seed), subject, layers=args.layers)
-    print(f"planting {len(made)} neurons in layers {args.layers}", flush=True)
-    cut = int(0.7 * len(rows))
-    plant_model(args.folder / "model", subject, made, rows[:cut], allowed=allowed)
-    (args.folder / "fires.json").write_text(
-        json.dumps(firing(args.folder / "model", made, rows[cut:], allowed=allowed))
-    )
-    listed = [{k: sorted(v) if isinstance(v, frozenset) else v for k, v in asdict(p).items()} for p in made]
-    known.write_text(json.dumps(listed))
     return made
 
 
@@ -161,6 +145,50 @@ def show(args: argparse.Namespace, made: Sequence[Plant], store: Path) -> None:
         print(f"{name}: divided {sum(n > 0 for n in parts.values())} of {len(own)}: {[n for n in parts if parts[n]]}")
 
 
+def dealt(args: argparse.Namespace) -> None:
+    """Print how many neurons of a store's layers are divided, as they are and with all but their best group dealt."""
+    config = MeaningsConfig()
+    workspace = Workspace(args.dealt, bar=False)
+    store, vectors = workspace.store, workspace.centred_vectors
+    corpus = corpus_of(vectors, workspace.word_counts, most=store.k(args.layers[0]), config=config)
+    for layer in args.layers:
+        lists = store.example_lists(layer, "largest")
+        own = [points_of(one, store.vocabulary, vectors, corpus.embed) for one in lists]
+        deck = [word for one in own for word, of in zip(one.spelled, one.of_example, strict=True) if of >= 0]
+        rng = np.random.default_rng([args.seed, layer])
+        for name, points in (
+            ("as they are", own),
+            ("dealt", [deal(one, deck, corpus.null, config, rng) for one in own]),
+        ):
+            began = time.process_time()
+            found = [meanings_of(one, corpus.null, config) for one in points]
+            p = np.array([one.p for one in found])
+            asked = np.isfinite(p)
+            under = [f"{(p[asked] <= level).mean():.3f} at {level:g}" for level in (0.05, 0.01)]
+            print(
+                f"layer {layer}, {name}: {asked.sum()} of {len(p)} have a group; of these p under: {', '.join(under)}; "
+                f"divided {(q_values(p) <= config.level).sum()}; {time.process_time() - began:.1f} s of processor time"
+            )
+
+
+def deal(one: Points, deck: list[str], null: Null, config: MeaningsConfig, rng: np.random.Generator) -> Points:
+    """A neuron whose clustered words, but for those of its best group, are drawn from the layer's."""
+    if len(one.words) < 2 * config.words:
+        return one
+    groups = [g for cut in cuts(one.unit) for g in cut if len(g) >= config.words]
+    best = set(max(groups, key=lambda g: null.scale.holds(one.unit[g])).tolist())
+    if len(best) > len(one.words) - config.words:
+        best = set[int]()
+    drawn = rng.integers(len(deck), size=len(one.spelled)).tolist()
+    words = [
+        w if of in best or of < 0 else deck[i]
+        for w, of, i in zip(one.spelled, one.of_example.tolist(), drawn, strict=True)
+    ]
+    return one._replace(
+        spelled=words, **dict(zip(("words", "unit", "of_example"), content_words(words, null.vectors), strict=True))
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = Path(__file__).parents[1]
@@ -169,12 +197,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000, help="rows of 256 tokens")
     parser.add_argument("--layers", type=lambda s: [int(i) for i in s.split(",")], default=[2, 3])
     parser.add_argument("--neurons", type=int, default=512, help="neurons of a layer that are collected")
+    parser.add_argument(
+        "--dealt", type=Path, help="a store whose neurons keep their best group, and are dealt the rest"
+    )
     parser.add_argument("--half", choices=["build", "final"], default="build")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verbose", action="store_true", help="a line for every neuron with two concepts")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    show(args, make(args), judge(args))
+    if args.dealt is not None:
+        dealt(args)
+        return
+    show(args, make(args, lambda words: plants(words, seed=args.seed)), judge(args))
 
 
 if __name__ == "__main__":

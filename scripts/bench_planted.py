@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from planting import SETS, Plant, hits, placed, plant_model, plants, whole_words
+from planting import SETS, Plant, Words, hits, placed, plant_model, plants, whole_words
 
 from neurolocal.collect import resolved
 from neurolocal.config import CollectConfig
@@ -102,8 +102,8 @@ def purity(store: Path, found: Sequence[Plant]) -> tuple[dict[str, float], dict[
     return result, distinct
 
 
-def make(args: argparse.Namespace) -> list[Plant]:
-    """The planted model and the list of plants; made once."""
+def make(args: argparse.Namespace, plan: Callable[[Words], list[Plant]]) -> list[Plant]:
+    """The planted model and the list of plants, `plan` of the corpus's words; made once."""
     known = args.folder / "planted.json"
     if known.exists():
         listed = json.loads(known.read_text())
@@ -113,7 +113,7 @@ def make(args: argparse.Namespace) -> list[Plant]:
     words = whole_words(subject, rows)
     allowed = np.zeros(subject.d_vocab, bool)
     allowed[list(words.counts)] = True
-    made = placed(plants(words, sets=args.sets, spare=args.spare, seed=args.seed), subject, layers=args.layers)
+    made = placed(plan(words), subject, layers=args.layers)
     print(f"planting {Counter(p.kind for p in made)} in layers {args.layers}", flush=True)
     fit, rest = rows[: int(0.7 * len(rows))], rows[int(0.7 * len(rows)) :]
     plant_model(args.folder / "model", subject, made, fit, allowed=allowed)
@@ -276,7 +276,7 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="a line for every planted neuron")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    found = make(args)
+    found = make(args, lambda words: plants(words, sets=args.sets, spare=args.spare, seed=args.seed))
     show(args, found, judge(args, args.neurons))
 
 

@@ -23,10 +23,10 @@ settings.load_profile("no limits")
 
 PACKAGE = Path(__file__).parents[1] / "neurolocal"
 
-KERNELS = {"neurolocal.collect.kernels", "neurolocal.collect.triton_kernels"}
+KERNELS = {"neurolocal.collect.kernels", "neurolocal.collect.triton_kernels", "neurolocal.meanings.linkage"}
 """numba and Triton take no decorated function."""
 
-NOT_CHECKED = {"neurolocal", "neurolocal.collect", *KERNELS}
+NOT_CHECKED = {"neurolocal", "neurolocal.collect", "neurolocal.meanings", *KERNELS}
 """To name a package is to name all of its modules."""
 
 

@@ -1,16 +1,17 @@
 """The meanings of a layer: the parts of every neuron -> the stage's table.
 
-Cost: that of `parts.meanings_of` for each neuron; 10 to 25 s for the 1,536 neurons of a layer of SmolLM2.
+Cost: that of `parts.meanings_of` for each neuron.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from neurolocal.config import MeaningsConfig
+from neurolocal.config import MeaningsConfig, SimilarityConfig
 from neurolocal.fdr import q_values
 from neurolocal.meanings.null import Null
 from neurolocal.meanings.parts import Meanings, meanings_of
@@ -19,41 +20,53 @@ from neurolocal.meanings.table import MeaningsTable, MemberTable, PartTable
 from neurolocal.progress import Bar
 from neurolocal.records import Example
 from neurolocal.similarity.null import frequency_pool
-from neurolocal.similarity.phrases import mean_vectors
+from neurolocal.similarity.phrases import Embed, mean_vectors
 from neurolocal.similarity.vectors import Vectors
 from neurolocal.words import Vocabulary, folded
 
-BINS = 15
-"""Frequency bins of each kind of words, from which random words are drawn."""
+
+class Corpus(NamedTuple):
+    """What the neurons of all layers are compared with."""
+
+    null: Null
+    embed: Embed
+    """Of contexts."""
+
+
+def corpus_of(vectors: Vectors, word_counts: Mapping[str, int], *, most: int, config: MeaningsConfig) -> Corpus:
+    """The random words of a corpus.
+
+    Args:
+        vectors: word vectors, less the mean of running words.
+        word_counts: words of the corpus as they stand in the text.
+        most: examples of a neuron.
+        config: `words`, seed.
+
+    Raises:
+        VectorsError: fewer than two words of the corpus have a vector.
+    """
+    counts = folded(word_counts)
+    pool = frequency_pool(counts, vectors, bins=SimilarityConfig().bins)
+    return Corpus(Null(pool, vectors, most=most, least=config.words, seed=config.seed), mean_vectors(vectors, counts))
 
 
 def meanings_table(
-    examples: Sequence[Sequence[Example]], vocabulary: Vocabulary, vectors: Vectors, *,
-    word_counts: Mapping[str, int], neurons: Int64[np.ndarray, "neuron"], config: MeaningsConfig,
-    progress: bool = False,
+    examples: Sequence[Sequence[Example]], vocabulary: Vocabulary, corpus: Corpus, *,
+    neurons: Int64[np.ndarray, "neuron"], config: MeaningsConfig, progress: bool = False,
 ) -> MeaningsTable:  # fmt: skip
     """The meanings of every neuron of a layer.
 
     Args:
         examples: one sequence a neuron, in neuron order.
         vocabulary: of the store.
-        vectors: word vectors, less the mean of running words.
-        word_counts: words of the corpus as they stand in the text.
+        corpus: of the store.
         neurons: index of each neuron within the layer.
-        config: thresholds and seed.
+        config: thresholds.
         progress: whether to show a bar.
-
-    Raises:
-        VectorsError: fewer than two words of the corpus have a vector.
     """
-    counts = folded(word_counts)
-    pool, embed = frequency_pool(counts, vectors, bins=BINS), mean_vectors(vectors, counts)
-    bar = Bar(examples, desc="meanings: words", unit="neuron", total=len(examples), disable=not progress)
-    points = [points_of(own, vocabulary, vectors, embed) for own in bar]
-    most = max((len(one.words) for one in points), default=0)
-    null = Null(pool, vectors, most=most, least=config.words, seed=config.seed)
-    bar = Bar(points, desc="meanings", unit="neuron", total=len(points), disable=not progress)
-    found = [meanings_of(one, null, config) for one in bar]
+    null, embed = corpus
+    bar = Bar(examples, desc="meanings", unit="neuron", total=len(examples), disable=not progress)
+    found = [meanings_of(points_of(own, vocabulary, null.vectors, embed), null, config) for own in bar]
     q = q_values(np.array([one.p for one in found], np.float64))
     return table(neurons, found, q, [len(own) for own in examples], config.level)
 

@@ -3,8 +3,8 @@
 Method, in this order:
 1. The group of words that holds together best must beat the best group of as many random words (`group_p`).
 2. The words are divided (`groups.divide`) into parts that lie apart.
-3. Each part must beat the best group among as many random words as the part has together with the words that are in no
-   part; p is the largest of these.
+3. Each part must beat the best group among as many random words as the neuron has without the cores of its other parts;
+   p is the largest of these.
 So a neuron with one concept and some chance words has a small `group_p` and a large p. Examples in no part then join
 the part that they are nearest to, by word and context.
 Invariant: depends on the neuron's own examples, the corpus's words, the vectors and the config. Cost: see `null`.
@@ -12,20 +12,20 @@ Invariant: depends on the neuron's own examples, the corpus's words, the vectors
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from neurolocal.config import MeaningsConfig
-from neurolocal.meanings.groups import Group, divide, strongest
+from neurolocal.meanings.groups import Group, cuts, divide, strongest
 from neurolocal.meanings.null import Null
 from neurolocal.meanings.points import Points
 from neurolocal.similarity.coherence import coherence
 
 SCREEN = 2
 """Blocks of random sets for the best group."""
-
 
 CORE = 0.8
 """Share of a group's mean cosine from which a word is one of its core."""
@@ -62,41 +62,40 @@ def meanings_of(points: Points, null: Null, config: MeaningsConfig) -> Meanings:
     n = len(points.words)
     if n < 2 * config.words:
         return Meanings(n, np.nan, np.nan, [])
-    group_p = null.p(strongest(points.unit, null.scale, config.words)[1], points.words, blocks=SCREEN)
+    unit, tree = points.unit, cuts(points.unit)
+    group_p = null.p(strongest(unit, tree, null.scale, config.words), points.words, blocks=SCREEN)
     if group_p > config.level:
         return Meanings(n, group_p, np.nan, [])
-    division = divide(points.unit, points.counts, null.scale, config)
-    if division is None:
+    groups = divide(unit, tree, points.counts, null.scale, config)
+    if not groups:
         return Meanings(n, group_p, 1.0, [])
-    p = []
-    for group in division.parts:
-        holds = float(null.scale.holds(coherence(points.unit[group]), len(group)))
-        cores = [_core(points.unit, other) for other in division.parts if other is not group]
-        among = np.setdiff1d(np.arange(n), np.concatenate(cores))
-        p.append(null.p(holds, [points.words[i] for i in among]))
-    members = [np.flatnonzero(np.isin(points.of_example, group)) for group in division.parts]
-    members = joined(points, division.parts, members, config)
+    p, cores = list[float](), [_core(unit, group) for group in groups]
+    for i, group in enumerate(groups):
+        among = np.setdiff1d(np.arange(n), np.concatenate(cores[:i] + cores[i + 1 :]))
+        p.append(null.p(null.scale.holds(unit[group]), [points.words[w] for w in among]))
+    members = joined(points, groups, config)
     order = sorted(range(len(p)), key=lambda i: (-len(members[i]), int(members[i][0])))
-    parts = [Part(members[i], points.among(members[i]), coherence(points.unit[division.parts[i]]), p[i]) for i in order]
+    parts = [Part(members[i], points.among(members[i]), coherence(unit[groups[i]]), p[i]) for i in order]
     return Meanings(n, group_p, max(p), parts)
 
 
 def _core(unit: Float32[np.ndarray, "word d"], group: Group) -> Group:
-    """The words of a group that are in it for sure: as near to its other words as these are to each other, or `CORE` of
-    that. The others may be chance words that it took in."""
+    """The words whose mean cosine to the others of the group is at least `CORE` of the group's own.
+
+    The other words may be chance words that the group took in.
+    """
     cosine = unit[group] @ unit[group].T
     to_others = (cosine.sum(axis=1) - 1) / (len(group) - 1)
     return group[to_others >= CORE * to_others.mean()]
 
 
-def joined(
-    points: Points, groups: list[Group], members: list[Int64[np.ndarray, "_"]], config: MeaningsConfig
-) -> list[Int64[np.ndarray, "_"]]:
+def joined(points: Points, groups: Sequence[Group], config: MeaningsConfig) -> list[Int64[np.ndarray, "_"]]:
     """The examples of each part, with those that join it: whose word is clustered and in no group.
 
     An example joins the part to which its word and context are nearest, if they are half as near as the part's own
     examples are to each other, and at most `apart` of that near to any other part.
     """
+    members = [np.flatnonzero(np.isin(points.of_example, group)) for group in groups]
     near = [_nearness(points, group, own, config.context) for group, own in zip(groups, members, strict=True)]
     inside = [float(n[own].mean()) for n, own in zip(near, members, strict=True)]
     found = [own.tolist() for own in members]

@@ -19,7 +19,7 @@ from neurolocal.similarity.vectors import Vectors
 from neurolocal.words import Vocabulary
 from neurolocal.words.classes import GRAMMAR
 from neurolocal.words.forms import characters
-from neurolocal.words.peaks import without_variants
+from neurolocal.words.peaks import count_spellings, without_variants
 from neurolocal.words.variants import is_variant
 
 
@@ -44,8 +44,6 @@ class Points(NamedTuple):
 
     def among(self, examples: Int64[np.ndarray, "_"]) -> list[str]:
         """The distinct words of some examples as they stand in the text, commonest first."""
-        from neurolocal.words.peaks import count_spellings
-
         return [word for word, _ in count_spellings(self.spelled[i] for i in examples).most_common()]
 
 

@@ -1,13 +1,16 @@
 """The meanings stage: the examples of a layer -> the parts that they fall into.
 
-Cost: all examples of a layer are in memory at once; see `layer`.
+Cost: all examples of a layer are in memory at once; the random words are drawn once for all layers; see `layer`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from neurolocal.config import MeaningsConfig
 from neurolocal.literals import Side
@@ -25,16 +28,21 @@ def inputs(workspace: Workspace, config: MeaningsConfig, layer: int, side: Side)
 @contextmanager
 def work(workspace: Workspace, config: MeaningsConfig) -> Generator[Work, None, None]:
     """Divide the examples of every neuron of a layer."""
-    from neurolocal.meanings.layer import meanings_table
+    from neurolocal.meanings.layer import Corpus, corpus_of, meanings_table
+
+    @cache
+    def corpus() -> Corpus:
+        most = max(workspace.store.k(layer) for layer in workspace.store.layers)
+        return corpus_of(workspace.centred_vectors, workspace.word_counts, most=most, config=config)
 
     def divide_layer(layer: int, side: Side) -> Result:
         store = workspace.store
         table = meanings_table(
-            store.example_lists(layer, side), store.vocabulary, workspace.centred_vectors,
-            word_counts=workspace.word_counts, neurons=store.neurons(layer), config=config, progress=workspace.bar,
+            store.example_lists(layer, side), store.vocabulary, corpus(),
+            neurons=store.neurons(layer), config=config, progress=workspace.bar,
         )  # fmt: skip
         workspace.say(
-            f"meanings: layer {layer}: {(table.n_parts > 0).sum():,} of {(table.p == table.p).sum():,} neurons with a "
+            f"meanings: layer {layer}: {(table.n_parts > 0).sum():,} of {np.isfinite(table.p).sum():,} neurons with a "
             "group of words have several meanings"
         )
         return Result(table)

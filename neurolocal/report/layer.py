@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from neurolocal.literals import Side
+from neurolocal.meanings.table import ranks_by_part
 from neurolocal.records import TABLES, Example, Experts, LogitEffects, Statistics
 from neurolocal.store import Store
 from neurolocal.store.band_rows import Band, bands_of
@@ -90,6 +91,11 @@ class Layer:
         """The q of the neuron's output scores, by measure."""
         table, rows = self.tables["score"], self.rows["score"].get(neuron, [])
         return {table.measure[i]: float(table.q[i]) for i in rows if isfinite(table.q[i])} if table is not None else {}
+
+    @cached_property
+    def ranks_by_part(self) -> Mapping[int, Mapping[int, int]]:
+        """Neuron with several meanings -> rank of an example -> its meaning."""
+        return {} if self.tables["meanings"] is None else ranks_by_part(self.tables["meanings"])
 
     @cached_property
     def bands(self) -> Callable[[int], list[Band]]:

@@ -24,7 +24,7 @@ from neurolocal.report.histogram import histogram
 from neurolocal.report.intervals import ON_PAGE, intervals
 from neurolocal.report.layer import Layer
 from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, measured, promoted, suppressed
-from neurolocal.report.meanings import meanings, part_of
+from neurolocal.report.meanings import meanings
 from neurolocal.report.neuron_json import read_neuron
 from neurolocal.report.repeats import repeats
 from neurolocal.report.rows import NeuronRow, neuron_row
@@ -187,7 +187,7 @@ def _meanings(screen: Console, read: Layer, neuron: int) -> None:
 
 
 def _examples(screen: Console, read: Layer, neuron: int, *, limit: int | None) -> None:
-    examples, part = read.examples(neuron), part_of(read, neuron)
+    examples, part = read.examples(neuron), read.ranks_by_part.get(neuron, {})
     shown = examples[:limit]
     more = f" · {len(shown)} of {len(examples)}" if len(shown) < len(examples) else ""
     _heading(screen, f"examples · {read.side} activation{more}")

@@ -16,7 +16,7 @@ from neurolocal.render.figures import strict
 from neurolocal.report.facts import subject_name
 from neurolocal.report.intervals import Interval, intervals
 from neurolocal.report.layer import Layer, read_layer
-from neurolocal.report.meanings import meanings, part_of
+from neurolocal.report.meanings import meanings
 from neurolocal.report.repeats import repeats
 from neurolocal.report.rows import neuron_row, row_fields
 from neurolocal.report.sections import figures
@@ -33,7 +33,7 @@ def neuron_object(
         StoreError: the store does not contain that layer or neuron.
     """
     read = read_neuron(store, layer, neuron, side=side)
-    examples, part = read.examples(neuron), part_of(read, neuron)
+    examples, part = read.examples(neuron), read.ranks_by_part.get(neuron, {})
     found = {
         "format": "neurolocal-neuron",
         "version": 1,

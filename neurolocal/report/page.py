@@ -27,7 +27,7 @@ from neurolocal.report.histogram import Histogram, histogram
 from neurolocal.report.intervals import IntervalTexts, interval_texts
 from neurolocal.report.layer import Layer, read_layer
 from neurolocal.report.logit_effects import TokenEffect, fires_and_promotes, token_effects
-from neurolocal.report.meanings import Meaning, meanings, part_of
+from neurolocal.report.meanings import Meaning, meanings
 from neurolocal.report.rows import LayerVerdicts, NeuronRow, layer_verdicts, neuron_row, report_object
 from neurolocal.report.sections import WordList, figures, word_lists
 from neurolocal.report.statistics import neuron_statistics
@@ -179,7 +179,7 @@ def _provenance(store: Store, rows: list[NeuronRow], side: Side) -> str:
 
 
 def _card(read: Layer, windows: Windows, row: NeuronRow) -> Card:
-    s, part = neuron_statistics(read, row.neuron), part_of(read, row.neuron)
+    s, part = neuron_statistics(read, row.neuron), read.ranks_by_part.get(row.neuron, {})
     line = s.positions
     if s.finite:
         line += f", positive at {percent(s.positive)}, mean {number(s.mean)} ± {number(s.deviation)}"

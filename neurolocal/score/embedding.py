@@ -35,13 +35,5 @@ def similarity(text: str, description: Float32[np.ndarray, "w d"] | None, vector
     return float(max(v @ mean for v in found) / (np.linalg.norm(mean) + 1e-9)) if found else float("nan")
 
 
-def mean_vector(text: str, vectors: VectorLookup) -> Float32[np.ndarray, "d"] | None:
-    """The mean of the vectors of a text's distinct words, of length 1; None where none has a vector."""
-    found = _found(WORD.findall(text), vectors)
-    mean = np.mean(found, axis=0) if found else np.zeros(1, np.float32)
-    norm = float(np.linalg.norm(mean))
-    return (mean / norm).astype(np.float32) if norm > 1e-9 else None
-
-
 def _found(words: Iterable[str], vectors: VectorLookup) -> list[Float32[np.ndarray, "d"]]:
     return [v for w in dict.fromkeys(words) for v in [vectors.find(w)] if v is not None]

@@ -23,6 +23,7 @@ from jaxtyping import Float32, Float64, Integer
 from neurolocal.config import ScoreConfig
 from neurolocal.records import Neuron
 from neurolocal.score import embedding, firing, measures, simulation
+from neurolocal.score.alike import Likeness
 from neurolocal.score.classifier import Classifier, Task
 from neurolocal.score.kernel import Positions, TokenKernel, VectorLookup
 from neurolocal.score.lookup import lookup
@@ -33,7 +34,6 @@ from neurolocal.score.simulation import Simulator
 from neurolocal.score.texts import Drawing, MarkedText, RandomRow, StratumText, draw, marked_texts
 from neurolocal.store.band_rows import Band
 from neurolocal.words import Vocabulary
-from neurolocal.words.marked import one_line
 
 NATURAL: dict[str, measures.Figure] = {"auprc": measures.auprc, "f1": measures.f1, "iou": measures.iou}
 """Figures over texts in their natural proportion; they lead."""
@@ -68,6 +68,8 @@ class LayerTexts:
     """Neuron -> the bands of its activation."""
     explaining: Collection[int] = ()
     """Sampled rows that explain."""
+    likeness: Likeness | None = None
+    """Of silent texts to those that explain; None: none are drawn for it."""
 
 
 class Scorer:
@@ -88,7 +90,6 @@ class Scorer:
         self.simulator = simulator
         self._pattern = lru_cache(64)(self._fitted)
         self._neurons: dict[int, Neuron] = {}
-        self._text_vectors: dict[tuple[int, int], Float32[np.ndarray, "d"] | None] = {}
 
     def score(self, one: DescribedNeuron, other: DescribedNeuron | None) -> tuple[list[ScoreRow], list[TextRow]]:
         """All measures of a neuron, and every text that was used; `other` is the control."""
@@ -155,29 +156,8 @@ class Scorer:
         layer = self.layer
         return Drawing(
             layer.row, self.config.texts, layer.n_texts, layer.bands(neuron.neuron), self.config.banded,
-            layer.explaining, self._likeness(neuron),
+            layer.explaining, None if layer.likeness is None else layer.likeness.to(neuron.examples),
         )  # fmt: skip
-
-    def _likeness(self, neuron: Neuron) -> Callable[[int, int, Integer[np.ndarray, "_"]], float] | None:
-        """(row, start, tokens) of a text -> cosine of its mean vector to that of the explaining texts; None without."""
-        explaining = " ".join(self.layer.vocabulary.text(e.tokens) for e in neuron.examples if e.rank % 2 == 0)
-        mean = None if self.vectors is None else embedding.mean_vector(explaining, self.vectors)
-        if mean is None:
-            return None
-
-        def likeness(row: int, start: int, tokens: Integer[np.ndarray, "_"]) -> float:
-            vector = self._vector_of(row, start, tokens)
-            return np.nan if vector is None else float(vector @ mean)
-
-        return likeness
-
-    def _vector_of(self, row: int, start: int, tokens: Integer[np.ndarray, "_"]) -> Float32[np.ndarray, "d"] | None:
-        """The mean vector of a text of a random row; made once for all neurons."""
-        assert self.vectors is not None
-        if (row, start) not in self._text_vectors:
-            text = one_line(self.layer.vocabulary, tokens)
-            self._text_vectors[row, start] = embedding.mean_vector(text, self.vectors)
-        return self._text_vectors[row, start]
 
     def _text_rows(
         self,

@@ -23,6 +23,7 @@ from neurolocal.stage import Evidence, Parts, Result, Stage, Work
 if TYPE_CHECKING:
     from neurolocal.llm import LLM
     from neurolocal.pipeline.workspace import Workspace
+    from neurolocal.score.alike import Likeness
     from neurolocal.score.classifier import Classifier
     from neurolocal.score.kernel import TokenKernel
     from neurolocal.score.output import OutputScorer
@@ -63,7 +64,7 @@ def work(workspace: Workspace, config: ScoreConfig) -> Generator[Work, None, Non
         other = _other(one, list(described.values()), config.seed)
         scores, texts = scorer.score(one, other)
         scores += scorers.outputs(layer, side).rows(one, other)
-        parts = scorer.score_parts(one, scorers.parts(layer, side, one), other)
+        parts = scorer.score_parts(one, scorers.parts(layer, side).get(neuron, {}), other)
         return {"measured": scores, "asked": texts, "parts": parts, "facts": scorers.facts}
 
     def join(layer: int, side: Side, rows: list[Evidence]) -> Result:
@@ -110,12 +111,14 @@ class _Scorers:
         self.facts: dict[str, Any] = {}
         """How the LLM is asked; empty without one."""
         self.of = lru_cache(1)(self._of)
+        self.parts = lru_cache(1)(self._parts)
         self.outputs = lru_cache(1)(self._outputs)
         self._llm: LLM | None = None
         self._rows: dict[int, RandomRows] = {}
         self._classifier: Classifier | None = None
         self._simulator: Simulator | None = None
         self._kernel: TokenKernel | None = None
+        self._likeness: Likeness | None = None
 
     def close(self) -> None:
         """Free the LLM."""
@@ -126,8 +129,11 @@ class _Scorers:
         """Load the LLM, and what the vectors are used for."""
         from neurolocal.llm import load_llm
         from neurolocal.score import simulation
+        from neurolocal.score.alike import Likeness
         from neurolocal.score.classifier import Classifier
         from neurolocal.score.kernel import TokenKernel
+        from neurolocal.similarity.phrases import mean_vectors
+        from neurolocal.words import folded
 
         workspace = self.workspace
         if workspace.llm is None:
@@ -141,7 +147,9 @@ class _Scorers:
             if more:
                 self._simulator = simulation.Simulator(self._llm, head=len(heads) - 1)
             self.facts = {"way": self._classifier.way, "heads": heads, "llm": str(self._llm)}
-        self._kernel = TokenKernel(workspace.store.vocabulary, workspace.centred_vectors)
+        store, vectors = workspace.store, workspace.centred_vectors
+        self._kernel = TokenKernel(store.vocabulary, vectors)
+        self._likeness = Likeness(mean_vectors(vectors, folded(workspace.word_counts)), store.vocabulary)
 
     def _of(self, layer: int, side: Side) -> tuple[Scorer, dict[int, DescribedNeuron]]:
         """The scorer of a layer, and the neurons to score, best first."""
@@ -159,18 +167,23 @@ class _Scorers:
         )  # fmt: skip
         return scorer, described
 
-    def parts(self, layer: int, side: Side, one: DescribedNeuron) -> dict[int, DescribedNeuron]:
-        """The meanings of a neuron that has several, each with its own examples; after `of`."""
+    def _parts(self, layer: int, side: Side) -> dict[int, dict[int, DescribedNeuron]]:
+        """Neuron with several meanings -> each of them, with its own description and examples."""
         from neurolocal.meanings.described import described_parts
         from neurolocal.meanings.table import ranks_by_part
         from neurolocal.score.scorer import DescribedNeuron
 
-        store, neuron = self.workspace.store, one.neuron.neuron
+        store, (_, described) = self.workspace.store, self.of(layer, side)
         table, divided = store.evidence("summary", layer, side), store.evidence("meanings", layer, side)
-        said = described_parts(table.parts[table.neuron.tolist().index(neuron)])
-        ranks = {} if divided is None else ranks_by_part(divided).get(neuron, {})
-        own = {k: [e for e in one.neuron.examples if ranks.get(e.rank) == k] for k in said}
-        return {k: DescribedNeuron(replace(one.neuron, examples=own[k]), said[k]) for k in said if own[k]}
+        ranks = {} if divided is None else ranks_by_part(divided)
+        found: dict[int, dict[int, DescribedNeuron]] = {}
+        for neuron, text in zip(table.neuron.tolist(), table.parts, strict=True):
+            if text and neuron in described and neuron in ranks:
+                known = described[neuron].neuron
+                for part, description in described_parts(text).items():
+                    own = [e for e in known.examples if ranks[neuron].get(e.rank) == part]
+                    found.setdefault(neuron, {})[part] = DescribedNeuron(replace(known, examples=own), description)
+        return found
 
     def _outputs(self, layer: int, side: Side) -> OutputScorer:
         """What the neurons of a layer promote; after `of`, which loads the LLM."""
@@ -206,8 +219,9 @@ class _Scorers:
         n_texts = int(store.manifest["rows"]) * len(texts.starts(row_length))
         explaining = frozenset(np.unique(sample.row[at]).tolist())
         return LayerTexts(
-            store.vocabulary, store.row, random, n_texts, silent, bands_of(store, layer, side), explaining
-        )
+            store.vocabulary, store.row, random, n_texts, silent, bands_of(store, layer, side), explaining,
+            self._likeness,
+        )  # fmt: skip
 
     def _random(self, layer: int) -> RandomRows:
         """The random rows with the activations of a layer's described neurons; run once for all layers."""

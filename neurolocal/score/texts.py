@@ -179,7 +179,7 @@ def _of_bands(
 def _most_alike(texts: list[_Place], drawing: Drawing) -> tuple[list[_Place], list[_Place]]:
     """The `NEAREST` of the texts that are most like the explaining ones, and the others; both in order."""
     assert drawing.alike is not None
-    alike = np.nan_to_num([drawing.alike(*text[:3]) for text in texts], nan=-2.0)
+    alike = np.array([drawing.alike(*text[:3]) for text in texts])
     first = np.argsort(-alike, kind="stable")[: max(drawing.each, int(NEAREST * len(texts)))]
     chosen = set(first.tolist())
     return [texts[i] for i in sorted(chosen)], [t for i, t in enumerate(texts) if i not in chosen]

@@ -22,7 +22,6 @@ from neurolocal.render.page_templates import markup
 from neurolocal.render.visible import LONGEST, visible
 from neurolocal.render.windows import Window
 from neurolocal.report.layer import Layer
-from neurolocal.report.meanings import part_of
 from neurolocal.report.repeats import repeats
 from neurolocal.site.sources import NeuronExamples, Sources
 
@@ -92,7 +91,7 @@ def example_lists(sources: Sources, read: Layer, neuron: int) -> list[ExampleLis
     """All lists of a neuron; a list without an example is left out."""
     lists, sampled = sources.examples(read.layer, read.index[neuron])
     chosen: dict[Side, NeuronExamples] = {side: listed for side, listed in lists.items() if listed.examples}
-    part = part_of(read, neuron)
+    part = read.ranks_by_part.get(neuron, {})
     heads = [_heads(listed, part if side == read.side else {}) for side, listed in chosen.items()]
     shown = [[_window(e) for e in listed.examples[:EXAMPLES]] for listed in chosen.values()]
     drawn, drawn_heads = _random(sources, sampled, scale=_scale(lists, sampled))

@@ -9,7 +9,8 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist
 
 from neurolocal.meanings.groups import Scale
-from neurolocal.meanings.null import BLOCK, FIRST, best_groups
+from neurolocal.meanings.linkage import best_groups
+from neurolocal.meanings.null import BLOCK, FIRST
 
 
 def best_by_scipy(unit: np.ndarray, scale: Scale, least: int) -> float:
@@ -22,13 +23,14 @@ def best_by_scipy(unit: np.ndarray, scale: Scale, least: int) -> float:
     return best
 
 
-@pytest.mark.parametrize(("n", "least"), [(2, 2), (3, 3), (7, 2), (11, 3), (20, 4)])
+@pytest.mark.parametrize(("n", "least"), [(1, 2), (2, 2), (3, 3), (7, 2), (11, 3), (20, 4), (60, 3)])
 def test_best_groups_equal_trees_one_by_one(n: int, least: int, rng: np.random.Generator) -> None:
-    unit = rng.normal(size=(40, n, 9)).astype(np.float32)
-    unit /= np.linalg.norm(unit, axis=2, keepdims=True)
+    unit = rng.normal(size=(90, 9)).astype(np.float32)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    sets = np.array([rng.permutation(90)[:n] for _ in range(30)], np.int32)
     scale = Scale(0.02, 0.3)
-    wanted = [best_by_scipy(one, scale, least) for one in unit]
-    np.testing.assert_allclose(best_groups(unit, scale, least), wanted, atol=1e-3)
+    wanted = [best_by_scipy(unit[one], scale, least) if n > 1 else -np.inf for one in sets]
+    np.testing.assert_allclose(best_groups(unit, sets, *scale, least), wanted, atol=1e-4)
 
 
 def test_random_sets_have_the_words_of_each_bin(rng: np.random.Generator) -> None:
@@ -39,9 +41,9 @@ def test_random_sets_have_the_words_of_each_bin(rng: np.random.Generator) -> Non
     wanted = sorted(pool.bin_of(w, vectors) for w in words)
     for block, width in ((0, FIRST), (1, BLOCK)):
         sets = null.sets(words, block)
-        assert sets.shape == (width, 9, vectors.matrix.shape[1])
+        assert sets.shape == (width, 9)
         for one in sets:
-            drawn = [of_vector[v.tobytes()] for v in one]
+            drawn = [of_vector[pool.unit[i].tobytes()] for i in one]
             assert len(set(drawn)) == 9
             assert sorted(pool.bin_of(w, vectors) for w in drawn) == wanted
 
@@ -55,7 +57,8 @@ def test_p_of_random_words_is_calibrated_and_ends_early() -> None:
     for _ in range(200):
         words = rng.choice(groups[-1], 8, replace=False, p=None).tolist()
         unit = np.stack([vectors.find(w) for w in words])
-        p.append(null.p(float(best_groups(unit[None], null.scale, 3)[0]), words, blocks=3))
+        holds = best_groups(unit, np.arange(8, dtype=np.int32)[None], *null.scale, 3)
+        p.append(null.p(float(holds[0]), words, blocks=3))
     assert 0.01 <= np.mean(np.array(p) <= 0.05) <= 0.11
     assert 0.4 <= np.mean(np.array(p) <= 0.5) <= 0.6
     assert null.p(-99.0, groups[-1][:8]) == 1.0  # every set reaches it: the first block is enough

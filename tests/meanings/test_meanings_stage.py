@@ -133,13 +133,19 @@ def test_a_score_measures_each_part(run) -> None:
         assert ((table.parts.value[known] >= 0) & (table.parts.value[known] <= 1)).all()
         assert all(bool(said) != value for said, value in zip(table.parts.said, known, strict=True))
         assert "band" in table.texts.stratum
-        assert table.neuron.tolist() != []
+        one = int(table.parts.neuron[0])
+        shown = StringIO()
+        report.show(store, 1, one, out=shown, width=200)
+        assert "embedding auprc " in shown.getvalue()
+        assert all(m["scores"] for m in neuron_object(store, 1, one)["meanings"] if (one, m["part"]) in scored)
     assert check(run.store, progress=False).faults == ()
 
 
 def test_the_title_of_a_meaning() -> None:
-    assert Meaning(1, "", ["May", "June"], 1, 0.01).title == "May, June (1 example)"
-    assert Meaning(2, "months", ["a"] * 9, 4, 0.01).title == "months: a, a, a, a, a, a, a, a… (4 examples)"
+    assert Meaning(1, "", ["May", "June"], 1, 0.01, {}).title == "May, June (1 example)"
+    assert Meaning(2, "months", ["a"] * 9, 4, 0.01, {}).title == "months: a, a, a, a, a, a, a, a… (4 examples)"
+    scores = {"embedding_auc": (0.9, 0.5), "embedding_auprc": (0.25, 0.5)}
+    assert Meaning(1, "", ["May"], 2, 0.01, scores).title == "May (2 examples; embedding auprc 0.25, another's 0.50)"
     assert parts_text({1: "months", 2: "a\nb"}) == "1\tmonths\n2\ta b"
     assert described_parts("1\tmonths\nno line\n2\ta\tb") == {1: "months", 2: "a\tb"}
 

@@ -91,14 +91,18 @@ class Describer:
     def describe_parts(self, neuron: Neuron, parts: Mapping[int, int]) -> Description:
         """The description of each meaning by itself, and of the neuron by all of them.
 
+        A meaning whose examples are all of odd ranks, which explain nothing, is left out.
+
         Args:
             neuron: with all of its examples.
             parts: rank of an example -> its meaning, from 1 on; examples in none are not described.
         """
         found: dict[int, Description] = {}
-        for part in sorted(set(parts.values())):
+        for part in sorted({part for rank, part in parts.items() if rank % 2 == 0}):
             examples = [e for e in neuron.examples if parts.get(e.rank) == part]
             found[part] = self.describe(replace(neuron, examples=examples))
+        if not found:
+            return self.describe(neuron)
         each = list(found.values())
         sources = sorted({one.source for one in each}, key=["llm", "vectors", "counts"].index)
         joined = {

@@ -13,14 +13,17 @@ from small_run import write_run
 
 from neurolocal import report
 from neurolocal.meanings.described import described_parts, parts_text
+from neurolocal.meanings.table import ranks_by_part
 from neurolocal.pipeline.run import read_run, run_all
 from neurolocal.pipeline.stages import run_stage
 from neurolocal.pipeline.workspace import Workspace
+from neurolocal.records import Neuron
 from neurolocal.report.meanings import Meaning
 from neurolocal.report.neuron_json import neuron_object
 from neurolocal.report.page import page
 from neurolocal.site.build import write_site
 from neurolocal.store import Store, check
+from neurolocal.summary import Describer
 
 MODEL = Path(__file__).parents[1] / "store" / "golden_0_1_0" / "model"
 TABLE = "[meanings]\nlevel = 1.0\nwords = 2\napart = 1.0\ncover = 0.0\n"
@@ -99,17 +102,25 @@ def test_a_summary_describes_each_part(run) -> None:
     run_stage("summary", workspace, dataclasses.replace(run.configs["summary"], limit=None))
     with Store(run.store) as store:
         table, parts = store.evidence("summary", 1), store.evidence("meanings", 1)
-        several = set(parts.neuron[parts.n_parts > 0].tolist())
+        ranks = ranks_by_part(parts)
         for neuron, description, each in zip(table.neuron.tolist(), table.description, table.parts, strict=True):
-            assert bool(each) == (neuron in several)
-            if each:
-                found = described_parts(each)
-                assert list(found) == list(range(1, len(found) + 1))
-                assert description == "; ".join(dict.fromkeys(found.values()))
-        one = next(n for n in table.neuron.tolist() if n in several)
+            found = described_parts(each)
+            assert list(found) == sorted({part for rank, part in ranks.get(neuron, {}).items() if rank % 2 == 0})
+            assert not found or description == "; ".join(dict.fromkeys(found.values()))
+        one = next(n for n, each in zip(table.neuron.tolist(), table.parts, strict=True) if each)
         found = neuron_object(store, 1, one)["meanings"]
         assert len(found) > 1
-        assert all(one["description"] for one in found)
+        assert any(one["description"] for one in found)
+
+
+def test_a_meaning_that_nothing_explains_is_left_out(run) -> None:
+    with Store(run.store) as store:
+        neuron = Neuron(0, store.examples(1, 0))
+        describer = Describer(None, vocabulary=store.vocabulary, config=run.configs["summary"])
+        found = describer.describe_parts(neuron, {0: 1, 1: 2, 2: 1, 3: 2})
+        assert list(described_parts(found.parts)) == [1]
+        assert found.description == described_parts(found.parts)[1] != "no examples"
+        assert describer.describe_parts(neuron, {1: 1, 3: 2}) == describer.describe(neuron)
 
 
 def test_a_score_measures_each_part(run) -> None:
